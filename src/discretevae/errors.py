@@ -1,0 +1,106 @@
+"""Every exception and warning of the package.
+
+Each message says what is wrong, what was got, and what to do. The command line prints it in
+one line and exits with status 2.
+
+::
+
+    DiscreteVAEError
+    ├── ConfigError         an option or argument, or several of them at once   (also ValueError)
+    ├── DataError           a data set: its name, files, values or shape        (also ValueError)
+    ├── DownloadError       a built-in data set could not be fetched            (also OSError)
+    ├── RunError            a run folder or model file: missing, corrupt, newer (also ValueError)
+    ├── TrainingError       training cannot go on: loss not finite, disk full
+    └── MissingExtraError   an optional package is not installed                (also ImportError)
+
+    DiscreteVAEWarning
+    ├── CollapseWarning     the code carries little or nothing
+    └── DataWarning         the data were read in a way that the user may not expect
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class DiscreteVAEError(Exception):
+    """Base class of every error raised on purpose by this package."""
+
+
+class ConfigError(DiscreteVAEError, ValueError):
+    """One or several options that are wrong; all of them are named at once.
+
+    Args:
+        problems: one message, or several that were found together.
+
+    Example:
+        >>> print(ConfigError(["epochs must be >= 1. Got 0.", "lr must be > 0. Got -1."]))
+        epochs must be >= 1. Got 0.; lr must be > 0. Got -1.
+    """
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class DataError(DiscreteVAEError, ValueError):
+    """A data set that is missing, unreadable, or holds values it must not hold."""
+
+
+class DownloadError(DiscreteVAEError, OSError):
+    """No mirror gave the right file."""
+
+
+class RunError(DiscreteVAEError, ValueError):
+    """A run folder or model file that is missing, corrupt, foreign or too new."""
+
+
+class TrainingError(DiscreteVAEError, RuntimeError):
+    """Training cannot go on; the last good state is on disk."""
+
+
+class MissingExtraError(DiscreteVAEError, ImportError):
+    """An optional dependency is needed; the message holds the pip command."""
+
+
+class DiscreteVAEWarning(UserWarning):
+    """Base class of every warning issued by this package."""
+
+
+class CollapseWarning(DiscreteVAEWarning):
+    """The code carries little or nothing about the data."""
+
+
+class DataWarning(DiscreteVAEWarning):
+    """The data were read in a way that the user may not expect."""
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """The end of an error message: the nearest choice if there is one, then all of them.
+
+    Example:
+        >>> did_you_mean("minst", ["digits", "mnist"])
+        'Did you mean mnist? Choices: digits, mnist.'
+        >>> did_you_mean("xyz", ["digits", "mnist"])
+        'Choices: digits, mnist.'
+    """
+    choices = list(choices)
+    near = difflib.get_close_matches(name, choices, n=1)
+    guess = f"Did you mean {near[0]}? " if near else ""
+    return f"{guess}Choices: {', '.join(choices)}."
+
+
+__all__ = [
+    "CollapseWarning",
+    "ConfigError",
+    "DataError",
+    "DataWarning",
+    "DiscreteVAEError",
+    "DiscreteVAEWarning",
+    "DownloadError",
+    "MissingExtraError",
+    "RunError",
+    "TrainingError",
+    "did_you_mean",
+]
