@@ -1,3 +1,126 @@
-"""Variational autoencoders with discrete latent codes."""
+"""Variational autoencoders with discrete latent codes.
+
+    >>> import discretevae as dv
+    >>> data = dv.load_data("digits")
+    >>> model = dv.DiscreteVAE.for_data(data, latent="gaussian:2", hidden=(32,))
+    >>> history = dv.train(model, data, dv.TrainConfig(epochs=3))
+    >>> dv.evaluate(model, data.test).elbo.value > history[0].test_elbo
+    True
+
+Names are loaded when they are first used, so that ``import discretevae`` is instant.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from discretevae.checkpoint import Run, load_run
+    from discretevae.codes.packing import decode_codes, encode_rows, pack_codes, unpack_codes
+    from discretevae.config import (
+        DataConfig,
+        LatentSpec,
+        ModelConfig,
+        RunConfig,
+        TrainConfig,
+        parse_latent,
+    )
+    from discretevae.data import Dataset, Rows, binarize, load_data, load_rows
+    from discretevae.errors import (
+        CollapseWarning,
+        ConfigError,
+        DataError,
+        DataWarning,
+        DiscreteVAEError,
+        DiscreteVAEWarning,
+        DownloadError,
+        MissingExtraError,
+        RunError,
+        TrainingError,
+        TrainingInterrupted,
+    )
+    from discretevae.estimators import (
+        ESTIMATORS,
+        Estimate,
+        Estimator,
+        Importance,
+        Integrand,
+        Reparametrized,
+        make_estimator,
+        with_gradient_of,
+    )
+    from discretevae.evaluation import CodeUsage, Evaluation, Measured, evaluate
+    from discretevae.families import Bernoulli, Categorical, Family, Gaussian, family_of
+    from discretevae.gradients import GradientNoise, encoder_gradient_noise
+    from discretevae.likelihoods import BernoulliLikelihood, GaussianLikelihood, Likelihood
+    from discretevae.model import DiscreteVAE, LogLikelihood
+    from discretevae.networks import MLP
+    from discretevae.objectives import Terms, elbo
+    from discretevae.priors import FactorizedPrior
+    from discretevae.runs import RunResult, run
+    from discretevae.training import EpochMetrics, Progress, train
 
 __version__ = "0.1.0"
+
+_EXPORTS = {
+    "checkpoint": ("Run", "load_run"),
+    "codes.packing": ("decode_codes", "encode_rows", "pack_codes", "unpack_codes"),
+    "config": (
+        "DataConfig",
+        "LatentSpec",
+        "ModelConfig",
+        "RunConfig",
+        "TrainConfig",
+        "parse_latent",
+    ),
+    "data": ("Dataset", "Rows", "binarize", "load_data", "load_rows"),
+    "errors": (
+        "CollapseWarning",
+        "ConfigError",
+        "DataError",
+        "DataWarning",
+        "DiscreteVAEError",
+        "DiscreteVAEWarning",
+        "DownloadError",
+        "MissingExtraError",
+        "RunError",
+        "TrainingError",
+        "TrainingInterrupted",
+    ),
+    "estimators": (
+        "ESTIMATORS",
+        "Estimate",
+        "Estimator",
+        "Importance",
+        "Integrand",
+        "Reparametrized",
+        "make_estimator",
+        "with_gradient_of",
+    ),
+    "evaluation": ("CodeUsage", "Evaluation", "Measured", "evaluate"),
+    "families": ("Bernoulli", "Categorical", "Family", "Gaussian", "family_of"),
+    "gradients": ("GradientNoise", "encoder_gradient_noise"),
+    "likelihoods": ("BernoulliLikelihood", "GaussianLikelihood", "Likelihood"),
+    "model": ("DiscreteVAE", "LogLikelihood"),
+    "networks": ("MLP",),
+    "objectives": ("Terms", "elbo"),
+    "priors": ("FactorizedPrior",),
+    "runs": ("RunResult", "run"),
+    "training": ("EpochMetrics", "Progress", "train"),
+}
+_MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
+
+__all__ = ["__version__", *_MODULE_OF]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'discretevae' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"discretevae.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

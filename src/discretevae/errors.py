@@ -11,6 +11,7 @@ one line and exits with status 2.
     ├── DownloadError       a built-in data set could not be fetched            (also OSError)
     ├── RunError            a run folder or model file: missing, corrupt, newer (also ValueError)
     ├── TrainingError       training cannot go on: loss not finite, disk full
+    ├── TrainingInterrupted the user stopped it; the state is saved
     └── MissingExtraError   an optional package is not installed                (also ImportError)
 
     DiscreteVAEWarning
@@ -60,6 +61,10 @@ class TrainingError(DiscreteVAEError, RuntimeError):
     """Training cannot go on; the last good state is on disk."""
 
 
+class TrainingInterrupted(DiscreteVAEError):  # noqa: N818 - nothing went wrong
+    """The user stopped the training; where it stood is on disk."""
+
+
 class MissingExtraError(DiscreteVAEError, ImportError):
     """An optional dependency is needed; the message holds the pip command."""
 
@@ -102,5 +107,6 @@ __all__ = [
     "MissingExtraError",
     "RunError",
     "TrainingError",
+    "TrainingInterrupted",
     "did_you_mean",
 ]

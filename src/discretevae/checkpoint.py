@@ -1,0 +1,290 @@
+"""The one format of a run folder: configuration, weights, and the state to go on from.
+
+::
+
+    runs/NAME/
+      config.json                    format, versions, model, training, data
+      model.safetensors              weights
+      metrics.jsonl                  one line per epoch
+      checkpoint/state.safetensors   weights, optimizer, random state, position, in one file
+      summary.json, figures/         what a finished run leaves
+
+Nothing is ever unpickled. Files are written aside and renamed, so they are whole or absent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+import discretevae
+from discretevae.config import RunConfig, run_config_from, to_dict
+from discretevae.errors import ConfigError, RunError
+from discretevae.files import write_atomic, write_json
+from discretevae.model import DiscreteVAE
+
+FORMAT = "discretevae-run"
+FORMAT_VERSION = 1
+MAX_CONFIG_BYTES = 1_000_000
+
+CONFIG = "config.json"
+MODEL = "model.safetensors"
+METRICS = "metrics.jsonl"
+STATE = Path("checkpoint") / "state.safetensors"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder that was opened.
+
+    Args:
+        folder: where it lies.
+        config: what it was made with.
+        model: the trained model, in evaluation mode.
+    """
+
+    folder: Path
+    config: RunConfig
+    model: DiscreteVAE
+
+
+def load_run(folder: str | Path, *, device: str = "cpu") -> Run:
+    """Opens a run folder: configuration and weights.
+
+    Raises:
+        RunError: the folder is missing, no run, of a newer format, or its files are corrupt.
+
+    Example:
+        >>> load_run("no/such/run")
+        Traceback (most recent call last):
+        ...
+        discretevae.errors.RunError: no/such/run: no such run folder. Check the path.
+    """
+    folder = Path(folder)
+    config = load_config(folder)
+    model = DiscreteVAE(config.model)
+    tensors, _ = read_tensors(folder / MODEL)
+    install_weights(model, tensors, folder / MODEL)
+    return Run(folder, config, model.to(device).eval())
+
+
+def is_run(folder: Path) -> bool:
+    """Whether the folder holds a configuration of ours, of whatever version.
+
+    Example:
+        >>> is_run(Path("no/such/run"))
+        False
+    """
+    try:
+        return _read_json(folder / CONFIG).get("format") == FORMAT
+    except RunError:
+        return False
+
+
+def save_config(folder: Path, config: RunConfig) -> None:
+    """Writes ``config.json``.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    head = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "discretevae": discretevae.__version__,
+    }
+    write_json(folder / CONFIG, head | to_dict(config))
+
+
+def load_config(folder: Path) -> RunConfig:
+    """Reads ``config.json``.
+
+    Raises:
+        RunError: the folder is missing, no run, or of a newer format; or the file is corrupt.
+    """
+    path = folder / CONFIG
+    if not folder.is_dir():
+        raise RunError(f"{folder}: no such run folder. Check the path.")
+    if not path.is_file():
+        raise RunError(f"{folder}: not a run folder, {CONFIG} is missing. Check the path.")
+    values = _read_json(path)
+    if values.pop("format", None) != FORMAT:
+        raise RunError(f"{path}: not written by discretevae. Check the path.")
+    version = values.pop("format_version", None)
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise RunError(
+            f"{path}: format version {version}, but this discretevae reads up to "
+            f"{FORMAT_VERSION}. Update discretevae."
+        )
+    values.pop("discretevae", None)
+    try:
+        return run_config_from(values)
+    except ConfigError as error:
+        raise RunError(f"{path}: corrupt: {error}. Restore the file or train again.") from None
+
+
+def save_weights(folder: Path, model: DiscreteVAE) -> None:
+    """Writes ``model.safetensors``.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written to.
+    """
+    write_tensors(folder / MODEL, model.state_dict(), {})
+
+
+def install_weights(model: DiscreteVAE, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copies weights into a model of the same shape.
+
+    Raises:
+        RunError: names, shapes or types differ from the model's.
+    """
+    own = model.state_dict()
+    for name in sorted(own.keys() | tensors.keys()):
+        got = _described(tensors.get(name))
+        expected = _described(own.get(name))
+        if got != expected:
+            raise RunError(
+                f"{path}: tensor {name} is {got}, but {CONFIG} asks for {expected}. "
+                "Restore the files of one run or train again."
+            )
+    model.load_state_dict(dict(tensors))
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], head: Mapping[str, Any]) -> None:
+    """Writes tensors and a JSON head as one safetensors file, atomically.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written to.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomic(path, safetensors.torch.save(plain, {"head": json.dumps(head)}))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Reads what `write_tensors` wrote.
+
+    Raises:
+        RunError: the file is missing, truncated or corrupt.
+    """
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            head = json.loads((file.metadata() or {}).get("head", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise RunError(f"{path}: no such file. Check the path or train again.") from None
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(
+            f"{path}: corrupt or truncated ({reason}). Restore the file or train again."
+        ) from None
+    if not isinstance(head, dict):
+        raise RunError(f"{path}: corrupt, its head is no object. Restore it or train again.")
+    return tensors, head
+
+
+def save_state(
+    folder: Path,
+    model: DiscreteVAE,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    position: Mapping[str, Any],
+) -> None:
+    """Writes all that a run needs to go on as if it had never stopped.
+
+    Args:
+        folder: the run.
+        model: its weights are saved.
+        optimizer: its moments and step counts are saved by the names of the parameters.
+        generator: its state is saved.
+        position: epoch, step and running sums, as plain values.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written to.
+    """
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{name}.{key}"] = value
+    tensors["generator"] = generator.get_state()
+    (folder / STATE).parent.mkdir(exist_ok=True)
+    write_tensors(folder / STATE, tensors, position)
+
+
+def load_state(
+    folder: Path,
+    model: DiscreteVAE,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+) -> dict[str, Any]:
+    """Restores what `save_state` wrote and returns the position.
+
+    Raises:
+        RunError: there is no such file, or it is corrupt or of another model.
+    """
+    path = folder / STATE
+    tensors, position = read_tensors(path)
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        if part in parts:
+            parts[part][rest] = tensor
+    if "generator" not in tensors:
+        raise RunError(f"{path}: corrupt, the random state is missing. Train again.")
+    install_weights(model, parts["model"], path)
+    for name, parameter in model.named_parameters():
+        keys = [key for key in parts["optimizer"] if key.rpartition(".")[0] == name]
+        if keys:
+            optimizer.state[parameter] = {
+                key.rpartition(".")[2]: parts["optimizer"][key].to(parameter.device) for key in keys
+            }
+    try:
+        generator.set_state(tensors["generator"])
+    except (RuntimeError, TypeError):
+        raise RunError(
+            f"{path}: its random state is of another kind of device. "
+            "Resume on the device that the run was started on."
+        ) from None
+    return position
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_CONFIG_BYTES + 1)
+        if len(content) > MAX_CONFIG_BYTES:
+            raise RunError(f"{path}: over {MAX_CONFIG_BYTES:,} bytes, so not ours. Check the path.")
+        values = json.loads(content)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
+    except (ValueError, RecursionError):
+        raise RunError(f"{path}: corrupt, not JSON. Restore the file or train again.") from None
+    if not isinstance(values, dict):
+        raise RunError(f"{path}: corrupt, no JSON object. Restore the file or train again.")
+    return values
+
+
+def _described(tensor: Tensor | None) -> str:
+    if tensor is None:
+        return "absent"
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+__all__ = [
+    "METRICS",
+    "Run",
+    "is_run",
+    "load_config",
+    "load_run",
+    "load_state",
+    "read_tensors",
+    "save_config",
+    "save_state",
+    "save_weights",
+]

@@ -1,0 +1,114 @@
+"""The command line: one file per sub-command, nothing in them but arguments and printing.
+
+Sub-commands are imported when they are called for, and they import torch when they run, so that
+``--help`` and a misspelled option answer at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from typing import Any, NoReturn
+
+import click
+
+import discretevae
+from discretevae.errors import DiscreteVAEError, TrainingInterrupted, did_you_mean
+
+COMMANDS = {
+    "train": "Train a model; with no argument, on scikit-learn's digits.",
+    "evaluate": "Measure a trained model on test rows.",
+    "sample": "Draw pictures from the prior.",
+    "reconstruct": "Show rows beside their reconstructions.",
+    "encode": "Turn rows into codes.",
+    "decode": "Turn codes back into rows.",
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands lie in modules of their names and are imported when needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"discretevae.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise click.UsageError(f"no command {args[0]!r}. {did_you_mean(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=_LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: discretevae train --data mnist --latent bernoulli:50",
+)
+@click.version_option(discretevae.__version__, package_name="discretevae")
+@click.pass_context
+def group(ctx: click.Context) -> None:
+    """Variational autoencoders with discrete latent codes: train them, measure them, use them.
+
+    Data are a built-in name (digits, mnist, fashion-mnist, binarized-mnist), a file (.npy, .npz,
+    .csv, .parquet, IDX) or a folder of images. Likelihoods are in nats per row.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main(args: list[str] | None = None) -> NoReturn:
+    """The entry point: a user's mistake is one line on standard error and exit status 2.
+
+    Status 130 means that Ctrl-C stopped it.
+    """
+    warnings.showwarning = _show_warning
+    sys.exit(_run(args))
+
+
+def _run(args: list[str] | None) -> int:
+    try:
+        status: Any = group.main(args, prog_name="discretevae", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except TrainingInterrupted as stopped:
+        return _complain(str(stopped), 130)
+    except (click.Abort, KeyboardInterrupt):
+        return _complain("stopped.", 130)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context is not None else "discretevae"
+        return _complain(f"{error.format_message()} See {where} --help.", 2)
+    except DiscreteVAEError as error:
+        return _complain(str(error), 2)
+    except BrokenPipeError:
+        # the reader of our output went away, as with `| head`; python would complain at exit
+        sys.stderr.close()
+        return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror or error}. Check the path and the free space.", 2)
+
+
+def _complain(message: str, status: int) -> int:
+    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    return status
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    click.echo(f"Warning: {message}", err=True)
+
+
+__all__ = ["group", "main"]

@@ -1,0 +1,232 @@
+"""What several sub-commands share: options, opening runs and data, progress bars."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from discretevae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from discretevae.checkpoint import Run
+    from discretevae.config import RunConfig
+    from discretevae.data import Rows
+
+SPLITS = ("train", "test", "validation", "all")
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+run_argument = click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+data_argument = click.argument("data_argument", metavar="[DATA]", required=False)
+data_option = click.option(
+    "--data", "data_option", metavar="DATA", help="The same as the argument DATA."
+)
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Folder that holds built-in sets; else $DISCRETEVAE_DATA, else they are downloaded.",
+)
+device_option = click.option(
+    "--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, …"
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+seed_option = click.option(
+    "--seed", type=int, default=0, show_default=True, help="Of every random draw."
+)
+
+
+def split_option(default: str) -> Decorator:
+    """Which part of the data is meant."""
+    return click.option(
+        "--split",
+        type=click.Choice(SPLITS),
+        default=default,
+        show_default=True,
+        help="Part of the data; of a file, the tenth that training held out is 'test'.",
+    )
+
+
+def check_device(name: str) -> str:
+    """Refuses a device that torch does not know or that is not here.
+
+    Raises:
+        ConfigError: it is unknown or absent.
+    """
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"device {name!r} cannot be used: {reason.rstrip('.')}. Pass --device cpu."
+        ) from None
+    return name
+
+
+def parse_image_size(text: str | None) -> tuple[int, int] | None:
+    """Reads ``32x32`` (height x width).
+
+    Raises:
+        ConfigError: the text is something else.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None:
+        raise ConfigError(f"image size {text!r} cannot be read. Write it like 28x28.")
+    return int(match.group(1)), int(match.group(2))
+
+
+def open_run(folder: Path, device: str) -> Run:
+    """The run's configuration and model on the device that was asked for."""
+    from discretevae.checkpoint import load_run
+
+    return load_run(folder, device=check_device(device))
+
+
+def open_rows(
+    config: RunConfig,
+    argument: str | None,
+    option: str | None,
+    *,
+    split: str,
+    data_dir: Path | None,
+) -> Rows:
+    """The rows that a command was pointed at, or those of the run itself.
+
+    Raises:
+        ConfigError: both ways of naming data were used, and they differ.
+    """
+    from discretevae.data import BUILTIN_NAMES, load_rows
+
+    if argument is not None and option is not None and argument != option:
+        raise ConfigError(f"data are named twice: {argument} and {option}. Name them once.")
+    source = argument or option or config.data.source
+    is_file = source not in BUILTIN_NAMES
+    return load_rows(
+        source,
+        split=split,  # type: ignore[arg-type]
+        data_dir=data_dir,
+        image_size=config.data.image_size if is_file else None,
+        divisor=config.data.divisor if is_file else None,
+        progress=True,
+    )
+
+
+def print_json(value: object) -> None:
+    """One JSON object on standard output."""
+    click.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def report_files(as_json: bool, **facts: Any) -> None:
+    """Says what was written: as JSON, or in a line."""
+    facts["out"] = str(facts["out"])
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(f"{facts['rows']:,} rows written to {facts['out']}")
+
+
+def require_positive(name: str, value: int) -> None:
+    """Refuses a count below 1.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if value < 1:
+        raise ConfigError(f"{name} must be an int >= 1. Got {value}.")
+
+
+def require_suffix(path: Path, *suffixes: str) -> None:
+    """Refuses a file name of another kind.
+
+    Raises:
+        ConfigError: it has another ending.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise ConfigError(f"{path}: must end in {' or '.join(suffixes)}. Choose another --out.")
+
+
+def make_parent(path: Path) -> None:
+    """Makes the folder that a file goes to."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def is_picture(out: Path, image_shape: tuple[int, int] | None) -> bool:
+    """Whether ``out`` asks for a picture.
+
+    Raises:
+        ConfigError: it does, but the model's rows are none; or its ending is neither.
+    """
+    require_suffix(out, ".png", ".npy")
+    if out.suffix.lower() == ".npy":
+        return False
+    if image_shape is None:
+        raise ConfigError(f"{out}: the model's rows are no pictures. Pass --out with .npy.")
+    return True
+
+
+def write_pictures(
+    out: Path, pictures: Tensor, image_shape: tuple[int, int] | None, title: str
+) -> None:
+    """Pictures ``[n, P]`` as one PNG, or their values as float32 ``.npy``."""
+    from discretevae.files import array_bytes, write_atomic
+
+    if is_picture(out, image_shape) and image_shape is not None:
+        from discretevae.plots import image_grid, save_figure
+
+        make_parent(out)
+        save_figure(image_grid(pictures, image_shape, title), out)
+        return
+    shape = (len(pictures), *(image_shape or pictures.shape[1:]))
+    make_parent(out)
+    write_atomic(out, array_bytes(pictures.float().reshape(shape).numpy()))
+
+
+@contextlib.contextmanager
+def counting_bar(title: str, total: int) -> Iterator[Callable[[int], object]]:
+    """A bar on standard error that is told how much is done; nothing unless a terminal looks."""
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+__all__ = [
+    "check_device",
+    "counting_bar",
+    "data_argument",
+    "data_dir_option",
+    "data_option",
+    "device_option",
+    "is_picture",
+    "json_option",
+    "make_parent",
+    "open_rows",
+    "open_run",
+    "parse_image_size",
+    "print_json",
+    "report_files",
+    "require_positive",
+    "require_suffix",
+    "run_argument",
+    "seed_option",
+    "split_option",
+    "write_pictures",
+]

@@ -1,0 +1,56 @@
+"""``discretevae encode``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from discretevae.cli import common
+
+
+@click.command(
+    "encode", epilog="Example: discretevae encode runs/mnist-bernoulli50 mnist --out codes.npy"
+)
+@common.run_argument
+@common.data_argument
+@common.data_option
+@common.split_option("all")
+@common.device_option
+@common.data_dir_option
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="The .npy file to write."
+)
+@common.json_option
+def command(
+    run_folder: Path,
+    data_argument: str | None,
+    data_option: str | None,
+    split: str,
+    device: str,
+    data_dir: Path | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Write the most likely code of every row of DATA, in the order of the file.
+
+    Bits are packed eight to a byte, the first bit highest: uint8 [rows, ceil(bits/8)], as
+    numpy.packbits does. Categories are numbers from 0: uint8 [rows, variables], or uint16 or
+    int64 where there are more. A Gaussian code is float32.
+    """
+    from discretevae.codes.packing import encode_rows
+    from discretevae.files import array_bytes, write_atomic
+
+    common.require_suffix(out, ".npy")
+    run = common.open_run(run_folder, device)
+    rows = common.open_rows(run.config, data_argument, data_option, split=split, data_dir=data_dir)
+    with common.counting_bar("encoding", len(rows)) as progress:
+        codes = encode_rows(run.model, rows, progress=progress)
+    common.make_parent(out)
+    write_atomic(out, array_bytes(codes))
+    common.report_files(
+        as_json, out=out, rows=len(codes), dtype=str(codes.dtype), shape=list(codes.shape)
+    )
+
+
+__all__ = ["command"]

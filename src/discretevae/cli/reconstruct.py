@@ -1,0 +1,61 @@
+"""``discretevae reconstruct``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from discretevae.cli import common
+
+
+@click.command(
+    "reconstruct", epilog="Example: discretevae reconstruct runs/mnist-bernoulli50 --n 48"
+)
+@common.run_argument
+@common.data_argument
+@common.data_option
+@common.split_option("test")
+@click.option("--n", type=int, default=36, show_default=True, help="How many rows, from the first.")
+@common.device_option
+@common.data_dir_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="A .png picture of rows above reconstructions, or .npy for the reconstructions' values.  "
+    "[default: RUN/figures/reconstructions.png]",
+)
+@common.json_option
+def command(
+    run_folder: Path,
+    data_argument: str | None,
+    data_option: str | None,
+    split: str,
+    n: int,
+    device: str,
+    data_dir: Path | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Encode rows of DATA (else of the run's own data) to their most likely code and decode it."""
+    from discretevae.evaluation import require_fit
+
+    common.require_positive("n", n)
+    run = common.open_run(run_folder, device)
+    rows = common.open_rows(run.config, data_argument, data_option, split=split, data_dir=data_dir)
+    require_fit(run.model, rows)
+    n = min(n, len(rows))
+    out = out or run_folder / "figures" / "reconstructions.png"
+    shape = run.config.model.image_shape
+    if common.is_picture(out, shape):
+        from discretevae.plots import reconstructions, save_figure
+
+        common.make_parent(out)
+        save_figure(reconstructions(run.model, rows, n=n), out)
+    else:
+        x = rows.batch(slice(0, n)).to(run.model.prior.raw.device)
+        common.write_pictures(out, run.model.reconstruct(x).cpu(), shape, "")
+    common.report_files(as_json, out=out, rows=n)
+
+
+__all__ = ["command"]

@@ -1,0 +1,38 @@
+"""``discretevae sample``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from discretevae.cli import common
+
+
+@click.command("sample", epilog="Example: discretevae sample runs/mnist-bernoulli50 --n 96")
+@common.run_argument
+@click.option("--n", type=int, default=60, show_default=True, help="How many.")
+@common.seed_option
+@common.device_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="A .png picture, or .npy for the values (float32).  [default: RUN/figures/samples.png]",
+)
+@common.json_option
+def command(
+    run_folder: Path, n: int, seed: int, device: str, out: Path | None, as_json: bool
+) -> None:
+    """Decode codes drawn from the prior of RUN."""
+    from discretevae.randomness import generator_for
+
+    common.require_positive("n", n)
+    run = common.open_run(run_folder, device)
+    out = out or run_folder / "figures" / "samples.png"
+    generator = generator_for(seed, "figures", device=device)
+    pictures = run.model.sample(n, generator=generator).cpu()
+    common.write_pictures(out, pictures, run.config.model.image_shape, f"{n} samples of the prior")
+    common.report_files(as_json, out=out, rows=n)
+
+
+__all__ = ["command"]

@@ -1,0 +1,146 @@
+"""Codes as small arrays and files: bits eight to a byte, categories as the least integer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from discretevae.data import Rows
+from discretevae.errors import DataError
+from discretevae.evaluation import DECODER_ROWS, require_fit
+from discretevae.families import Bernoulli, Categorical, Family
+from discretevae.model import DiscreteVAE
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def pack_codes(family: Family, codes: Tensor) -> Array:
+    """Codes ``[N, D]`` as `DiscreteVAE.encode` gives them, made small.
+
+    Returns:
+        uint8 ``[N, ⌈D/8⌉]`` for bits, the first bit highest; the least of uint8, uint16 and int64
+        that holds K − 1 for categories ``[N, D]``; float32 ``[N, D]`` for a Gaussian code.
+
+    Example:
+        >>> pack_codes(Bernoulli(3), torch.tensor([[1, 0, 1]], dtype=torch.uint8))
+        array([[160]], dtype=uint8)
+    """
+    array: Array = codes.cpu().numpy()
+    if isinstance(family, Bernoulli):
+        return np.packbits(array, axis=1)
+    return array.astype(_dtype(family), copy=False)
+
+
+def unpack_codes(family: Family, packed: Array) -> Tensor:
+    """The inverse of `pack_codes`: ``[N, D]``.
+
+    Raises:
+        DataError: another type or width than `pack_codes` gives for the family, a category out of
+            range, or padding bits that are not zero.
+
+    Example:
+        >>> unpack_codes(Bernoulli(3), np.array([[160]], dtype=np.uint8))
+        tensor([[1, 0, 1]], dtype=torch.uint8)
+    """
+    n = family.n_variables
+    width = -(-n // 8) if isinstance(family, Bernoulli) else n
+    expected = f"{np.dtype(_dtype(family)).name} [rows, {width}]"
+    if packed.dtype != _dtype(family) or packed.ndim != 2 or packed.shape[1] != width:
+        raise DataError(
+            f"codes are {packed.dtype} {list(packed.shape)}, but {family.spec} needs {expected}. "
+            "Give codes that this model's `encode` wrote."
+        )
+    if isinstance(family, Bernoulli):
+        bits = np.unpackbits(packed, axis=1)
+        if bits[:, n:].any():
+            raise DataError(f"codes hold more than {n} bits. Give codes that `encode` wrote.")
+        return torch.from_numpy(bits[:, :n].copy())
+    if isinstance(family, Categorical):
+        if packed.size and not 0 <= packed.min() <= packed.max() < family.n_categories:
+            raise DataError(
+                f"codes hold categories from {packed.min()} to {packed.max()}, but the model has "
+                f"0 to {family.n_categories - 1}. Give codes that this model's `encode` wrote."
+            )
+        return torch.from_numpy(packed.astype(np.int64))
+    if not np.isfinite(packed).all():
+        raise DataError("codes hold NaN or infinite values. Give codes that `encode` wrote.")
+    return torch.from_numpy(packed.copy())
+
+
+@torch.no_grad()
+def encode_rows(
+    model: DiscreteVAE, rows: Rows, *, progress: Callable[[int], object] | None = None
+) -> Array:
+    """The packed most likely code of every row.
+
+    Raises:
+        DataError: the rows do not fit the model.
+
+    Example:
+        >>> from discretevae.data import load_data
+        >>> data = load_data("digits")
+        >>> encode_rows(DiscreteVAE.for_data(data, latent="bernoulli:50"), data.test).shape
+        (297, 7)
+    """
+    require_fit(model, rows)
+    device = model.prior.raw.device
+    parts = []
+    for start in range(0, len(rows), DECODER_ROWS):
+        x = rows.batch(slice(start, start + DECODER_ROWS)).to(device)
+        parts.append(pack_codes(model.family, model.encode(x)))
+        if progress is not None:
+            progress(min(start + DECODER_ROWS, len(rows)))
+    return np.concatenate(parts)
+
+
+def decode_codes(model: DiscreteVAE, packed: Array) -> Tensor:
+    """E[x|z] of packed codes, ``[N, P]`` on the CPU.
+
+    Raises:
+        DataError: they are not codes of the model.
+    """
+    codes = unpack_codes(model.family, packed)
+    parts = [model.decode(codes[i : i + DECODER_ROWS]) for i in range(0, len(codes), DECODER_ROWS)]
+    return torch.cat(parts).cpu()
+
+
+def read_codes(path: Path, family: Family) -> Array:
+    """A ``.npy`` file of packed codes.
+
+    Raises:
+        DataError: the file is missing, no ``.npy``, holds no rows, or other codes.
+    """
+    try:
+        packed = np.load(path, allow_pickle=False, mmap_mode="r")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file. Check the path.") from None
+    except (OSError, ValueError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "truncated"
+        raise DataError(
+            f"{path}: no readable .npy file ({reason.rstrip('.')}). Give one that `encode` wrote."
+        ) from None
+    if not isinstance(packed, np.ndarray) or packed.size == 0:
+        raise DataError(f"{path}: holds no codes. Give a file that `encode` wrote.")
+    try:
+        unpack_codes(family, packed[:1])
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    return packed
+
+
+def _dtype(family: Family) -> type[np.generic]:
+    if isinstance(family, Bernoulli):
+        return np.uint8
+    if isinstance(family, Categorical):
+        if family.n_categories <= 256:
+            return np.uint8
+        return np.uint16 if family.n_categories <= 65_536 else np.int64
+    return np.float32
+
+
+__all__ = ["decode_codes", "encode_rows", "pack_codes", "read_codes", "unpack_codes"]

@@ -1,0 +1,223 @@
+"""NumPy files: `.npy` and `.npz`. No pickle is ever loaded."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from discretevae.data.rows import Rows, check_size
+from discretevae.errors import DataError, DataWarning
+
+_WHOLE = ("x", "data", "images")
+_TRAIN = ("train", "x_train", "train_data", "train_images")
+_TEST = ("test", "x_test", "test_data", "test_images")
+_LABELS = ("y", "labels", "label", "target", "targets")
+_TRAIN_LABELS = ("y_train", "train_labels", "labels_train")
+_TEST_LABELS = ("y_test", "test_labels", "labels_test")
+
+
+def read_npy(
+    path: Path, *, image_size: tuple[int, int] | None = None, divisor: float | None = None
+) -> dict[str, Rows]:
+    """Read one array of numbers.
+
+    The file is mapped, not loaded, so that a float64 file is turned into float32 piece by piece.
+
+    Returns:
+        `{"all": rows}`.
+
+    Raises:
+        DataError: Python objects, cut short, or no array at all.
+    """
+    with path.open("rb") as file:
+        shape, dtype = _header(file, str(path))
+        promised = check_size(str(path), shape, dtype.itemsize)
+        there = path.stat().st_size - file.tell()
+    if there < promised:
+        raise DataError(
+            f"{path} ends after {there:,} of {promised:,} bytes of values. Fetch or save it again."
+        )
+    # An empty array cannot be mapped; from_array has the message for it.
+    array = np.load(path, mmap_mode="r", allow_pickle=False) if promised else np.empty(shape, dtype)
+    rows = Rows.from_array(array, image_shape=image_size, divisor=divisor, name=str(path))
+    return {"all": rows}
+
+
+def read_npz(
+    path: Path, *, image_size: tuple[int, int] | None = None, divisor: float | None = None
+) -> dict[str, Rows]:
+    """Read an archive of arrays: one table, or a train and a test part.
+
+    Known names: `x`, `data` or `images` with `y` or `labels`; `train` and `test` or `x_train` and
+    `x_test` with `y_train` and `y_test`. An archive of one array may call it anything.
+
+    Returns:
+        `{"all": rows}`, or `{"train": rows, "test": rows}`.
+
+    Raises:
+        DataError: no known names, Python objects, damaged, or larger than memory should hold.
+    """
+    with NpzFile(path) as archive:
+        names = {name.lower(): name for name in archive.names}
+        if len(archive.names) == 1:
+            names = {"x": archive.names[0]}
+        x, train, test = (_pick(names, known, path) for known in (_WHOLE, _TRAIN, _TEST))
+        if x and not (train or test):
+            parts = {"all": (x, _pick(names, _LABELS, path))}
+        elif train and test and not x:
+            parts = {
+                "train": (train, _pick(names, _TRAIN_LABELS, path)),
+                "test": (test, _pick(names, _TEST_LABELS, path)),
+            }
+        else:
+            raise DataError(
+                f"{path}: cannot tell which array holds the rows: {', '.join(archive.names)}. "
+                "Name them x (and y), or train and test, when saving."
+            )
+        used = {name for pair in parts.values() for name in pair if name}
+        if unused := [name for name in archive.names if name not in used]:
+            warnings.warn(f"{path}: not used: {', '.join(unused)}.", DataWarning, stacklevel=2)
+        arrays = {part: archive.read(name) for part, (name, _) in parts.items()}
+        labels = {part: archive.read(y) if y else None for part, (_, y) in parts.items()}
+    if "all" in parts:
+        rows = Rows.from_array(
+            arrays["all"],
+            labels=labels["all"],
+            image_shape=image_size,
+            divisor=divisor,
+            name=str(path),
+            copy=False,
+        )
+        return {"all": rows}
+    return _two_parts(path, arrays, labels, image_size, divisor)
+
+
+class NpzFile:
+    """An archive of arrays whose sizes are looked at before a byte is unpacked.
+
+    Args:
+        path: the archive.
+        max_bytes: refuse a larger array; None for the limit of the package.
+
+    Raises:
+        DataError: from each method, if the archive is damaged or holds what it must not.
+    """
+
+    def __init__(self, path: Path, max_bytes: int | None = None) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except zipfile.BadZipFile as error:
+            raise DataError(
+                f"{path}: not an .npz archive, or cut short ({error}). Fetch or save it again."
+            ) from None
+        self._members = {
+            entry.filename.removesuffix(".npy"): entry
+            for entry in self._zip.infolist()
+            if entry.filename.endswith(".npy")
+        }
+        self.names = tuple(self._members)
+
+    def __enter__(self) -> NpzFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._zip.close()
+
+    def read(self, name: str) -> npt.NDArray[Any]:
+        """One array by its name."""
+        label = f"{self._path}: array {name!r}"
+        entry = self._members[name]
+        try:
+            with self._zip.open(entry) as file:
+                shape, dtype = _header(file, label)
+                promised = check_size(label, shape, dtype.itemsize, self._max_bytes)
+                if file.tell() + promised > entry.file_size:
+                    raise DataError(f"{label} is cut short. Fetch or save the file again.")
+            with self._zip.open(entry) as file:
+                array = np.lib.format.read_array(file, allow_pickle=False)
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            NotImplementedError,  # a compression that zipfile does not know
+            RuntimeError,  # an encrypted member
+            ValueError,
+        ) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(
+                f"{label} cannot be unpacked ({error}). Fetch or save the file again."
+            ) from None
+        return np.asarray(array)
+
+
+def _header(file: IO[bytes], label: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    try:
+        version = np.lib.format.read_magic(file)
+        # Version 3 differs only in allowing field names outside Latin-1, and fields are refused.
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, _, dtype = read(file)
+    except (ValueError, KeyError, EOFError, SyntaxError, TypeError) as error:
+        raise DataError(
+            f"{label}: not a NumPy array of numbers ({error}). Save it with numpy.save."
+        ) from None
+    if dtype.hasobject:
+        raise DataError(
+            f"{label} holds Python objects, which are never loaded. Save a numeric array instead."
+        )
+    return shape, dtype
+
+
+def _pick(names: dict[str, str], known: tuple[str, ...], path: Path) -> str | None:
+    found = [names[key] for key in known if key in names]
+    if len(found) > 1:
+        raise DataError(f"{path}: {' and '.join(found)} mean the same. Keep one of them.")
+    return found[0] if found else None
+
+
+def _two_parts(
+    path: Path,
+    arrays: dict[str, npt.NDArray[Any]],
+    labels: dict[str, npt.NDArray[Any] | None],
+    image_size: tuple[int, int] | None,
+    divisor: float | None,
+) -> dict[str, Rows]:
+    train, test = arrays["train"], arrays["test"]
+    if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
+        raise DataError(
+            f"{path}: train is {train.dtype} of shape {train.shape}, test {test.dtype} of shape "
+            f"{test.shape}. Save both with one dtype and the same features."
+        )
+    if not (len(train) and len(test)):
+        raise DataError(f"{path}: train has {len(train)} rows and test {len(test)}. Give both 1.")
+    # Both parts in one check: what a value means must not depend on the part it is in.
+    both = Rows.from_array(
+        np.concatenate([train, test]),
+        image_shape=image_size,
+        divisor=divisor,
+        name=str(path),
+        copy=False,
+    )
+    cut = {"train": slice(0, len(train)), "test": slice(len(train), None)}
+    return {
+        part: Rows.from_array(
+            both.values[where],
+            labels=labels[part],
+            image_shape=both.image_shape,
+            divisor=both.divisor,
+            name=str(path),
+            copy=False,
+        )
+        for part, where in cut.items()
+    }

@@ -1,0 +1,263 @@
+"""Tables of text and of columns: `.csv` and `.parquet`, numbers only.
+
+A column named `label`, `target` or `class` that holds whole numbers becomes the labels; every
+other column is a feature.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from discretevae.data.rows import Rows, check_size
+from discretevae.errors import DataError, DataWarning, MissingExtraError
+
+_LABEL_NAMES = ("label", "target", "class")
+_BLOCK = 1 << 22
+"""Cells parsed in one go: their float64 copy (32 MiB) is gone before the next block is read."""
+
+
+def read_csv(
+    path: Path, *, image_size: tuple[int, int] | None = None, divisor: float | None = None
+) -> dict[str, Rows]:
+    """Read a text table; comma, semicolon or tab, with or without a line of names.
+
+    Returns:
+        `{"all": rows}`.
+
+    Raises:
+        DataError: a cell that is no number, a line of another length, nothing to read, not UTF-8.
+
+    Warns:
+        DataWarning: a first line that reads 0, 1, 2, ... was taken for names.
+    """
+    delimiter = ","
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            first, delimiter, names = _first_line(file, path)
+            label = _label_column(names, path)
+            lines = (line for line in itertools.chain(first, file) if not line.isspace())
+            table, labels = _parse(lines, delimiter, label, path)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text ({error}). Save it as UTF-8 CSV.") from None
+    except (ValueError, csv.Error) as error:
+        if isinstance(error, DataError):
+            raise
+        raise _explain(path, delimiter, str(error)) from None
+    width = table.shape[1] + (labels is not None)
+    if names and len(names) != width:
+        raise DataError(
+            f"{path}: the line of names has {len(names)} cells, the rows {width}. Make both equal."
+        )
+    if labels is not None and not np.array_equal(labels, np.rint(labels)):
+        table = np.insert(table.astype(np.float32), label or 0, labels, axis=1)
+        labels = None
+        _warn_label_is_feature(path, names[label or 0])
+    return {"all": _rows(table, labels, names, path, image_size, divisor)}
+
+
+def read_parquet(
+    path: Path, *, image_size: tuple[int, int] | None = None, divisor: float | None = None
+) -> dict[str, Rows]:
+    """Read a Parquet table whose columns are numbers or booleans.
+
+    Returns:
+        `{"all": rows}`.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        DataError: a column of another type, missing values, damaged.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise MissingExtraError(
+            f"{path}: Parquet files need pyarrow. Run: pip install 'discretevae[parquet]'"
+        ) from None
+    try:
+        with pq.ParquetFile(path) as file:
+            schema, n_rows = file.schema_arrow, file.metadata.num_rows
+            for field in schema:
+                kind = field.type
+                if not (
+                    pa.types.is_boolean(kind)
+                    or pa.types.is_integer(kind)
+                    or pa.types.is_floating(kind)
+                ):
+                    raise DataError(
+                        f"{path}: column {field.name!r} is {kind}, not numbers. Drop or encode it."
+                    )
+            check_size(str(path), (n_rows, len(schema)), 8)
+            dtypes = [field.type.to_pandas_dtype() for field in schema]
+            table = np.empty((n_rows, len(schema)), np.result_type(*dtypes) if dtypes else None)
+            start = 0
+            for batch in file.iter_batches():
+                for index, column in enumerate(batch.columns):
+                    if column.null_count:
+                        raise DataError(
+                            f"{path}: {column.null_count} missing values in column "
+                            f"{schema[index].name!r}. Fill them or drop their rows."
+                        )
+                    table[start : start + len(batch), index] = column.to_numpy(zero_copy_only=False)
+                start += len(batch)
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, PermissionError):
+            raise
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"{path}: not a Parquet file, or damaged ({reason}). Save it again."
+        ) from None
+    names, labels = list(schema.names), None
+    if (label := _label_column(names, path)) is not None:
+        column = np.asarray(table[:, label])
+        if column.dtype.kind != "f" or np.array_equal(column, np.rint(column)):
+            table, labels = np.delete(table, label, axis=1), column
+        else:
+            _warn_label_is_feature(path, names[label])
+    return {"all": _rows(table, labels, names, path, image_size, divisor)}
+
+
+def _first_line(file: Iterable[str], path: Path) -> tuple[list[str], str, list[str]]:
+    """The first line if it is data, the delimiter, and the names if it is a header."""
+    line = next((line for line in file if not line.isspace()), None)
+    if line is None:
+        raise DataError(f"{path}: the file is empty. Give at least 1 row.")
+    bare = re.sub(r'"[^"]*"', "", line)
+    # A number may hold a decimal comma, but never a semicolon or a tab.
+    delimiter = next((mark for mark in ";\t" if mark in bare), ",")
+    cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
+    if cells == [str(i) for i in range(len(cells))] and len(cells) > 2:
+        warnings.warn(
+            f"{path}: the first line reads 0, 1, 2, ... and was taken for column names.",
+            DataWarning,
+            stacklevel=3,
+        )
+        return [], delimiter, cells
+    # A line that mixes numbers and an empty cell is a row with a hole, not a line of names.
+    if any(cell and not _is_number(cell) for cell in cells):
+        return [], delimiter, cells
+    return [line], delimiter, []
+
+
+def _parse(
+    lines: Iterator[str], delimiter: str, label: int | None, path: Path
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+    """The features, uint8 or float32, and the column of labels in full precision."""
+    blocks: list[npt.NDArray[Any]] = []
+    labels: list[npt.NDArray[Any]] = []
+    width, n_lines = 0, 1  # the first block is one line: only then is the width known
+    while block := list(itertools.islice(lines, n_lines)):
+        cells = np.loadtxt(
+            block, np.float64, delimiter=delimiter, comments=None, quotechar='"', ndmin=2
+        )
+        if width not in (0, cells.shape[1]):
+            raise ValueError("the number of columns changed")
+        width = cells.shape[1]
+        if label is not None and label < width:
+            labels.append(cells[:, label])
+            cells = np.delete(cells, label, axis=1)
+        blocks.append(_narrow(cells))
+        n_lines = max(1, _BLOCK // width)
+    if not blocks:
+        raise DataError(f"{path}: a line of names but no rows. Give at least 1 row.")
+    return np.concatenate(blocks), np.concatenate(labels) if labels else None
+
+
+def _narrow(cells: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    # Bytes where nothing is lost; NaN fails the comparison. Too large for float32 turns infinite
+    # here, which Rows.from_array refuses.
+    if ((cells >= 0) & (cells <= 255)).all() and np.array_equal(cells, np.rint(cells)):
+        return cells.astype(np.uint8)
+    with np.errstate(over="ignore"):
+        return cells.astype(np.float32)
+
+
+def _explain(path: Path, delimiter: str, parser_message: str) -> DataError:
+    """Why the fast parser gave up: the line and column, found by reading again slowly."""
+    width = 0
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, delimiter=delimiter)
+        try:
+            for cells in reader:
+                line = reader.line_num
+                if not any(cell.strip() for cell in cells) and len(cells) <= 1:
+                    continue
+                if not width:
+                    width = len(cells)
+                    if any(cell.strip() and not _is_number(cell) for cell in cells):
+                        continue  # the line of names
+                if len(cells) != width:
+                    return DataError(
+                        f"{path}: line {line} has {len(cells)} cells, the lines before it {width}. "
+                        "Give every line the same number."
+                    )
+                for column, cell in enumerate(cells, 1):
+                    if not _is_number(cell):
+                        got = repr(cell[:40]) if cell.strip() else "an empty cell"
+                        return DataError(
+                            f"{path}: line {line}, column {column} is not a number. Got {got}. "
+                            "Fill, encode or drop it (decimals are written with a point)."
+                        )
+        except csv.Error as error:
+            parser_message = f"line {reader.line_num}: {error}"
+    return DataError(f"{path}: not a table of numbers ({parser_message}). Save it as plain CSV.")
+
+
+def _is_number(cell: str) -> bool:
+    # Python reads 1_000 as a number; the fast parser and other programs do not.
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell
+
+
+def _label_column(names: list[str], path: Path) -> int | None:
+    found = [i for i, name in enumerate(names) if name.strip().casefold() in _LABEL_NAMES]
+    if len(found) > 1:
+        raise DataError(
+            f"{path}: columns {' and '.join(names[i] for i in found)} all name labels. Keep one."
+        )
+    return found[0] if found else None
+
+
+def _warn_label_is_feature(path: Path, name: str) -> None:
+    warnings.warn(
+        f"{path}: column {name} does not hold whole numbers and was read as a feature, not as "
+        "labels.",
+        DataWarning,
+        stacklevel=3,
+    )
+
+
+def _rows(
+    table: npt.NDArray[Any],
+    labels: npt.NDArray[Any] | None,
+    names: list[str],
+    path: Path,
+    image_size: tuple[int, int] | None,
+    divisor: float | None,
+) -> Rows:
+    # An index that came along would be learned as a feature; a single row proves nothing.
+    if (
+        names
+        and not names[0]
+        and len(table) > 1
+        and np.array_equal(table[:, 0], np.arange(len(table)))
+    ):
+        raise DataError(
+            f"{path}: the first column has no name and only counts the rows. Save the table "
+            "without its index, or name the column."
+        )
+    return Rows.from_array(
+        table, labels=labels, image_shape=image_size, divisor=divisor, name=str(path), copy=False
+    )

@@ -1,0 +1,105 @@
+"""Gradient estimators: one protocol, one file per idea, one table of names."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+
+from discretevae.config import LatentKind
+from discretevae.errors import ConfigError, did_you_mean
+from discretevae.estimators.base import Estimate, Estimator, Integrand, with_gradient_of
+from discretevae.estimators.importance import Importance
+from discretevae.estimators.reparametrized import Reparametrized
+
+ESTIMATORS: Mapping[str, type[Estimator]] = {
+    "importance": Importance,
+    "reparametrized": Reparametrized,
+}
+"""Every member by the name that ``--estimator`` takes."""
+
+
+def default_estimator(kind: LatentKind) -> str:
+    """The member that is taken when none is named.
+
+    Example:
+        >>> default_estimator("bernoulli"), default_estimator("gaussian")
+        ('importance', 'reparametrized')
+    """
+    return "reparametrized" if kind == "gaussian" else "importance"
+
+
+def make_estimator(text: str, *, kind: LatentKind, samples: int | None = None) -> Estimator:
+    """Reads ``NAME[:option=value,…]``, such as ``importance:proposal=tempered,tau=0.7``.
+
+    Args:
+        text: name and options.
+        kind: the kind of code that it is for.
+        samples: sets the option of that name, unless the text does.
+
+    Raises:
+        ConfigError: unknown name or option, unreadable value, or a member that cannot handle the
+            kind of code; the sensible choices are named.
+
+    Example:
+        >>> make_estimator("importance:proposal=tempered,tau=0.7", kind="bernoulli", samples=2)
+        Importance(samples=2, proposal='tempered', tau=0.7, alpha=0.1, xi=None)
+    """
+    name, _, rest = text.strip().partition(":")
+    if name not in ESTIMATORS:
+        raise ConfigError(f"estimator {name!r} is unknown. {did_you_mean(name, ESTIMATORS)}")
+    cls = ESTIMATORS[name]
+    types_of = _option_types(cls)
+    options: dict[str, object] = {}
+    for part in filter(None, rest.split(",")):
+        key, equals, value = part.partition("=")
+        if key not in types_of or not equals:
+            raise ConfigError(
+                f"estimator option {part!r} is unknown. {did_you_mean(key, types_of)} "
+                f"Write {name}:option=value."
+            )
+        options[key] = _read(types_of[key], value, f"estimator option {key}")
+    if samples is not None:
+        if options.get("samples", samples) != samples:
+            raise ConfigError(
+                f"samples is given twice: {samples} and {options['samples']}. Give it once."
+            )
+        options["samples"] = samples
+    member = cls(**options)
+    if kind not in member.kinds:
+        fitting = [other for other, cls in ESTIMATORS.items() if kind in cls().kinds]
+        raise ConfigError(
+            f"estimator {text!r} cannot handle a {kind} code. Choose {' or '.join(fitting)}."
+        )
+    return member
+
+
+def _option_types(cls: type[Estimator]) -> dict[str, object]:
+    """Options that can be spelled in text: those of a plain type or a choice of words."""
+    hints = typing.get_type_hints(cls)
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    return {f.name: hints[f.name] for f in fields if not isinstance(hints[f.name], types.UnionType)}
+
+
+def _read(hint: object, text: str, what: str) -> object:
+    if hint is int or hint is float:
+        try:
+            return int(text) if hint is int else float(text)
+        except ValueError:
+            article = "an int" if hint is int else "a number"
+            raise ConfigError(f"{what} must be {article}. Got {text!r}.") from None
+    return text
+
+
+__all__ = [
+    "ESTIMATORS",
+    "Estimate",
+    "Estimator",
+    "Importance",
+    "Integrand",
+    "Reparametrized",
+    "default_estimator",
+    "make_estimator",
+    "with_gradient_of",
+]

@@ -1,0 +1,95 @@
+"""The protocol that every gradient estimator follows, and the surrogate trick in one line.
+
+An estimator answers one question: what is E_q(z|x)[f(z)], and what are its gradients with respect
+to the natural parameters η of q and to whatever f depends on? f is ln p(x|z) here; the divergence
+from the prior has a closed form and stays outside, because −ln q(z) inside f multiplies the
+variance of the encoder's gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from discretevae.config import LatentKind
+from discretevae.families import Family
+
+
+class Integrand(Protocol):
+    """f(z) for every row of a batch: how well a code explains its row."""
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """f of sampled codes: ``[S, B, *z_shape]`` to ``[S, B]``; costs S·B decoder rows."""
+        ...
+
+    def table(self) -> Tensor:
+        """f of every row and every state of an enumerable code, ``[B, N]``; costs N rows."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """What an estimator returns.
+
+    Args:
+        value: ``[B]``, the estimate of E_q f in nats per row, detached.
+        surrogate: ``[B]``, equal to ``value``; its gradient is the gradient estimate.
+        diagnostics: further figures per row by name, such as ``ess``, each ``[B]``, detached.
+    """
+
+    value: Tensor
+    surrogate: Tensor
+    diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """A gradient estimator: three facts and one call.
+
+    Members are small frozen dataclasses whose fields are their options. ``is_unbiased`` is what
+    theory says of both gradients, and the contract tests hold the member to it; ``evaluations`` is
+    the number of decoder rows that a data row costs in one step, and is counted by the same
+    tests; ``kinds`` are the codes it can handle.
+    """
+
+    @property
+    def is_unbiased(self) -> bool:
+        """Whether the expected gradient equals the gradient of E_q f."""
+        ...
+
+    @property
+    def evaluations(self) -> int:
+        """Decoder rows per data row and step."""
+        ...
+
+    @property
+    def kinds(self) -> tuple[LatentKind, ...]:
+        """Kinds of code that the member can handle."""
+        ...
+
+    def __call__(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Estimates E_q f and its gradients for ``eta`` ``[B, *eta_shape]``."""
+        ...
+
+
+def with_gradient_of(value: Tensor, term: Tensor) -> Tensor:
+    """A tensor equal to ``value`` to the bit whose gradient is that of ``term``.
+
+    value + (term − term.detach()): the bracket is exactly zero.
+
+    Example:
+        >>> x = torch.tensor(3.0, requires_grad=True)
+        >>> y = with_gradient_of(torch.tensor(1.0), 5 * x)
+        >>> y.item(), torch.autograd.grad(y, x)[0].item()
+        (1.0, 5.0)
+    """
+    return value.detach() + (term - term.detach())
+
+
+__all__ = ["Estimate", "Estimator", "Integrand", "with_gradient_of"]

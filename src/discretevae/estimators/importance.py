@@ -1,0 +1,169 @@
+"""The paper's estimator: E_q f by importance sampling, so that no gradient flows through a sample.
+
+    L_I = 1/M Σ_m f(z_m) w_m,   w_m = q(z_m|x) / q_I(z_m),   z_m ~ q_I             (eq. 14, 15)
+    ∂L_I/∂θ_E = 1/M Σ_m f(z_m) w_m ∂ln q(z_m|x)/∂θ_E                               (eq. 16)
+    ∂L_I/∂θ_D = 1/M Σ_m w_m ∂f(z_m)/∂θ_D                                           (eq. 17)
+    with q_I = q:  ∂L_I/∂θ_E = 1/M Σ_m f(z_m) (T(z_m) − ∇A(η)) ∂η/∂θ_E             (eq. 20, 26)
+
+Equation 16 is written with ∂q = q ∂ln q. With q_I = q this is the score-function estimator
+(REINFORCE) without a baseline.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from discretevae.config import LatentKind
+from discretevae.errors import ConfigError, did_you_mean
+from discretevae.estimators.base import Estimate, Integrand, with_gradient_of
+from discretevae.families import Family
+
+Proposal = Literal["posterior", "uniform", "tempered", "mixture"]
+PROPOSALS: tuple[str, ...] = get_args(Proposal)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Importance:
+    """Importance sampling of E_q f from any proposal q_I of q's own family (Bartler et al.).
+
+    Unbiased for every proposal that reaches all states, whatever it is; how much it varies is the
+    proposal's doing. Weights are formed in log space. The decoder's gradient carries the weights,
+    as equation 17 says.
+
+    Args:
+        samples: M, samples of z per row.
+        proposal: where z is drawn from:
+            ``posterior``: q itself, ξ = η (equations 20 and 26; all weights are 1);
+            ``uniform``: every state alike, ξ = 0;
+            ``tempered``: ξ = τη, flatter than q for τ < 1;
+            ``mixture``: with probability ``alpha`` uniform, else q. Weights stay below 1/(1 − α).
+        tau: τ of ``tempered``, > 0.
+        alpha: weight of the uniform part of ``mixture``, in (0, 1).
+        xi: ξ itself in place of ``proposal``: a tensor that broadcasts against η, or a function of
+            the (detached) η. No gradient flows into it.
+
+    Diagnostics: ``ess``, the effective sample size (Σ_m w_m)² / Σ_m w_m² of each row, from 1 to M.
+
+    Raises:
+        ConfigError: an option is out of range, or the proposal does not exist for the family.
+
+    Example:
+        >>> from discretevae.families import Bernoulli
+        >>> estimator = Importance(samples=4, proposal="uniform")
+        >>> eta = torch.zeros(1, 2, requires_grad=True)
+        >>> class Sum:
+        ...     def __call__(self, z):
+        ...         return z.sum(-1)
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> estimate = estimator(Bernoulli(2), eta, Sum(), generator=generator)
+        >>> estimate.surrogate.shape, estimate.diagnostics["ess"]
+        (torch.Size([1]), tensor([4.]))
+    """
+
+    samples: int = 1
+    proposal: Proposal = "posterior"
+    tau: float = 0.5
+    alpha: float = 0.1
+    xi: Tensor | Callable[[Tensor], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        """Checks every option, and says all that is wrong at once."""
+        problems = []
+        if self.samples < 1:
+            problems.append(f"samples must be an int >= 1. Got {self.samples}.")
+        if self.proposal not in PROPOSALS:
+            problems.append(
+                f"proposal {self.proposal!r} is unknown. {did_you_mean(self.proposal, PROPOSALS)}"
+            )
+        if not (math.isfinite(self.tau) and self.tau > 0):
+            problems.append(f"tau must be > 0. Got {self.tau}.")
+        if not 0 < self.alpha < 1:
+            problems.append(f"alpha must lie between 0 and 1. Got {self.alpha}.")
+        if problems:
+            raise ConfigError(problems)
+
+    @property
+    def is_unbiased(self) -> bool:
+        """True for every proposal."""
+        return True
+
+    @property
+    def evaluations(self) -> int:
+        """M."""
+        return self.samples
+
+    @property
+    def kinds(self) -> tuple[LatentKind, ...]:
+        """All three; nothing is uniform over the real line, so two proposals are discrete only."""
+        if self.xi is None and self.proposal in ("uniform", "mixture"):
+            return ("bernoulli", "categorical")
+        return ("bernoulli", "categorical", "gaussian")
+
+    def __call__(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draws M codes per row from q_I, scores them, and weighs them by q/q_I."""
+        if family.spec.kind not in self.kinds:
+            raise ConfigError(
+                f"proposal {self.proposal!r} does not exist for a {family.spec.kind} code. "
+                "Choose posterior or tempered."
+            )
+        z, log_proposal = self._draw(family, eta.detach(), generator)
+        log_q = family.log_prob(eta, z)
+        fz = f(z)
+        if log_proposal is None:
+            score = fz.detach() * log_q
+            term = (fz + score).mean(0)
+            value = fz.detach().mean(0)
+            ess = torch.full_like(value, self.samples)
+        else:
+            log_weight = log_q.detach() - log_proposal
+            weight = log_weight.exp()
+            weighted = weight * fz.detach()
+            term = (weight * fz + weighted * log_q).mean(0)
+            value = weighted.mean(0)
+            ess = torch.exp(2 * torch.logsumexp(log_weight, 0) - torch.logsumexp(2 * log_weight, 0))
+        return Estimate(value, with_gradient_of(value, term), {"ess": ess})
+
+    def _draw(
+        self, family: Family, eta: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """(z, ln q_I(z)) for detached η; None in place of the latter where q_I is q itself."""
+        if self.xi is not None:
+            xi = self.xi(eta) if callable(self.xi) else self.xi
+            return self._draw_from(family, xi.detach().to(eta).expand_as(eta), generator)
+        if self.proposal == "posterior":
+            return family.sample(eta, self.samples, generator=generator).detach(), None
+        if self.proposal == "tempered":
+            return self._draw_from(family, self.tau * eta, generator)
+        uniform = torch.zeros_like(eta)
+        if self.proposal == "uniform":
+            return self._draw_from(family, uniform, generator)
+        from_q = family.sample(eta, self.samples, generator=generator)
+        from_uniform = family.sample(uniform, self.samples, generator=generator)
+        choice = torch.rand(
+            from_q.shape[:2], dtype=eta.dtype, device=eta.device, generator=generator
+        )
+        is_uniform = choice < self.alpha
+        z = torch.where(is_uniform.reshape(*is_uniform.shape, *[1] * len(family.z_shape)),
+                        from_uniform, from_q)  # fmt: skip
+        log_mixture = torch.logaddexp(
+            family.log_prob(eta, z) + math.log1p(-self.alpha),
+            family.log_prob(uniform, z) + math.log(self.alpha),
+        )
+        return z, log_mixture
+
+    def _draw_from(
+        self, family: Family, xi: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        z = family.sample(xi, self.samples, generator=generator).detach()
+        return z, family.log_prob(xi, z)
+
+
+__all__ = ["PROPOSALS", "Importance", "Proposal"]

@@ -1,0 +1,74 @@
+"""Files that are either whole or not there: written aside, flushed, renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Writes ``content`` so that ``path`` holds all of it or what it held before.
+
+    The bytes go to a temporary name in the same folder, are flushed to the disk, and take the
+    name in one step. A failure leaves no temporary file behind.
+
+    Raises:
+        OSError: the disk is full, the folder is gone or read-only.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_atomic(Path(folder) / "a.txt", b"whole")
+        ...     (Path(folder) / "a.txt").read_bytes()
+        b'whole'
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes ``value`` as indented JSON, atomically.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_json(Path(folder) / "a.json", {"a": 1})
+        ...     print((Path(folder) / "a.json").read_text(), end="")
+        {
+          "a": 1
+        }
+    """
+    write_atomic(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def array_bytes(array: Any) -> bytes:
+    """A numpy array as the bytes of a ``.npy`` file.
+
+    Example:
+        >>> import numpy as np
+        >>> len(array_bytes(np.zeros(2)))                          # header and 16 bytes
+        144
+    """
+    import io
+
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+__all__ = ["array_bytes", "write_atomic", "write_json"]

@@ -1,0 +1,216 @@
+"""Every picture: curves, reconstructions, samples, categories. None of them needs a display."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from discretevae.data import Rows
+from discretevae.families import Categorical
+from discretevae.files import write_atomic
+from discretevae.model import DiscreteVAE
+from discretevae.training import EpochMetrics
+
+Image = np.ndarray[Any, np.dtype[np.float64]]
+
+GAP = 2
+"""Pixels between two pictures of a mosaic."""
+
+MAX_CATEGORIES = 200
+
+
+def save_figure(figure: Figure, path: Path, *, dpi: int = 110) -> None:
+    """Writes a figure as PNG, atomically.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written to.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_figure(Figure(), Path(folder) / "empty.png")
+        ...     (Path(folder) / "empty.png").read_bytes()[1:4]
+        b'PNG'
+    """
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    write_atomic(path, buffer.getvalue())
+
+
+def curves(history: Sequence[EpochMetrics]) -> Figure:
+    """Loss, log-likelihood and gradient variance against epochs: the paper's figure 6.
+
+    Args:
+        history: the epochs of a run, at least one.
+    """
+    epochs = [metrics.epoch for metrics in history]
+    figure = Figure(figsize=(11, 3.3), layout="constrained")
+    loss, likelihood, variance = figure.subplots(1, 3)
+    loss.plot(epochs, [metrics.loss for metrics in history], label="training rows")
+    loss.plot(epochs, [-metrics.test_elbo for metrics in history], "--", label="test rows")
+    loss.set_title("Loss: −ELBO [nats per row]")
+    loss.legend(frameon=False)
+    likelihood.plot(epochs, [metrics.log_likelihood for metrics in history])
+    likelihood.set_title("Log-likelihood: E_q ln p(x|z) [nats per row]")
+    variance.plot(epochs, [metrics.grad_variance for metrics in history])
+    if any(metrics.grad_variance > 0 for metrics in history):
+        variance.set_yscale("log")
+    variance.set_title("Variance of the encoder's gradient")
+    for axes in (loss, likelihood, variance):
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        if len(epochs) == 1:
+            axes.lines[0].set_marker("o")
+    return figure
+
+
+def reconstructions(model: DiscreteVAE, rows: Rows, *, n: int = 36, columns: int = 12) -> Figure:
+    """Rows above their reconstructions from the most likely code: the paper's figure 7.
+
+    Args:
+        model: the model.
+        rows: with an ``image_shape``; the first ``n`` are shown.
+        n: how many.
+        columns: how many side by side.
+    """
+    x = rows.batch(slice(0, n))
+    shown = model.reconstruct(x.to(model.prior.raw.device)).cpu()
+    bands = []
+    for start in range(0, len(x), columns):
+        pairs = (part[start : start + columns] for part in (x, shown))
+        bands += [_mosaic(part, _shape(rows), columns) for part in pairs]
+    return _mosaic_figure(_stack(bands), "Rows, each above its reconstruction")
+
+
+def samples(
+    model: DiscreteVAE, *, n: int = 60, columns: int = 12, generator: torch.Generator | None
+) -> Figure:
+    """E[x|z] for codes drawn from the prior: the paper's figure 8.
+
+    Args:
+        model: with an ``image_shape``.
+        n: how many.
+        columns: how many side by side.
+        generator: the source of the codes.
+    """
+    pictures = model.sample(n, generator=generator).cpu()
+    return _mosaic_figure(_mosaic(pictures, _shape(model.config), columns), "Samples of the prior")
+
+
+def categories(model: DiscreteVAE, rows: Rows) -> Figure:
+    """What each category of a one-variable code decodes to, with its share of the rows.
+
+    Sorted by share; a category that no row is given to stands at the end with 0 %.
+
+    Args:
+        model: with one categorical variable and an ``image_shape``.
+        rows: whose shares are counted.
+    """
+    device = model.prior.raw.device
+    chunks = [rows.batch(slice(at, at + 8192)) for at in range(0, len(rows), 8192)]
+    codes = torch.cat([model.encode(x.to(device)).cpu().flatten() for x in chunks])
+    n_categories = model.family.eta_shape[-1]
+    share = torch.bincount(codes, minlength=n_categories).double() / len(codes)
+    order = share.argsort(descending=True, stable=True)[:MAX_CATEGORIES]
+    pictures = model.decode(order.unsqueeze(1)).cpu()
+    height, width = _shape(model.config)
+    columns = max(1, round(math.sqrt(len(order) * 1.2)))
+    lines = math.ceil(len(order) / columns)
+    figure = Figure(figsize=(0.72 * columns, 0.9 * lines * height / width + 0.5))
+    in_use = int((share > 0).sum())
+    figure.suptitle(
+        f"{in_use} of {n_categories} categories in use; share of {len(codes):,} rows", fontsize=10
+    )
+    grid = figure.subplots(lines, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, picture, category in zip(grid.flat, pictures, order.tolist(), strict=False):
+        axes.imshow(picture.reshape(height, width), cmap="gray", vmin=0, vmax=1)
+        axes.set_title(f"{100 * share[category].item():.1f} %", fontsize=6, pad=1.5)
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, wspace=0.08, hspace=0.28)
+    return figure
+
+
+def run_figures(
+    model: DiscreteVAE,
+    history: Sequence[EpochMetrics],
+    rows: Rows,
+    *,
+    generator: torch.Generator | None,
+) -> dict[str, Figure]:
+    """Every picture that fits the run, by file name without its ending.
+
+    Rows that are no pictures have curves only.
+    """
+    figures = {"curves": curves(history)}
+    if model.config.image_shape is not None and rows.image_shape is not None:
+        figures["reconstructions"] = reconstructions(model, rows)
+        figures["samples"] = samples(model, generator=generator)
+        if isinstance(model.family, Categorical) and model.family.n_variables == 1:
+            figures["categories"] = categories(model, rows)
+    return figures
+
+
+def image_grid(pictures: Tensor, image_shape: tuple[int, int], title: str) -> Figure:
+    """Pictures ``[n, P]`` in a grid, twelve to a line."""
+    return _mosaic_figure(_mosaic(pictures, image_shape, min(12, len(pictures))), title)
+
+
+def _shape(described: Any) -> tuple[int, int]:
+    shape: tuple[int, int] = described.image_shape
+    return shape
+
+
+def _mosaic(pictures: Tensor, shape: tuple[int, int], columns: int) -> Image:
+    """Pictures ``[n, P]`` side by side on a mid-grey ground, ``columns`` to a line."""
+    height, width = shape
+    lines = math.ceil(len(pictures) / columns)
+    ground = np.full((lines * (height + GAP) + GAP, columns * (width + GAP) + GAP), 0.5)
+    for i, picture in enumerate(pictures.double().clamp(0, 1).numpy()):
+        top = GAP + (i // columns) * (height + GAP)
+        left = GAP + (i % columns) * (width + GAP)
+        ground[top : top + height, left : left + width] = picture.reshape(height, width)
+    return ground
+
+
+def _stack(bands: list[Image]) -> Image:
+    """Bands above each other, each pair close together and apart from the next."""
+    parts: list[Image] = []
+    for i, band in enumerate(bands):
+        parts.append(band if i % 2 == 0 else band[GAP:])
+        if i % 2 == 1 and i < len(bands) - 1:
+            parts.append(np.full((2 * GAP, band.shape[1]), 0.5))
+    return np.concatenate(parts)
+
+
+def _mosaic_figure(mosaic: Image, title: str) -> Figure:
+    height, width = mosaic.shape
+    inches = 9.0
+    figure = Figure(figsize=(inches, inches * height / width + 0.4), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(mosaic, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_axis_off()
+    axes.set_title(title, fontsize=10)
+    return figure
+
+
+__all__ = [
+    "categories",
+    "curves",
+    "image_grid",
+    "reconstructions",
+    "run_figures",
+    "samples",
+    "save_figure",
+]

@@ -1,0 +1,60 @@
+"""p(z): the prior over codes, fixed or learned."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from discretevae.families import Family
+
+
+class FactorizedPrior(nn.Module):
+    """p(z) = Π_d p(z_d), of the same family as q(z|x).
+
+    Fixed, it is uniform over a discrete code and standard normal over a Gaussian one. Learned, its
+    natural parameters are trained with the model and start from the same place.
+
+    Args:
+        family: the code's family.
+        learned: whether the parameters are trained.
+
+    Example:
+        >>> from discretevae.families import Bernoulli
+        >>> prior = FactorizedPrior(Bernoulli(3))
+        >>> prior.kl(torch.zeros(1, 3))
+        tensor([0.])
+        >>> prior.sample(2, generator=torch.Generator().manual_seed(0)).shape
+        torch.Size([2, 3])
+    """
+
+    raw: Tensor
+
+    def __init__(self, family: Family, *, learned: bool = False) -> None:
+        super().__init__()
+        self.family = family
+        # the number of unconstrained outputs equals the number of natural parameters; zeros of
+        # the former are the reference distribution of every family
+        raw = torch.zeros(family.fixed_eta().numel())
+        if learned:
+            self.raw = nn.Parameter(raw)
+        else:
+            self.register_buffer("raw", raw)
+
+    def eta(self) -> Tensor:
+        """The prior's natural parameters, ``[*eta_shape]``."""
+        return self.family.natural_parameters(self.raw)
+
+    def kl(self, eta: Tensor) -> Tensor:
+        """KL(q(z|x) ‖ p(z)) in closed form, nats per row, ``[B]``."""
+        return self.family.kl(eta, self.eta())
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """ln p(z), ``[S, B]``."""
+        return self.family.log_prob(self.eta(), z)
+
+    def sample(self, n: int, *, generator: torch.Generator | None) -> Tensor:
+        """``n`` codes, ``[n, *z_shape]``."""
+        return self.family.sample(self.eta().detach(), n, generator=generator)
+
+
+__all__ = ["FactorizedPrior"]

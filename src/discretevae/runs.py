@@ -1,0 +1,150 @@
+"""A whole run: data, model, training, evaluation, pictures, in one folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from discretevae.checkpoint import is_run, load_config, save_config
+from discretevae.config import RunConfig
+from discretevae.data import Dataset
+from discretevae.errors import RunError
+from discretevae.estimators import default_estimator, make_estimator
+from discretevae.evaluation import Evaluation, evaluate
+from discretevae.families import family_of
+from discretevae.files import write_json
+from discretevae.model import DiscreteVAE
+from discretevae.plots import run_figures, save_figure
+from discretevae.randomness import generator_for
+from discretevae.training import EpochMetrics, Progress, train
+
+SUMMARY = "summary.json"
+FIGURES = "figures"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    Args:
+        folder: where it lies.
+        model: the trained model.
+        history: one entry per epoch.
+        evaluation: on the test rows.
+        figures: the pictures' paths.
+    """
+
+    folder: Path
+    model: DiscreteVAE
+    history: list[EpochMetrics]
+    evaluation: Evaluation
+    figures: list[Path]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``summary.json`` holds and ``train --json`` prints."""
+        return {
+            "run": str(self.folder),
+            "test": self.evaluation.to_dict(),
+            "last_epoch": dataclasses.asdict(self.history[-1]),
+            "figures": [str(path) for path in self.figures],
+        }
+
+
+def run(
+    data: Dataset,
+    config: RunConfig,
+    *,
+    out: Path,
+    resume: bool = False,
+    device: str = "cpu",
+    samples: int = 100,
+    progress: Callable[[Progress], object] | None = None,
+    evaluating: Callable[[int], object] | None = None,
+) -> RunResult:
+    """Trains, evaluates and draws; leaves all of it in ``out``.
+
+    Args:
+        data: the rows that ``config.data`` names.
+        config: model, training and data.
+        out: the run folder; made if it is not there.
+        resume: go on with the run in ``out``.
+        device: where to train.
+        samples: S of the S-sample bound at the end.
+        progress: called after every training step and epoch.
+        evaluating: called with the number of test rows evaluated.
+
+    Raises:
+        RunError: ``out`` holds something that is not ours, or a run that is not to be resumed.
+        TrainingError: training cannot go on; the last good state is in ``out``.
+    """
+    # what is wrong with the options is said before a folder is made
+    kind = family_of(config.model.latent).spec.kind
+    name = config.training.estimator or default_estimator(kind)
+    make_estimator(name, kind=kind, samples=config.training.samples)
+    prepare_folder(out, resume=resume)
+    initial = generator_for(config.training.seed, "weights")
+    model = DiscreteVAE(config.model, generator=initial).to(device)
+    out.mkdir(parents=True, exist_ok=True)
+    save_config(out, config)
+    history = train(model, data, config.training, out=out, resume=resume, progress=progress)
+    evaluation = evaluate(
+        model,
+        data.test,
+        samples=samples,
+        binarize_mode=config.training.binarize,
+        seed=config.training.seed,
+        progress=evaluating,
+    )
+    generator = generator_for(config.training.seed, "figures", device=device)
+    (out / FIGURES).mkdir(exist_ok=True)
+    paths = []
+    for stem, figure in run_figures(model, history, data.test, generator=generator).items():
+        paths.append(out / FIGURES / f"{stem}.png")
+        save_figure(figure, paths[-1])
+    result = RunResult(out, model, history, evaluation, paths)
+    write_json(out / SUMMARY, result.to_dict())
+    return result
+
+
+def prepare_folder(out: Path, *, resume: bool) -> None:
+    """Refuses a folder that a run must not be written to; changes nothing.
+
+    Raises:
+        RunError: it holds something that is not ours, or a run that is not to be resumed, or
+            none to resume.
+
+    Example:
+        >>> prepare_folder(Path("no/such/folder"), resume=False)
+    """
+    if resume:
+        load_config(out)
+    elif out.exists() and not out.is_dir():
+        raise RunError(f"{out}: is a file, not a folder. Choose another --out.")
+    elif out.exists() and any(out.iterdir()):
+        if is_run(out):
+            raise RunError(
+                f"{out}: already holds a run. Go on with --resume {out}, or choose another --out."
+            )
+        raise RunError(f"{out}: holds files that are not ours. Choose another --out.")
+
+
+def free_folder(parent: Path, config: RunConfig) -> Path:
+    """``parent/DATA-LATENT``, with a number behind it if that is taken.
+
+    Example:
+        >>> from discretevae.config import DataConfig, ModelConfig
+        >>> config = RunConfig(model=ModelConfig(n_features=64), data=DataConfig(source="digits"))
+        >>> free_folder(Path("runs"), config).name
+        'digits-bernoulli50'
+    """
+    stem = f"{Path(config.data.source).stem}-{config.model.latent.replace(':', '')}"
+    folder, number = parent / stem, 2
+    while folder.exists():
+        folder, number = parent / f"{stem}-{number}", number + 1
+    return folder
+
+
+__all__ = ["RunResult", "free_folder", "prepare_folder", "run"]

@@ -1,0 +1,387 @@
+"""One training loop, to be read from top to bottom."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from discretevae.allocator import keep_freed_memory
+from discretevae.checkpoint import METRICS, load_state, save_state, save_weights
+from discretevae.config import LatentSpec, TrainConfig, auto_batch_size
+from discretevae.data import Dataset, Rows, binarize
+from discretevae.errors import CollapseWarning, RunError, TrainingError, TrainingInterrupted
+from discretevae.estimators import Estimator, default_estimator, make_estimator
+from discretevae.evaluation import CodeUsage, evaluate, require_fit
+from discretevae.files import write_atomic
+from discretevae.gradients import PROBE_ROWS, encoder_gradient_noise
+from discretevae.model import DiscreteVAE
+from discretevae.objectives import elbo
+from discretevae.randomness import generator_for
+
+SECONDS_BETWEEN_CHECKPOINTS = 10.0
+"""A checkpoint costs an fsync; more often than this it would slow small runs down for nothing."""
+
+TEST_ROWS = 10_000
+"""At most so many test rows are looked at after every epoch."""
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """What is known after an epoch; nats per row.
+
+    Args:
+        epoch: counted from 1.
+        loss: −ELBO, mean over the epoch's training rows as they were met.
+        log_likelihood: E_q ln p(x|z), likewise.
+        kl: KL(q(z|x) ‖ p(z)), likewise.
+        test_elbo: the ELBO of the test rows after the epoch, one draw of z per row.
+        test_elbo_se: its standard error.
+        grad_variance: variance of the encoder's gradient on a fixed probe batch, see
+            `discretevae.gradients.encoder_gradient_noise`.
+        grad_relative_variance: the same relative to the squared gradient; None where unknown.
+        ess: mean effective sample size of the importance weights; None where there are none.
+        active_units: see `discretevae.evaluation.CodeUsage`; over the test rows.
+        codes_used: likewise.
+        code_entropy: likewise.
+        rows_per_second: of the training steps alone.
+        seconds: of the training steps alone, since the run began.
+    """
+
+    epoch: int
+    loss: float
+    log_likelihood: float
+    kl: float
+    test_elbo: float
+    test_elbo_se: float | None
+    grad_variance: float
+    grad_relative_variance: float | None
+    ess: float | None
+    active_units: int
+    codes_used: int | None
+    code_entropy: float | None
+    rows_per_second: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the training stands; handed to the ``progress`` callback after every step.
+
+    Args:
+        epoch: the epoch under way, from 1.
+        step: steps done in it.
+        n_steps: steps of an epoch.
+        metrics: of the epoch, once it is over.
+    """
+
+    epoch: int
+    step: int
+    n_steps: int
+    metrics: EpochMetrics | None = None
+
+
+@dataclass
+class _Position:
+    """Where a run stands: the next step to take, and the sums of the epoch so far."""
+
+    epoch: int = 1
+    step: int = 0
+    rows: int = 0
+    log_likelihood: float = 0.0
+    kl: float = 0.0
+    ess: float = 0.0
+    has_ess: bool = False
+    epoch_seconds: float = 0.0
+    seconds: float = 0.0
+
+
+def train(
+    model: DiscreteVAE,
+    data: Dataset,
+    config: TrainConfig | None = None,
+    *,
+    estimator: Estimator | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: Callable[[Progress], object] | None = None,
+) -> list[EpochMetrics]:
+    """Trains ``model`` in place with Adam on the ELBO.
+
+    The same seed on the same machine gives the same weights to the bit, also when a run was
+    interrupted and resumed.
+
+    Args:
+        model: the model; moved nowhere, so put it on its device before.
+        data: training and test rows.
+        config: how to train; None takes the defaults.
+        estimator: a gradient estimator of one's own, in place of the one that ``config`` names.
+        out: a run folder to keep metrics, weights and checkpoints in; None keeps nothing.
+        resume: go on from the checkpoint in ``out``; without one, start from the beginning.
+        progress: called after every step and at the end of every epoch.
+
+    Returns:
+        One `EpochMetrics` per epoch, those before a resume included.
+
+    Raises:
+        ConfigError: the estimator cannot handle the model's code.
+        DataError: the rows do not fit the model.
+        RunError: the checkpoint is corrupt or of another model.
+        TrainingError: the loss is no longer finite, or the disk is full; what was saved last
+            stays.
+        TrainingInterrupted: Ctrl-C or SIGTERM, after saving (only with ``out``).
+
+    Example:
+        >>> from discretevae.data import load_data
+        >>> data = load_data("digits")
+        >>> model = DiscreteVAE.for_data(data, latent="bernoulli:8", hidden=(32,))
+        >>> metrics = train(model, data, TrainConfig(epochs=8, lr=0.01))
+        >>> metrics[-1].loss < metrics[0].loss
+        True
+    """
+    config = config or TrainConfig()
+    kind = model.family.spec.kind
+    if estimator is None:
+        name = config.estimator or default_estimator(kind)
+        estimator = make_estimator(name, kind=kind, samples=config.samples)
+    require_fit(model, data.train)
+    require_fit(model, data.test)
+    keep_freed_memory()
+
+    device = model.prior.raw.device
+    rows = data.train
+    batch_size = config.batch_size or auto_batch_size(len(rows))
+    n_steps = math.ceil(len(rows) / batch_size)
+    probe = _probe_rows(rows, config, device)
+    test = data.test.subset(_some_rows(data.test, TEST_ROWS, config.seed, "test rows"))
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
+    generator = generator_for(config.seed, "samples", device=device)
+    keeper = _Keeper(Path(out), model, optimizer, generator) if out is not None else None
+    here = _Position()
+    history: list[EpochMetrics] = []
+    if keeper is not None and resume:
+        here, history = keeper.restore()
+
+    with _stop_requests(active=keeper is not None) as stop:
+        while here.epoch <= config.epochs:
+            order = torch.randperm(
+                len(rows), generator=generator_for(config.seed, "order", here.epoch)
+            )
+            model.train()
+            while here.step < n_steps:
+                began = time.perf_counter()
+                chosen = order[here.step * batch_size : (here.step + 1) * batch_size]
+                x = binarize(rows.batch(chosen).to(device), config.binarize, generator)
+                terms = elbo(model, x, estimator, generator=generator)
+                loss = terms.loss
+                if not math.isfinite(loss.item()):
+                    raise _not_finite(loss, here, keeper)
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+
+                here.step += 1
+                here.rows += len(x)
+                here.log_likelihood += terms.log_likelihood.sum().item()
+                here.kl += terms.kl.sum().item()
+                if "ess" in terms.diagnostics:
+                    here.has_ess = True
+                    here.ess += terms.diagnostics["ess"].sum().item()
+                here.epoch_seconds += time.perf_counter() - began
+                if progress is not None:
+                    progress(Progress(here.epoch, here.step, n_steps))
+                if keeper is not None and (stop.is_set() or keeper.is_due()):
+                    keeper.save(here, history)
+                    if stop.is_set():
+                        raise keeper.interrupted(here)
+
+            model.eval()
+            repeatable = generator_for(config.seed, "probe draws", here.epoch, device=device)
+            noise = encoder_gradient_noise(model, probe, estimator, generator=repeatable)
+            tested = evaluate(
+                model, test, samples=1, binarize_mode=config.binarize, seed=config.seed
+            )
+            here.seconds += here.epoch_seconds
+            history.append(
+                EpochMetrics(
+                    epoch=here.epoch,
+                    loss=-(here.log_likelihood - here.kl) / here.rows,
+                    log_likelihood=here.log_likelihood / here.rows,
+                    kl=here.kl / here.rows,
+                    test_elbo=tested.elbo.value,
+                    test_elbo_se=tested.elbo.se,
+                    grad_variance=noise.variance,
+                    grad_relative_variance=noise.relative,
+                    ess=here.ess / here.rows if here.has_ess else None,
+                    **asdict(tested.usage),
+                    rows_per_second=here.rows / max(here.epoch_seconds, 1e-9),
+                    seconds=here.seconds,
+                )
+            )
+            here = _Position(epoch=here.epoch + 1, seconds=here.seconds)
+            if progress is not None:
+                progress(Progress(here.epoch - 1, n_steps, n_steps, history[-1]))
+            if keeper is not None and (here.epoch > config.epochs or keeper.is_due()):
+                keeper.save(here, history)
+    model.eval()
+    advice = collapse_advice(model.family.spec, history[-1]) if history else None
+    if advice is not None:
+        warnings.warn(advice, CollapseWarning, stacklevel=2)
+    return history
+
+
+def collapse_advice(latent: LatentSpec, usage: EpochMetrics | CodeUsage) -> str | None:
+    """A sentence that says what to try when the code carries little; None when all is well.
+
+    Example:
+        >>> from discretevae.config import parse_latent
+        >>> print(collapse_advice(parse_latent("categorical:100"), CodeUsage(6, 1, 1.5)))
+        only 6 of 100 categories carry anything. Try more epochs, a smaller --batch-size, more \
+--samples, or fewer categories.
+        >>> collapse_advice(parse_latent("bernoulli:50"), CodeUsage(900, 49, 6.7)) is None
+        True
+    """
+    if latent.kind == "categorical" and latent.n_variables == 1:
+        used, of, what = usage.codes_used or 0, latent.n_categories, "categories"
+    else:
+        used, of, what = usage.active_units, latent.n_variables, "latent variables"
+    if used > of // 10 and used > 0:
+        return None
+    return (
+        f"only {used} of {of} {what} carry anything. Try more epochs, a smaller --batch-size, "
+        f"more --samples, or fewer {what}."
+    )
+
+
+class _Keeper:
+    """Keeps a run's folder: metrics, weights, and the state to go on from."""
+
+    def __init__(
+        self,
+        folder: Path,
+        model: DiscreteVAE,
+        optimizer: torch.optim.Optimizer,
+        generator: torch.Generator,
+    ) -> None:
+        self.folder, self.model = folder, model
+        self.optimizer, self.generator = optimizer, generator
+        self.last_save = time.monotonic()
+
+    def is_due(self) -> bool:
+        return time.monotonic() - self.last_save > SECONDS_BETWEEN_CHECKPOINTS
+
+    def save(self, here: _Position, history: list[EpochMetrics]) -> None:
+        lines = "".join(json.dumps(asdict(metrics)) + "\n" for metrics in history)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.folder / METRICS, lines.encode())
+            save_weights(self.folder, self.model)
+            save_state(self.folder, self.model, self.optimizer, self.generator, asdict(here))
+        except OSError as error:
+            raise TrainingError(
+                f"{self.folder}: cannot save in epoch {here.epoch} ({error.strerror}). What was "
+                f"saved before is whole. Make room, then go on with --resume {self.folder}."
+            ) from error
+        self.last_save = time.monotonic()
+
+    def restore(self) -> tuple[_Position, list[EpochMetrics]]:
+        if not (self.folder / "checkpoint").is_dir():
+            return _Position(), []
+        position = load_state(self.folder, self.model, self.optimizer, self.generator)
+        try:
+            here = _Position(**position)
+            history = read_metrics(self.folder)[: here.epoch - 1]
+            if len(history) < here.epoch - 1:
+                raise ValueError(f"{METRICS} holds {len(history)} of {here.epoch - 1} epochs")
+        except (TypeError, ValueError) as error:
+            raise RunError(f"{self.folder}: corrupt checkpoint ({error}). Train again.") from None
+        return here, history
+
+    def interrupted(self, here: _Position) -> TrainingInterrupted:
+        return TrainingInterrupted(
+            f"stopped in epoch {here.epoch} after step {here.step}; all is saved. "
+            f"Go on with: discretevae train --resume {self.folder}"
+        )
+
+
+def read_metrics(folder: Path) -> list[EpochMetrics]:
+    """The epochs of a run folder, oldest first.
+
+    Raises:
+        RunError: the file is missing or corrupt.
+
+    Example:
+        >>> read_metrics(Path("no/such/run"))
+        Traceback (most recent call last):
+        ...
+        discretevae.errors.RunError: no/such/run/metrics.jsonl: no such file. Check the path.
+    """
+    path = folder / METRICS
+    try:
+        lines = path.read_text().splitlines()
+        return [EpochMetrics(**json.loads(line)) for line in lines]
+    except FileNotFoundError:
+        raise RunError(f"{path}: no such file. Check the path.") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"{path}: corrupt ({error}). Train again.") from None
+
+
+@contextlib.contextmanager
+def _stop_requests(*, active: bool) -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets; a second Ctrl-C interrupts at once."""
+    stop = threading.Event()
+    if not active or threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def request(number: int, frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _some_rows(rows: Rows, count: int, seed: int, purpose: str) -> Tensor:
+    """Which rows stand for all: drawn at random, because a file may be sorted by class."""
+    return torch.randperm(len(rows), generator=generator_for(seed, purpose))[:count]
+
+
+def _probe_rows(rows: Rows, config: TrainConfig, device: torch.device) -> Tensor:
+    """The fixed batch that the gradient's variance is measured on, binarized once."""
+    x = rows.batch(_some_rows(rows, PROBE_ROWS, config.seed, "probe rows")).to(device)
+    generator = generator_for(config.seed, "probe binarization", device=device)
+    return binarize(x, config.binarize, generator)
+
+
+def _not_finite(loss: Tensor, here: _Position, keeper: _Keeper | None) -> TrainingError:
+    kept = f" What was saved last is in {keeper.folder}." if keeper is not None else ""
+    return TrainingError(
+        f"the loss became {loss.item()} in epoch {here.epoch}, step {here.step + 1}.{kept} "
+        "Try a smaller --lr."
+    )
+
+
+__all__ = [
+    "EpochMetrics",
+    "Progress",
+    "collapse_advice",
+    "read_metrics",
+    "train",
+]
