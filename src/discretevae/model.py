@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -101,14 +101,14 @@ class DiscreteVAE(nn.Module):
         """Natural parameters of q(z|x): ``[B, P]`` to ``[B, *eta_shape]``."""
         return self.family.natural_parameters(self.encoder(x))
 
-    def output(self, z: Tensor) -> Tensor:
+    def output(self, z: Tensor, *, frozen: bool = False) -> Tensor:
         """What the decoder says of codes: ``[..., *z_shape]`` to ``[..., P]``.
 
         These are logits under a Bernoulli likelihood and x̂ under a Gaussian one; `decode` gives x̂
-        under either.
+        under either. ``frozen`` lets no gradient reach the decoder's parameters.
         """
         lead = z.shape[: z.ndim - len(self.family.z_shape)]
-        output: Tensor = self.decoder(z.reshape(lead.numel(), -1))
+        output: Tensor = self.decoder(z.reshape(lead.numel(), -1), frozen=frozen)
         return output.reshape(*lead, self.config.n_features)
 
     def log_likelihood(self, x: Tensor) -> LogLikelihood:
@@ -158,13 +158,14 @@ class LogLikelihood:
         torch.Size([5, 3])
     """
 
-    def __init__(self, model: DiscreteVAE, x: Tensor) -> None:
+    def __init__(self, model: DiscreteVAE, x: Tensor, *, is_frozen: bool = False) -> None:
         self.model = model
         self.x = x
+        self.is_frozen = is_frozen
 
     def __call__(self, z: Tensor) -> Tensor:
         """``[S, B, *z_shape]`` to ``[S, B]``, nats per row."""
-        return self.model.likelihood.log_prob(self.model.output(z), self.x)
+        return self.model.likelihood.log_prob(self.model.output(z, frozen=self.is_frozen), self.x)
 
     def table(self) -> Tensor:
         """Every row against every state of an enumerable code: ``[B, N]``.
@@ -173,7 +174,48 @@ class LogLikelihood:
             ConfigError: the code has too many states.
         """
         states = self.model.family.enumerate().to(self.x.device)
-        return self.model.likelihood.table(self.model.output(states), self.x)
+        output = self.model.output(states, frozen=self.is_frozen)
+        return self.model.likelihood.table(output, self.x)
+
+    def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """f and ∂f/∂z from one forward and one backward pass: ``[S, B]``, ``[S, B, *z_shape]``.
+
+        The decoder's own gradient is formed in that same backward pass and handed out when
+        ``backward`` is called on f, provided that all samples weigh alike, as in a mean over
+        samples and rows; else a second pass is made.
+        """
+        parameters = () if self.is_frozen else tuple(self.model.decoder.parameters())
+        value, grad = _OnePass.apply(self, z, *parameters)  # type: ignore[no-untyped-call]
+        return value, grad
+
+    def frozen(self) -> LogLikelihood:
+        """The same f, through which no gradient reaches the decoder."""
+        return LogLikelihood(self.model, self.x, is_frozen=True)
+
+
+class _OnePass(torch.autograd.Function):
+    """f(z) with ∂f/∂z beside it and the decoder's gradient kept for later."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, f: LogLikelihood, z: Tensor, *parameters: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            value = f(z)
+            grad, *ctx.kept = torch.autograd.grad(value.sum(), (z, *parameters))
+        ctx.f, ctx.z, ctx.parameters = f, z, parameters
+        ctx.mark_non_differentiable(grad)
+        return value.detach(), grad
+
+    @staticmethod
+    def backward(ctx: Any, weight: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        kept, ctx.kept = ctx.kept, None
+        if kept is not None and bool((weight == weight.flatten()[0]).all()):
+            return None, None, *(grad.mul_(weight.flatten()[0]) for grad in kept)
+        with torch.enable_grad():
+            value = ctx.f(ctx.z.detach())
+        return None, None, *torch.autograd.grad(value, ctx.parameters, weight)
 
 
 __all__ = ["DiscreteVAE", "LogLikelihood"]

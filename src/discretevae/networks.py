@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -41,10 +41,12 @@ class MLP(nn.Module):
                 initial = torch.empty(shape).uniform_(-bound, bound, generator=generator)
                 parameters.append(nn.Parameter(initial))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``[N, n_in]`` to ``[N, n_out]``."""
+    def forward(self, x: Tensor, *, frozen: bool = False) -> Tensor:
+        """``[N, n_in]`` to ``[N, n_out]``; ``frozen`` lets no gradient reach the parameters."""
         pairs = zip(self.weights, self.biases, strict=True)
-        parameters = itertools.chain.from_iterable(pairs)
+        parameters: Iterable[Tensor] = itertools.chain.from_iterable(pairs)
+        if frozen:
+            parameters = (parameter.detach() for parameter in parameters)
         result: Tensor = _MLPFunction.apply(x, *parameters)  # type: ignore[no-untyped-call]
         return result
 
@@ -73,8 +75,10 @@ class _MLPFunction(torch.autograd.Function):
         grads: list[Tensor | None] = [None] * (2 * n_layers + 1)
         for layer in reversed(range(n_layers)):
             weight = parameters[2 * layer]
-            grads[2 * layer + 1] = grad.T @ inputs[layer]
-            grads[2 * layer + 2] = grad.sum(0)
+            if ctx.needs_input_grad[2 * layer + 1]:
+                grads[2 * layer + 1] = grad.T @ inputs[layer]
+            if ctx.needs_input_grad[2 * layer + 2]:
+                grads[2 * layer + 2] = grad.sum(0)
             if layer > 0:
                 grad = grad @ weight
                 torch.ops.aten.threshold_backward.grad_input(

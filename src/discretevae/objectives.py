@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from discretevae.estimators import Estimator
+from discretevae.estimators import Estimator, with_gradient_of
 from discretevae.model import DiscreteVAE
 
 
@@ -21,12 +21,14 @@ class Terms:
         kl: KL(q(z|x) ‖ p(z)) in closed form, detached.
         surrogate: equal to ``elbo``; backward through it gives the gradient estimate.
         diagnostics: the estimator's further figures, each ``[B]``.
+        control_loss: what trains the estimator's own parameters, if it has any.
     """
 
     log_likelihood: Tensor
     kl: Tensor
     surrogate: Tensor
     diagnostics: Mapping[str, Tensor]
+    control_loss: Tensor | None = None
 
     @property
     def elbo(self) -> Tensor:
@@ -35,8 +37,14 @@ class Terms:
 
     @property
     def loss(self) -> Tensor:
-        """−ELBO, averaged over rows (never over pixels): a scalar to call ``backward`` on."""
-        return -self.surrogate.mean()
+        """−ELBO, averaged over rows (never over pixels): a scalar to call ``backward`` on.
+
+        The estimator's own loss, if any, adds its gradient but not its value.
+        """
+        loss = -self.surrogate.mean()
+        return (
+            loss if self.control_loss is None else with_gradient_of(loss, loss + self.control_loss)
+        )
 
 
 def elbo(
@@ -70,7 +78,13 @@ def elbo(
     eta = model.eta(x)
     estimate = estimator(model.family, eta, model.log_likelihood(x), generator=generator)
     kl = model.prior.kl(eta)
-    return Terms(estimate.value, kl.detach(), estimate.surrogate - kl, estimate.diagnostics)
+    return Terms(
+        estimate.value,
+        kl.detach(),
+        estimate.surrogate - kl,
+        estimate.diagnostics,
+        estimate.control_loss,
+    )
 
 
 __all__ = ["Terms", "elbo"]

@@ -30,6 +30,18 @@ class Integrand(Protocol):
         """f of every row and every state of an enumerable code, ``[B, N]``; costs N rows."""
         ...
 
+    def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """f and ∂f/∂z at once: ``[S, B]`` and ``[S, B, *z_shape]``; costs S·B decoder rows.
+
+        f carries the decoder's gradient; ∂f/∂z is detached, a by-product of the decoder's one
+        backward pass (the split of the paper's figure 4).
+        """
+        ...
+
+    def frozen(self) -> Integrand:
+        """The same f, through which no gradient reaches the decoder's parameters."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
@@ -39,18 +51,22 @@ class Estimate:
         value: ``[B]``, the estimate of E_q f in nats per row, detached.
         surrogate: ``[B]``, equal to ``value``; its gradient is the gradient estimate.
         diagnostics: further figures per row by name, such as ``ess``, each ``[B]``, detached.
+        control_loss: a scalar whose gradient trains the member's own parameters and reaches
+            nothing else; None for members that have none.
     """
 
     value: Tensor
     surrogate: Tensor
     diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
+    control_loss: Tensor | None = None
 
 
 @runtime_checkable
 class Estimator(Protocol):
     """A gradient estimator: three facts and one call.
 
-    Members are small frozen dataclasses whose fields are their options. ``is_unbiased`` is what
+    Members are small frozen dataclasses whose fields are their options; those that learn something
+    of their own are ``nn.Module``s besides. ``is_unbiased`` is what
     theory says of both gradients, and the contract tests hold the member to it; ``evaluations`` is
     the number of decoder rows that a data row costs in one step, and is counted by the same
     tests; ``kinds`` are the codes it can handle.

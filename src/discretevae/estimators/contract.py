@@ -1,0 +1,343 @@
+"""The tests that every gradient estimator passes, callable on one's own.
+
+The truth comes from enumeration in double precision. One call of the estimator on N copies of the
+same row, each with decoder parameters of its own, gives N independent gradients at once; their
+mean is compared with the truth by a z-test whose false-alarm rate is stated, and which also says
+how small a bias it would have seen.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import torch
+from torch import Tensor
+
+from discretevae.errors import DiscreteVAEError
+from discretevae.estimators.base import Estimator, Integrand
+from discretevae.families import Bernoulli, Categorical, Family
+
+FALSE_ALARM = 1e-5
+"""Probability that one z-test rejects an estimator that is right, over all coordinates together."""
+
+POWER = 0.99
+"""Probability with which a bias of the stated size is seen."""
+
+FAMILIES: tuple[Family, ...] = (
+    Bernoulli(1),
+    Bernoulli(3),
+    Categorical(1, 3),
+    Categorical(2, 3),
+)
+
+
+class ContractError(DiscreteVAEError, AssertionError):
+    """An estimator breaks the contract; the message lists how."""
+
+
+class ToyIntegrand:
+    """f(z) = Σ_h v_h tanh(w_h·z + c_h) − 2 with parameters of its own for every row.
+
+    A decoder small enough to enumerate, curved enough that a linear argument does not pass for a
+    proof, and smooth in between the codes, so that relaxations work too.
+
+    Args:
+        parameters: w ``[B, H, n]`` for codes of n numbers, c ``[B, H]`` and v ``[B, H]``.
+        family: whose codes are scored.
+        evaluations: a one-element list that counts decoder rows per data row.
+    """
+
+    def __init__(
+        self, parameters: Sequence[Tensor], family: Family, evaluations: list[int] | None = None
+    ) -> None:
+        self.parameters = tuple(parameters)
+        self.family = family
+        self.evaluations = [0] if evaluations is None else evaluations
+
+    @classmethod
+    def random(cls, family: Family, seed: int, *, hidden: int = 4) -> ToyIntegrand:
+        """One row of random parameters."""
+        generator = torch.Generator().manual_seed(seed)
+        n = math.prod(family.z_shape)
+        shapes = ((1, hidden, n), (1, hidden), (1, hidden))
+        draws = [torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes]
+        return cls(draws, family)
+
+    def repeated(self, count: int) -> ToyIntegrand:
+        """``count`` rows with the parameters of the first, each a leaf that requires gradients."""
+        copies = (p[:1].repeat(count, *[1] * (p.ndim - 1)) for p in self.parameters)
+        return ToyIntegrand([p.detach().requires_grad_() for p in copies], self.family)
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """``[S, B, *z_shape]`` to ``[S, B]``."""
+        self.evaluations[0] += z.shape[0]
+        return self._score(z.flatten(2))
+
+    def table(self) -> Tensor:
+        """``[B, N]``; counted as one evaluation, since its cost does not grow with the batch."""
+        self.evaluations[0] += 1
+        states = self.family.enumerate().to(self.parameters[0]).flatten(1)
+        return self._score(states.unsqueeze(1).expand(-1, len(self.parameters[0]), -1)).T
+
+    def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """``[S, B]`` and ``[S, B, *z_shape]``."""
+        with torch.enable_grad():
+            leaf = z.detach().requires_grad_()
+            value = self(leaf)
+            (grad,) = torch.autograd.grad(value.sum(), leaf, retain_graph=True)
+        return value, grad
+
+    def frozen(self) -> ToyIntegrand:
+        """The same f with detached parameters and the same count."""
+        return ToyIntegrand([p.detach() for p in self.parameters], self.family, self.evaluations)
+
+    def _score(self, z: Tensor) -> Tensor:
+        weight, bias, scale = self.parameters
+        inner = torch.einsum("bhn,sbn->sbh", weight, z) + bias
+        return (scale * torch.tanh(inner)).sum(-1) - 2
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """E_q f and its gradients, or estimates of them.
+
+    Args:
+        value: ``[R]``.
+        eta: ``[R, eta]`` with respect to the natural parameters.
+        decoder: ``[R, parameters]`` with respect to the decoder's.
+    """
+
+    value: Tensor
+    eta: Tensor
+    decoder: Tensor
+
+    def blocks(self) -> dict[str, Tensor]:
+        """The three by name, each ``[R, m]``."""
+        return {"value": self.value.unsqueeze(1), "eta": self.eta, "decoder": self.decoder}
+
+
+@dataclass(frozen=True)
+class ZTest:
+    """The outcome of a z-test over many coordinates.
+
+    Args:
+        z: the largest abs(mean − truth) / standard error.
+        threshold: above which the estimator is rejected, for the stated false-alarm rate over all
+            coordinates together (Bonferroni).
+        detectable: the bias that would have been seen with the stated power in the noisiest
+            coordinate, relative to the largest true coordinate.
+    """
+
+    z: float
+    threshold: float
+    detectable: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether no bias was seen."""
+        return self.z <= self.threshold
+
+
+def exact_gradients(family: Family, eta: Tensor, f: ToyIntegrand) -> Gradients:
+    """The truth by enumeration, for one row: ``eta`` ``[*eta_shape]``.
+
+    Example:
+        >>> family = Bernoulli(1)
+        >>> f = ToyIntegrand.random(family, seed=0)
+        >>> truth = exact_gradients(family, torch.zeros(1, dtype=torch.float64), f)
+        >>> table = f.table()[0]
+        >>> torch.allclose(truth.value, table.mean())              # q = (½, ½)
+        True
+    """
+    eta = eta.detach().unsqueeze(0).requires_grad_()
+    f = f.repeated(1)
+    states = family.enumerate().to(eta)
+    q = family.log_prob(eta, states.unsqueeze(1)).exp()
+    value = (q.T * f.table()).sum(1)
+    grads = torch.autograd.grad(value.sum(), (eta, *f.parameters))
+    return _collected(value, grads)
+
+
+def estimated_gradients(
+    estimator: Estimator,
+    family: Family,
+    eta: Tensor,
+    f: ToyIntegrand,
+    *,
+    replicates: int,
+    generator: torch.Generator,
+) -> Gradients:
+    """``replicates`` independent estimates of the gradients of one row."""
+    etas = eta.detach().unsqueeze(0).repeat(replicates, *[1] * eta.ndim).requires_grad_()
+    rows = f.repeated(replicates)
+    estimate = estimator(family, etas, rows, generator=generator)
+    grads = torch.autograd.grad(
+        estimate.surrogate.sum(), (etas, *rows.parameters), materialize_grads=True
+    )
+    return _collected(estimate.value, grads)
+
+
+def z_test(samples: Tensor, truth: Tensor, *, false_alarm: float = FALSE_ALARM) -> ZTest:
+    """Compares the mean of ``samples`` ``[R, m]`` with ``truth`` ``[1, m]``, each coordinate.
+
+    Example:
+        >>> samples = torch.randn(10_000, 3, generator=torch.Generator().manual_seed(0))
+        >>> z_test(samples, torch.zeros(1, 3)).passed, z_test(samples, torch.ones(1, 3)).passed
+        (True, False)
+    """
+    n, m = samples.shape
+    normal = NormalDist()
+    threshold = normal.inv_cdf(1 - false_alarm / (2 * m))
+    error = samples.std(0) / math.sqrt(n)
+    # a coordinate that never varies must be right to rounding
+    floor = 1e-9 * (1 + truth.abs().max())
+    z = ((samples.mean(0) - truth[0]).abs() / error.clamp_min(floor)).max()
+    seen = (threshold + normal.inv_cdf(POWER)) * error.max()
+    return ZTest(z.item(), threshold, (seen / truth.abs().max()).item())
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check on one family.
+
+    Args:
+        family: on which.
+        check: which.
+        passed: whether it held.
+        detail: the figures.
+    """
+
+    family: Family
+    check: str
+    passed: bool
+    detail: str
+
+
+def check_estimator_contract(
+    estimator: Estimator,
+    *,
+    families: Sequence[Family] = FAMILIES,
+    replicates: int = 40_000,
+    seed: int = 0,
+) -> list[Finding]:
+    """Holds an estimator to what it declares, on every discrete family that it can handle.
+
+    Checked: the surrogate equals the value to the bit and both are ``[B]``; the same generator
+    state gives the same result and the global random state is not touched; declared evaluations
+    equal counted ones; saturated logits (±40) stay finite; and a member that says it is unbiased
+    passes the z-test of its value and both gradients against enumeration, with a false-alarm rate
+    of 1e-5 per family.
+
+    Args:
+        estimator: the member; it is copied, so that what it learns meanwhile is not kept.
+        families: on which it is tried, those of a kind it cannot handle left out.
+        replicates: N, independent gradients for the z-test; more see a smaller bias.
+        seed: of every random draw.
+
+    Returns:
+        One `Finding` per check and family, all passed.
+
+    Raises:
+        ContractError: one or several checks failed; the message lists them.
+
+    Example:
+        >>> from discretevae.estimators.importance import Importance
+        >>> findings = check_estimator_contract(Importance(samples=2), replicates=2_000)
+        >>> all(finding.passed for finding in findings)
+        True
+    """
+    findings: list[Finding] = []
+    for family in families:
+        if family.spec.kind in estimator.kinds:
+            findings += _check_family(estimator, family, replicates, seed)
+    if not findings:
+        raise ContractError(f"none of the families is of a kind in {estimator.kinds}.")
+    failed = [finding for finding in findings if not finding.passed]
+    if failed:
+        raise ContractError(
+            "; ".join(
+                f"{finding.check} on {finding.family.spec}: {finding.detail}" for finding in failed
+            )
+        )
+    return findings
+
+
+def random_eta(family: Family, seed: int) -> Tensor:
+    """Natural parameters of a row that is neither flat nor saturated, ``[*eta_shape]``."""
+    generator = torch.Generator().manual_seed(seed + 1)
+    return torch.randn(family.eta_shape, generator=generator, dtype=torch.float64)
+
+
+def _check_family(
+    estimator: Estimator, family: Family, replicates: int, seed: int
+) -> list[Finding]:
+    f, eta = ToyIntegrand.random(family, seed), random_eta(family, seed)
+    findings = []
+
+    def add(check: str, passed: bool, detail: str) -> None:
+        findings.append(Finding(family, check, passed, detail))
+
+    def call(rows: ToyIntegrand, etas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        member = copy.deepcopy(estimator)
+        estimate = member(family, etas, rows, generator=torch.Generator().manual_seed(seed))
+        (grad,) = torch.autograd.grad(estimate.surrogate.sum(), etas)
+        return estimate.value, estimate.surrogate, grad
+
+    etas = eta.repeat(5, *[1] * eta.ndim).requires_grad_()
+    before = torch.random.get_rng_state()
+    rows = f.repeated(5)
+    value, surrogate, grad = call(rows, etas)
+    add("shape", value.shape == surrogate.shape == (5,), f"value {list(value.shape)}, expected [5]")
+    add("surrogate equals value", torch.equal(value, surrogate.detach()), "they differ")
+    again = call(f.repeated(5), etas)
+    same = torch.equal(value, again[0]) and torch.equal(grad, again[2])
+    add("same generator state, same result", same, "results differ")
+    untouched = torch.equal(before, torch.random.get_rng_state())
+    add("global random state untouched", untouched, "it was drawn from")
+    counted = rows.evaluations[0]
+    add(
+        "declared evaluations",
+        counted == estimator.evaluations,
+        f"{estimator.evaluations} declared, {counted} counted",
+    )
+    extremes = 40 * torch.where(eta > 0, 1.0, -1.0).to(eta)
+    value, _, grad = call(f.repeated(5), extremes.repeat(5, *[1] * eta.ndim).requires_grad_())
+    finite = bool(value.isfinite().all() and grad.isfinite().all())
+    add("saturated logits stay finite", finite, "NaN or infinite at ±40")
+    if estimator.is_unbiased:
+        generator = torch.Generator().manual_seed(seed)
+        found = estimated_gradients(
+            copy.deepcopy(estimator), family, eta, f, replicates=replicates, generator=generator
+        )
+        truth = exact_gradients(family, eta, f).blocks()
+        for name, samples in found.blocks().items():
+            test = z_test(samples, truth[name], false_alarm=FALSE_ALARM / len(truth))
+            detail = f"z {test.z:.2f}, threshold {test.threshold:.2f}, sees {test.detectable:.3f}"
+            add(f"unbiased {name}", test.passed, detail)
+    return findings
+
+
+def _collected(value: Tensor, grads: Sequence[Tensor]) -> Gradients:
+    rows = len(value)
+    eta, *decoder = (grad.detach().reshape(rows, -1) for grad in grads)
+    return Gradients(value.detach(), eta, torch.cat(decoder, 1))
+
+
+_: type[Integrand] = ToyIntegrand  # the toy follows the protocol
+
+__all__ = [
+    "ContractError",
+    "Finding",
+    "Gradients",
+    "ToyIntegrand",
+    "ZTest",
+    "check_estimator_contract",
+    "estimated_gradients",
+    "exact_gradients",
+    "random_eta",
+    "z_test",
+]
