@@ -70,9 +70,18 @@ def load_run(folder: str | Path, *, device: str = "cpu") -> Run:
     """
     folder = Path(folder)
     config = load_config(folder)
-    model = DiscreteVAE(config.model)
     tensors, _ = read_tensors(folder / MODEL)
-    install_weights(model, tensors, folder / MODEL)
+    try:
+        # sizes only: a configuration that was tampered with cannot fill the memory
+        with torch.device("meta"):
+            model = DiscreteVAE(config.model)
+    except (RuntimeError, TypeError, OverflowError):
+        raise RunError(
+            f"{folder / CONFIG}: corrupt, it asks for a model beyond any memory. "
+            "Restore the file or train again."
+        ) from None
+    _require_weights_of(model, tensors, folder / MODEL)
+    model.load_state_dict(dict(tensors), assign=True)
     return Run(folder, config, model.to(device).eval())
 
 
@@ -125,9 +134,12 @@ def load_config(folder: Path) -> RunConfig:
         )
     values.pop("discretevae", None)
     try:
-        return run_config_from(values)
+        config = run_config_from(values)
+        _require_readable(config)
     except ConfigError as error:
-        raise RunError(f"{path}: corrupt: {error}. Restore the file or train again.") from None
+        reason = str(error).rstrip(".")
+        raise RunError(f"{path}: corrupt: {reason}. Restore the file or train again.") from None
+    return config
 
 
 def save_weights(folder: Path, model: DiscreteVAE) -> None:
@@ -143,8 +155,13 @@ def install_weights(model: DiscreteVAE, tensors: Mapping[str, Tensor], path: Pat
     """Copies weights into a model of the same shape.
 
     Raises:
-        RunError: names, shapes or types differ from the model's.
+        RunError: names, shapes or types differ from the model's, or a value is not finite.
     """
+    _require_weights_of(model, tensors, path)
+    model.load_state_dict(dict(tensors))
+
+
+def _require_weights_of(model: DiscreteVAE, tensors: Mapping[str, Tensor], path: Path) -> None:
     own = model.state_dict()
     for name in sorted(own.keys() | tensors.keys()):
         got = _described(tensors.get(name))
@@ -154,7 +171,12 @@ def install_weights(model: DiscreteVAE, tensors: Mapping[str, Tensor], path: Pat
                 f"{path}: tensor {name} is {got}, but {CONFIG} asks for {expected}. "
                 "Restore the files of one run or train again."
             )
-    model.load_state_dict(dict(tensors))
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise RunError(
+                f"{path}: corrupt, tensor {name} holds NaN or infinite values. "
+                "Restore the file or train again."
+            )
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], head: Mapping[str, Any]) -> None:
@@ -179,8 +201,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise RunError(f"{path}: no such file. Check the path or train again.") from None
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except MemoryError:
+        raise
+    except Exception as error:
+        # a damaged header makes safetensors and torch raise almost anything
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
         raise RunError(
             f"{path}: corrupt or truncated ({reason}). Restore the file or train again."
         ) from None
@@ -240,6 +265,13 @@ def load_state(
     install_weights(model, parts["model"], path)
     for name, parameter in model.named_parameters():
         keys = [key for key in parts["optimizer"] if key.rpartition(".")[0] == name]
+        for key in keys:
+            shape = parts["optimizer"][key].shape
+            if shape not in (parameter.shape, torch.Size()):
+                raise RunError(
+                    f"{path}: corrupt, tensor optimizer.{key} is {list(shape)}, but its parameter "
+                    f"is {list(parameter.shape)}. Train again."
+                )
         if keys:
             optimizer.state[parameter] = {
                 key.rpartition(".")[2]: parts["optimizer"][key].to(parameter.device) for key in keys
@@ -252,6 +284,29 @@ def load_state(
             "Resume on the device that the run was started on."
         ) from None
     return position
+
+
+def _require_readable(config: RunConfig) -> None:
+    """Refuses values that no run writes and that the configuration itself lets through.
+
+    Raises:
+        ConfigError: it holds one.
+    """
+    problems = []
+    data, shape = config.data, config.model.image_shape
+    if not isinstance(data.source, str):
+        problems.append(f"data source must be a text. Got {data.source!r}")
+    if not isinstance(data.divisor, (int, float)) or not 0 < data.divisor < float("inf"):
+        problems.append(f"divisor must be a number > 0. Got {data.divisor!r}")
+    for name, size in (("image_size", data.image_size), ("image_shape", shape)):
+        if size is not None and not (
+            isinstance(size, tuple)
+            and len(size) == 2
+            and all(type(side) is int and side > 0 for side in size)
+        ):
+            problems.append(f"{name} must be two ints >= 1. Got {size!r}")
+    if problems:
+        raise ConfigError(problems)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -278,6 +333,7 @@ def _described(tensor: Tensor | None) -> str:
 
 __all__ = [
     "METRICS",
+    "STATE",
     "Run",
     "is_run",
     "load_config",

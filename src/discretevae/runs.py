@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ from typing import Any
 from discretevae.checkpoint import is_run, load_config, save_config
 from discretevae.config import RunConfig
 from discretevae.data import Dataset
-from discretevae.errors import RunError
+from discretevae.errors import ConfigError, RunError, TrainingInterrupted
 from discretevae.estimators import default_estimator, make_estimator
-from discretevae.evaluation import Evaluation, evaluate
+from discretevae.evaluation import Evaluation, evaluate, require_fit
 from discretevae.families import family_of
 from discretevae.files import write_json
 from discretevae.model import DiscreteVAE
@@ -77,7 +78,10 @@ def run(
         evaluating: called with the number of test rows evaluated.
 
     Raises:
+        ConfigError: the estimator cannot handle the code, or the model is too large.
+        DataError: the rows do not fit the likelihood.
         RunError: ``out`` holds something that is not ours, or a run that is not to be resumed.
+        TrainingInterrupted: Ctrl-C or SIGTERM, after saving.
         TrainingError: training cannot go on; the last good state is in ``out``.
     """
     # what is wrong with the options is said before a folder is made
@@ -86,10 +90,43 @@ def run(
     make_estimator(name, kind=kind, samples=config.training.samples)
     prepare_folder(out, resume=resume)
     initial = generator_for(config.training.seed, "weights")
-    model = DiscreteVAE(config.model, generator=initial).to(device)
+    try:
+        model = DiscreteVAE(config.model, generator=initial).to(device)
+    except (RuntimeError, TypeError, OverflowError, MemoryError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        raise ConfigError(
+            f"a model with latent {config.model.latent} and hidden {config.model.hidden} cannot "
+            f"be made ({reason}). Make it smaller."
+        ) from None
+    for rows in (data.train, data.test):
+        require_fit(model, rows)
     out.mkdir(parents=True, exist_ok=True)
-    save_config(out, config)
+    try:
+        save_config(out, config)
+    except OSError:
+        with contextlib.suppress(OSError):
+            out.rmdir()  # only if it is empty
+        raise
     history = train(model, data, config.training, out=out, resume=resume, progress=progress)
+    try:
+        return _finish(model, data, config, history, out, samples, evaluating)
+    except KeyboardInterrupt:
+        raise TrainingInterrupted(
+            f"stopped after the last epoch, before evaluation and pictures were done; all is "
+            f"saved. Go on with: discretevae train --resume {out}"
+        ) from None
+
+
+def _finish(
+    model: DiscreteVAE,
+    data: Dataset,
+    config: RunConfig,
+    history: list[EpochMetrics],
+    out: Path,
+    samples: int,
+    evaluating: Callable[[int], object] | None,
+) -> RunResult:
+    """What comes after training: evaluation, pictures, summary."""
     evaluation = evaluate(
         model,
         data.test,
@@ -98,6 +135,7 @@ def run(
         seed=config.training.seed,
         progress=evaluating,
     )
+    device = model.prior.raw.device
     generator = generator_for(config.training.seed, "figures", device=device)
     (out / FIGURES).mkdir(exist_ok=True)
     paths = []

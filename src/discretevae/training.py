@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from discretevae.allocator import keep_freed_memory
-from discretevae.checkpoint import METRICS, load_state, save_state, save_weights
+from discretevae.checkpoint import METRICS, STATE, load_state, save_state, save_weights
 from discretevae.config import LatentSpec, TrainConfig, auto_batch_size
 from discretevae.data import Dataset, Rows, binarize
 from discretevae.errors import CollapseWarning, RunError, TrainingError, TrainingInterrupted
@@ -202,11 +202,13 @@ def train(
                 if progress is not None:
                     progress(Progress(here.epoch, here.step, n_steps))
                 if keeper is not None and (stop.is_set() or keeper.is_due()):
+                    _require_finite(model, here, keeper)
                     keeper.save(here, history)
                     if stop.is_set():
                         raise keeper.interrupted(here)
 
             model.eval()
+            _require_finite(model, here, keeper)
             repeatable = generator_for(config.seed, "probe draws", here.epoch, device=device)
             noise = encoder_gradient_noise(model, probe, estimator, generator=repeatable)
             tested = evaluate(
@@ -296,7 +298,7 @@ class _Keeper:
         self.last_save = time.monotonic()
 
     def restore(self) -> tuple[_Position, list[EpochMetrics]]:
-        if not (self.folder / "checkpoint").is_dir():
+        if not (self.folder / STATE).exists():
             return _Position(), []
         position = load_state(self.folder, self.model, self.optimizer, self.generator)
         try:
@@ -333,7 +335,7 @@ def read_metrics(folder: Path) -> list[EpochMetrics]:
         return [EpochMetrics(**json.loads(line)) for line in lines]
     except FileNotFoundError:
         raise RunError(f"{path}: no such file. Check the path.") from None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{path}: corrupt ({error}). Train again.") from None
 
 
@@ -370,12 +372,24 @@ def _probe_rows(rows: Rows, config: TrainConfig, device: torch.device) -> Tensor
     return binarize(x, config.binarize, generator)
 
 
+def _require_finite(model: DiscreteVAE, here: _Position, keeper: _Keeper | None) -> None:
+    """A finite loss may have a gradient that is not: such weights must not replace good ones."""
+    if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
+        raise TrainingError(
+            f"weights became NaN or infinite in epoch {here.epoch}, before step {here.step + 1}."
+            f"{_kept(keeper)} Try a smaller --lr, or rescale the data."
+        )
+
+
 def _not_finite(loss: Tensor, here: _Position, keeper: _Keeper | None) -> TrainingError:
-    kept = f" What was saved last is in {keeper.folder}." if keeper is not None else ""
     return TrainingError(
-        f"the loss became {loss.item()} in epoch {here.epoch}, step {here.step + 1}.{kept} "
-        "Try a smaller --lr."
+        f"the loss became {loss.item()} in epoch {here.epoch}, step {here.step + 1}."
+        f"{_kept(keeper)} Try a smaller --lr."
     )
+
+
+def _kept(keeper: _Keeper | None) -> str:
+    return f" What was saved last is in {keeper.folder}." if keeper is not None else ""
 
 
 __all__ = [

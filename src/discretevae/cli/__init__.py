@@ -7,6 +7,7 @@ Sub-commands are imported when they are called for, and they import torch when t
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import warnings
 from typing import Any, NoReturn
@@ -24,6 +25,9 @@ COMMANDS = {
     "encode": "Turn rows into codes.",
     "decode": "Turn codes back into rows.",
 }
+
+_OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory")
+"""How torch says it, on any device; its own exception types are known only once it is imported."""
 
 
 class _LazyGroup(click.Group):
@@ -93,12 +97,19 @@ def _run(args: list[str] | None) -> int:
         return _complain(f"{error.format_message()} See {where} --help.", 2)
     except DiscreteVAEError as error:
         return _complain(str(error), 2)
+    except (MemoryError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(reason):
+            raise
+        return _complain(f"out of memory ({reason[:120]}). Ask for less at a time.", 2)
     except BrokenPipeError:
         # the reader of our output went away, as with `| head`; python would complain at exit
         sys.stderr.close()
         return 0
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
+        # of a rename that failed the second name is the one that the user knows
+        name = error.filename2 or error.filename
+        where = f"{name}: " if name else ""
         return _complain(f"{where}{error.strerror or error}. Check the path and the free space.", 2)
 
 

@@ -65,8 +65,9 @@ def check_device(name: str) -> str:
 
     try:
         torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        torch.Generator(name)
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConfigError(
             f"device {name!r} cannot be used: {reason.rstrip('.')}. Pass --device cpu."
         ) from None
@@ -147,6 +148,29 @@ def require_positive(name: str, value: int) -> None:
         raise ConfigError(f"{name} must be an int >= 1. Got {value}.")
 
 
+def require_seed(value: int) -> None:
+    """Refuses a number that no generator takes.
+
+    Raises:
+        ConfigError: it is negative or too large.
+    """
+    if not 0 <= value < 2**63:
+        raise ConfigError(f"seed must be an int from 0 to 2**63 - 1. Got {value}.")
+
+
+def refuse_same_file(out: Path, source: str | Path | None, what: str) -> None:
+    """Refuses to write over what is read, by whatever name it is called.
+
+    Raises:
+        ConfigError: both are one file.
+    """
+    if source is None:
+        return
+    with contextlib.suppress(OSError):
+        if out.samefile(source):
+            raise ConfigError(f"{out}: is the file of the {what}. Choose another --out.")
+
+
 def require_suffix(path: Path, *suffixes: str) -> None:
     """Refuses a file name of another kind.
 
@@ -222,8 +246,10 @@ __all__ = [
     "open_run",
     "parse_image_size",
     "print_json",
+    "refuse_same_file",
     "report_files",
     "require_positive",
+    "require_seed",
     "require_suffix",
     "run_argument",
     "seed_option",

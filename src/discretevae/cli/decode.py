@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from discretevae.cli import common
-from discretevae.errors import ConfigError
 
 
 @click.command(
@@ -27,8 +26,7 @@ def command(run_folder: Path, codes: Path, device: str, out: Path, as_json: bool
     """Decode CODES, a .npy file as `encode` writes it, to rows: E[x|z] of each code."""
     from discretevae.codes.packing import decode_codes, read_codes
 
-    if out.absolute() == codes.absolute():
-        raise ConfigError(f"{out}: is the file of the codes. Choose another --out.")
+    common.refuse_same_file(out, codes, "codes")
     run = common.open_run(run_folder, device)
     shape = run.config.model.image_shape
     picture = common.is_picture(out, shape)

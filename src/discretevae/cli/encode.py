@@ -43,6 +43,7 @@ def command(
 
     common.require_suffix(out, ".npy")
     run = common.open_run(run_folder, device)
+    common.refuse_same_file(out, data_argument or data_option or run.config.data.source, "data")
     rows = common.open_rows(run.config, data_argument, data_option, split=split, data_dir=data_dir)
     with common.counting_bar("encoding", len(rows)) as progress:
         codes = encode_rows(run.model, rows, progress=progress)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from discretevae.cli import common
-from discretevae.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,8 +53,8 @@ def command(
     """
     from discretevae.evaluation import evaluate
 
-    if samples < 1:
-        raise ConfigError(f"samples must be an int >= 1. Got {samples}.")
+    common.require_positive("samples", samples)
+    common.require_seed(seed)
     run = common.open_run(run_folder, device)
     rows = common.open_rows(run.config, data_argument, data_option, split=split, data_dir=data_dir)
     with common.counting_bar("evaluating", len(rows)) as progress:

@@ -42,6 +42,9 @@ def command(
 
     common.require_positive("n", n)
     run = common.open_run(run_folder, device)
+    if out is not None:
+        source = data_argument or data_option or run.config.data.source
+        common.refuse_same_file(out, source, "data")
     rows = common.open_rows(run.config, data_argument, data_option, split=split, data_dir=data_dir)
     require_fit(run.model, rows)
     n = min(n, len(rows))

@@ -27,6 +27,7 @@ def command(
     from discretevae.randomness import generator_for
 
     common.require_positive("n", n)
+    common.require_seed(seed)
     run = common.open_run(run_folder, device)
     out = out or run_folder / "figures" / "samples.png"
     generator = generator_for(seed, "figures", device=device)

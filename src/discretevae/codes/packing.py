@@ -119,12 +119,12 @@ def read_codes(path: Path, family: Family) -> Array:
         packed = np.load(path, allow_pickle=False, mmap_mode="r")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file. Check the path.") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError) as error:
         reason = str(error).splitlines()[0] if str(error) else "truncated"
         raise DataError(
             f"{path}: no readable .npy file ({reason.rstrip('.')}). Give one that `encode` wrote."
         ) from None
-    if not isinstance(packed, np.ndarray) or packed.size == 0:
+    if not isinstance(packed, np.ndarray) or packed.ndim == 0 or packed.size == 0:
         raise DataError(f"{path}: holds no codes. Give a file that `encode` wrote.")
     try:
         unpack_codes(family, packed[:1])

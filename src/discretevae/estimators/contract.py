@@ -40,7 +40,7 @@ class ContractError(DiscreteVAEError, AssertionError):
 
 
 class ToyIntegrand:
-    """f(z) = Σ_h v_h tanh(w_h·z + c_h) − 2 with parameters of its own for every row.
+    """f(z) = 2 Σ_h v_h tanh(w_h·z + c_h) − 1 with parameters of its own for every row.
 
     A decoder small enough to enumerate, curved enough that a linear argument does not pass for a
     proof, and smooth in between the codes, so that relaxations work too.
@@ -98,7 +98,7 @@ class ToyIntegrand:
     def _score(self, z: Tensor) -> Tensor:
         weight, bias, scale = self.parameters
         inner = torch.einsum("bhn,sbn->sbh", weight, z) + bias
-        return (scale * torch.tanh(inner)).sum(-1) - 2
+        return 2 * (scale * torch.tanh(inner)).sum(-1) - 1
 
 
 @dataclass(frozen=True, eq=False)
