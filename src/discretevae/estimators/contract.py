@@ -27,6 +27,9 @@ FALSE_ALARM = 1e-5
 POWER = 0.99
 """Probability with which a bias of the stated size is seen."""
 
+SEED = 16
+"""Of the toy problems: one whose gradients are large enough that small biases are seen."""
+
 FAMILIES: tuple[Family, ...] = (
     Bernoulli(1),
     Bernoulli(3),
@@ -222,7 +225,7 @@ def check_estimator_contract(
     *,
     families: Sequence[Family] = FAMILIES,
     replicates: int = 40_000,
-    seed: int = 0,
+    seed: int = SEED,
 ) -> list[Finding]:
     """Holds an estimator to what it declares, on every discrete family that it can handle.
 
