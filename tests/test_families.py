@@ -49,6 +49,15 @@ def test_probabilities_of_all_states_sum_to_one(family):
 
 
 @pytest.mark.parametrize("family", DISCRETE, ids=repr)
+def test_table_of_log_probabilities_equals_one_state_at_a_time(family):
+    eta = random_eta(family)
+    single = family.log_prob(eta, family.enumerate().double().unsqueeze(1)).T
+    assert torch.allclose(family.log_prob_table(eta), single, atol=1e-12)
+    extreme = torch.full_like(eta, 200.0)
+    assert family.log_prob_table(extreme).isfinite().all()
+
+
+@pytest.mark.parametrize("family", DISCRETE, ids=repr)
 def test_mean_entropy_and_kl_equal_enumeration(family):
     eta, prior = random_eta(family), random_eta(family, rows=1, seed=1)[0]
     states = family.enumerate().double()

@@ -101,6 +101,10 @@ class Family(Protocol):
         """Every z, ``[N, *z_shape]``."""
         ...
 
+    def log_prob_table(self, eta: Tensor) -> Tensor:
+        """ln q of every z in the order of `enumerate`, ``[B, N]``."""
+        ...
+
     def to_codes(self, z: Tensor) -> Tensor:
         """z as the numbers a user keeps, ``[N, D]``."""
         ...
@@ -230,6 +234,11 @@ class Bernoulli:
         """All 2^D rows of bits, ``[2^D, D]``; row n is n in binary, highest bit first."""
         return _all_codes([2] * self.n_variables).to(torch.get_default_dtype())
 
+    def log_prob_table(self, eta: Tensor) -> Tensor:
+        """Two matrix products with the table of states, ``[B, 2^D]``."""
+        states = self.enumerate().to(eta)
+        return F.logsigmoid(eta) @ states.T + F.logsigmoid(-eta) @ (1 - states).T
+
     def to_codes(self, z: Tensor) -> Tensor:
         """Bits as uint8, ``[N, D]``."""
         return z.to(torch.uint8)
@@ -340,6 +349,13 @@ class Categorical:
         """All K^D one-hot codes, ``[K^D, D, K]``; the last variable runs fastest."""
         codes = _all_codes([self.n_categories] * self.n_variables)
         return self._one_hot(codes, torch.get_default_dtype())
+
+    def log_prob_table(self, eta: Tensor) -> Tensor:
+        """The log-softmax itself for one variable, else a product with the states, ``[B, K^D]``."""
+        log_q = torch.log_softmax(eta, -1).flatten(-2)
+        if self.n_variables == 1:
+            return log_q
+        return log_q @ self.enumerate().to(eta).flatten(1).T
 
     def to_codes(self, z: Tensor) -> Tensor:
         """Category numbers as int64, ``[N, D]``."""
@@ -457,6 +473,14 @@ class Gaussian:
 
     def enumerate(self) -> Tensor:
         """There is nothing to enumerate.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError("a Gaussian code has no finite list of states. Sample it instead.")
+
+    def log_prob_table(self, eta: Tensor) -> Tensor:
+        """There is no such table.
 
         Raises:
             ConfigError: always.

@@ -52,6 +52,10 @@ class FactorizedPrior(nn.Module):
         """ln p(z), ``[S, B]``."""
         return self.family.log_prob(self.eta(), z)
 
+    def log_prob_table(self) -> Tensor:
+        """ln p of every z in the order of the family's ``enumerate``, ``[N]``."""
+        return self.family.log_prob_table(self.eta().unsqueeze(0))[0]
+
     def sample(self, n: int, *, generator: torch.Generator | None) -> Tensor:
         """``n`` codes, ``[n, *z_shape]``."""
         return self.family.sample(self.eta().detach(), n, generator=generator)

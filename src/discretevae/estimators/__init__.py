@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import inspect
 import types
 import typing
 from collections.abc import Mapping
@@ -10,12 +10,19 @@ from collections.abc import Mapping
 from discretevae.config import LatentKind
 from discretevae.errors import ConfigError, did_you_mean
 from discretevae.estimators.base import Estimate, Estimator, Integrand, with_gradient_of
+from discretevae.estimators.exact import Exact, LocalExpectation
 from discretevae.estimators.importance import Importance
 from discretevae.estimators.reparametrized import Reparametrized
+from discretevae.estimators.score import EMA, NVIL, RLOO
 
 ESTIMATORS: Mapping[str, type[Estimator]] = {
     "importance": Importance,
     "reparametrized": Reparametrized,
+    "exact": Exact,
+    "local-expectation": LocalExpectation,
+    "ema": EMA,
+    "nvil": NVIL,
+    "rloo": RLOO,
 }
 """Every member by the name that ``--estimator`` takes."""
 
@@ -50,7 +57,7 @@ def make_estimator(text: str, *, kind: LatentKind, samples: int | None = None) -
     if name not in ESTIMATORS:
         raise ConfigError(f"estimator {name!r} is unknown. {did_you_mean(name, ESTIMATORS)}")
     cls = ESTIMATORS[name]
-    types_of = _option_types(cls)
+    types_of = option_types(cls)
     options: dict[str, object] = {}
     for part in filter(None, rest.split(",")):
         key, equals, value = part.partition("=")
@@ -65,6 +72,8 @@ def make_estimator(text: str, *, kind: LatentKind, samples: int | None = None) -
             raise ConfigError(
                 f"samples is given twice: {samples} and {options['samples']}. Give it once."
             )
+        if "samples" not in types_of:
+            raise ConfigError(f"estimator {name} takes no samples. Leave --samples out.")
         options["samples"] = samples
     member = cls(**options)
     if kind not in member.kinds:
@@ -75,11 +84,16 @@ def make_estimator(text: str, *, kind: LatentKind, samples: int | None = None) -
     return member
 
 
-def _option_types(cls: type[Estimator]) -> dict[str, object]:
-    """Options that can be spelled in text: those of a plain type or a choice of words."""
-    hints = typing.get_type_hints(cls)
-    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
-    return {f.name: hints[f.name] for f in fields if not isinstance(hints[f.name], types.UnionType)}
+def option_types(cls: type[Estimator]) -> dict[str, object]:
+    """A member's options by name, those that text can spell: of a plain type or a choice of words.
+
+    Example:
+        >>> option_types(ESTIMATORS["rloo"])
+        {'samples': <class 'int'>}
+    """
+    hints = typing.get_type_hints(cls.__init__)
+    names = inspect.signature(cls).parameters
+    return {name: hints[name] for name in names if not isinstance(hints[name], types.UnionType)}
 
 
 def _read(hint: object, text: str, what: str) -> object:
@@ -93,13 +107,19 @@ def _read(hint: object, text: str, what: str) -> object:
 
 
 __all__ = [
+    "EMA",
     "ESTIMATORS",
+    "NVIL",
+    "RLOO",
     "Estimate",
     "Estimator",
+    "Exact",
     "Importance",
     "Integrand",
+    "LocalExpectation",
     "Reparametrized",
     "default_estimator",
     "make_estimator",
+    "option_types",
     "with_gradient_of",
 ]

@@ -1,0 +1,230 @@
+"""The score function with baselines: what the paper's estimator lacks.
+
+    ∂/∂η E_q f = E_q[(f(z) − b) ∂ln q(z)/∂η]   for every b that does not depend on z
+
+because E_q[∂ln q/∂η] = 0. A good b removes most of the variance: the part that comes from the size
+of f rather than from its differences. The decoder's gradient, ∂f/∂θ_D averaged over the draws,
+needs no baseline.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from discretevae.config import LatentKind
+from discretevae.errors import ConfigError
+from discretevae.estimators.base import Estimate, Integrand, with_gradient_of
+from discretevae.families import Family
+from discretevae.networks import MLP
+
+EVERY_KIND: tuple[LatentKind, ...] = ("bernoulli", "categorical", "gaussian")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RLOO:
+    """Leave-one-out: each of S samples takes the mean of the other S − 1 for its baseline.
+
+        ∂/∂η ≈ 1/S Σ_s (f_s − 1/(S−1) Σ_{r≠s} f_r) ∂ln q(z_s)/∂η
+             = 1/(S−1) Σ_s (f_s − f̄) ∂ln q(z_s)/∂η
+
+    Unbiased; nothing to tune; exactly zero for constant f. Source: Salimans & Knowles 2014;
+    Kool, van Hoof & Welling 2019, eq. 6.
+
+    Args:
+        samples: S, at least 2.
+
+    Raises:
+        ConfigError: ``samples`` is below 2.
+
+    Example:
+        >>> from discretevae.families import Bernoulli
+        >>> class Constant:
+        ...     def __call__(self, z):
+        ...         return torch.full(z.shape[:2], -3.0)
+        >>> eta = torch.zeros(1, 2, requires_grad=True)
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> estimate = RLOO()(Bernoulli(2), eta, Constant(), generator=generator)
+        >>> torch.autograd.grad(estimate.surrogate.sum(), eta)[0]
+        tensor([[0., 0.]])
+    """
+
+    samples: int = 2
+
+    def __post_init__(self) -> None:
+        """Checks the one option."""
+        if self.samples < 2:
+            raise ConfigError(f"samples must be an int >= 2. Got {self.samples}.")
+
+    @property
+    def is_unbiased(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def evaluations(self) -> int:
+        """S."""
+        return self.samples
+
+    @property
+    def kinds(self) -> tuple[LatentKind, ...]:
+        """All three."""
+        return EVERY_KIND
+
+    def __call__(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draws S codes per row and scores each against the others."""
+        z = family.sample(eta, self.samples, generator=generator).detach()
+        fz = f(z)
+        value = fz.detach().mean(0)
+        advantage = (fz.detach() - value) * (self.samples / (self.samples - 1))
+        term = (fz + advantage * family.log_prob(eta, z)).mean(0)
+        return Estimate(value, with_gradient_of(value, term))
+
+
+class EMA(nn.Module):
+    """A running average of f over past batches for a baseline.
+
+    b ← decay · b + (1 − decay) · mean f after each step, so that b never depends on the z that it
+    is compared with. Unbiased; one evaluation; removes the constant part of f only, not what
+    differs from row to row.
+
+    Args:
+        samples: M, samples per row.
+        decay: in [0, 1).
+
+    Raises:
+        ConfigError: an option is out of range.
+
+    Example:
+        >>> EMA(decay=0.9).evaluations
+        1
+    """
+
+    average: Tensor
+    is_warm: Tensor
+
+    def __init__(self, *, samples: int = 1, decay: float = 0.99) -> None:
+        super().__init__()
+        problems = []
+        if samples < 1:
+            problems.append(f"samples must be an int >= 1. Got {samples}.")
+        if not 0 <= decay < 1:
+            problems.append(f"decay must lie in [0, 1). Got {decay}.")
+        if problems:
+            raise ConfigError(problems)
+        self.samples, self.decay = samples, decay
+        self.register_buffer("average", torch.zeros(()))
+        self.register_buffer("is_warm", torch.zeros((), dtype=torch.bool))
+
+    @property
+    def is_unbiased(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def evaluations(self) -> int:
+        """M."""
+        return self.samples
+
+    @property
+    def kinds(self) -> tuple[LatentKind, ...]:
+        """All three."""
+        return EVERY_KIND
+
+    def __call__(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draws M codes per row, compares f with the average so far, then moves the average."""
+        z = family.sample(eta, self.samples, generator=generator).detach()
+        fz = f(z)
+        value = fz.detach().mean(0)
+        term = (fz + (fz.detach() - self.average) * family.log_prob(eta, z)).mean(0)
+        estimate = Estimate(value, with_gradient_of(value, term))
+        if self.training:
+            # the first batch sets the average; starting from 0 would take 1/(1 − decay) steps
+            mean = value.mean().to(self.average)
+            moved = torch.lerp(mean, self.average, self.decay)
+            self.average.copy_(torch.where(self.is_warm, moved, mean))
+            self.is_warm.fill_(True)
+        return estimate
+
+
+class NVIL(nn.Module):
+    """A learned baseline: a small network of η says what f to expect of the row.
+
+    b(x) = c + C_ψ(η(x)), with C trained on the squared error (f(z) − b)². η stands for the row: it
+    is what the encoder knows of it, it is at hand for any data, and it does not depend on z.
+    Unbiased whatever C says. Source: Mnih & Gregor 2014, section 2.3. Unlike there, the learning
+    signal is not divided by a running standard deviation, which would bias the gradient's length.
+
+    Args:
+        samples: M, samples per row.
+        hidden: width of the network.
+
+    Attributes:
+        network: C; None until `prepare` or the first call tells the size of the code.
+
+    Raises:
+        ConfigError: an option is out of range.
+
+    Example:
+        >>> NVIL(samples=2).evaluations
+        2
+    """
+
+    def __init__(self, *, samples: int = 1, hidden: int = 128) -> None:
+        super().__init__()
+        problems = [
+            f"{name} must be an int >= 1. Got {value}."
+            for name, value in (("samples", samples), ("hidden", hidden))
+            if value < 1
+        ]
+        if problems:
+            raise ConfigError(problems)
+        self.samples, self.hidden = samples, hidden
+        self.network: MLP | None = None
+
+    @property
+    def is_unbiased(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def evaluations(self) -> int:
+        """M."""
+        return self.samples
+
+    @property
+    def kinds(self) -> tuple[LatentKind, ...]:
+        """All three."""
+        return EVERY_KIND
+
+    def prepare(self, family: Family, like: Tensor) -> None:
+        """Makes the network for a family's codes, on ``like``'s device and of its type, once."""
+        if self.network is None:
+            n_eta = family.fixed_eta().numel()
+            # fixed weights: a baseline's start decides nothing but its first steps
+            self.network = MLP([n_eta, self.hidden, 1], generator=torch.Generator().manual_seed(0))
+            self.network.to(like)
+
+    def __call__(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draws M codes per row and compares f with what the network expects."""
+        self.prepare(family, eta)
+        network = self.network
+        assert network is not None  # noqa: S101 - prepare made it
+        z = family.sample(eta, self.samples, generator=generator).detach()
+        fz = f(z)
+        value = fz.detach().mean(0)
+        expected = network(eta.detach().flatten(1)).squeeze(1)
+        term = (fz + (fz.detach() - expected.detach()) * family.log_prob(eta, z)).mean(0)
+        error = (fz.detach() - expected).square().mean()
+        return Estimate(value, with_gradient_of(value, term), control_loss=error)
+
+
+__all__ = ["EMA", "NVIL", "RLOO"]
