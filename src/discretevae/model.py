@@ -127,7 +127,7 @@ class DiscreteVAE(nn.Module):
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
         """E[x|z] for codes as `encode` gives them: ``[B, D]`` to ``[B, P]``."""
-        z = self.family.from_codes(codes).to(self.prior.raw.device)
+        z = self.family.from_codes(codes).to(self.prior.raw)
         return self.likelihood.mean(self.output(z))
 
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -173,7 +173,7 @@ class LogLikelihood:
         Raises:
             ConfigError: the code has too many states.
         """
-        states = self.model.family.enumerate().to(self.x.device)
+        states = self.model.family.enumerate().to(self.x)
         output = self.model.output(states, frozen=self.is_frozen)
         return self.model.likelihood.table(output, self.x)
 

@@ -1,33 +1,47 @@
-"""What is maximized. How its gradient is estimated is the estimator's business."""
+"""What is maximized. How its gradient is estimated is the estimator's business.
+
+======================  ==========================================  =====================
+objective               per row                                     estimators
+======================  ==========================================  =====================
+``elbo``                E_q ln p(x|z) − KL(q(z|x) ‖ p(z))           all but ``vimco``
+``multi-sample``        E ln 1/K Σ_k p(x, z_k)/q(z_k|x)             ``vimco``
+``marginal``            ln p(x), exactly                            ``exact``
+``wake-sleep``          the K-sample bound, self-normalized         ``importance``
+======================  ==========================================  =====================
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from discretevae.estimators import Estimator, with_gradient_of
-from discretevae.model import DiscreteVAE
+from discretevae.errors import ConfigError
+from discretevae.estimators import Estimator, Exact, Importance, with_gradient_of
+from discretevae.estimators.base import effective_sample_size
+from discretevae.estimators.multisample import VIMCO
+from discretevae.model import DiscreteVAE, LogLikelihood
 
 
 @dataclass(frozen=True, eq=False)
 class Terms:
-    """The evidence lower bound of a batch, split as the paper plots it; nats per row, ``[B]``.
+    """An objective of a batch, and the ELBO's two parts as the paper plots them; nats per row.
 
     Args:
-        log_likelihood: the estimate of E_q ln p(x|z), detached.
-        kl: KL(q(z|x) ‖ p(z)) in closed form, detached.
-        surrogate: equal to ``elbo``; backward through it gives the gradient estimate.
+        surrogate: ``[B]``, equal to the objective; backward through it gives the gradient.
+        log_likelihood: ``[B]``, an estimate of E_q ln p(x|z), detached.
+        kl: ``[B]``, KL(q(z|x) ‖ p(z)) in closed form, detached.
         diagnostics: the estimator's further figures, each ``[B]``.
         control_loss: what trains the estimator's own parameters, if it has any.
     """
 
+    surrogate: Tensor
     log_likelihood: Tensor
     kl: Tensor
-    surrogate: Tensor
-    diagnostics: Mapping[str, Tensor]
+    diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
     control_loss: Tensor | None = None
 
     @property
@@ -37,22 +51,23 @@ class Terms:
 
     @property
     def loss(self) -> Tensor:
-        """−ELBO, averaged over rows (never over pixels): a scalar to call ``backward`` on.
+        """−objective, averaged over rows (never over pixels): call ``backward`` on it.
 
         The estimator's own loss, if any, adds its gradient but not its value.
         """
         loss = -self.surrogate.mean()
-        return (
-            loss if self.control_loss is None else with_gradient_of(loss, loss + self.control_loss)
-        )
+        if self.control_loss is None:
+            return loss
+        return with_gradient_of(loss, loss + self.control_loss)
+
+
+Objective = Callable[..., Terms]
 
 
 def elbo(
     model: DiscreteVAE, x: Tensor, estimator: Estimator, *, generator: torch.Generator | None
 ) -> Terms:
-    """The evidence lower bound and its gradient.
-
-    ELBO = E_q(z|x)[ln p(x|z)] − KL(q(z|x) ‖ p(z))  (paper, eq. 5; here without its sign).
+    """The evidence lower bound E_q(z|x)[ln p(x|z)] − KL(q(z|x) ‖ p(z))  (paper, eq. 5, negated).
 
     The gradient is split as in the paper's figure 4: the decoder learns from its own backward
     pass at the sampled codes, the encoder from the estimator's surrogate; unless the estimator
@@ -66,7 +81,6 @@ def elbo(
 
     Example:
         >>> from discretevae.config import ModelConfig
-        >>> from discretevae.estimators import Importance
         >>> config = ModelConfig(n_features=4, latent="bernoulli:3", hidden=(8,))
         >>> generator = torch.Generator().manual_seed(0)
         >>> model = DiscreteVAE(config, generator=generator)
@@ -79,12 +93,192 @@ def elbo(
     estimate = estimator(model.family, eta, model.log_likelihood(x), generator=generator)
     kl = model.prior.kl(eta)
     return Terms(
+        estimate.surrogate - kl,
         estimate.value,
         kl.detach(),
-        estimate.surrogate - kl,
         estimate.diagnostics,
         estimate.control_loss,
     )
 
 
-__all__ = ["Terms", "elbo"]
+def multi_sample(
+    model: DiscreteVAE, x: Tensor, estimator: Estimator, *, generator: torch.Generator | None
+) -> Terms:
+    """The K-sample bound E ln 1/K Σ_k p(x, z_k)/q(z_k|x)  (Burda et al. 2016, eq. 8).
+
+    Args:
+        model: the model.
+        x: rows ``[B, P]``.
+        estimator: one that estimates this bound, such as `VIMCO`.
+        generator: the source of the samples.
+
+    Example:
+        >>> from discretevae.config import ModelConfig
+        >>> config = ModelConfig(n_features=4, latent="bernoulli:3", hidden=(8,))
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> model = DiscreteVAE(config, generator=generator)
+        >>> multi_sample(model, torch.rand(5, 4), VIMCO(), generator=generator).surrogate.shape
+        torch.Size([5])
+    """
+    eta = model.eta(x)
+    joint = _LogJoint(model, x)
+    estimate = estimator(model.family, eta, joint, generator=generator)  # type: ignore[arg-type]
+    return Terms(
+        estimate.surrogate,
+        joint.mean_log_likelihood,
+        model.prior.kl(eta).detach(),
+        {"ess": estimate.diagnostics["ess"]} if "ess" in estimate.diagnostics else {},
+        estimate.control_loss,
+    )
+
+
+def marginal(
+    model: DiscreteVAE, x: Tensor, estimator: Estimator, *, generator: torch.Generator | None
+) -> Terms:
+    """The likelihood itself, for codes that can be enumerated.
+
+    The decoder and the prior maximize ln p(x) = ln Σ_n p(z_n) p(x|z_n). The encoder, which that
+    does not need, minimizes KL(p(z|x) ‖ q(z|x)) to the exact posterior, its own separate loss.
+    Because the posterior covers all states that explain a row, no category dies for want of
+    samples, as happens to categories under the ELBO.
+
+    Args:
+        model: the model; its code has at most 4,096 states.
+        x: rows ``[B, P]``.
+        estimator: `Exact`; there is nothing to estimate.
+        generator: not drawn from.
+
+    Raises:
+        ConfigError: the code has too many states.
+
+    Example:
+        >>> from discretevae.config import ModelConfig
+        >>> config = ModelConfig(n_features=4, latent="categorical:3", hidden=(8,))
+        >>> model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0))
+        >>> terms = marginal(model, torch.rand(5, 4), Exact(), generator=None)
+        >>> bool((terms.surrogate >= terms.elbo).all())            # ln p(x) ≥ ELBO
+        True
+    """
+    eta = model.eta(x)
+    table = model.log_likelihood(x).table()
+    log_joint = table + model.prior.log_prob_table()
+    log_px = torch.logsumexp(log_joint, 1)
+    posterior = torch.softmax(log_joint.detach(), 1)
+    log_q = model.family.log_prob_table(eta)
+    # the encoder's loss adds its gradient, not its value: cross-entropy to the exact posterior
+    surrogate = with_gradient_of(log_px, log_px + (posterior * log_q).sum(1))
+    expected = (log_q.detach().exp() * table.detach()).sum(1)
+    return Terms(surrogate, expected, model.prior.kl(eta).detach())
+
+
+def wake_sleep(
+    model: DiscreteVAE, x: Tensor, estimator: Importance, *, generator: torch.Generator | None
+) -> Terms:
+    """Reweighted wake-sleep: both networks learn from self-normalized importance weights.
+
+    With z_k ~ q(z|x) and w̃_k = w_k / Σ_j w_j, w_k = p(x, z_k)/q(z_k|x):
+    decoder and prior: Σ_k w̃_k ∂ln p(x, z_k); encoder: Σ_k w̃_k ∂ln q(z_k|x), the "wake-phase
+    q-update". Self-normalization makes both consistent in K, biased for finite K. Source:
+    Bornschein & Bengio 2015, eq. 5, 7 and 8.
+
+    Args:
+        model: the model.
+        x: rows ``[B, P]``.
+        estimator: whose ``samples`` is K; its proposal is the posterior.
+        generator: the source of the samples.
+
+    Example:
+        >>> from discretevae.config import ModelConfig
+        >>> config = ModelConfig(n_features=4, latent="bernoulli:3", hidden=(8,))
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> model = DiscreteVAE(config, generator=generator)
+        >>> estimator = Importance(samples=5)
+        >>> terms = wake_sleep(model, torch.rand(5, 4), estimator, generator=generator)
+        >>> terms.loss.backward()
+    """
+    eta = model.eta(x)
+    z = model.family.sample(eta, estimator.samples, generator=generator).detach()
+    log_likelihood = model.log_likelihood(x)(z)
+    log_joint = log_likelihood + model.prior.log_prob(z)
+    log_q = model.family.log_prob(eta, z)
+    log_weight = (log_joint - log_q).detach()
+    weight = torch.softmax(log_weight, 0)
+    bound = torch.logsumexp(log_weight, 0) - math.log(estimator.samples)
+    term = (weight * (log_joint + log_q)).sum(0)
+    return Terms(
+        with_gradient_of(bound, term),
+        log_likelihood.detach().mean(0),
+        model.prior.kl(eta).detach(),
+        {"ess": effective_sample_size(log_weight)},
+    )
+
+
+OBJECTIVES: Mapping[str, Objective] = {
+    "elbo": elbo,
+    "multi-sample": multi_sample,
+    "marginal": marginal,
+    "wake-sleep": wake_sleep,
+}
+"""Every objective by the name that ``--objective`` takes."""
+
+DEFAULT_ESTIMATORS = {"multi-sample": "vimco", "marginal": "exact", "wake-sleep": "importance"}
+"""What is taken when an objective is named and no estimator."""
+
+
+def check_pair(objective: str, estimator: Estimator) -> None:
+    """Refuses a pair of objective and estimator that makes no sense.
+
+    Raises:
+        ConfigError: it makes none; the sensible ones are named.
+
+    Example:
+        >>> check_pair("elbo", Importance())
+        >>> try:
+        ...     check_pair("marginal", Importance())
+        ... except ConfigError as error:
+        ...     print(error)
+        objective marginal cannot be estimated by Importance. Choose --estimator exact.
+    """
+    wanted = {"multi-sample": VIMCO, "marginal": Exact, "wake-sleep": Importance}.get(objective)
+    name = type(estimator).__name__
+    if wanted is None:
+        if isinstance(estimator, VIMCO):
+            raise ConfigError(
+                "vimco estimates the K-sample bound, not the ELBO. Choose --objective multi-sample."
+            )
+    elif not isinstance(estimator, wanted):
+        raise ConfigError(
+            f"objective {objective} cannot be estimated by {name}. "
+            f"Choose --estimator {DEFAULT_ESTIMATORS[objective]}."
+        )
+    elif isinstance(estimator, Importance) and (
+        estimator.proposal != "posterior" or estimator.xi is not None
+    ):
+        raise ConfigError("objective wake-sleep draws from the posterior. Leave the proposal out.")
+
+
+class _LogJoint:
+    """f(z) = ln p(x|z) + ln p(z), remembering the mean of its first part."""
+
+    def __init__(self, model: DiscreteVAE, x: Tensor) -> None:
+        self.model = model
+        self.log_likelihood: LogLikelihood = model.log_likelihood(x)
+        self.mean_log_likelihood = torch.zeros(len(x))
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """``[S, B, *z_shape]`` to ``[S, B]``."""
+        log_likelihood = self.log_likelihood(z)
+        self.mean_log_likelihood = log_likelihood.detach().mean(0)
+        return log_likelihood + self.model.prior.log_prob(z)
+
+
+__all__ = [
+    "DEFAULT_ESTIMATORS",
+    "OBJECTIVES",
+    "Terms",
+    "check_pair",
+    "elbo",
+    "marginal",
+    "multi_sample",
+    "wake_sleep",
+]

@@ -9,11 +9,25 @@ from collections.abc import Mapping
 
 from discretevae.config import LatentKind
 from discretevae.errors import ConfigError, did_you_mean
+from discretevae.estimators.antithetic import ARM, ARMS, DisARM
 from discretevae.estimators.base import Estimate, Estimator, Integrand, with_gradient_of
+from discretevae.estimators.control_variate import REBAR, RELAX, MuProp
+from discretevae.estimators.coupled import ARSM, CARMS, DisARMIW, DisARMSB
+from discretevae.estimators.double_control import RODEO, DoubleCV
 from discretevae.estimators.exact import Exact, LocalExpectation
 from discretevae.estimators.importance import Importance
+from discretevae.estimators.multisample import VIMCO
+from discretevae.estimators.relaxation import (
+    GappedST,
+    GumbelRao,
+    GumbelSoftmax,
+    ReinMax,
+    STGumbel,
+    StraightThrough,
+)
 from discretevae.estimators.reparametrized import Reparametrized
 from discretevae.estimators.score import EMA, NVIL, RLOO
+from discretevae.estimators.unordered import UnorderedSet
 
 ESTIMATORS: Mapping[str, type[Estimator]] = {
     "importance": Importance,
@@ -23,6 +37,26 @@ ESTIMATORS: Mapping[str, type[Estimator]] = {
     "ema": EMA,
     "nvil": NVIL,
     "rloo": RLOO,
+    "arm": ARM,
+    "disarm": DisARM,
+    "arms": ARMS,
+    "arsm": ARSM,
+    "carms": CARMS,
+    "disarm-sb": DisARMSB,
+    "disarm-iw": DisARMIW,
+    "unordered-set": UnorderedSet,
+    "muprop": MuProp,
+    "rebar": REBAR,
+    "relax": RELAX,
+    "double-cv": DoubleCV,
+    "rodeo": RODEO,
+    "vimco": VIMCO,
+    "straight-through": StraightThrough,
+    "gumbel-softmax": GumbelSoftmax,
+    "st-gumbel": STGumbel,
+    "gumbel-rao": GumbelRao,
+    "gapped-st": GappedST,
+    "reinmax": ReinMax,
 }
 """Every member by the name that ``--estimator`` takes."""
 
@@ -107,17 +141,37 @@ def _read(hint: object, text: str, what: str) -> object:
 
 
 __all__ = [
+    "ARM",
+    "ARMS",
+    "ARSM",
+    "CARMS",
     "EMA",
     "ESTIMATORS",
     "NVIL",
+    "REBAR",
+    "RELAX",
     "RLOO",
+    "RODEO",
+    "VIMCO",
+    "DisARM",
+    "DisARMIW",
+    "DisARMSB",
+    "DoubleCV",
     "Estimate",
     "Estimator",
     "Exact",
+    "GappedST",
+    "GumbelRao",
+    "GumbelSoftmax",
     "Importance",
     "Integrand",
     "LocalExpectation",
+    "MuProp",
+    "ReinMax",
     "Reparametrized",
+    "STGumbel",
+    "StraightThrough",
+    "UnorderedSet",
     "default_estimator",
     "make_estimator",
     "option_types",

@@ -69,7 +69,9 @@ class Estimator(Protocol):
     of their own are ``nn.Module``s besides. ``is_unbiased`` is what
     theory says of both gradients, and the contract tests hold the member to it; ``evaluations`` is
     the number of decoder rows that a data row costs in one step, and is counted by the same
-    tests; ``kinds`` are the codes it can handle.
+    tests; ``kinds`` are the codes it can handle. A member whose cost depends on the code has
+    ``evaluations_for(family)`` besides. A member that learns something has ``prepare(family,
+    eta)``, which makes its parameters before the optimizer asks for them.
     """
 
     @property
@@ -108,4 +110,16 @@ def with_gradient_of(value: Tensor, term: Tensor) -> Tensor:
     return value.detach() + (term - term.detach())
 
 
-__all__ = ["Estimate", "Estimator", "Integrand", "with_gradient_of"]
+def effective_sample_size(log_weight: Tensor) -> Tensor:
+    """(Σ_m w_m)² / Σ_m w_m² along the first dimension, from 1 to M: ``[M, B]`` to ``[B]``.
+
+    Example:
+        >>> effective_sample_size(torch.zeros(4, 1))
+        tensor([4.])
+        >>> effective_sample_size(torch.tensor([[0.0], [-99.0]]))
+        tensor([1.])
+    """
+    return torch.exp(2 * torch.logsumexp(log_weight, 0) - torch.logsumexp(2 * log_weight, 0))
+
+
+__all__ = ["Estimate", "Estimator", "Integrand", "effective_sample_size", "with_gradient_of"]

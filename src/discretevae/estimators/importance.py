@@ -21,7 +21,12 @@ from torch import Tensor
 
 from discretevae.config import LatentKind
 from discretevae.errors import ConfigError, did_you_mean
-from discretevae.estimators.base import Estimate, Integrand, with_gradient_of
+from discretevae.estimators.base import (
+    Estimate,
+    Integrand,
+    effective_sample_size,
+    with_gradient_of,
+)
 from discretevae.families import Family
 
 Proposal = Literal["posterior", "uniform", "tempered", "mixture"]
@@ -128,7 +133,7 @@ class Importance:
             weighted = weight * fz.detach()
             term = (weight * fz + weighted * log_q).mean(0)
             value = weighted.mean(0)
-            ess = torch.exp(2 * torch.logsumexp(log_weight, 0) - torch.logsumexp(2 * log_weight, 0))
+            ess = effective_sample_size(log_weight)
         return Estimate(value, with_gradient_of(value, term), {"ess": ess})
 
     def _draw(

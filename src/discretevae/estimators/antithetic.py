@@ -1,0 +1,351 @@
+"""Antithetic estimators for bits: samples that are coupled so that their differences tell more.
+
+Two codes z, z̃ are both draws from q, but of one coupling: where one bit is rare in z it is rarer
+still in z̃. Only differences of f enter, so a constant in f never reaches the encoder:
+
+    ∂E f/∂η_d = p_d(1 − p_d) E[f(z_d=1) − f(z_d=0)],   p = σ(η)
+    E[½ (f(z) − f(z̃)) (z_d − z̃_d)] = P(z_d=1, z̃_d=0) E[f(z_d=1) − f(z_d=0)]
+
+The second line holds for every exchangeable coupling that is independent between bits, because
+the other bits of z and of z̃ both follow q. With ρ_d the correlation of z_d and z̃_d,
+P(1, 0) = p_d(1 − p_d)(1 − ρ_d): dividing by 1 − ρ_d makes any such pair unbiased.
+
+Every coupled code follows q by itself, so the mean of f and of ∂f/∂θ_D over all of them is
+unbiased whatever the coupling.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from discretevae.config import LatentKind
+from discretevae.errors import ConfigError, did_you_mean
+from discretevae.estimators.base import Estimate, Integrand, with_gradient_of
+from discretevae.families import Family
+
+Copula = Literal["dirichlet", "gaussian"]
+COPULAS: tuple[str, ...] = get_args(Copula)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ARM:
+    """Augment-REINFORCE-merge: one uniform number per bit drives two opposite codes.
+
+        u ~ U(0, 1)^D,   z = 1[u > σ(−η)],   z̃ = 1[u < σ(η)]
+        ∂E f/∂η ≈ (f(z) − f(z̃)) (u − ½)
+
+    Unbiased. `DisARM` integrates u out for the same price and never varies more; ARM is here to be
+    compared with.
+
+    Args:
+        samples: decoder rows per data row, even: ``samples``/2 independent pairs are averaged.
+
+    Diagnostics: ``disagreement``, the share of bits in which the two codes of a pair differ; at 0
+    the encoder learns nothing from them.
+
+    Raises:
+        ConfigError: ``samples`` is not even, or the code is not made of bits.
+
+    Example:
+        >>> from discretevae.families import Bernoulli
+        >>> eta = torch.zeros(1, 2, requires_grad=True)
+        >>> class Sum:
+        ...     def __call__(self, z):
+        ...         return z.sum(-1)
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> ARM()(Bernoulli(2), eta, Sum(), generator=generator).value       # z + z̃ = (1, 1)
+        tensor([1.])
+
+    Source: Yin & Zhou, "ARM: Augment-REINFORCE-Merge Gradient for Stochastic Binary Networks"
+    (ICLR 2019), theorem 1. Implementations differ in the decoder's gradient: some take that of one
+    code of the pair; here it is the mean of both.
+    """
+
+    samples: int = 2
+
+    def __post_init__(self) -> None:
+        """Checks the one option."""
+        check_pairs(self.samples)
+
+    @property
+    def is_unbiased(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def evaluations(self) -> int:
+        """Two for each pair."""
+        return self.samples
+
+    @property
+    def kinds(self) -> tuple[LatentKind, ...]:
+        """Bits."""
+        return ("bernoulli",)
+
+    def __call__(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draws the pairs, and weighs the difference of f by u − ½."""
+        check_kind("ARM", family, "bernoulli")
+        u, pair = _uniform_pairs(eta.detach(), self.samples // 2, generator)
+        fz = f(pair.flatten(0, 1))
+        before, after = fz.detach().reshape(2, -1, fz.shape[1])
+        gradient = ((before - after).unsqueeze(-1) * (u - 0.5)).mean(0)
+        return injected(fz, (gradient * eta).sum(-1), {"disagreement": _disagreement(pair)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DisARM:
+    """ARM with its uniform numbers integrated out: what matters is only where the codes differ.
+
+        ∂E f/∂η_d ≈ ½ (f(z) − f(z̃)) (−1)^{z̃_d} 1[z_d ≠ z̃_d] σ(|η_d|)
+
+    with the pair of `ARM`. It is E[ARM | z, z̃], hence unbiased, and no coordinate varies more
+    than ARM's.
+
+    Args:
+        samples: decoder rows per data row, even: ``samples``/2 independent pairs are averaged.
+
+    Diagnostics: ``disagreement``, the share of bits in which the two codes of a pair differ.
+
+    Raises:
+        ConfigError: ``samples`` is not even, or the code is not made of bits.
+
+    Example:
+        >>> from discretevae.families import Bernoulli
+        >>> eta = torch.zeros(1, 2, requires_grad=True)
+        >>> class Sum:
+        ...     def __call__(self, z):
+        ...         return z.sum(-1)
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> DisARM()(Bernoulli(2), eta, Sum(), generator=generator).diagnostics["disagreement"]
+        tensor([1.])
+
+    Source: Dong, Mnih & Tucker, "DisARM: An Antithetic Gradient Estimator for Binary Latent
+    Variables" (NeurIPS 2020), section 3; found independently as U2G by Yin, Ho, Yan, Qian & Zhou,
+    "Probabilistic Best Subset Selection via Gradient-Based Optimization" (2020).
+    """
+
+    samples: int = 2
+
+    def __post_init__(self) -> None:
+        """Checks the one option."""
+        check_pairs(self.samples)
+
+    @property
+    def is_unbiased(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def evaluations(self) -> int:
+        """Two for each pair."""
+        return self.samples
+
+    @property
+    def kinds(self) -> tuple[LatentKind, ...]:
+        """Bits."""
+        return ("bernoulli",)
+
+    def __call__(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draws the pairs, and weighs the difference of f by z − z̃."""
+        check_kind("DisARM", family, "bernoulli")
+        logits = eta.detach()
+        _, pair = _uniform_pairs(logits, self.samples // 2, generator)
+        fz = f(pair.flatten(0, 1))
+        before, after = fz.detach().reshape(2, -1, fz.shape[1])
+        # (−1)^z̃ 1[z ≠ z̃] is z − z̃
+        apart = (before - after).unsqueeze(-1) * (pair[0] - pair[1])
+        gradient = 0.5 * torch.sigmoid(logits.abs()) * apart.mean(0)
+        return injected(fz, (gradient * eta).sum(-1), {"disagreement": _disagreement(pair)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ARMS:
+    """Any number of mutually antithetic codes, each pair of which does what DisARM's pair does.
+
+        ∂E f/∂η_d ≈ 1/(n − 1) Σ_i (f(z_i) − f̄) z_id / (1 − ρ_d),   f̄ = 1/n Σ_i f(z_i)
+
+    The sum is the mean over all pairs of ½ (f(z_i) − f(z_j)) (z_id − z_jd) / (1 − ρ_d), each of
+    which is unbiased. With n = 2 either copula gives ρ_d = −min(p, 1−p)/max(p, 1−p), and this is
+    `DisARM`; with ρ = 0 it would be REINFORCE with the leave-one-out baseline.
+
+    Args:
+        samples: n ≥ 2, codes per row, all coupled with one another.
+        copula: how the uniform numbers behind the n bits are coupled:
+            ``dirichlet``: a flat Dirichlet vector, mapped to uniforms by its marginals;
+            ``gaussian``: normals with the smallest common correlation there is, −1/(n − 1).
+
+    Diagnostics: ``disagreement``, the share of bits in which two of the codes differ.
+
+    Raises:
+        ConfigError: an option is out of range, or the code is not made of bits.
+
+    Example:
+        >>> from discretevae.families import Bernoulli
+        >>> eta = torch.zeros(1, 2, requires_grad=True)
+        >>> class Sum:
+        ...     def __call__(self, z):
+        ...         return z.sum(-1)
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> ARMS(samples=4)(Bernoulli(2), eta, Sum(), generator=generator).surrogate.shape
+        torch.Size([1])
+
+    Source: Dimitriev & Zhou, "ARMS: Antithetic-REINFORCE-Multi-Sample Gradient for Binary
+    Variables" (ICML 2021). Here the end of the copula that repels is always put on the rarer value
+    of a bit, so that z → 1 − z, η → −η changes nothing; ρ of the Gaussian copula is integrated to
+    rounding instead of being looked up.
+    """
+
+    samples: int = 4
+    copula: Copula = "dirichlet"
+
+    def __post_init__(self) -> None:
+        """Checks both options, and says all that is wrong at once."""
+        problems = []
+        if self.samples < 2:
+            problems.append(f"samples must be an int >= 2. Got {self.samples}.")
+        if self.copula not in COPULAS:
+            problems.append(
+                f"copula {self.copula!r} is unknown. {did_you_mean(self.copula, COPULAS)}"
+            )
+        if problems:
+            raise ConfigError(problems)
+
+    @property
+    def is_unbiased(self) -> bool:
+        """True for both copulas."""
+        return True
+
+    @property
+    def evaluations(self) -> int:
+        """Each of the n codes, n."""
+        return self.samples
+
+    @property
+    def kinds(self) -> tuple[LatentKind, ...]:
+        """Bits."""
+        return ("bernoulli",)
+
+    def __call__(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draws n coupled codes, and corrects the leave-one-out estimate for their correlation."""
+        check_kind("ARMS", family, "bernoulli")
+        logits = eta.detach()
+        z = coupled_bits(logits, self.samples, self.copula, generator)
+        fz = f(z)
+        # less one of them first, so that a constant f leaves exact zeros
+        centred = fz.detach() - fz[:1].detach()
+        centred = centred - centred.mean(0)
+        loo = (centred.unsqueeze(-1) * z).sum(0) / (self.samples - 1)
+        gradient = loo / one_minus_correlation(logits, self.samples, self.copula)
+        ones = z.sum(0)
+        pairs = self.samples * (self.samples - 1) / 2
+        disagreement = (ones * (self.samples - ones) / pairs).mean(-1)
+        return injected(fz, (gradient * eta).sum(-1), {"disagreement": disagreement})
+
+
+def coupled_bits(
+    logits: Tensor, n: int, copula: Copula, generator: torch.Generator | None
+) -> Tensor:
+    """``n`` mutually antithetic draws of Bernoulli(σ(logits)), ``[n, *logits.shape]``.
+
+    The rarer value of a bit, of probability r = σ(−|η|), is taken where
+
+        dirichlet:  (1 − d_i)^{n−1} < r,   d ~ Dirichlet(1, …, 1), so that 1 − (1 − d_i)^{n−1}
+                    is uniform and P(d_i > a, d_j > b) = (1 − a − b)₊^{n−1};
+        gaussian:   Φ(x_i) < r,   x_i = √(n/(n−1)) (ε_i − ε̄),   ε ~ N(0, 1)^n.
+
+    Example:
+        >>> z = coupled_bits(torch.zeros(3), 2, "dirichlet", torch.Generator().manual_seed(0))
+        >>> z.sum(0)                                            # two fair coins never agree
+        tensor([1., 1., 1.])
+    """
+    noise = torch.empty((n, *logits.shape), dtype=logits.dtype, device=logits.device)
+    if copula == "dirichlet":
+        d = noise.exponential_(generator=generator)
+        d = d / d.sum(0)
+        rare = (n - 1) * torch.log1p(-d) < torch.nn.functional.logsigmoid(-logits.abs())
+    else:
+        x = noise.normal_(generator=generator)
+        x = (x - x.mean(0)) * math.sqrt(n / (n - 1))
+        rare = x < torch.special.ndtri(torch.sigmoid(-logits.abs()))
+    return torch.where(logits > 0, ~rare, rare).to(logits.dtype)
+
+
+def one_minus_correlation(logits: Tensor, n: int, copula: Copula) -> Tensor:
+    """1 − ρ of two of the bits that `coupled_bits` draws, with the shape of ``logits``.
+
+        1 − ρ = (r − P) / (r(1 − r)),   r = σ(−|η|),   P = P(both take the rarer value)
+        dirichlet:  P = (2 r^{1/(n−1)} − 1)₊^{n−1}
+        gaussian:   P = r² − 1/(2π) ∫_{asin(−1/(n−1))}^0 exp(−a²/(1 + sin t)) dt,   Φ(a) = r
+
+    Example:
+        >>> one_minus_correlation(torch.zeros(1), 2, "dirichlet")       # ρ = −1
+        tensor([2.])
+    """
+    r = torch.sigmoid(-logits.abs())
+    # below the smallest normal number r² and P are zero beside r
+    r = r.clamp_min(torch.finfo(r.dtype).tiny)
+    # with n = 2 both couplings are u, 1 − u, and the root of r is r itself
+    if copula == "dirichlet" or n == 2:
+        root = torch.exp(r.log() / (n - 1)) if n > 2 else r
+        both = (2 * root - 1).clamp_min(0) ** (n - 1)
+    else:
+        # Plackett's identity: the derivative of a bivariate normal probability in its correlation
+        # is the density; 1 + sin t ≥ ½ here, so that few nodes are exact
+        x, weight = np.polynomial.legendre.leggauss(24)
+        low = math.asin(-1 / (n - 1))
+        nodes = r.new_tensor(low / 2 * (1 - x))
+        weights = r.new_tensor(-low / 2 * weight)
+        a = torch.special.ndtri(r).unsqueeze(-1)
+        integral = (weights * torch.exp(-a.square() / (1 + nodes.sin()))).sum(-1)
+        both = r.square() - integral / (2 * math.pi)
+    return (1 - both / r) / (1 - r)
+
+
+def injected(fz: Tensor, encoder_term: Tensor, diagnostics: dict[str, Tensor]) -> Estimate:
+    """The estimate whose decoder's part is the mean over all codes ``[S, B]``."""
+    value = fz.detach().mean(0)
+    return Estimate(value, with_gradient_of(value, fz.mean(0) + encoder_term), diagnostics)
+
+
+def check_pairs(samples: int) -> None:
+    """An even number of codes, at least two."""
+    if samples < 2 or samples % 2:
+        raise ConfigError(f"samples must be an even int >= 2: codes come in pairs. Got {samples}.")
+
+
+def check_kind(name: str, family: Family, kind: LatentKind) -> None:
+    """Refuses the codes that a member has no formula for."""
+    if family.spec.kind != kind:
+        raise ConfigError(
+            f"{name} is made for a {kind} code. Got {family.spec}. Choose another estimator."
+        )
+
+
+def _uniform_pairs(
+    logits: Tensor, pairs: int, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """u ``[m, B, D]`` and the two codes that it drives, ``[2, m, B, D]``."""
+    shape = (pairs, *logits.shape)
+    u = torch.rand(shape, dtype=logits.dtype, device=logits.device, generator=generator)
+    pair = torch.stack((u > torch.sigmoid(-logits), u < torch.sigmoid(logits)))
+    return u, pair.to(logits.dtype)
+
+
+def _disagreement(pair: Tensor) -> Tensor:
+    """Mean over pairs and bits of 1[z ≠ z̃], ``[B]``."""
+    return (pair[0] != pair[1]).to(pair.dtype).mean((0, -1))
+
+
+__all__ = ["ARM", "ARMS", "DisARM", "coupled_bits", "one_minus_correlation"]

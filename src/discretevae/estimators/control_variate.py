@@ -1,0 +1,396 @@
+"""Score functions with a control variate from a soft code: unbiased, and quieter than the score.
+
+    ĝ = (f(z) − c)(T(z) − ∇A(η)) + ∂/∂η E[c]
+
+c is close to f but its expectation's gradient is known, or can be estimated through a soft code.
+`MuProp` takes the Taylor expansion of f at the mean of q; `REBAR` takes f at a relaxed code and
+learns how much of it to subtract; `RELAX` adds a network. Whatever is learned, ĝ stays unbiased:
+its parameters are trained on the variance alone, so a bad c costs noise and never bias. The
+decoder learns from f at the true codes only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everyone knows
+from torch import Tensor, nn
+
+from discretevae.config import LatentKind
+from discretevae.errors import ConfigError
+from discretevae.estimators.base import Estimate, Integrand, with_gradient_of
+from discretevae.families import Family
+from discretevae.networks import MLP
+
+DISCRETE: tuple[LatentKind, ...] = ("bernoulli", "categorical")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MuProp:
+    """The score of what the first-order Taylor expansion at the mean leaves over.
+
+        ĝ = 1/S Σ_s (f(z_s) − f(q) − f′(q)·(z_s − q))(z_s − q) + J(q)ᵀ f′(q)
+        z_s ~ q,   q = ∇A(η),   f′ = ∂f/∂z,   J(q) = ∂q/∂η
+
+    The expansion's own gradient is known: it is the mean-field one. With f linear in z nothing is
+    left over and ĝ is exact.
+
+    Args:
+        samples: S, samples of z per row.
+
+    Raises:
+        ConfigError: ``samples`` is below 1, or the code is not discrete.
+
+    Example:
+        >>> from discretevae.estimators.contract import ToyIntegrand
+        >>> from discretevae.families import Bernoulli
+        >>> family, f = Bernoulli(2), ToyIntegrand.random(Bernoulli(2), seed=0)
+        >>> eta = torch.zeros(1, 2, dtype=torch.float64, requires_grad=True)
+        >>> _ = MuProp(samples=4)(family, eta, f, generator=torch.Generator().manual_seed(0))
+        >>> f.evaluations                                          # 4 codes and the mean
+        [5]
+
+    Source: Gu, Levine, Sutskever & Mnih, *MuProp: Unbiased Backpropagation for Stochastic Neural
+    Networks* (ICLR 2016), section 3. Implementations often subtract a learned, input-dependent
+    baseline besides; here f(q) is the baseline.
+    """
+
+    is_unbiased: ClassVar[bool] = True
+    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
+
+    samples: int = 1
+
+    def __post_init__(self) -> None:
+        check_options(samples=self.samples)
+
+    @property
+    def evaluations(self) -> int:
+        """S + 1: the mean of q costs one."""
+        return self.samples + 1
+
+    def __call__(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draws S codes per row; the expansion is made through a frozen decoder."""
+        require_kind(self, family)
+        z = family.sample(eta, self.samples, generator=generator)
+        fz = f(z)
+        mean = family.mean(eta)
+        centre = mean.detach()
+        at_mean, slope = f.frozen().value_and_grad(centre.unsqueeze(0))
+        deviation = z - centre
+        left_over = fz.detach() - at_mean.detach() - (slope * deviation).flatten(2).sum(-1)
+        gradient = (_like(left_over, deviation) * deviation).mean(0)
+        value = fz.detach().mean(0)
+        term = fz.mean(0) + (slope[0] * mean).flatten(1).sum(-1)
+        return Estimate(value, with_gradient_of(value, term + (gradient * eta).flatten(1).sum(-1)))
+
+
+@dataclass(eq=False, kw_only=True)
+class REBAR(nn.Module):
+    """The score, controlled by ν f at a relaxed code; temperature τ and scale ν are learned.
+
+        z ~ q,   x ~ p(x|z),   x̃ ~ p(x̃|z),   y = softmax(x/τ),  ỹ = softmax(x̃/τ)
+        ĝ = (f(z) − ν f(ỹ))(z − q) + ν ∂f(y)/∂η − ν ∂f(ỹ)/∂η            averaged over S samples
+
+    x = η + noise are the perturbed logits whose hard code is z (sigmoids for bits), x̃ are drawn
+    anew given z and depend on η through that condition. τ and ν follow the gradient of ĝ², a
+    single-sample estimate of that of the variance, since the mean does not depend on them.
+
+    Args:
+        samples: S, samples of (z, x, x̃) per row.
+        tau: first τ > 0; kept positive by learning ln τ.
+        scale: first ν; 0 gives the plain score function.
+
+    Attributes:
+        log_tau: ln τ, a parameter.
+        nu: ν, a parameter.
+
+    Raises:
+        ConfigError: an option is out of range, or the code is not discrete.
+
+    Example:
+        >>> from discretevae.estimators.contract import ToyIntegrand
+        >>> from discretevae.families import Categorical
+        >>> family, f = Categorical(1, 3), ToyIntegrand.random(Categorical(1, 3), seed=0)
+        >>> eta = torch.zeros(1, 1, 3, dtype=torch.float64, requires_grad=True)
+        >>> member, generator = REBAR(), torch.Generator().manual_seed(0)
+        >>> member(family, eta, f, generator=generator).control_loss.backward()
+        >>> f.evaluations, eta.grad is None, member.log_tau.grad is None
+        ([3], True, False)
+
+    Source: Tucker, Mnih, Maddison, Lawson & Sohl-Dickstein, *REBAR* (NeurIPS 2017), sections 3.1 to
+    3.3. There u is drawn first and z follows; here z first and x given z, the same joint law.
+    One τ and one ν serve all variables; the paper's reweighted relaxation is left out.
+    """
+
+    is_unbiased: ClassVar[bool] = True
+    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
+
+    samples: int = 1
+    tau: float = 0.5
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_options(samples=self.samples, tau=self.tau, scale=self.scale)
+        super().__init__()
+        self.log_tau = nn.Parameter(torch.tensor(math.log(self.tau)))
+        self.nu = nn.Parameter(torch.tensor(float(self.scale)))
+
+    @property
+    def evaluations(self) -> int:
+        """3 S: f at z, y and ỹ."""
+        return 3 * self.samples
+
+    def forward(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draws S triples per row; only z reaches the decoder's parameters."""
+        require_kind(self, family)
+        soft = f.frozen()
+        return _controlled(self, family, eta, f, lambda y: self.nu * soft(y), generator)
+
+
+@dataclass(eq=False, kw_only=True)
+class RELAX(nn.Module):
+    """`REBAR` with a free-form network in the control variate.
+
+        c(y) = ν f(y) + r(y, q),   y = softmax(x/τ),   q = ∇A(η)
+        ĝ = (f(z) − c(ỹ))(z − q) + ∂c(y)/∂η − ∂c(ỹ)/∂η                  averaged over S samples
+
+    r is a network with one hidden layer that starts at zero, so that a fresh member is `REBAR`.
+    q enters r as a constant: its direct gradient has mean zero in the difference of the two last
+    terms, and is left out.
+
+    Args:
+        samples: S, samples per row.
+        tau: first τ > 0.
+        scale: first ν; 0 leaves the network alone in charge.
+        hidden: width of r.
+        seed: of r's first weights.
+
+    Attributes:
+        log_tau: ln τ, a parameter.
+        nu: ν, a parameter.
+        network: r; None until `prepare` or the first call tells the size of the code.
+
+    Raises:
+        ConfigError: an option is out of range, the code is not discrete, or not the one that the
+            network was made for.
+
+    Example:
+        >>> from discretevae.estimators.contract import ToyIntegrand
+        >>> from discretevae.families import Bernoulli
+        >>> family, f = Bernoulli(2), ToyIntegrand.random(Bernoulli(2), seed=0)
+        >>> eta = torch.zeros(1, 2, dtype=torch.float64, requires_grad=True)
+        >>> member, generator = RELAX(hidden=8), torch.Generator().manual_seed(0)
+        >>> _ = member.prepare(family, eta)                        # before the optimizer is made
+        >>> sum(p.numel() for p in member.parameters())            # 4·8 + 8 + 8 + 1, and τ, ν
+        51
+        >>> member(family, eta, f, generator=generator).surrogate.shape
+        torch.Size([1])
+
+    Source: Grathwohl, Choi, Wu, Roeder & Duvenaud, *Backpropagation through the Void* (ICLR 2018).
+    Its c has no ν, and its r sees y alone.
+    """
+
+    is_unbiased: ClassVar[bool] = True
+    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
+
+    samples: int = 1
+    tau: float = 0.5
+    scale: float = 1.0
+    hidden: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_options(
+            samples=self.samples, tau=self.tau, scale=self.scale, hidden=self.hidden, seed=self.seed
+        )
+        super().__init__()
+        self.log_tau = nn.Parameter(torch.tensor(math.log(self.tau)))
+        self.nu = nn.Parameter(torch.tensor(float(self.scale)))
+        self.network: MLP | None = None
+
+    @property
+    def evaluations(self) -> int:
+        """3 S: f at z, y and ỹ."""
+        return 3 * self.samples
+
+    def prepare(self, family: Family, like: Tensor) -> MLP:
+        """The network for a family's codes, made once, on ``like``'s device and of its type."""
+        require_kind(self, family)
+        inputs = math.prod(family.z_shape) + math.prod(family.eta_shape)
+        if self.network is None:
+            generator = torch.Generator().manual_seed(self.seed)
+            network = MLP([inputs, self.hidden, 1], generator=generator)
+            nn.init.zeros_(network.weights[-1])
+            nn.init.zeros_(network.biases[-1])
+            self.network = network.to(like)
+        elif self.network.weights[0].shape[1] != inputs:
+            raise ConfigError(
+                f"RELAX has a network for {self.network.weights[0].shape[1]} inputs, but a code "
+                f"{family.spec} gives {inputs}. Make a new RELAX for every code."
+            )
+        return self.network
+
+    def forward(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draws S triples per row; only z reaches the decoder's parameters."""
+        network, soft = self.prepare(family, eta), f.frozen()
+        q = family.mean(eta.detach()).flatten(1)
+
+        def control(y: Tensor) -> Tensor:
+            inputs = torch.cat((y.flatten(2), q.expand(len(y), -1, -1)), -1)
+            r: Tensor = network(2 * inputs.flatten(0, 1) - 1)
+            return self.nu * soft(y) + r.reshape(y.shape[:2])
+
+        return _controlled(self, family, eta, f, control, generator)
+
+
+def _controlled(
+    member: REBAR | RELAX,
+    family: Family,
+    eta: Tensor,
+    f: Integrand,
+    control: Callable[[Tensor], Tensor],
+    generator: torch.Generator | None,
+) -> Estimate:
+    """ĝ = (f(z) − c(ỹ))(z − q) + ∂c(y)/∂η − ∂c(ỹ)/∂η for any c of a soft code."""
+    samples, tau = member.samples, member.log_tau.exp()
+    z = family.sample(eta, samples, generator=generator)
+    noise = standard_noise(family, eta, (2 * samples,), generator)
+    fz = f(z)
+    with torch.enable_grad():
+        leaf = eta.detach().requires_grad_()
+        x = conditional_logits(family, leaf, z, noise[:samples])
+        x = leaf + (x - leaf).detach()  # now the noise is fixed: x = η + noise
+        x_given_z = conditional_logits(family, leaf, z, noise[samples:])
+        at_free, at_given_z = control(relaxed(family, torch.cat((x, x_given_z)), tau)).chunk(2)
+        (path,) = torch.autograd.grad((at_free - at_given_z).sum(), leaf, create_graph=True)
+        deviation = z - family.mean(leaf).detach()
+        score = _like(fz.detach() - at_given_z, deviation) * deviation
+        gradient = score.mean(0) + path / samples
+        control_loss = trained_by_variance(gradient, tuple(member.parameters()))
+    value = fz.detach().mean(0)
+    term = fz.mean(0) + (gradient.detach() * eta).flatten(1).sum(-1)
+    return Estimate(value, with_gradient_of(value, term), control_loss=control_loss)
+
+
+def trained_by_variance(gradient: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """Mean over rows of ‖ĝ‖², ĝ ``[B, *eta_shape]``, with a gradient for ``parameters`` alone.
+
+    E‖ĝ‖² = Var ĝ + ‖E ĝ‖², and the mean of an unbiased ĝ does not depend on the parameters. The
+    gradient is formed at once and kept, so that the graph behind ĝ can go.
+
+    Example:
+        >>> parameter = torch.tensor(2.0, requires_grad=True)
+        >>> loss = trained_by_variance(torch.tensor([[1.0, 3.0]]) * parameter, [parameter])
+        >>> loss.backward()
+        >>> loss.item(), parameter.grad.item()
+        (40.0, 40.0)
+    """
+    loss = gradient.square().flatten(1).sum(1).mean()
+    grads = torch.autograd.grad(loss, parameters, materialize_grads=True)
+    term = sum(
+        ((grad * parameter).sum() for grad, parameter in zip(grads, parameters, strict=True)),
+        start=torch.zeros((), dtype=loss.dtype, device=loss.device),
+    )
+    return with_gradient_of(loss, term)
+
+
+def require_kind(member: object, family: Family) -> None:
+    """Raises `ConfigError` unless ``member`` can handle the family's kind of code."""
+    kind, kinds = family.spec.kind, getattr(member, "kinds", ())
+    if kind not in kinds:
+        raise ConfigError(
+            f"{type(member).__name__} cannot handle a {kind} code. "
+            f"Choose a code that is {' or '.join(kinds)}."
+        )
+
+
+def standard_noise(
+    family: Family, eta: Tensor, lead: tuple[int, ...], generator: torch.Generator | None
+) -> Tensor:
+    """Gumbel noise for categories, logistic for bits: ``[*lead, *eta.shape]``.
+
+    η plus this noise has the hard code of q: argmax for categories, sign for bits.
+    """
+    u = torch.rand((*lead, *eta.shape), dtype=eta.dtype, device=eta.device, generator=generator)
+    u = u.clamp_min(torch.finfo(u.dtype).tiny)  # u = 0 happens in single precision
+    if family.spec.kind == "bernoulli":
+        return u.log() - torch.log1p(-u)
+    return -torch.log(-torch.log(u))
+
+
+def relaxed(family: Family, x: Tensor, tau: float | Tensor) -> Tensor:
+    """The soft code of perturbed logits: softmax(x/τ), or sigmoid(x/τ) for bits."""
+    return family.mean(x / tau)
+
+
+def conditional_logits(family: Family, eta: Tensor, z: Tensor, noise: Tensor) -> Tensor:
+    """η + noise given that its hard code is z ``[S, B, *z_shape]``, as a smooth function of η.
+
+        categories:  x_i = logsumexp(η) + G_i for z = e_i;  x_j = −ln(e^{−x_i} + e^{−(η_j + G_j)})
+        bits:        x = ±softplus(L + softplus(±η)),  + for z = 1
+
+    The largest of Gumbels is independent of who it is, and the others are truncated at it. For
+    bits this is what ln(u/(1 − u)) + η becomes with u cut to the side of z, written so that nothing
+    cancels or overflows.
+
+    Example:
+        >>> from discretevae.families import Bernoulli
+        >>> z = torch.tensor([[[0.0, 1.0]]])
+        >>> x = conditional_logits(Bernoulli(2), torch.tensor([[40.0, -40.0]]), z, torch.zeros(2))
+        >>> torch.equal((x > 0).float(), z)
+        True
+    """
+    if family.spec.kind == "bernoulli":
+        sign = 2 * z - 1
+        return sign * F.softplus(noise + F.softplus(sign * eta))
+    top = torch.logsumexp(eta, -1, keepdim=True) + (z * noise).sum(-1, keepdim=True)
+    others = -torch.logaddexp(-top, -(eta + noise))
+    return torch.where(z > 0, top, others)
+
+
+def check_options(*, least_samples: int = 1, **options: float) -> None:
+    """Raises `ConfigError` that names every option out of range."""
+    rules: dict[str, tuple[str, Callable[[float], bool]]] = {
+        "samples": (f"an int >= {least_samples}", lambda value: value >= least_samples),
+        "tau": ("> 0", lambda value: value > 0),
+        "scale": ("finite", lambda value: True),
+        "gap": (">= 0", lambda value: value >= 0),
+        **dict.fromkeys(("resamples", "hidden"), ("an int >= 1", lambda value: value >= 1)),
+        "seed": ("an int >= 0", lambda value: value >= 0),
+    }
+    problems = []
+    for name, value in options.items():
+        wanted, holds = rules[name]
+        if not (math.isfinite(value) and holds(value)):
+            problems.append(f"{name} must be {wanted}. Got {value}.")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _like(per_sample: Tensor, code: Tensor) -> Tensor:
+    """``[S, B]`` with trailing ones, to broadcast against ``[S, B, *z_shape]``."""
+    return per_sample.reshape(*per_sample.shape, *[1] * (code.ndim - 2))
+
+
+__all__ = [
+    "DISCRETE",
+    "REBAR",
+    "RELAX",
+    "MuProp",
+    "check_options",
+    "conditional_logits",
+    "relaxed",
+    "require_kind",
+    "standard_noise",
+    "trained_by_variance",
+]

@@ -1,0 +1,399 @@
+"""Coupled estimators for categories: several codes whose differences replace a baseline.
+
+`ARSM` swaps the exponentials behind a category; the other three break a stick. With the
+categories of a variable in ascending order of q, a category is the place of the first 1 among
+K − 1 independent bits:
+
+    α_k = η_k − ln Σ_{l>k} e^{η_l},   p_k = σ(α_k) = q_k / Σ_{l≥k} q_l,   z = min{k: b_k = 1} or K
+
+Antithetic bits (`antithetic.coupled_bits`) make antithetic categories, and the probability of
+every pair of places is a product. The variables of a row are coupled all at once, but
+independently of one another, so that one pair of f-values serves them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from discretevae.config import LatentKind
+from discretevae.errors import ConfigError
+from discretevae.estimators.antithetic import (
+    check_kind,
+    check_pairs,
+    coupled_bits,
+    injected,
+    one_minus_correlation,
+)
+from discretevae.estimators.base import Estimate, Integrand
+from discretevae.families import Family
+
+
+@dataclass(frozen=True, kw_only=True)
+class ARSM:
+    """Augment-REINFORCE-swap-merge: one Dirichlet vector, every swap of two of its entries.
+
+        π_d ~ Dirichlet(1_K),   z_d = argmin_k π_dk e^{−η_dk}
+        ∂E f/∂η_dc ≈ Σ_j (f(z^{c⇌j}) − 1/K Σ_m f(z^{m⇌j})) (1/K − π_dj)
+
+    z^{c⇌j} is the code of all variables at once after the entries c and j of every π_d have been
+    exchanged. Unbiased: E[f(z)(1 − Kπ_dc)] is the gradient, π is exchangeable, and the mean over m
+    takes away a term of expectation zero. With K = 2 it is `ARM`.
+
+    The price is K(K − 1)/2 + 1 decoder rows for any D: 46 for K = 10, 4,951 for K = 100. One
+    variable alone has only K states; summing over them is exact and costs less.
+
+    Diagnostics: ``disagreement``, the share of swaps that change the code; at 0 the encoder learns
+    nothing.
+
+    Raises:
+        ConfigError: the code is not made of categories.
+
+    Example:
+        >>> from discretevae.families import Categorical
+        >>> ARSM().evaluations_for(Categorical(5, 4))
+        7
+        >>> eta = torch.zeros(1, 5, 4, requires_grad=True)
+        >>> f, generator = lambda z: z[..., 0].sum(-1), torch.Generator().manual_seed(0)
+        >>> ARSM()(Categorical(5, 4), eta, f, generator=generator).surrogate.shape
+        torch.Size([1])
+
+    Source: Yin, Yue & Zhou, "ARSM: Augment-REINFORCE-Swap-Merge Estimator for Gradient
+    Backpropagation Through Categorical Variables" (ICML 2019). The paper evaluates only swaps that
+    lead to new codes; here all are, so that the cost is known beforehand.
+    """
+
+    @property
+    def is_unbiased(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def evaluations(self) -> int:
+        """The least there is: 2, for K = 2; see `evaluations_for`."""
+        return 2
+
+    def evaluations_for(self, family: Family) -> int:
+        """K(K − 1)/2 + 1 for K categories."""
+        k = family.spec.n_categories
+        return k * (k - 1) // 2 + 1
+
+    @property
+    def kinds(self) -> tuple[LatentKind, ...]:
+        """Categories."""
+        return ("categorical",)
+
+    def __call__(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draws one π per variable, and scores the codes of all swaps."""
+        check_kind("ARSM", family, "categorical")
+        logits = eta.detach()
+        k = logits.shape[-1]
+        pi = torch.empty_like(logits).exponential_(generator=generator)
+        pi = pi / pi.sum(-1, keepdim=True)
+        swaps, number = _swaps(k, logits.device)
+        # entry by entry: one permutation of the last dimension for every swap
+        place = (pi.log()[..., swaps].movedim(-2, 0) - logits).argmin(-1)
+        fz = f(_one_hot(place, k, logits.dtype))
+        centred = (fz.detach() - fz[:1].detach())[number]
+        against_mean = centred - centred.mean(0)
+        gradient = torch.einsum("cjb,bdj->bdc", against_mean, 1 / k - pi)
+        changed = (place[1:] != place[:1]).any(-1).to(logits.dtype).mean(0)
+        return injected(fz, (gradient * eta).sum((-1, -2)), {"disagreement": changed})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DisARMSB:
+    """DisARM on the bits of the broken stick, the bits that nobody looks at integrated out.
+
+    With places k ≤ k̃ of two antithetic codes in one variable (f stands for the code that stops
+    first, f̃ for the other) the gradient with respect to the sticks is
+
+        at k:              ½ (f − f̃) σ(|α_k|)
+        from k + 1 to k̃:   ½ (f − f̃) (p − b̃)        b̃ = 1 at k̃ alone
+
+    and nothing elsewhere, or where k = k̃; ∂α/∂η carries it to η. The second line is DisARM's
+    ½ (f − f̃)(b − b̃) σ(|α|) averaged over the bit b that the first code never reads, given b̃.
+
+    Args:
+        samples: decoder rows per data row, even: ``samples``/2 independent pairs are averaged.
+
+    Diagnostics: ``disagreement``, the share of variables in which the codes of a pair differ.
+
+    Raises:
+        ConfigError: ``samples`` is not even, or the code is not made of categories.
+
+    Example:
+        >>> from discretevae.families import Categorical
+        >>> eta = torch.zeros(1, 2, 3, requires_grad=True)
+        >>> f, generator = lambda z: z[..., 0].sum(-1), torch.Generator().manual_seed(0)
+        >>> DisARMSB()(Categorical(2, 3), eta, f, generator=generator).surrogate.shape
+        torch.Size([1])
+
+    Source: Dong, Mnih & Tucker, "Coupled Gradient Estimators for Discrete Latent Variables"
+    (NeurIPS 2021), the stick-breaking estimator. Implementations differ in the order of the
+    categories: every one is unbiased, here it is ascending.
+    """
+
+    samples: int = 2
+
+    def __post_init__(self) -> None:
+        """Checks the one option."""
+        check_pairs(self.samples)
+
+    @property
+    def is_unbiased(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def evaluations(self) -> int:
+        """Two for each pair."""
+        return self.samples
+
+    @property
+    def kinds(self) -> tuple[LatentKind, ...]:
+        """Categories."""
+        return ("categorical",)
+
+    def __call__(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draws the pairs, forms the gradient of the sticks, and pulls it back to η."""
+        check_kind("DisARMSB", family, "categorical")
+        order, sticks = _sticks(eta)
+        alpha = sticks.detach()
+        place = _places(alpha, 2, self.samples // 2, generator)
+        fz = f(_codes(place, order, eta.dtype).flatten(0, 1))
+        f_pair = fz.detach().reshape(2, -1, fz.shape[1])
+        first, last = place.amin(0).unsqueeze(-1), place.amax(0).unsqueeze(-1)
+        # the code that stops first less the other; zero where both stop together
+        sign = torch.sign(place[1] - place[0])
+        gap = 0.5 * ((f_pair[0] - f_pair[1]).unsqueeze(-1) * sign).unsqueeze(-1)
+        k = torch.arange(alpha.shape[-1], device=alpha.device)
+        stop = torch.sigmoid(alpha.abs()) * (k == first)
+        unread = (torch.sigmoid(alpha) - (k == last).to(alpha.dtype)) * ((k > first) & (k <= last))
+        gradient = (gap * (stop + unread)).mean(0)
+        diagnostics = {"disagreement": _apart(place, eta.dtype)}
+        return injected(fz, (gradient * sticks).sum((-1, -2)), diagnostics)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DisARMIW:
+    """Pairs of antithetic categories, each weighed as if its two members were independent.
+
+        ∂E f/∂η_d ≈ ½ (f(z) − f(z̃)) (z_d − z̃_d) ω_d,   ω_d = q(z_d) q(z̃_d) / r(z_d, z̃_d)
+
+    r is the probability of the pair under antithetic sticks. With i the smaller of the two places
+    and T_k = Σ_{l≥k} q_l, ω = T_i T_{i+1} / Π_{k<i} (1 − 2p_k). Unbiased because r > 0 wherever
+    the two differ: in ascending order p_k ≤ ½. With K equal categories ω = (K − 1)/K throughout.
+
+    Args:
+        samples: decoder rows per data row, even: ``samples``/2 independent pairs are averaged.
+
+    Diagnostics: ``disagreement``, the share of variables in which the codes of a pair differ;
+    ``largest_weight``, the largest ω that occurred in the row.
+
+    Raises:
+        ConfigError: ``samples`` is not even, or the code is not made of categories.
+
+    Example:
+        >>> from discretevae.families import Categorical
+        >>> eta = torch.zeros(1, 2, 4, requires_grad=True)
+        >>> f, generator = lambda z: z[..., 0].sum(-1), torch.Generator().manual_seed(0)
+        >>> estimate = DisARMIW()(Categorical(2, 4), eta, f, generator=generator)
+        >>> estimate.diagnostics["largest_weight"]
+        tensor([0.7500])
+
+    Source: Dong, Mnih & Tucker, "Coupled Gradient Estimators for Discrete Latent Variables"
+    (NeurIPS 2021), the importance-weighted estimator with the stick-breaking coupling.
+    """
+
+    samples: int = 2
+
+    def __post_init__(self) -> None:
+        """Checks the one option."""
+        check_pairs(self.samples)
+
+    @property
+    def is_unbiased(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def evaluations(self) -> int:
+        """Two for each pair."""
+        return self.samples
+
+    @property
+    def kinds(self) -> tuple[LatentKind, ...]:
+        """Categories."""
+        return ("categorical",)
+
+    def __call__(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draws independent pairs, and weighs each difference of f."""
+        check_kind("DisARMIW", family, "categorical")
+        return _weighted(eta, f, 2, self.samples // 2, generator)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CARMS:
+    """Any number of mutually antithetic categories, every pair of them weighed as independent.
+
+        ∂E f/∂η_d ≈ 1/(n(n − 1)) Σ_{i<j} (f(z_i) − f(z_j)) (z_id − z_jd) ω_d(z_id, z_jd)
+        ω_d(z, z̃) = q(z) q(z̃) / r_n(z, z̃)
+
+    r_n is the probability of a pair under sticks whose n bits are coupled as in `ARMS` (Dirichlet
+    copula); with i the smaller place and ρ_k the correlation of two bits,
+
+        ω = 1/(1 − ρ_i) Π_{k<i} (1 − p_k) / (1 − p_k(1 − ρ_k)).
+
+    Unbiased because r_n > 0 wherever the two differ, in the ascending order of the categories.
+    K = 2 is `ARMS`, n = 2 is `DisARMIW`, and ρ = 0 would be REINFORCE with the leave-one-out
+    baseline (ω = 1).
+
+    Args:
+        samples: n ≥ 2, codes per row, all coupled with one another.
+
+    Diagnostics: ``disagreement``, the share of variables in which two of the codes differ;
+    ``largest_weight``, the largest ω that occurred in the row.
+
+    Raises:
+        ConfigError: ``samples`` is below 2, or the code is not made of categories.
+
+    Example:
+        >>> from discretevae.families import Categorical
+        >>> eta = torch.zeros(1, 2, 4, requires_grad=True)
+        >>> f, generator = lambda z: z[..., 0].sum(-1), torch.Generator().manual_seed(0)
+        >>> CARMS(samples=3)(Categorical(2, 4), eta, f, generator=generator).value.shape
+        torch.Size([1])
+
+    Source: Dimitriev & Zhou, "CARMS: Categorical-Antithetic-REINFORCE Multi-Sample Gradient
+    Estimator" (NeurIPS 2021): any coupling whose pair probabilities are known, and are positive
+    where two categories differ, is unbiased. Implementations differ in it. Antithetic uniforms
+    through one inverse cumulative distribution would leave pairs out; the sticks here never do.
+    """
+
+    samples: int = 4
+
+    def __post_init__(self) -> None:
+        """Checks the one option."""
+        if self.samples < 2:
+            raise ConfigError(f"samples must be an int >= 2. Got {self.samples}.")
+
+    @property
+    def is_unbiased(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def evaluations(self) -> int:
+        """Each of the n codes, n."""
+        return self.samples
+
+    @property
+    def kinds(self) -> tuple[LatentKind, ...]:
+        """Categories."""
+        return ("categorical",)
+
+    def __call__(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draws n coupled codes, and weighs the difference of f of every pair."""
+        check_kind("CARMS", family, "categorical")
+        return _weighted(eta, f, self.samples, 1, generator)
+
+
+def _weighted(
+    eta: Tensor, f: Integrand, n: int, groups: int, generator: torch.Generator | None
+) -> Estimate:
+    """The mean over independent groups of n coupled codes, pairs weighed by q q̃ / r."""
+    order, alpha = _sticks(eta.detach())
+    place = _places(alpha, n, groups, generator)
+    z = _codes(place, order, eta.dtype)
+    fz = f(z.flatten(0, 1))
+    f_group = fz.detach().reshape(n, groups, -1)
+    first = torch.minimum(place.unsqueeze(0), place.unsqueeze(1))
+    differ = place.unsqueeze(0) != place.unsqueeze(1)
+    # the smaller of two different places is not the last
+    table = pair_weights(alpha, n).expand(*first.shape[:3], *alpha.shape)
+    weight = table.gather(-1, first.clamp_max(alpha.shape[-1] - 1).unsqueeze(-1)).squeeze(-1)
+    weight = torch.where(differ, weight, 0)
+    gap = f_group.unsqueeze(1) - f_group.unsqueeze(0)
+    # Σ_{i<j} (f_i − f_j)(z_i − z_j) ω_ij = Σ_i z_i Σ_j (f_i − f_j) ω_ij
+    pull = (gap.unsqueeze(-1) * weight).sum(1) / (n * (n - 1))
+    gradient = (pull.unsqueeze(-1) * z).sum(0).mean(0)
+    largest = weight.amax((0, 1, 2, -1))
+    diagnostics = {"disagreement": _apart(place, eta.dtype), "largest_weight": largest}
+    return injected(fz, (gradient * eta).sum((-1, -2)), diagnostics)
+
+
+def pair_weights(alpha: Tensor, n: int) -> Tensor:
+    """q q̃ / r of two different places by the smaller of them, ``[B, D, K−1]``, for n codes.
+
+        ω_i = 1/(1 − ρ_i) Π_{k<i} (1 − p_k) / (1 − p_k(1 − ρ_k))
+
+    from r(i, j) = Π_{k<i} P_k(0, 0) · P_i(1, 0) · q_j/T_{i+1} for i < j, where
+    P_k(0, 0) = (1 − p_k)(1 − p_k(1 − ρ_k)) and P_i(1, 0) = p_i(1 − p_i)(1 − ρ_i).
+
+    ``alpha`` are the logits of the sticks in ascending order, ``[B, D, K−1]``.
+
+    Example:
+        >>> alpha = torch.tensor([[[1 / 3, 1 / 2]]]).logit()            # three equal categories
+        >>> pair_weights(alpha, 2)
+        tensor([[[0.6667, 0.6667]]])
+    """
+    p, apart = torch.sigmoid(alpha), one_minus_correlation(alpha, n, "dirichlet")
+    passed = (1 - p) / (1 - p * apart)
+    before = torch.cat((torch.ones_like(p[..., :1]), passed[..., :-1].cumprod(-1)), -1)
+    return before / apart
+
+
+def _sticks(eta: Tensor) -> tuple[Tensor, Tensor]:
+    """The categories in ascending order of q, ``[B, D, K]``, and α, ``[B, D, K−1]``."""
+    order = eta.detach().argsort(dim=-1, stable=True)
+    ascending = eta.gather(-1, order)
+    rest = ascending.flip(-1).logcumsumexp(-1).flip(-1)
+    return order, ascending[..., :-1] - rest[..., 1:]
+
+
+def _places(alpha: Tensor, n: int, groups: int, generator: torch.Generator | None) -> Tensor:
+    """Where each of n coupled codes stops, 0 to K − 1, ``[n, groups, B, D]``."""
+    bits = coupled_bits(alpha.expand(groups, *alpha.shape), n, "dirichlet", generator)
+    return (bits.cumsum(-1) == 0).sum(-1)
+
+
+def _codes(place: Tensor, order: Tensor, dtype: torch.dtype) -> Tensor:
+    """Places in the sorted stick to one-hot codes, ``[n, groups, B, D, K]``."""
+    category = order.expand(*place.shape, -1).gather(-1, place.unsqueeze(-1)).squeeze(-1)
+    return _one_hot(category, order.shape[-1], dtype)
+
+
+def _one_hot(index: Tensor, k: int, dtype: torch.dtype) -> Tensor:
+    zeros = torch.zeros((*index.shape, k), dtype=dtype, device=index.device)
+    return zeros.scatter_(-1, index.unsqueeze(-1), 1.0)
+
+
+def _swaps(k: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """All swaps of two of k entries, none first: permutations ``[P, k]`` and the number of c⇌j."""
+    one, other = torch.triu_indices(k, k, offset=1, device=device)
+    index = torch.arange(1, len(one) + 1, device=device)
+    swaps = torch.arange(k, device=device).repeat(len(one) + 1, 1)
+    swaps[index, one], swaps[index, other] = other, one
+    number = torch.zeros((k, k), dtype=torch.long, device=device)
+    number[one, other] = number[other, one] = index
+    return swaps, number
+
+
+def _apart(place: Tensor, dtype: torch.dtype) -> Tensor:
+    """The share of pairs and variables whose places differ, ``[B]``."""
+    differ = (place.unsqueeze(0) != place.unsqueeze(1)).to(dtype)
+    return differ.sum((0, 1)).mean((0, -1)) / (len(place) * (len(place) - 1))
+
+
+__all__ = ["ARSM", "CARMS", "DisARMIW", "DisARMSB", "pair_weights"]

@@ -1,0 +1,391 @@
+"""Gradients through a softened sample: straight-through, Gumbel-softmax and what came after.
+
+    ∂/∂η E_q f  ≈  E[ J(y)ᵀ ∂f/∂z ],   J(y) = (diag(y) − y yᵀ)/τ  (bits: y(1 − y)/τ)
+
+∂f/∂z, the slope of f between the codes, stands in for the difference of f at two codes; members
+differ in the point y at which the softmax is differentiated, and in whether f is asked at a true
+code ("hard") or at a soft one. All are biased in η, for a slope is no difference. With a hard code
+the value and the decoder's gradient stay unbiased. Every member makes one decoder pass: ∂f/∂z is a
+by-product of the decoder's own backward pass.
+
+Temperatures are constants here. Annealing them would need the number of the step, which an
+estimator does not know and a resumed run would have to restore.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from discretevae.config import LatentKind
+from discretevae.estimators.base import Estimate, Integrand, with_gradient_of
+from discretevae.estimators.control_variate import (
+    DISCRETE,
+    check_options,
+    conditional_logits,
+    relaxed,
+    require_kind,
+    standard_noise,
+)
+from discretevae.families import Family
+
+
+@dataclass(frozen=True, kw_only=True)
+class StraightThrough:
+    """A true code forward, its mean backward.
+
+        z ~ q,   ĝ = 1/S Σ_s J(q)ᵀ ∂f/∂z(z_s),   q = ∇A(η),  τ = 1
+
+    The same as f(z + q − q.detach()): for bits q = sigmoid(η), for categories q = softmax(η). Exact
+    for f linear in z; a forward Euler step, thus of first order, otherwise.
+
+    Args:
+        samples: S, samples of z per row.
+
+    Raises:
+        ConfigError: ``samples`` is below 1, or the code is not discrete.
+
+    Example:
+        >>> from discretevae.estimators.contract import ToyIntegrand
+        >>> from discretevae.families import Bernoulli
+        >>> family, f = Bernoulli(2), ToyIntegrand.random(Bernoulli(2), seed=0)
+        >>> eta = torch.zeros(1, 2, dtype=torch.float64, requires_grad=True)
+        >>> estimate = StraightThrough()(family, eta, f, generator=torch.Generator().manual_seed(0))
+        >>> estimate.surrogate.sum().backward()
+        >>> eta.grad.shape
+        torch.Size([1, 2])
+
+    Source: Bengio, Léonard & Courville, *Estimating or Propagating Gradients Through Stochastic
+    Neurons* (2013). The paper also leaves the factor q(1 − q) out; it is kept here.
+    """
+
+    is_unbiased: ClassVar[bool] = False
+    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
+
+    samples: int = 1
+
+    def __post_init__(self) -> None:
+        check_options(samples=self.samples)
+
+    @property
+    def evaluations(self) -> int:
+        """S."""
+        return self.samples
+
+    def __call__(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draws S codes per row and differentiates f at them."""
+        require_kind(self, family)
+        fz, slope = f.value_and_grad(family.sample(eta, self.samples, generator=generator))
+        return _injected(fz, pull_back(family, family.mean(eta.detach()), slope), eta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GumbelSoftmax:
+    """A soft code both ways: the reparametrized sample of a continuous relative of q.
+
+        y = softmax((η + G)/τ),  G_k ~ Gumbel;   bits: y = sigmoid((η + L)/τ),  L ~ logistic
+        ĝ = 1/S Σ_s (∂y_s/∂η)ᵀ ∂f/∂z(y_s),   value = 1/S Σ_s f(y_s)
+
+    Unbiased for the *relaxed* objective E f(y), hence biased in value, η and decoder. Small τ means
+    less bias and more variance.
+
+    Args:
+        samples: S, samples of y per row.
+        tau: τ > 0. Towards 0 y becomes a code; for large τ it goes to the uniform mean.
+
+    Raises:
+        ConfigError: an option is out of range, or the code is not discrete.
+
+    Example:
+        >>> GumbelSoftmax(samples=4, tau=0.7).evaluations
+        4
+
+    Sources: Jang, Gu & Poole, *Categorical Reparameterization with Gumbel-Softmax* (ICLR 2017), eq.
+    1-2; Maddison, Mnih & Teh, *The Concrete Distribution* (ICLR 2017), for bits the binary concrete
+    of its appendix. Both also relax the KL; here the KL of the discrete q is kept, in closed form.
+    """
+
+    is_unbiased: ClassVar[bool] = False
+    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
+
+    samples: int = 1
+    tau: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_options(samples=self.samples, tau=self.tau)
+
+    @property
+    def evaluations(self) -> int:
+        """S."""
+        return self.samples
+
+    def __call__(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draws S soft codes per row and differentiates f at them."""
+        require_kind(self, family)
+        noise = standard_noise(family, eta, (self.samples,), generator)
+        y = relaxed(family, eta.detach() + noise, self.tau)
+        fy, slope = f.value_and_grad(y)
+        return _injected(fy, pull_back(family, y, slope, self.tau), eta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class STGumbel:
+    """Straight-through Gumbel-softmax: the hard code forward, its own soft version backward.
+
+        x = η + G,  z = one_hot(argmax x),  y = softmax(x/τ)   (bits: z = [x > 0], y = sigmoid(x/τ))
+        ĝ = 1/S Σ_s (∂y_s/∂η)ᵀ ∂f/∂z(z_s)
+
+    Args:
+        samples: S, samples of z per row.
+        tau: τ > 0 of the backward pass.
+
+    Raises:
+        ConfigError: an option is out of range, or the code is not discrete.
+
+    Example:
+        >>> from discretevae.estimators.contract import ToyIntegrand
+        >>> from discretevae.families import Categorical
+        >>> family, f = Categorical(1, 3), ToyIntegrand.random(Categorical(1, 3), seed=0)
+        >>> eta = torch.zeros(1, 1, 3, dtype=torch.float64, requires_grad=True)
+        >>> estimate = STGumbel(tau=0.5)(family, eta, f, generator=torch.Generator().manual_seed(0))
+        >>> bool((estimate.value == f.table()).any())              # f at a true code
+        True
+
+    Source: Jang, Gu & Poole (ICLR 2017), section 2.2.
+    """
+
+    is_unbiased: ClassVar[bool] = False
+    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
+
+    samples: int = 1
+    tau: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_options(samples=self.samples, tau=self.tau)
+
+    @property
+    def evaluations(self) -> int:
+        """S."""
+        return self.samples
+
+    def __call__(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draws S perturbed logits per row; f sees their hard codes."""
+        require_kind(self, family)
+        x = eta.detach() + standard_noise(family, eta, (self.samples,), generator)
+        fz, slope = f.value_and_grad(family.mode(x))
+        y = relaxed(family, x, self.tau)
+        return _injected(fz, pull_back(family, y, slope, self.tau), eta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GumbelRao:
+    """`STGumbel` averaged over the noise that leads to the same hard code.
+
+        z ~ q,   x_k ~ p(x | z),   y_k = softmax(x_k/τ)
+        ĝ = 1/S Σ_s 1/k Σ_k J(y_sk)ᵀ ∂f/∂z(z_s)
+
+    Given z, f is known, so only the cheap softmax is averaged: the bias is that of `STGumbel` at
+    the same τ, the variance is never larger, and the decoder is asked once per code. That makes
+    small τ, and with it small bias, affordable.
+
+    Args:
+        samples: S, samples of z per row.
+        tau: τ > 0 of the backward pass.
+        resamples: k, conditional draws of the Gumbel noise per code.
+
+    Raises:
+        ConfigError: an option is out of range, or the code is not discrete.
+
+    Example:
+        >>> from discretevae.estimators.contract import ToyIntegrand
+        >>> from discretevae.families import Categorical
+        >>> family, f = Categorical(1, 3), ToyIntegrand.random(Categorical(1, 3), seed=0)
+        >>> eta = torch.zeros(1, 1, 3, dtype=torch.float64, requires_grad=True)
+        >>> member = GumbelRao(tau=0.1, resamples=100)
+        >>> _ = member(family, eta, f, generator=torch.Generator().manual_seed(0))
+        >>> f.evaluations, member.evaluations
+        ([1], 1)
+
+    Source: Paulus, Maddison & Krause, *Rao-Blackwellizing the Straight-Through Gumbel-Softmax
+    Gradient Estimator* (ICLR 2021), section 3. As there, the softmax is differentiated at fixed
+    noise: x_k is a number, not a function of η.
+    """
+
+    is_unbiased: ClassVar[bool] = False
+    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
+
+    samples: int = 1
+    tau: float = 0.5
+    resamples: int = 10
+
+    def __post_init__(self) -> None:
+        check_options(samples=self.samples, tau=self.tau, resamples=self.resamples)
+
+    @property
+    def evaluations(self) -> int:
+        """S, whatever ``resamples`` is."""
+        return self.samples
+
+    def __call__(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draws S codes per row, and k perturbed logits given each."""
+        require_kind(self, family)
+        z = family.sample(eta, self.samples, generator=generator)
+        fz, slope = f.value_and_grad(z)
+        noise = standard_noise(family, eta, (self.resamples, self.samples), generator)
+        y = relaxed(family, conditional_logits(family, eta.detach(), z, noise), self.tau)
+        return _injected(fz, pull_back(family, y, slope, self.tau).mean(0), eta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GappedST:
+    """`STGumbel` without its noise: logits are pushed, deterministically, to agree with the code.
+
+        z ~ q,   x = η + (max η − η_z) z − relu(η + gap − max η)(1 − z),   y = softmax(x/τ)
+        ĝ = 1/S Σ_s J(y_s)ᵀ ∂f/∂z(z_s)
+
+    The drawn category is raised to the largest logit and every other one lowered until it is at
+    least ``gap`` below; the push itself has no gradient. Bits are two categories with logits
+    (η, 0), for which x₁ − x₀ = ±max(±η, gap) with + for z = 1.
+
+    Args:
+        samples: S, samples of z per row.
+        tau: τ > 0 of the backward pass.
+        gap: ≥ 0, in nats.
+
+    Raises:
+        ConfigError: an option is out of range, or the code is not discrete.
+
+    Example:
+        >>> GappedST(tau=0.7, gap=1.0).is_unbiased
+        False
+
+    Source: Fan, Chi, Rudnicky & Ramadge, *Training Discrete Deep Generative Models via Gapped
+    Straight-Through Estimator* (ICML 2022).
+    """
+
+    is_unbiased: ClassVar[bool] = False
+    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
+
+    samples: int = 1
+    tau: float = 1.0
+    gap: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_options(samples=self.samples, tau=self.tau, gap=self.gap)
+
+    @property
+    def evaluations(self) -> int:
+        """S."""
+        return self.samples
+
+    def __call__(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draws S codes per row and differentiates the softmax at the pushed logits."""
+        require_kind(self, family)
+        z = family.sample(eta, self.samples, generator=generator)
+        fz, slope = f.value_and_grad(z)
+        y = relaxed(family, self._pushed(family, eta.detach(), z), self.tau)
+        return _injected(fz, pull_back(family, y, slope, self.tau), eta)
+
+    def _pushed(self, family: Family, eta: Tensor, z: Tensor) -> Tensor:
+        if family.spec.kind == "bernoulli":
+            sign = 2 * z - 1
+            return sign * (sign * eta).clamp_min(self.gap)
+        top = eta.amax(-1, keepdim=True)
+        raised = z * (top - eta)
+        return eta + raised - (1 - z) * torch.relu(eta + self.gap - top)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinMax:
+    """Straight-through of second order: Heun's method in place of Euler's.
+
+        z ~ q,   ĝ = 1/S Σ_s (2 J(p_s) − ½ J(q))ᵀ ∂f/∂z(z_s),   p_s = (softmax(η/τ) + z_s)/2,  τ = 1
+
+    In expectation the difference f(e_i) − f(e_j) of two categories is replaced by the trapezoid
+    ½ (∂f(e_i) + ∂f(e_j))·(e_i − e_j), which is exact for any f quadratic in z; straight-through is
+    exact for linear f only. Bits are two categories with logits (η, 0).
+
+    Args:
+        samples: S, samples of z per row.
+        tau: τ > 0 inside p; second order holds for 1, the authors also use a little more.
+
+    Raises:
+        ConfigError: an option is out of range, or the code is not discrete.
+
+    Example:
+        >>> from discretevae.families import Bernoulli
+        >>> class Square:                                          # f = (z − 0.4)²
+        ...     def value_and_grad(self, z):
+        ...         return (z - 0.4).square().sum(-1), 2 * (z - 0.4)
+        >>> eta = torch.zeros(50_000, 1, requires_grad=True)
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> ReinMax()(Bernoulli(1), eta, Square(), generator=generator).surrogate.sum().backward()
+        >>> round(eta.grad.mean().item(), 2)                       # q(1 − q)(0.6² − 0.4²) = 0.05
+        0.05
+
+    Source: Liu, Dong, Liu, Yu & Gao, *Bridging Discrete and Backpropagation: Straight-Through and
+    Beyond* (NeurIPS 2023). J is taken at temperature 1 in both terms, as there.
+    """
+
+    is_unbiased: ClassVar[bool] = False
+    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
+
+    samples: int = 1
+    tau: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_options(samples=self.samples, tau=self.tau)
+
+    @property
+    def evaluations(self) -> int:
+        """S."""
+        return self.samples
+
+    def __call__(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draws S codes per row and differentiates the softmax half-way to each."""
+        require_kind(self, family)
+        z = family.sample(eta, self.samples, generator=generator)
+        fz, slope = f.value_and_grad(z)
+        half_way = (relaxed(family, eta.detach(), self.tau) + z) / 2
+        euler = pull_back(family, family.mean(eta.detach()), slope)
+        return _injected(fz, 2 * pull_back(family, half_way, slope) - 0.5 * euler, eta)
+
+
+def pull_back(family: Family, y: Tensor, slope: Tensor, tau: float = 1.0) -> Tensor:
+    """J(y)ᵀ slope: y ⊙ (slope − y·slope)/τ for categories, y(1 − y) slope/τ for bits."""
+    if family.spec.kind == "bernoulli":
+        return y * (1 - y) * slope / tau
+    return y * (slope - (y * slope).sum(-1, keepdim=True)) / tau
+
+
+def _injected(fz: Tensor, gradient: Tensor, eta: Tensor) -> Estimate:
+    """f ``[S, B]`` with its decoder gradient, and ĝ ``[S, B, *eta_shape]`` as that of η."""
+    value = fz.detach().mean(0)
+    term = fz.mean(0) + (gradient.detach().mean(0) * eta).flatten(1).sum(-1)
+    return Estimate(value, with_gradient_of(value, term))
+
+
+__all__ = [
+    "GappedST",
+    "GumbelRao",
+    "GumbelSoftmax",
+    "ReinMax",
+    "STGumbel",
+    "StraightThrough",
+    "pull_back",
+]

@@ -1,0 +1,400 @@
+"""Relaxations: exact expectations over all codes, replays by hand, limits, and visible bias."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from discretevae.config import ModelConfig
+from discretevae.errors import ConfigError
+from discretevae.estimators.base import Estimate, with_gradient_of
+from discretevae.estimators.contract import (
+    ContractError,
+    ToyIntegrand,
+    check_estimator_contract,
+    estimated_gradients,
+    exact_gradients,
+    random_eta,
+    z_test,
+)
+from discretevae.estimators.control_variate import conditional_logits, relaxed, standard_noise
+from discretevae.estimators.relaxation import (
+    GappedST,
+    GumbelRao,
+    GumbelSoftmax,
+    ReinMax,
+    STGumbel,
+    StraightThrough,
+)
+from discretevae.families import Bernoulli, Categorical, Gaussian
+from discretevae.model import DiscreteVAE
+from discretevae.networks import _MLPFunction
+
+HARD = [
+    StraightThrough(),
+    StraightThrough(samples=3),
+    STGumbel(tau=0.5),
+    GumbelRao(tau=0.5, resamples=5),
+    GumbelRao(samples=2, tau=1.0, resamples=1),
+    GappedST(),
+    GappedST(samples=2, tau=0.7, gap=0.0),
+    ReinMax(),
+    ReinMax(samples=2, tau=1.3),
+]
+ALL = [*HARD, GumbelSoftmax(), GumbelSoftmax(samples=3, tau=0.3)]
+FAMILIES = [Bernoulli(3), Categorical(2, 3)]
+
+
+class AllBits(Bernoulli):
+    """Row n of the batch is given state n, so that expectations are finite sums."""
+
+    def sample(self, eta, n_samples, *, generator):
+        return self.enumerate().to(eta).unsqueeze(0)
+
+
+class AllCategories(Categorical):
+    sample = AllBits.sample
+
+
+class Quadratic:
+    """f(z) = ½ zᵀAz + b·z with parameters shared by all rows."""
+
+    def __init__(self, family, seed=0):
+        n = torch.Size(family.z_shape).numel()
+        generator = torch.Generator().manual_seed(seed)
+        a = torch.randn(n, n, generator=generator, dtype=torch.float64)
+        self.a, self.b = a + a.T, torch.randn(n, generator=generator, dtype=torch.float64)
+
+    def __call__(self, z):
+        z = z.flatten(2)
+        return 0.5 * ((z @ self.a) * z).sum(-1) + z @ self.b
+
+    def value_and_grad(self, z):
+        return self(z), (z.flatten(2) @ self.a + self.b).reshape(z.shape)
+
+
+def expected_gradient(member, family, eta, f):
+    """Σ_z q(z) ĝ(z), exactly; ``family`` hands every state to a row of its own."""
+    states = family.enumerate().to(eta)
+    etas = eta.expand(len(states), *eta.shape).clone().requires_grad_()
+    estimate = member(family, etas, f, generator=torch.Generator().manual_seed(0))
+    (grad,) = torch.autograd.grad(estimate.surrogate.sum(), etas)
+    q = family.log_prob(eta, states).exp()
+    return torch.einsum("n,n...->...", q, grad)
+
+
+def true_gradient(family, eta, f):
+    leaf = eta.clone().requires_grad_()
+    states = family.enumerate().to(eta)
+    value = (family.log_prob(leaf, states).exp() * f(states.unsqueeze(1))[:, 0]).sum()
+    return torch.autograd.grad(value, leaf)[0]
+
+
+def toy_rows(family, seed=0):
+    f = ToyIntegrand.random(family, seed)
+    return f, f.repeated(family.n_states)
+
+
+@pytest.mark.parametrize("member", ALL, ids=repr)
+def test_contract(member):
+    check_estimator_contract(member)
+
+
+@pytest.mark.parametrize("q", [0.05, 0.5, 0.8])
+def test_one_bit_in_closed_form(q):
+    family, (f, rows) = AllBits(1), toy_rows(Bernoulli(1))
+    eta = torch.logit(torch.tensor([q], dtype=torch.float64))
+    states = family.enumerate().to(eta).unsqueeze(1)
+    _, slope = f.value_and_grad(states)
+    at_0, at_1 = slope.flatten()
+    straight = q * (1 - q) * (q * at_1 + (1 - q) * at_0)
+    heun = q * (1 - q) * (at_0 + at_1) / 2
+    assert torch.allclose(expected_gradient(StraightThrough(), family, eta, rows), straight)
+    assert torch.allclose(expected_gradient(ReinMax(), family, eta, rows), heun)
+
+
+@pytest.mark.parametrize("family", [AllBits(3), AllCategories(2, 3)], ids=repr)
+def test_straight_through_expects_the_mean_slope(family):
+    f, rows = toy_rows(family)
+    eta = random_eta(family, 0)
+    states = family.enumerate().to(eta)
+    leaf = eta.clone().requires_grad_()
+    _, slope = f.value_and_grad(states.unsqueeze(1))
+    q = family.log_prob(eta, states).exp()
+    mean_slope = torch.einsum("n,n...->...", q, slope[:, 0])
+    (truth,) = torch.autograd.grad((mean_slope * family.mean(leaf)).sum(), leaf)
+    assert torch.allclose(expected_gradient(StraightThrough(), family, eta, rows), truth)
+
+
+@pytest.mark.parametrize(
+    "family", [AllBits(1), AllBits(4), AllCategories(1, 5), AllCategories(3, 3)], ids=repr
+)
+def test_reinmax_is_exact_for_quadratics_and_straight_through_is_not(family):
+    f, eta = Quadratic(family), random_eta(family, 3)
+    truth = true_gradient(family, eta, f)
+    assert torch.allclose(expected_gradient(ReinMax(), family, eta, f), truth, atol=1e-12)
+    assert not torch.allclose(
+        expected_gradient(StraightThrough(), family, eta, f), truth, rtol=0.05
+    )
+
+
+@pytest.mark.parametrize("family", [AllBits(2), AllCategories(1, 3)], ids=repr)
+def test_straight_through_is_of_first_and_reinmax_of_second_order(family):
+    """f(λz) − f(0): halving λ divides the relative errors by 2 and by 4."""
+
+    def error(member, scale):
+        f = ToyIntegrand.random(family, 1)
+        weight, bias, out = f.parameters
+        f = ToyIntegrand((scale * weight, bias, out), family)
+        truth = exact_gradients(family, eta, f).eta[0]
+        found = expected_gradient(member, family, eta, f.repeated(family.n_states)).flatten()
+        return ((found - truth).norm() / truth.norm()).item()
+
+    eta = random_eta(family, 1)
+    for member, ratio in ((StraightThrough(), 2.0), (ReinMax(), 4.0)):
+        assert error(member, 0.01) / error(member, 0.005) == pytest.approx(ratio, rel=0.1)
+
+
+@pytest.mark.parametrize("member", [StraightThrough(), GappedST(tau=0.7, gap=0.4), ReinMax()])
+@pytest.mark.parametrize("logit", [-1.3, 0.2, 2.0])
+def test_a_bit_is_two_categories(member, logit):
+    bits, (_, rows) = AllBits(1), toy_rows(Bernoulli(1))
+    pair = AllCategories(1, 2)
+
+    class OfPair:
+        def value_and_grad(self, z):
+            value, slope = rows.value_and_grad(z[..., 0].flip(1))  # state 0 of the pair is z = 1
+            slope = slope.flip(1)
+            return value.flip(1), torch.stack((slope, torch.zeros_like(slope)), -1)
+
+    eta = torch.tensor([logit], dtype=torch.float64)
+    etas = torch.tensor([[logit, 0.0]], dtype=torch.float64)
+    of_bit = expected_gradient(member, bits, eta, rows)
+    of_pair = expected_gradient(member, pair, etas, OfPair())
+    assert torch.allclose(of_pair, torch.stack((of_bit, -of_bit), -1))
+
+
+def by_hand(member, family, eta, f, generator):
+    """Each member as its paper writes it, with autograd through the softened sample."""
+    tau = getattr(member, "tau", 1.0)
+    if isinstance(member, (GumbelSoftmax, STGumbel)):
+        x = eta + standard_noise(family, eta, (member.samples,), generator)
+        y = relaxed(family, x, tau)
+        if isinstance(member, GumbelSoftmax):
+            return f(y).mean(0)
+        return f(y + (family.mode(x) - y).detach()).mean(0)
+    z = family.sample(eta, member.samples, generator=generator)
+    if isinstance(member, StraightThrough):
+        y = family.mean(eta)
+    elif isinstance(member, GumbelRao):
+        noise = standard_noise(family, eta, (member.resamples, member.samples), generator)
+        x = conditional_logits(family, eta, z, noise).detach() + eta - eta.detach()
+        y = relaxed(family, x, tau).mean(0)
+    elif isinstance(member, GappedST):
+        eta_ = eta.detach()
+        if family.spec.kind == "bernoulli":
+            eta_ = torch.stack((eta_, torch.zeros_like(eta_)), -1)
+            z_ = torch.stack((z, 1 - z), -1)
+        else:
+            z_ = z
+        top = eta_.max(-1, keepdim=True).values
+        chosen = (eta_ * z_).sum(-1, keepdim=True)
+        x = eta_ + (top - chosen) * z_ - (eta_ + member.gap - top).clamp(min=0) * (1 - z_)
+        x = x[..., 0] - x[..., 1] if family.spec.kind == "bernoulli" else x
+        y = relaxed(family, x + eta - eta.detach(), tau)
+    else:
+        p = ((relaxed(family, eta, tau) + z) / 2).detach()
+        p = p.logit() if family.spec.kind == "bernoulli" else p.log()
+        y = 2 * family.mean(p + eta - eta.detach()) - 0.5 * family.mean(eta)
+    return f(z + y - y.detach()).mean(0)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=repr)
+@pytest.mark.parametrize("member", ALL, ids=repr)
+def test_replayed_by_hand(member, family):
+    eta = random_eta(family, 5).repeat(4, *[1] * len(family.eta_shape)).requires_grad_()
+    f = ToyIntegrand.random(family, 5).repeated(4)
+    found = member(family, eta, f, generator=torch.Generator().manual_seed(9))
+    hand = by_hand(member, family, eta, f, torch.Generator().manual_seed(9))
+    assert torch.allclose(found.value, hand)
+    leaves = (eta, *f.parameters)
+    ours = torch.autograd.grad(found.surrogate.sum(), leaves)
+    theirs = torch.autograd.grad(hand.sum(), leaves)
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.allclose(a, b, atol=1e-10)
+
+
+def gradients(member, family, *, seed=0, replicates=40_000):
+    f, eta = ToyIntegrand.random(family, seed), random_eta(family, seed)
+    generator = torch.Generator().manual_seed(seed)
+    found = estimated_gradients(member, family, eta, f, replicates=replicates, generator=generator)
+    return found, exact_gradients(family, eta, f)
+
+
+@pytest.mark.parametrize("member", ALL, ids=repr)
+def test_the_bias_in_eta_is_seen(member):
+    found, truth = gradients(member, Categorical(2, 3))
+    assert not z_test(found.eta, truth.eta).passed
+    assert not member.is_unbiased
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=repr)
+@pytest.mark.parametrize("member", [*HARD, GumbelSoftmax()], ids=repr)
+def test_hard_codes_alone_leave_value_and_decoder_unbiased(member, family):
+    found, truth = gradients(member, family)
+    for block in ("value", "decoder"):
+        passed = z_test(found.blocks()[block], truth.blocks()[block]).passed
+        assert passed == (member in HARD)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=repr)
+def test_gumbel_rao_is_st_gumbel_without_its_noise(family):
+    """Equal means (difference of two independent means, 1e-5), smaller variance."""
+    st, _ = gradients(STGumbel(tau=0.3), family)
+    rao, _ = gradients(GumbelRao(tau=0.3, resamples=30), family, replicates=20_000)
+    difference = st.eta.mean(0) - rao.eta.mean(0)
+    error = (st.eta.var(0) / len(st.eta) + rao.eta.var(0) / len(rao.eta)).sqrt()
+    assert (difference.abs() / error).max() < 5
+    assert rao.eta.var(0).sum() < 0.8 * st.eta.var(0).sum()
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=repr)
+def test_conditional_logits_have_the_joint_law(family):
+    eta = random_eta(family, 2).unsqueeze(0)
+    generator = torch.Generator().manual_seed(0)
+    n = 100_000
+    z = family.sample(eta, n, generator=generator)
+    x = conditional_logits(family, eta, z, standard_noise(family, eta, (n,), generator))
+    assert torch.equal(family.mode(x), z)
+    free = eta + standard_noise(family, eta, (n,), generator)
+    for statistic in (torch.sigmoid, lambda x: x, lambda x: x.cos()):
+        a, b = statistic(x), statistic(free)
+        error = ((a.var(0) + b.var(0)) / n).sqrt()
+        assert ((a.mean(0) - b.mean(0)).abs() / error).max() < 5
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=repr)
+def test_cold_codes_are_hard(family):
+    f, eta = ToyIntegrand.random(family, 0), random_eta(family, 0).unsqueeze(0)
+    cold = GumbelSoftmax(samples=8, tau=1e-6)
+    hard = STGumbel(samples=8)
+    a, b = (m(family, eta, f, generator=torch.Generator().manual_seed(3)) for m in (cold, hard))
+    assert torch.allclose(a.value, b.value)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=repr)
+@pytest.mark.parametrize("cls", [GumbelSoftmax, STGumbel, GumbelRao])
+def test_hot_codes_are_uniform(cls, family):
+    """τ ĝ → J(uniform)ᵀ ∂f/∂z for τ → ∞."""
+    f = ToyIntegrand.random(family, 0)
+    eta = random_eta(family, 0).unsqueeze(0).requires_grad_()
+    estimate = cls(tau=1e5)(family, eta, f, generator=torch.Generator().manual_seed(3))
+    (grad,) = torch.autograd.grad(estimate.surrogate.sum(), eta)
+    generator = torch.Generator().manual_seed(3)
+    uniform = family.mean(torch.zeros_like(eta))
+    if cls is GumbelRao:
+        z = family.sample(eta, 1, generator=generator)
+    else:
+        z = family.mode(eta.detach() + standard_noise(family, eta, (1,), generator))
+    _, slope = f.value_and_grad(uniform.unsqueeze(0) if cls is GumbelSoftmax else z)
+    leaf = torch.zeros_like(eta).requires_grad_()
+    (limit,) = torch.autograd.grad((slope[0] * family.mean(leaf)).sum(), leaf)
+    assert torch.allclose(1e5 * grad, limit, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=repr)
+@pytest.mark.parametrize("member", ALL, ids=repr)
+def test_single_precision_survives_saturation(member, family):
+    f = ToyIntegrand.random(family, 0)
+    f = ToyIntegrand([p.float() for p in f.parameters], family)
+    eta = (40 * random_eta(family, 0).sign()).float().unsqueeze(0).requires_grad_()
+    estimate = member(family, eta, f, generator=torch.Generator().manual_seed(0))
+    (grad,) = torch.autograd.grad(estimate.surrogate.sum(), eta)
+    assert grad.dtype == torch.float32
+    assert grad.isfinite().all()
+
+
+@pytest.mark.parametrize("latent", ["bernoulli:5", "categorical:2x3"])
+@pytest.mark.parametrize("member", [m for m in ALL if m.samples == 1], ids=repr)
+def test_one_decoder_pass(member, latent, monkeypatch):
+    config = ModelConfig(n_features=6, latent=latent, hidden=(8,))
+    model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0))
+    x = torch.rand(7, 6, generator=torch.Generator().manual_seed(1))
+    eta = model.eta(x).detach().requires_grad_()
+    calls = {"forward": 0, "backward": 0}
+    for name in calls:
+        original = getattr(_MLPFunction, name)
+
+        def counting(*args, name=name, original=original):
+            calls[name] += 1
+            return original(*args)
+
+        monkeypatch.setattr(_MLPFunction, name, staticmethod(counting))
+    generator = torch.Generator().manual_seed(0)
+    estimate = member(model.family, eta, model.log_likelihood(x), generator=generator)
+    estimate.surrogate.mean().backward()
+    assert calls == {"forward": 1, "backward": 1}
+    assert all(p.grad is not None for p in model.decoder.parameters())
+    assert eta.grad.abs().sum() > 0
+
+
+def test_forgotten_jacobian_is_rejected():
+    class Identity:
+        def __call__(self, family, eta, f, *, generator):
+            fz, slope = f.value_and_grad(family.sample(eta, 1, generator=generator))
+            term = fz.mean(0) + (slope[0] * eta).sum(-1)
+            return Estimate(fz.detach().mean(0), with_gradient_of(fz.mean(0), term))
+
+    family, (_, rows) = AllBits(2), toy_rows(Bernoulli(2))
+    eta = random_eta(family, 0)
+    right = expected_gradient(StraightThrough(), family, eta, rows)
+    assert not torch.allclose(expected_gradient(Identity(), family, eta, rows), right, rtol=0.5)
+
+
+def test_an_euler_step_called_heun_is_rejected():
+    @dataclass(frozen=True)
+    class Half(ReinMax):
+        def __call__(self, family, eta, f, *, generator):
+            z = family.sample(eta, 1, generator=generator)
+            fz, slope = f.value_and_grad(z)
+            p = (family.mean(eta.detach()) + z) / 2
+            gradient = (p * (1 - p) * slope)[0]  # one Jacobian instead of 2 J(p) − ½ J(q)
+            term = fz.mean(0) + (gradient * eta).sum(-1)
+            return Estimate(fz.detach().mean(0), with_gradient_of(fz.mean(0), term))
+
+    family, eta = AllBits(1), random_eta(Bernoulli(1), 3)
+    f = Quadratic(family)
+    truth = true_gradient(family, eta, f)
+    assert not torch.allclose(expected_gradient(Half(), family, eta, f), truth, rtol=0.1)
+
+
+def test_a_relaxation_that_claims_to_be_unbiased_is_rejected():
+    @dataclass(frozen=True, kw_only=True)
+    class Boastful(STGumbel):
+        is_unbiased = True
+
+    with pytest.raises(ContractError, match="unbiased eta"):
+        check_estimator_contract(Boastful())
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: GumbelSoftmax(tau=0.0), "tau must be > 0. Got 0.0."),
+        (lambda: STGumbel(samples=0, tau=float("nan")), "samples .* tau must be > 0. Got nan."),
+        (lambda: GumbelRao(resamples=0), "resamples must be an int >= 1. Got 0."),
+        (lambda: GappedST(gap=-1.0), "gap must be >= 0. Got -1.0."),
+        (lambda: ReinMax(tau=-1.0), "tau must be > 0. Got -1.0."),
+    ],
+)
+def test_wrong_options_are_named(make, text):
+    with pytest.raises(ConfigError, match=text):
+        make()
+
+
+@pytest.mark.parametrize("member", [m for m in ALL if m.samples == 1], ids=repr)
+def test_gaussian_codes_are_refused(member):
+    with pytest.raises(ConfigError, match="cannot handle a gaussian code"):
+        member(Gaussian(1), torch.tensor([[[0.0, -0.5]]]), None, generator=None)
