@@ -34,6 +34,8 @@ from discretevae.model import DiscreteVAE
 FORMAT = "discretevae-run"
 FORMAT_VERSION = 1
 MAX_CONFIG_BYTES = 1_000_000
+ADAM = {"step", "exp_avg", "exp_avg_sq"}
+"""What Adam remembers of each parameter."""
 
 CONFIG = "config.json"
 MODEL = "model.safetensors"
@@ -265,6 +267,8 @@ def load_state(
     install_weights(model, parts["model"], path)
     for name, parameter in model.named_parameters():
         keys = [key for key in parts["optimizer"] if key.rpartition(".")[0] == name]
+        if keys and {key.rpartition(".")[2] for key in keys} != ADAM:
+            raise RunError(f"{path}: corrupt, the optimizer's state of {name} is. Train again.")
         for key in keys:
             shape = parts["optimizer"][key].shape
             if shape not in (parameter.shape, torch.Size()):
@@ -313,11 +317,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_CONFIG_BYTES + 1)
-        if len(content) > MAX_CONFIG_BYTES:
-            raise RunError(f"{path}: over {MAX_CONFIG_BYTES:,} bytes, so not ours. Check the path.")
-        values = json.loads(content)
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
+    if len(content) > MAX_CONFIG_BYTES:
+        raise RunError(f"{path}: over {MAX_CONFIG_BYTES:,} bytes, so not ours. Check the path.")
+    try:
+        values = json.loads(content)
     except (ValueError, RecursionError):
         raise RunError(f"{path}: corrupt, not JSON. Restore the file or train again.") from None
     if not isinstance(values, dict):

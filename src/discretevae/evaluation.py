@@ -108,7 +108,7 @@ def evaluate(
 
     Raises:
         ConfigError: ``samples`` is below 1.
-        DataError: the rows do not fit the model.
+        DataError: the rows do not fit the model, or are too large for it to score.
 
     Example:
         >>> from discretevae.data import load_data
@@ -136,7 +136,14 @@ def evaluate(
         columns.append(score(model, x, eta, samples, generator).cpu())
         if progress is not None:
             progress(min(start + chunk, len(rows)))
-    likelihood, kl, bound, *log_px = torch.cat(columns, 1).double()
+    scores = torch.cat(columns, 1).double()
+    bad = int((~scores.isfinite()).any(0).sum())
+    if bad:
+        raise DataError(
+            f"{rows.name}: the likelihood of {bad:,} of {len(rows):,} rows is beyond float32. "
+            "Rescale their values."
+        )
+    likelihood, kl, bound, *log_px = scores
     return Evaluation(
         elbo=_measured(likelihood - kl),
         log_likelihood=_measured(likelihood),
@@ -176,9 +183,8 @@ def _score_exactly(
 ) -> Tensor:
     """(E_q ln p(x|z), KL, S-sample bound, ln p(x)), each exact but the third; ``[4, B]``."""
     table = model.log_likelihood(x).table()
-    states = model.family.enumerate().to(x.device)
-    log_q = model.family.log_prob(eta, states.unsqueeze(1)).T
-    log_prior = model.prior.log_prob(states)
+    log_q = model.family.log_prob_table(eta)
+    log_prior = model.prior.log_prob_table()
     q = log_q.exp()
     drawn = torch.multinomial(q, samples, replacement=True, generator=generator)
     log_weight = (table + log_prior - log_q).gather(1, drawn)

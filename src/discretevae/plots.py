@@ -27,6 +27,9 @@ GAP = 2
 
 MAX_CATEGORIES = 200
 
+MAX_INCHES = 50
+"""Pictures one pixel wide would make a figure higher than a PNG can be."""
+
 
 def save_figure(figure: Figure, path: Path, *, dpi: int = 110) -> None:
     """Writes a figure as PNG, atomically.
@@ -127,7 +130,8 @@ def categories(model: DiscreteVAE, rows: Rows) -> Figure:
     height, width = _shape(model.config)
     columns = max(1, round(math.sqrt(len(order) * 1.2)))
     lines = math.ceil(len(order) / columns)
-    figure = Figure(figsize=(0.72 * columns, 0.9 * lines * height / width + 0.5))
+    inches = min(0.9 * lines * height / width + 0.5, MAX_INCHES)
+    figure = Figure(figsize=(0.72 * columns, inches))
     in_use = int((share > 0).sum())
     figure.suptitle(
         f"{in_use} of {n_categories} categories in use; share of {len(codes):,} rows", fontsize=10
@@ -136,7 +140,7 @@ def categories(model: DiscreteVAE, rows: Rows) -> Figure:
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, picture, category in zip(grid.flat, pictures, order.tolist(), strict=False):
-        axes.imshow(picture.reshape(height, width), cmap="gray", vmin=0, vmax=1)
+        axes.imshow(picture.reshape(height, width).numpy(), cmap="gray", vmin=0, vmax=1)
         axes.set_title(f"{100 * share[category].item():.1f} %", fontsize=6, pad=1.5)
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, wspace=0.08, hspace=0.28)
     return figure
@@ -196,8 +200,7 @@ def _stack(bands: list[Image]) -> Image:
 
 def _mosaic_figure(mosaic: Image, title: str) -> Figure:
     height, width = mosaic.shape
-    inches = 9.0
-    figure = Figure(figsize=(inches, inches * height / width + 0.4), layout="constrained")
+    figure = Figure(figsize=(9, min(9 * height / width + 0.4, MAX_INCHES)), layout="constrained")
     axes = figure.subplots()
     axes.imshow(mosaic, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_axis_off()

@@ -100,6 +100,7 @@ def run(
         ) from None
     for rows in (data.train, data.test):
         require_fit(model, rows)
+    before = load_config(out) if resume else None
     out.mkdir(parents=True, exist_ok=True)
     try:
         save_config(out, config)
@@ -107,7 +108,12 @@ def run(
         with contextlib.suppress(OSError):
             out.rmdir()  # only if it is empty
         raise
-    history = train(model, data, config.training, out=out, resume=resume, progress=progress)
+    try:
+        history = train(model, data, config.training, out=out, resume=resume, progress=progress)
+    except RunError:
+        if before is not None:
+            save_config(out, before)
+        raise
     try:
         return _finish(model, data, config, history, out, samples, evaluating)
     except KeyboardInterrupt:

@@ -145,7 +145,7 @@ def train(
     Example:
         >>> from discretevae.data import load_data
         >>> data = load_data("digits")
-        >>> model = DiscreteVAE.for_data(data, latent="bernoulli:8", hidden=(32,))
+        >>> model = DiscreteVAE.for_data(data, latent="gaussian:3", hidden=(16,))
         >>> metrics = train(model, data, TrainConfig(epochs=8, lr=0.01))
         >>> metrics[-1].loss < metrics[0].loss
         True
@@ -389,7 +389,9 @@ def _not_finite(loss: Tensor, here: _Position, keeper: _Keeper | None) -> Traini
 
 
 def _kept(keeper: _Keeper | None) -> str:
-    return f" What was saved last is in {keeper.folder}." if keeper is not None else ""
+    if keeper is None or not (keeper.folder / STATE).exists():
+        return ""
+    return f" What was saved last is in {keeper.folder}."
 
 
 __all__ = [

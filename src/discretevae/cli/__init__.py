@@ -102,10 +102,6 @@ def _run(args: list[str] | None) -> int:
         if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(reason):
             raise
         return _complain(f"out of memory ({reason[:120]}). Ask for less at a time.", 2)
-    except BrokenPipeError:
-        # the reader of our output went away, as with `| head`; python would complain at exit
-        sys.stderr.close()
-        return 0
     except OSError as error:
         # of a rename that failed the second name is the one that the user knows
         name = error.filename2 or error.filename

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,10 +117,15 @@ def read_codes(path: Path, family: Family) -> Array:
         DataError: the file is missing, no ``.npy``, holds no rows, or other codes.
     """
     try:
-        packed = np.load(path, allow_pickle=False, mmap_mode="r")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # numpy guesses at odd headers, and warns that it did
+            packed = np.load(path, allow_pickle=False, mmap_mode="r")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file. Check the path.") from None
-    except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
+        # a damaged header makes numpy raise almost anything, tokenize.TokenError for one
         reason = str(error).splitlines()[0] if str(error) else "truncated"
         raise DataError(
             f"{path}: no readable .npy file ({reason.rstrip('.')}). Give one that `encode` wrote."

@@ -1,0 +1,108 @@
+"""What several test files share: the command line in this process, and small trained runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from discretevae.cli import _run
+from discretevae.errors import CollapseWarning
+
+SMALL = ("--hidden", "16", "--lr", "0.01", "--seed", "3")
+
+
+class Said(NamedTuple):
+    """What a command answered."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def one_thread():
+    """Small matrices are faster, and the same to the bit in other processes, on one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def cli(capsys):
+    """The command line, run in this process."""
+
+    def run(*args: object) -> Said:
+        capsys.readouterr()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CollapseWarning)  # codes of a few epochs are poor
+            status = _run([str(arg) for arg in args])
+        return Said(status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def python():
+    """Another Python process, on one thread; standard error is no terminal there."""
+
+    def run(*args: object, **options: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-W", "error", *map(str, args)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            check=False,
+            **options,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """The folder of a run on digits with this code, trained once for all tests. Do not change it.
+
+    Two epochs on one thread, without the final pictures' cost being paid again and again.
+    """
+    made: dict[str, Path] = {}
+
+    def folder(latent: str) -> Path:
+        if latent not in made:
+            out = tmp_path_factory.mktemp("runs") / latent.replace(":", "")
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+            args = ["train", "--latent", latent, "--epochs", "2", *SMALL, "--out", str(out)]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", CollapseWarning)
+                assert _run(args) == 0
+            torch.set_num_threads(threads)
+            made[latent] = out
+        return made[latent]
+
+    return folder
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    """A copy of such a run, to be changed or destroyed; ``run`` in the test's own folder."""
+
+    def copy(latent: str, name: str = "run") -> Path:
+        return Path(shutil.copytree(trained(latent), tmp_path / name))
+
+    return copy
+
+
+@pytest.fixture(autouse=True)
+def _no_downloads(monkeypatch, tmp_path_factory):
+    """No test reads the user's data folder or a run folder that happens to lie about."""
+    monkeypatch.delenv("DISCRETEVAE_DATA", raising=False)

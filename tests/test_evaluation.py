@@ -1,0 +1,315 @@
+"""Bounds against enumeration by hand in float64, their standard errors, and the use of the code."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from discretevae import evaluation
+from discretevae.config import ModelConfig
+from discretevae.data import Rows
+from discretevae.errors import ConfigError, DataError
+from discretevae.evaluation import evaluate
+from discretevae.model import DiscreteVAE
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+LATENTS = ("bernoulli:6", "categorical:5", "categorical:2x3")
+LIKELIHOODS = ("bernoulli", "gaussian")
+TOLERANCE = 3e-6
+"""Relative error of float32 sums of about ten terms, against float64."""
+
+
+def model_of(latent: str, likelihood: str = "bernoulli", scale: float = 2.0) -> DiscreteVAE:
+    """Weights large enough that q is far from uniform; a learned prior that is not flat."""
+    config = ModelConfig(
+        n_features=7, latent=latent, hidden=(9,), likelihood=likelihood, prior="factorized"
+    )
+    generator = torch.Generator().manual_seed(1)
+    model = DiscreteVAE(config, generator=generator)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(scale)
+        model.prior.raw.copy_(torch.randn(model.prior.raw.shape, generator=generator) / 2)
+    return model
+
+
+def rows_of(n: int = 23) -> Rows:
+    values = np.random.default_rng(3).random((n, 7)).astype(np.float32)
+    return Rows.from_array(values, name="mine")
+
+
+# --- enumeration by hand: numpy and float64, nothing of the package but its weights ------------
+
+
+def network(mlp, x):
+    layers = [
+        (w.detach().double().numpy(), b.detach().double().numpy())
+        for w, b in zip(mlp.weights, mlp.biases, strict=True)
+    ]
+    for i, (weight, bias) in enumerate(layers):
+        x = x @ weight.T + bias
+        if i < len(layers) - 1:
+            x = np.maximum(x, 0)
+    return x
+
+
+def states_of(latent: str) -> np.ndarray:
+    """Every code, flat: bits, or the one-hot of each variable side by side."""
+    kind, _, size = latent.partition(":")
+    if kind == "bernoulli":
+        d = int(size)
+        return np.array([[n >> (d - 1 - i) & 1 for i in range(d)] for n in range(2**d)], float)
+    d, k = map(int, size.split("x")) if "x" in size else (1, int(size))
+    codes = np.stack(np.meshgrid(*[np.arange(k)] * d, indexing="ij"), -1).reshape(-1, d)
+    return np.eye(k)[codes].reshape(len(codes), d * k)
+
+
+def log_prob(latent: str, eta: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """ln q of every state, ``[B, N]``, for flat natural parameters ``[B, n]``."""
+    kind, _, size = latent.partition(":")
+    if kind == "bernoulli":
+        p = 1 / (1 + np.exp(-eta))
+        return np.log(np.where(states[None] > 0, p[:, None], 1 - p[:, None])).sum(-1)
+    k = int(size.split("x")[-1])
+    q = np.exp(eta.reshape(len(eta), -1, k))
+    q = (q / q.sum(-1, keepdims=True)).reshape(eta.shape)
+    return states @ np.log(q).T if len(q) == 1 else (states[None] * np.log(q)[:, None]).sum(-1)
+
+
+def by_hand(model: DiscreteVAE, x: np.ndarray) -> dict[str, np.ndarray]:
+    latent = model.config.latent
+    states = states_of(latent)
+    eta = network(model.encoder, x)
+    log_q = log_prob(latent, eta, states).reshape(len(x), len(states))
+    raw = model.prior.raw.detach().double().numpy()[None]
+    log_p = log_prob(latent, raw, states).reshape(1, len(states))
+    output = network(model.decoder, states)
+    if model.config.likelihood == "bernoulli":
+        mean = 1 / (1 + np.exp(-output))
+        f = x @ np.log(mean).T + (1 - x) @ np.log(1 - mean).T
+    else:
+        squares = ((x[:, None] - output[None]) ** 2).sum(-1)
+        f = -0.5 * squares - 3.5 * math.log(2 * math.pi)
+    q = np.exp(log_q)
+    joint = f + log_p
+    top = joint.max(1, keepdims=True)
+    likelihood, kl = (q * f).sum(1), (q * (log_q - log_p)).sum(1)
+    return {
+        "log_likelihood": likelihood,
+        "kl": kl,
+        "elbo": likelihood - kl,
+        "log_px": (top + np.log(np.exp(joint - top).sum(1, keepdims=True)))[:, 0],
+        "log_weight": joint - log_q,
+        "f": f,
+        "q": q,
+        "eta": eta,
+    }
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("latent", LATENTS)
+def test_exact_figures_equal_enumeration(latent, likelihood):
+    model, rows = model_of(latent, likelihood), rows_of()
+    result = evaluate(model, rows, samples=3)
+    truth = by_hand(model, rows.values.double().numpy())
+    for name in ("elbo", "log_likelihood", "kl", "log_px"):
+        measured = getattr(result, name)
+        assert measured.value == pytest.approx(truth[name].mean(), rel=TOLERANCE), name
+        se = truth[name].std(ddof=1) / math.sqrt(len(rows))
+        assert measured.se == pytest.approx(se, rel=1e-4), name
+    assert truth["kl"].mean() > 0.1  # a test of nothing otherwise
+    gap = truth["log_px"].mean() - truth["elbo"].mean()
+    assert gap > 0.05
+    assert result.elbo.value < result.log_px.value
+
+
+@pytest.mark.parametrize("latent", LATENTS)
+def test_the_bound_lies_between_and_grows(latent):
+    """Within 5 standard errors of its exact expectation: a false alarm in 2 million."""
+    model, rows = model_of(latent), rows_of(4)
+    x = rows.batch(slice(None))
+    truth = by_hand(model, x.double().numpy())
+    repeats = 3000
+    wide = x.repeat_interleave(repeats, 0)
+    eta = model.eta(wide).detach()
+    bounds = {}
+    for samples in (1, 2, 8):
+        for score in (evaluation._score_exactly, evaluation._score_by_sampling):
+            generator = torch.Generator().manual_seed(samples)
+            with torch.no_grad():
+                scores = score(model, wide, eta, samples, generator)
+            per_row = scores[2].double().reshape(4, repeats)
+            mean, error = per_row.mean(1).numpy(), per_row.std(1).numpy() / math.sqrt(repeats)
+            if samples == 1:
+                assert (abs(mean - truth["elbo"]) < 5 * error + 1e-5).all()
+            if samples == 2:
+                # E ln ½(w + v) over all pairs of states
+                w = truth["log_weight"]
+                pairs = np.logaddexp(w[:, :, None], w[:, None]) - math.log(2)
+                exact = np.einsum("bi,bj,bij->b", truth["q"], truth["q"], pairs)
+                assert (abs(mean - exact) < 5 * error + 1e-5).all()
+            bounds[score, samples] = mean.mean(), math.sqrt((error**2).sum()) / 4
+    for score in (evaluation._score_exactly, evaluation._score_by_sampling):
+        (two, error_two), (eight, error_eight) = bounds[score, 2], bounds[score, 8]
+        assert two - truth["elbo"].mean() > 5 * error_two
+        assert eight - two > 5 * math.hypot(error_two, error_eight)
+        assert truth["log_px"].mean() - eight > 5 * error_eight
+
+
+@pytest.mark.parametrize("latent", LATENTS)
+def test_sampling_agrees_with_enumeration(latent):
+    """Each row's mean of S draws within 5 standard errors: a false alarm in 38,000."""
+    model, rows = model_of(latent), rows_of()
+    x = rows.batch(slice(None))
+    samples = 4000
+    with torch.no_grad():
+        scores = evaluation._score_by_sampling(
+            model, x, model.eta(x), samples, torch.Generator().manual_seed(0)
+        )
+    truth = by_hand(model, x.double().numpy())
+    second = (truth["q"] * truth["f"] ** 2).sum(1)
+    error = np.sqrt((second - truth["log_likelihood"] ** 2) / samples)
+    likelihood = scores[0].double().numpy()
+    assert (abs(likelihood - truth["log_likelihood"]) < 5 * error + 1e-5).all()
+    assert np.allclose(scores[1].double(), truth["kl"], rtol=1e-4)
+    # with 4,000 draws over few states the bound is ln p(x) but for its own noise
+    weight = np.exp(truth["log_weight"] - truth["log_px"][:, None])
+    relative = np.sqrt(((truth["q"] * weight**2).sum(1) - 1) / samples)
+    assert (abs(scores[2].double().numpy() - truth["log_px"]) < 5 * relative + 1e-4).all()
+
+
+@pytest.mark.parametrize("latent", [*LATENTS, "gaussian:3"])
+def test_samples_cut_in_pieces_give_the_same(latent, monkeypatch):
+    model, rows = model_of(latent), rows_of()
+    x = rows.batch(slice(None))
+    results = []
+    for decoder_rows in (10**6, 23 * 16, 23):
+        monkeypatch.setattr(evaluation, "DECODER_ROWS", decoder_rows)
+        with torch.no_grad():
+            scores = evaluation._score_by_sampling(
+                model, x, model.eta(x), 48, torch.Generator().manual_seed(0)
+            )
+        results.append(scores)
+    assert torch.allclose(results[0], results[1], rtol=1e-5, atol=1e-5)
+    if latent != "gaussian:3":  # torch draws normals in blocks, so that small pieces differ
+        assert torch.allclose(results[0], results[2], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("latent", ["categorical:5", "bernoulli:6"])
+def test_rows_cut_in_chunks_give_the_same(latent, monkeypatch):
+    model, rows = model_of(latent), rows_of(50)
+    whole = evaluate(model, rows)
+    done = []
+    monkeypatch.setattr(evaluation, "DECODER_ROWS", 7)
+    parts = evaluate(model, rows, progress=done.append)
+    assert done == [7, 14, 21, 28, 35, 42, 49, 50]
+    assert parts.usage.codes_used == whole.usage.codes_used
+    assert parts.usage.active_units == whole.usage.active_units
+    for name in ("elbo", "log_px", "kl"):
+        expected = getattr(whole, name).value
+        assert getattr(parts, name).value == pytest.approx(expected, rel=TOLERANCE)
+
+
+def test_one_row_has_no_standard_error():
+    result = evaluate(model_of("categorical:5"), rows_of(1))
+    for name in ("elbo", "log_likelihood", "kl", "bound", "log_px"):
+        assert getattr(result, name).se is None
+    assert result.usage.codes_used == 1
+    assert result.usage.code_entropy == 0.0
+    assert result.usage.active_units == 0
+
+
+@pytest.mark.parametrize("latent", LATENTS)
+def test_use_of_the_code_by_hand(latent):
+    model, rows = model_of(latent, scale=4.0), rows_of(200)
+    usage = evaluate(model, rows, samples=1).usage
+    eta = network(model.encoder, rows.values.double().numpy())
+    kind, _, size = latent.partition(":")
+    if kind == "bernoulli":
+        mean = 1 / (1 + np.exp(-eta))
+        codes = (eta > 0).astype(int)
+        variance = mean.var(0)
+    else:
+        k = int(size.split("x")[-1])
+        per_variable = eta.reshape(len(eta), -1, k)
+        mean = np.exp(per_variable) / np.exp(per_variable).sum(-1, keepdims=True)
+        codes = per_variable.argmax(-1)
+        variance = mean.var(0).sum(-1)
+    counts: dict[tuple[int, ...], int] = {}
+    for code in codes.tolist():
+        counts[tuple(code)] = counts.get(tuple(code), 0) + 1
+    entropy = -sum(n / 200 * math.log(n / 200) for n in counts.values())
+    assert usage.codes_used == len(counts) > 1
+    assert usage.active_units == int((variance > 0.01).sum()) > 0
+    assert usage.code_entropy == pytest.approx(entropy, rel=1e-6)
+
+
+def test_use_of_a_gaussian_code():
+    model, rows = model_of("gaussian:3", scale=1.0), rows_of(200)
+    raw = network(model.encoder, rows.values.double().numpy()).reshape(200, 3, 2)
+    with torch.no_grad():  # the first variable's mean is made constant
+        model.encoder.weights[-1][0].zero_()
+    usage = evaluate(model, rows, samples=1).usage
+    active = raw[..., 0].var(0) > 0.01
+    assert usage.codes_used is None
+    assert usage.code_entropy is None
+    assert usage.active_units == int(active[1:].sum())
+
+
+@pytest.mark.parametrize(("latent", "exact"), [("categorical:5", True), ("gaussian:3", False)])
+def test_json_keys(latent, exact):
+    result = evaluate(model_of(latent), rows_of(), samples=9).to_dict()
+    assert set(result) == {
+        "elbo",
+        "log_likelihood",
+        "kl",
+        "bound",
+        "log_px",
+        "codes_used",
+        "active_units",
+        "code_entropy",
+        "rows",
+    }
+    assert set(result["bound"]) == {"value", "se", "samples"}
+    assert result["bound"]["samples"] == 9
+    for name in ("elbo", "log_likelihood", "kl"):
+        assert set(result[name]) == {"value", "se"}
+    assert (result["log_px"] is not None) is exact
+    assert result["rows"] == 23
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_the_seed_and_nothing_else_decides():
+    model, rows = model_of("gaussian:3"), rows_of()
+    state = torch.get_rng_state()
+    first, again, other = (
+        evaluate(model, rows, binarize_mode="dynamic", seed=seed).to_dict() for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert first["elbo"] != other["elbo"]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_binarized_rows_are_scored_as_bits():
+    model, rows = model_of("categorical:5"), rows_of()
+    result = evaluate(model, rows, binarize_mode="threshold")
+    truth = by_hand(model, (rows.values > 0.5).double().numpy())
+    assert result.log_px.value == pytest.approx(truth["log_px"].mean(), rel=TOLERANCE)
+
+
+def test_what_is_refused():
+    model = model_of("categorical:5")
+    with pytest.raises(ConfigError, match="samples must be an int >= 1"):
+        evaluate(model, rows_of(), samples=0)
+    with pytest.raises(DataError, match="rows have 3 features, but the model takes 7"):
+        evaluate(model, Rows.from_array(np.full((2, 3), 0.5)))
+    with pytest.raises(DataError, match="outside"):
+        evaluate(model, Rows.from_array(np.full((2, 7), 1.5)))
+    large = Rows.from_array(np.array([[0.5] * 7, [3e37] * 7]))
+    with pytest.raises(DataError, match="1 of 2 rows is beyond float32"):
+        evaluate(model_of("categorical:5", "gaussian"), large)
