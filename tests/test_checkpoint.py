@@ -96,11 +96,11 @@ def test_the_state_goes_there_and_back(latent, tmp_path):
     generator = torch.Generator().manual_seed(3)
     torch.rand(5, generator=generator)
     position = {"epoch": 3, "step": 1, "kl": 0.1 + 0.2, "has_ess": True}
-    save_state(tmp_path, model, optimizer, generator, position)
+    save_state(tmp_path, {"model": model}, optimizer, generator, position)
     other = fresh(config, seed=8)
     fresh_optimizer = torch.optim.Adam(other.parameters(), lr=0.1, fused=True)
     restored = torch.Generator()
-    assert load_state(tmp_path, other, fresh_optimizer, restored) == position
+    assert load_state(tmp_path, {"model": other}, fresh_optimizer, restored) == position
     assert torch.equal(torch.rand(3, generator=restored), torch.rand(3, generator=generator))
     for a, b in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -112,13 +112,13 @@ def test_a_state_whose_moments_do_not_fit_is_refused(tmp_path):
     config = config_of()
     model = fresh(config)
     optimizer, generator = stepped(model), torch.Generator()
-    save_state(tmp_path, model, optimizer, generator, {})
+    save_state(tmp_path, {"model": model}, optimizer, generator, {})
     path = tmp_path / checkpoint.STATE
     tensors, head = read_tensors(path)
-    tensors["optimizer.encoder.biases.0.exp_avg"] = torch.zeros(2)
+    tensors["optimizer.model.encoder.biases.0.exp_avg"] = torch.zeros(2)
     write_tensors(path, tensors, head)
     with pytest.raises(RunError, match=r"encoder\.biases\.0\.exp_avg is \[2\].* is \[4\]"):
-        load_state(tmp_path, model, optimizer, generator)
+        load_state(tmp_path, {"model": model}, optimizer, generator)
 
 
 @pytest.mark.parametrize("change", ["gone", "short", "float"])
@@ -126,7 +126,7 @@ def test_a_state_without_a_random_state_is_refused(change, tmp_path):
     config = config_of()
     model = fresh(config)
     optimizer, generator = stepped(model), torch.Generator()
-    save_state(tmp_path, model, optimizer, generator, {})
+    save_state(tmp_path, {"model": model}, optimizer, generator, {})
     path = tmp_path / checkpoint.STATE
     tensors, head = read_tensors(path)
     state = tensors.pop("generator")
@@ -134,7 +134,7 @@ def test_a_state_without_a_random_state_is_refused(change, tmp_path):
         tensors["generator"] = state[:9] if change == "short" else state.float()
     write_tensors(path, tensors, head)
     with pytest.raises(RunError, match="random state"):
-        load_state(tmp_path, model, optimizer, generator)
+        load_state(tmp_path, {"model": model}, optimizer, generator)
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
@@ -142,7 +142,7 @@ def test_a_failure_leaves_the_old_files(step, tmp_path, monkeypatch):
     config = config_of()
     model = made(tmp_path, config)
     optimizer, generator = stepped(model), torch.Generator()
-    save_state(tmp_path, model, optimizer, generator, {})
+    save_state(tmp_path, {"model": model}, optimizer, generator, {})
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
     def fails(*_: object) -> None:
@@ -153,7 +153,7 @@ def test_a_failure_leaves_the_old_files(step, tmp_path, monkeypatch):
     for save in (
         lambda: save_config(tmp_path, config_of("gaussian:3")),
         lambda: save_weights(tmp_path, other),
-        lambda: save_state(tmp_path, other, optimizer, generator, {"epoch": 4}),
+        lambda: save_state(tmp_path, {"model": other}, optimizer, generator, {"epoch": 4}),
     ):
         with pytest.raises(OSError, match="No space left"):
             save()
@@ -180,7 +180,7 @@ def test_pickles_are_refused_and_do_not_run(kind, name, tmp_path):
     config = config_of()
     model = made(tmp_path, config)
     optimizer, generator = stepped(model), torch.Generator()
-    save_state(tmp_path, model, optimizer, generator, {})
+    save_state(tmp_path, {"model": model}, optimizer, generator, {})
     mark = tmp_path / "pickle-ran"
     path = tmp_path / name
     if kind == "pickle":
@@ -191,7 +191,7 @@ def test_pickles_are_refused_and_do_not_run(kind, name, tmp_path):
         _ = (
             load_run(tmp_path)
             if name == "model.safetensors"
-            else load_state(tmp_path, model, optimizer, generator)
+            else load_state(tmp_path, {"model": model}, optimizer, generator)
         )
     assert not mark.exists()
     pickle.loads(pickle.dumps(Bomb(mark)))  # noqa: S301
@@ -206,7 +206,7 @@ def small_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("small")
     config = config_of("categorical:3")
     model = made(folder, config)
-    save_state(folder, model, stepped(model), torch.Generator(), {"epoch": 2})
+    save_state(folder, {"model": model}, stepped(model), torch.Generator(), {"epoch": 2})
     metrics = EpochMetrics(1, 2.0, 3.0, 4.0, 5.0, None, 6.0, None, 1.0, 1, 2, 0.5, 7.0, 8.0)
     (folder / "metrics.jsonl").write_text(json.dumps(vars(metrics)) + "\n")
     return folder
@@ -246,7 +246,7 @@ def test_damage_is_met_by_a_run_error_or_does_no_harm(small_run, name, where, in
             if "state" in name:
                 model = expected
                 optimizer = torch.optim.Adam(model.parameters(), fused=True)
-                position = load_state(folder, model, optimizer, torch.Generator())
+                position = load_state(folder, {"model": model}, optimizer, torch.Generator())
                 assert isinstance(position, dict)
                 for parameter in model.parameters():
                     parameter.grad = torch.zeros_like(parameter)

@@ -156,6 +156,7 @@ def test_wake_sleep_tends_to_the_marginal_gradients():
         ("multi-sample", Exact(), "Choose --estimator vimco"),
         ("wake-sleep", EMA(), "Choose --estimator importance"),
         ("wake-sleep", Importance(proposal="uniform"), "Leave the proposal out"),
+        ("wake-sleep", Importance(), "needs samples >= 2. Got 1"),
         ("elbo", VIMCO(), "Choose --objective multi-sample"),
     ],
 )

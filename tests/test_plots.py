@@ -80,7 +80,8 @@ def test_rows_stand_above_their_reconstructions(n, tmp_path):
     mosaic = figure.axes[0].images[0].get_array().data
     assert drawn(figure, tmp_path).std() > 0.05
     shown = model.reconstruct(rows.batch(slice(None)))
-    gap, height, width = plots.GAP, 4, 5
+    height, width = 4, 5
+    gap = plots._gap((height, width))
     bands = math.ceil(n / 12)
     # a pair of bands: gap, rows, gap, reconstructions, gap; two gaps more to the next pair
     band = 3 * gap + 2 * height
@@ -99,9 +100,9 @@ def test_samples(n, tmp_path):
     model = fresh("gaussian:3")
     figure = plots.samples(model, n=n, generator=torch.Generator().manual_seed(0))
     mosaic = figure.axes[0].images[0].get_array().data
-    assert mosaic.shape == (math.ceil(n / 12) * 6 + 2, 12 * 7 + 2)
+    assert mosaic.shape == (math.ceil(n / 12) * 5 + 1, 12 * 6 + 1)
     first = model.sample(n, generator=torch.Generator().manual_seed(0))[0]
-    assert np.allclose(mosaic[2:6, 2:7], first.reshape(4, 5), atol=1e-6)
+    assert np.allclose(mosaic[1:5, 1:6], first.reshape(4, 5), atol=1e-6)
     drawn(figure, tmp_path)
 
 
@@ -109,7 +110,7 @@ def test_samples(n, tmp_path):
 def test_image_grid(n, tmp_path):
     figure = plots.image_grid(picture_rows(n).values, (4, 5), "a title")
     assert figure.axes[0].get_title() == "a title"
-    assert figure.axes[0].images[0].get_array().shape[1] == min(n, 12) * 7 + 2
+    assert figure.axes[0].images[0].get_array().shape[1] == min(n, 12) * 6 + 1
     assert drawn(figure, tmp_path).std() > 0.05
 
 

@@ -53,7 +53,8 @@ def fresh(latent: str, prior: str = "factorized", seed: int = 0) -> DiscreteVAE:
 
 
 def settings(**changes: object) -> TrainConfig:
-    return TrainConfig(**({"epochs": 3, "batch_size": 13, "lr": 0.01, "seed": 5} | changes))
+    defaults = {"epochs": 3, "batch_size": 13, "lr": 0.01, "seed": 5, "estimator": "importance"}
+    return TrainConfig(**(defaults | changes))
 
 
 def without_timings(history: list[EpochMetrics]) -> list[EpochMetrics]:
@@ -348,7 +349,8 @@ ADVICE = [
     ("categorical:100", CodeUsage(6, 1, 1.5), True),
     ("categorical:100", CodeUsage(10, 1, 1.5), True),
     ("categorical:100", CodeUsage(11, 1, 1.5), False),
-    ("categorical:5", CodeUsage(1, 0, 0.0), False),
+    ("categorical:5", CodeUsage(1, 0, 0.0), True),
+    ("categorical:5", CodeUsage(1, 1, 0.0), False),
     ("categorical:20x10", CodeUsage(500, 2, 1.5), True),
     ("categorical:20x10", CodeUsage(500, 3, 1.5), False),
     ("bernoulli:50", CodeUsage(900, 5, 1.5), True),
@@ -366,7 +368,8 @@ def test_advice_when_the_code_is_dead(latent, usage, poor):
     assert (advice is not None) is poor
     if advice is not None:
         spec = parse_latent(latent)
-        of = spec.n_categories if latent == "categorical:100" else spec.n_variables
+        one = spec.kind == "categorical" and spec.n_variables == 1
+        of = spec.n_categories if one else spec.n_variables
         assert f"of {of} " in advice
         assert "Try more epochs" in advice
 

@@ -41,25 +41,52 @@ if TYPE_CHECKING:
         TrainingInterrupted,
     )
     from discretevae.estimators import (
+        ARM,
+        ARMS,
+        ARSM,
+        CARMS,
+        EMA,
         ESTIMATORS,
+        NVIL,
+        REBAR,
+        RELAX,
+        RLOO,
+        RODEO,
+        VIMCO,
+        DisARM,
+        DisARMIW,
+        DisARMSB,
+        DoubleCV,
         Estimate,
         Estimator,
+        Exact,
+        GappedST,
+        GumbelRao,
+        GumbelSoftmax,
         Importance,
         Integrand,
+        LocalExpectation,
+        MuProp,
+        ReinMax,
         Reparametrized,
+        STGumbel,
+        StraightThrough,
+        UnorderedSet,
         make_estimator,
         with_gradient_of,
     )
+    from discretevae.estimators.contract import check_estimator_contract
     from discretevae.evaluation import CodeUsage, Evaluation, Measured, evaluate
     from discretevae.families import Bernoulli, Categorical, Family, Gaussian, family_of
     from discretevae.gradients import GradientNoise, encoder_gradient_noise
+    from discretevae.history import EpochMetrics, read_metrics
     from discretevae.likelihoods import BernoulliLikelihood, GaussianLikelihood, Likelihood
     from discretevae.model import DiscreteVAE, LogLikelihood
     from discretevae.networks import MLP
-    from discretevae.objectives import Terms, elbo
+    from discretevae.objectives import Terms, elbo, marginal, multi_sample, wake_sleep
     from discretevae.priors import FactorizedPrior
     from discretevae.runs import RunResult, run
-    from discretevae.training import EpochMetrics, Progress, train
+    from discretevae.training import Progress, train
 
 __version__ = "0.1.0"
 
@@ -89,25 +116,52 @@ _EXPORTS = {
         "TrainingInterrupted",
     ),
     "estimators": (
+        "ARM",
+        "ARMS",
+        "ARSM",
+        "CARMS",
+        "DisARM",
+        "DisARMIW",
+        "DisARMSB",
+        "DoubleCV",
+        "EMA",
         "ESTIMATORS",
         "Estimate",
         "Estimator",
+        "Exact",
+        "GappedST",
+        "GumbelRao",
+        "GumbelSoftmax",
         "Importance",
         "Integrand",
+        "LocalExpectation",
+        "MuProp",
+        "NVIL",
+        "REBAR",
+        "RELAX",
+        "RLOO",
+        "RODEO",
+        "ReinMax",
         "Reparametrized",
+        "STGumbel",
+        "StraightThrough",
+        "UnorderedSet",
+        "VIMCO",
         "make_estimator",
         "with_gradient_of",
     ),
+    "estimators.contract": ("check_estimator_contract",),
     "evaluation": ("CodeUsage", "Evaluation", "Measured", "evaluate"),
     "families": ("Bernoulli", "Categorical", "Family", "Gaussian", "family_of"),
     "gradients": ("GradientNoise", "encoder_gradient_noise"),
+    "history": ("EpochMetrics", "read_metrics"),
     "likelihoods": ("BernoulliLikelihood", "GaussianLikelihood", "Likelihood"),
     "model": ("DiscreteVAE", "LogLikelihood"),
     "networks": ("MLP",),
-    "objectives": ("Terms", "elbo"),
+    "objectives": ("Terms", "elbo", "marginal", "multi_sample", "wake_sleep"),
     "priors": ("FactorizedPrior",),
     "runs": ("RunResult", "run"),
-    "training": ("EpochMetrics", "Progress", "train"),
+    "training": ("Progress", "train"),
 }
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 

@@ -23,7 +23,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import discretevae
 from discretevae.config import RunConfig, run_config_from, to_dict
@@ -39,7 +39,6 @@ ADAM = {"step", "exp_avg", "exp_avg_sq"}
 
 CONFIG = "config.json"
 MODEL = "model.safetensors"
-METRICS = "metrics.jsonl"
 STATE = Path("checkpoint") / "state.safetensors"
 
 
@@ -144,7 +143,7 @@ def load_config(folder: Path) -> RunConfig:
     return config
 
 
-def save_weights(folder: Path, model: DiscreteVAE) -> None:
+def save_weights(folder: Path, model: nn.Module) -> None:
     """Writes ``model.safetensors``.
 
     Raises:
@@ -153,18 +152,18 @@ def save_weights(folder: Path, model: DiscreteVAE) -> None:
     write_tensors(folder / MODEL, model.state_dict(), {})
 
 
-def install_weights(model: DiscreteVAE, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Copies weights into a model of the same shape.
+def install_weights(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copies weights into a module of the same shape.
 
     Raises:
-        RunError: names, shapes or types differ from the model's, or a value is not finite.
+        RunError: names, shapes or types differ from the module's, or a value is not finite.
     """
-    _require_weights_of(model, tensors, path)
-    model.load_state_dict(dict(tensors))
+    _require_weights_of(module, tensors, path)
+    module.load_state_dict(dict(tensors))
 
 
-def _require_weights_of(model: DiscreteVAE, tensors: Mapping[str, Tensor], path: Path) -> None:
-    own = model.state_dict()
+def _require_weights_of(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    own = module.state_dict()
     for name in sorted(own.keys() | tensors.keys()):
         got = _described(tensors.get(name))
         expected = _described(own.get(name))
@@ -218,7 +217,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def save_state(
     folder: Path,
-    model: DiscreteVAE,
+    modules: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
     position: Mapping[str, Any],
@@ -227,7 +226,7 @@ def save_state(
 
     Args:
         folder: the run.
-        model: its weights are saved.
+        modules: the model, and the estimator if it learns something, by name.
         optimizer: its moments and step counts are saved by the names of the parameters.
         generator: its state is saved.
         position: epoch, step and running sums, as plain values.
@@ -235,10 +234,13 @@ def save_state(
     Raises:
         OSError: the disk is full or the folder cannot be written to.
     """
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer.{name}.{key}"] = value
+    tensors = {}
+    for part, module in modules.items():
+        for name, tensor in module.state_dict().items():
+            tensors[f"{part}.{name}"] = tensor
+        for name, parameter in module.named_parameters():
+            for key, value in optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{part}.{name}.{key}"] = value
     tensors["generator"] = generator.get_state()
     (folder / STATE).parent.mkdir(exist_ok=True)
     write_tensors(folder / STATE, tensors, position)
@@ -246,7 +248,7 @@ def save_state(
 
 def load_state(
     folder: Path,
-    model: DiscreteVAE,
+    modules: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
 ) -> dict[str, Any]:
@@ -257,29 +259,18 @@ def load_state(
     """
     path = folder / STATE
     tensors, position = read_tensors(path)
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
+    parts: dict[str, dict[str, Tensor]] = {part: {} for part in ("optimizer", *modules)}
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
         if part in parts:
             parts[part][rest] = tensor
     if "generator" not in tensors:
         raise RunError(f"{path}: corrupt, the random state is missing. Train again.")
-    install_weights(model, parts["model"], path)
-    for name, parameter in model.named_parameters():
-        keys = [key for key in parts["optimizer"] if key.rpartition(".")[0] == name]
-        if keys and {key.rpartition(".")[2] for key in keys} != ADAM:
-            raise RunError(f"{path}: corrupt, the optimizer's state of {name} is. Train again.")
-        for key in keys:
-            shape = parts["optimizer"][key].shape
-            if shape not in (parameter.shape, torch.Size()):
-                raise RunError(
-                    f"{path}: corrupt, tensor optimizer.{key} is {list(shape)}, but its parameter "
-                    f"is {list(parameter.shape)}. Train again."
-                )
-        if keys:
-            optimizer.state[parameter] = {
-                key.rpartition(".")[2]: parts["optimizer"][key].to(parameter.device) for key in keys
-            }
+    moments = parts.pop("optimizer")
+    for part, module in modules.items():
+        install_weights(module, parts[part], path)
+        for name, parameter in module.named_parameters():
+            _install_moments(optimizer, f"{part}.{name}", parameter, moments, path)
     try:
         generator.set_state(tensors["generator"])
     except (RuntimeError, TypeError):
@@ -288,6 +279,30 @@ def load_state(
             "Resume on the device that the run was started on."
         ) from None
     return position
+
+
+def _install_moments(
+    optimizer: torch.optim.Optimizer,
+    name: str,
+    parameter: nn.Parameter,
+    moments: Mapping[str, Tensor],
+    path: Path,
+) -> None:
+    """What Adam remembers of one parameter, if it was ever moved."""
+    own = {key.rpartition(".")[2]: key for key in moments if key.rpartition(".")[0] == name}
+    if own and own.keys() != ADAM:
+        raise RunError(f"{path}: corrupt, the optimizer's state of {name} is. Train again.")
+    for key in own.values():
+        shape = moments[key].shape
+        if shape not in (parameter.shape, torch.Size()):
+            raise RunError(
+                f"{path}: corrupt, tensor optimizer.{key} is {list(shape)}, but its parameter "
+                f"is {list(parameter.shape)}. Train again."
+            )
+    if own:
+        optimizer.state[parameter] = {
+            short: moments[key].to(parameter.device) for short, key in own.items()
+        }
 
 
 def _require_readable(config: RunConfig) -> None:
@@ -337,7 +352,6 @@ def _described(tensor: Tensor | None) -> str:
 
 
 __all__ = [
-    "METRICS",
     "STATE",
     "Run",
     "is_run",

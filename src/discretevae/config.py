@@ -21,6 +21,7 @@ BinarizeMode = Literal["none", "threshold", "dynamic"]
 LATENT_KINDS: tuple[LatentKind, ...] = ("bernoulli", "categorical", "gaussian")
 LIKELIHOODS = ("bernoulli", "gaussian")
 PRIORS = ("fixed", "factorized")
+OBJECTIVES = ("elbo", "multi-sample", "marginal", "wake-sleep")
 BINARIZE_MODES: tuple[BinarizeMode, ...] = ("none", "threshold", "dynamic")
 MAX_LATENT_SIZE = 1_000_000
 
@@ -150,7 +151,9 @@ class TrainConfig:
         epochs: passes over the training rows.
         batch_size: B; None chooses one by `auto_batch_size`.
         lr: step size of Adam.
-        estimator: name and options of the gradient estimator; None takes the family's default.
+        objective: what is maximized: ``elbo``, ``multi-sample``, ``marginal`` or ``wake-sleep``.
+        estimator: name and options of the gradient estimator; None takes the default for the
+            objective and the code.
         samples: S, samples of z per row; None leaves the estimator's own default.
         binarize: ``none`` (values as they are), ``threshold`` (x > 0.5) or ``dynamic`` (x
             redrawn as Bernoulli(x) every time it is met).
@@ -170,6 +173,7 @@ class TrainConfig:
     epochs: int = 50
     batch_size: int | None = None
     lr: float = 1e-3
+    objective: str = "elbo"
     estimator: str | None = None
     samples: int | None = None
     binarize: BinarizeMode = "none"
@@ -188,6 +192,7 @@ class TrainConfig:
             problems.append(_must("samples", "an int >= 1", self.samples))
         if not (_is_int(self.seed, 0) and self.seed < 2**63):
             problems.append(_must("seed", "an int from 0 to 2**63 - 1", self.seed))
+        problems += _choice("objective", self.objective, OBJECTIVES)
         problems += _choice("binarize", self.binarize, BINARIZE_MODES)
         if problems:
             raise ConfigError(problems)

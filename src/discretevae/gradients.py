@@ -9,7 +9,7 @@ from torch import Tensor
 
 from discretevae.estimators import Estimator
 from discretevae.model import DiscreteVAE
-from discretevae.objectives import elbo
+from discretevae.objectives import Objective, elbo
 
 PROBE_ROWS = 256
 PROBE_REPEATS = 8
@@ -35,12 +35,13 @@ def encoder_gradient_noise(
     estimator: Estimator,
     *,
     generator: torch.Generator,
+    objective: Objective = elbo,
     repeats: int = PROBE_REPEATS,
 ) -> GradientNoise:
     """The variance of the encoder's gradient over repeated draws of z, all else fixed.
 
-    With g_r the gradient of the loss (−ELBO averaged over the rows of ``x``) with respect to all
-    n parameters of the encoder at the r-th of R draws, and ḡ their mean:
+    With g_r the gradient of the loss (−objective, averaged over the rows of ``x``) with respect to
+    all n parameters of the encoder at the r-th of R draws, and ḡ their mean:
 
         variance = 1/n Σ_i 1/(R − 1) Σ_r (g_ri − ḡ_i)²
         relative = n · variance / (‖ḡ‖² − n · variance / R)
@@ -53,6 +54,7 @@ def encoder_gradient_noise(
         x: the probe rows ``[B, P]``.
         estimator: whose noise is measured.
         generator: the source of the draws.
+        objective: whose gradient it is.
         repeats: R, at least 2.
 
     Example:
@@ -69,7 +71,7 @@ def encoder_gradient_noise(
     parameters = list(model.encoder.parameters())
     draws = []
     for _ in range(repeats):
-        loss = elbo(model, x, estimator, generator=generator).loss
+        loss = objective(model, x, estimator, generator=generator).loss
         draws.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]))
     gradients = torch.stack(draws)
     per_parameter = gradients.var(0)

@@ -19,10 +19,20 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from discretevae.config import TrainConfig
 from discretevae.errors import ConfigError
-from discretevae.estimators import Estimator, Exact, Importance, with_gradient_of
+from discretevae.estimators import (
+    VIMCO,
+    Estimator,
+    Exact,
+    Importance,
+    UnorderedSet,
+    default_estimator,
+    make_estimator,
+    with_gradient_of,
+)
 from discretevae.estimators.base import effective_sample_size
-from discretevae.estimators.multisample import VIMCO
+from discretevae.families import MAX_STATES, Family, is_enumerable
 from discretevae.model import DiscreteVAE, LogLikelihood
 
 
@@ -225,6 +235,37 @@ DEFAULT_ESTIMATORS = {"multi-sample": "vimco", "marginal": "exact", "wake-sleep"
 """What is taken when an objective is named and no estimator."""
 
 
+WAKE_SLEEP_SAMPLES = 5
+"""K of ``wake-sleep`` where none is named; with one sample its weights would say nothing."""
+
+
+def choose_estimator(family: Family, config: TrainConfig) -> Estimator:
+    """The estimator that a configuration asks for, or the default of its objective and code.
+
+    Raises:
+        ConfigError: it cannot be read, cannot handle the code, or does not fit the objective.
+
+    Example:
+        >>> from discretevae.families import Bernoulli
+        >>> choose_estimator(Bernoulli(50), TrainConfig(estimator="rloo", samples=4))
+        RLOO(samples=4)
+        >>> choose_estimator(Bernoulli(5), TrainConfig(objective="marginal"))
+        Exact()
+    """
+    default = DEFAULT_ESTIMATORS.get(config.objective) or default_estimator(family)
+    name, samples = config.estimator or default, config.samples
+    if config.objective == "wake-sleep" and config.estimator is None and samples is None:
+        samples = WAKE_SLEEP_SAMPLES
+    estimator = make_estimator(name, kind=family.spec.kind, samples=samples)
+    check_pair(config.objective, estimator)
+    if isinstance(estimator, (Exact, UnorderedSet)) and not is_enumerable(family):
+        raise ConfigError(
+            f"estimator {name} needs a code of at most {MAX_STATES:,} states; {family.spec} has "
+            f"more. Choose --estimator {default_estimator(family)}, or a smaller code."
+        )
+    return estimator
+
+
 def check_pair(objective: str, estimator: Estimator) -> None:
     """Refuses a pair of objective and estimator that makes no sense.
 
@@ -251,10 +292,13 @@ def check_pair(objective: str, estimator: Estimator) -> None:
             f"objective {objective} cannot be estimated by {name}. "
             f"Choose --estimator {DEFAULT_ESTIMATORS[objective]}."
         )
-    elif isinstance(estimator, Importance) and (
-        estimator.proposal != "posterior" or estimator.xi is not None
-    ):
-        raise ConfigError("objective wake-sleep draws from the posterior. Leave the proposal out.")
+    elif isinstance(estimator, Importance):
+        if estimator.proposal != "posterior" or estimator.xi is not None:
+            raise ConfigError(
+                "objective wake-sleep draws from the posterior. Leave the proposal out."
+            )
+        if estimator.samples < 2:
+            raise ConfigError("objective wake-sleep needs samples >= 2. Got 1.")
 
 
 class _LogJoint:
@@ -277,6 +321,7 @@ __all__ = [
     "OBJECTIVES",
     "Terms",
     "check_pair",
+    "choose_estimator",
     "elbo",
     "marginal",
     "multi_sample",

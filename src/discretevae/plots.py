@@ -14,16 +14,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from discretevae.data import Rows
+from discretevae.codes.packing import encode_rows
+from discretevae.config import BinarizeMode
+from discretevae.data import Rows, most_likely
 from discretevae.families import Categorical
 from discretevae.files import write_atomic
+from discretevae.history import EpochMetrics
 from discretevae.model import DiscreteVAE
-from discretevae.training import EpochMetrics
 
 Image = np.ndarray[Any, np.dtype[np.float64]]
 
-GAP = 2
-"""Pixels between two pictures of a mosaic."""
+PICTURES_PER_GAP = 14
+"""Pictures are this many times as high as the gap between them."""
 
 MAX_CATEGORIES = 200
 
@@ -66,8 +68,11 @@ def curves(history: Sequence[EpochMetrics]) -> Figure:
     likelihood.plot(epochs, [metrics.log_likelihood for metrics in history])
     likelihood.set_title("Log-likelihood: E_q ln p(x|z) [nats per row]")
     variance.plot(epochs, [metrics.grad_variance for metrics in history])
-    if any(metrics.grad_variance > 0 for metrics in history):
+    spread = [metrics.grad_variance for metrics in history]
+    if max(spread) > 10 * min(spread) > 0:
         variance.set_yscale("log")
+    else:
+        variance.set_ylim(bottom=0)
     variance.set_title("Variance of the encoder's gradient")
     for axes in (loss, likelihood, variance):
         axes.set_xlabel("epoch")
@@ -78,7 +83,14 @@ def curves(history: Sequence[EpochMetrics]) -> Figure:
     return figure
 
 
-def reconstructions(model: DiscreteVAE, rows: Rows, *, n: int = 36, columns: int = 12) -> Figure:
+def reconstructions(
+    model: DiscreteVAE,
+    rows: Rows,
+    *,
+    n: int = 36,
+    columns: int = 12,
+    binarize_mode: BinarizeMode = "none",
+) -> Figure:
     """Rows above their reconstructions from the most likely code: the paper's figure 7.
 
     Args:
@@ -86,14 +98,15 @@ def reconstructions(model: DiscreteVAE, rows: Rows, *, n: int = 36, columns: int
         rows: with an ``image_shape``; the first ``n`` are shown.
         n: how many.
         columns: how many side by side.
+        binarize_mode: as in training; binary models are shown binary rows.
     """
-    x = rows.batch(slice(0, n))
+    x = most_likely(rows.batch(slice(0, n)), binarize_mode)
     shown = model.reconstruct(x.to(model.prior.raw.device)).cpu()
     bands = []
     for start in range(0, len(x), columns):
         pairs = (part[start : start + columns] for part in (x, shown))
         bands += [_mosaic(part, _shape(rows), columns) for part in pairs]
-    return _mosaic_figure(_stack(bands), "Rows, each above its reconstruction")
+    return _mosaic_figure(_stack(bands, _gap(_shape(rows))), "Rows, each above its reconstruction")
 
 
 def samples(
@@ -111,7 +124,7 @@ def samples(
     return _mosaic_figure(_mosaic(pictures, _shape(model.config), columns), "Samples of the prior")
 
 
-def categories(model: DiscreteVAE, rows: Rows) -> Figure:
+def categories(model: DiscreteVAE, rows: Rows, *, binarize_mode: BinarizeMode = "none") -> Figure:
     """What each category of a one-variable code decodes to, with its share of the rows.
 
     Sorted by share; a category that no row is given to stands at the end with 0 %.
@@ -119,22 +132,25 @@ def categories(model: DiscreteVAE, rows: Rows) -> Figure:
     Args:
         model: with one categorical variable and an ``image_shape``.
         rows: whose shares are counted.
+        binarize_mode: as in training.
     """
-    device = model.prior.raw.device
-    chunks = [rows.batch(slice(at, at + 8192)) for at in range(0, len(rows), 8192)]
-    codes = torch.cat([model.encode(x.to(device)).cpu().flatten() for x in chunks])
     n_categories = model.family.eta_shape[-1]
+    packed = encode_rows(model, rows, binarize_mode=binarize_mode)
+    codes = torch.from_numpy(packed.astype(np.int64)).flatten()
     share = torch.bincount(codes, minlength=n_categories).double() / len(codes)
     order = share.argsort(descending=True, stable=True)[:MAX_CATEGORIES]
     pictures = model.decode(order.unsqueeze(1)).cpu()
     height, width = _shape(model.config)
-    columns = max(1, round(math.sqrt(len(order) * 1.2)))
+    columns = math.ceil(math.sqrt(len(order)))
     lines = math.ceil(len(order) / columns)
     inches = min(0.9 * lines * height / width + 0.5, MAX_INCHES)
     figure = Figure(figsize=(0.72 * columns, inches))
     in_use = int((share > 0).sum())
     figure.suptitle(
-        f"{in_use} of {n_categories} categories in use; share of {len(codes):,} rows", fontsize=10
+        f"{in_use} of {n_categories} categories in use; share of {len(codes):,} rows",
+        fontsize=10,
+        y=1 - 0.12 / inches,
+        va="top",
     )
     grid = figure.subplots(lines, columns, squeeze=False)
     for axes in grid.flat:
@@ -142,7 +158,8 @@ def categories(model: DiscreteVAE, rows: Rows) -> Figure:
     for axes, picture, category in zip(grid.flat, pictures, order.tolist(), strict=False):
         axes.imshow(picture.reshape(height, width).numpy(), cmap="gray", vmin=0, vmax=1)
         axes.set_title(f"{100 * share[category].item():.1f} %", fontsize=6, pad=1.5)
-    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, wspace=0.08, hspace=0.28)
+    top = max(0.5, 1 - 0.55 / inches)
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=top, wspace=0.08, hspace=0.28)
     return figure
 
 
@@ -152,6 +169,7 @@ def run_figures(
     rows: Rows,
     *,
     generator: torch.Generator | None,
+    binarize_mode: BinarizeMode = "none",
 ) -> dict[str, Figure]:
     """Every picture that fits the run, by file name without its ending.
 
@@ -159,10 +177,10 @@ def run_figures(
     """
     figures = {"curves": curves(history)}
     if model.config.image_shape is not None and rows.image_shape is not None:
-        figures["reconstructions"] = reconstructions(model, rows)
+        figures["reconstructions"] = reconstructions(model, rows, binarize_mode=binarize_mode)
         figures["samples"] = samples(model, generator=generator)
         if isinstance(model.family, Categorical) and model.family.n_variables == 1:
-            figures["categories"] = categories(model, rows)
+            figures["categories"] = categories(model, rows, binarize_mode=binarize_mode)
     return figures
 
 
@@ -179,22 +197,27 @@ def _shape(described: Any) -> tuple[int, int]:
 def _mosaic(pictures: Tensor, shape: tuple[int, int], columns: int) -> Image:
     """Pictures ``[n, P]`` side by side on a mid-grey ground, ``columns`` to a line."""
     height, width = shape
+    gap = _gap(shape)
     lines = math.ceil(len(pictures) / columns)
-    ground = np.full((lines * (height + GAP) + GAP, columns * (width + GAP) + GAP), 0.5)
+    ground = np.full((lines * (height + gap) + gap, columns * (width + gap) + gap), 0.5)
     for i, picture in enumerate(pictures.double().clamp(0, 1).numpy()):
-        top = GAP + (i // columns) * (height + GAP)
-        left = GAP + (i % columns) * (width + GAP)
+        top = gap + (i // columns) * (height + gap)
+        left = gap + (i % columns) * (width + gap)
         ground[top : top + height, left : left + width] = picture.reshape(height, width)
     return ground
 
 
-def _stack(bands: list[Image]) -> Image:
+def _gap(shape: tuple[int, int]) -> int:
+    return max(1, shape[0] // PICTURES_PER_GAP)
+
+
+def _stack(bands: list[Image], gap: int) -> Image:
     """Bands above each other, each pair close together and apart from the next."""
     parts: list[Image] = []
     for i, band in enumerate(bands):
-        parts.append(band if i % 2 == 0 else band[GAP:])
+        parts.append(band if i % 2 == 0 else band[gap:])
         if i % 2 == 1 and i < len(bands) - 1:
-            parts.append(np.full((2 * GAP, band.shape[1]), 0.5))
+            parts.append(np.full((2 * gap, band.shape[1]), 0.5))
     return np.concatenate(parts)
 
 

@@ -13,14 +13,15 @@ from discretevae.checkpoint import is_run, load_config, save_config
 from discretevae.config import RunConfig
 from discretevae.data import Dataset
 from discretevae.errors import ConfigError, RunError, TrainingInterrupted
-from discretevae.estimators import default_estimator, make_estimator
 from discretevae.evaluation import Evaluation, evaluate, require_fit
 from discretevae.families import family_of
 from discretevae.files import write_json
+from discretevae.history import EpochMetrics
 from discretevae.model import DiscreteVAE
+from discretevae.objectives import choose_estimator
 from discretevae.plots import run_figures, save_figure
 from discretevae.randomness import generator_for
-from discretevae.training import EpochMetrics, Progress, train
+from discretevae.training import Progress, train
 
 SUMMARY = "summary.json"
 FIGURES = "figures"
@@ -85,9 +86,7 @@ def run(
         TrainingError: training cannot go on; the last good state is in ``out``.
     """
     # what is wrong with the options is said before a folder is made
-    kind = family_of(config.model.latent).spec.kind
-    name = config.training.estimator or default_estimator(kind)
-    make_estimator(name, kind=kind, samples=config.training.samples)
+    choose_estimator(family_of(config.model.latent), config.training)
     prepare_folder(out, resume=resume)
     initial = generator_for(config.training.seed, "weights")
     try:
@@ -145,7 +144,14 @@ def _finish(
     generator = generator_for(config.training.seed, "figures", device=device)
     (out / FIGURES).mkdir(exist_ok=True)
     paths = []
-    for stem, figure in run_figures(model, history, data.test, generator=generator).items():
+    figures = run_figures(
+        model,
+        history,
+        data.test,
+        generator=generator,
+        binarize_mode=config.training.binarize,
+    )
+    for stem, figure in figures.items():
         paths.append(out / FIGURES / f"{stem}.png")
         save_figure(figure, paths[-1])
     result = RunResult(out, model, history, evaluation, paths)

@@ -15,19 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from discretevae.allocator import keep_freed_memory
-from discretevae.checkpoint import METRICS, STATE, load_state, save_state, save_weights
-from discretevae.config import LatentSpec, TrainConfig, auto_batch_size
+from discretevae.checkpoint import STATE, load_state, save_state, save_weights
+from discretevae.config import TrainConfig, auto_batch_size
 from discretevae.data import Dataset, Rows, binarize
 from discretevae.errors import CollapseWarning, RunError, TrainingError, TrainingInterrupted
-from discretevae.estimators import Estimator, default_estimator, make_estimator
-from discretevae.evaluation import CodeUsage, evaluate, require_fit
+from discretevae.estimators import Estimator
+from discretevae.evaluation import evaluate, require_fit
 from discretevae.files import write_atomic
 from discretevae.gradients import PROBE_ROWS, encoder_gradient_noise
+from discretevae.history import METRICS, EpochMetrics, collapse_advice, read_metrics
 from discretevae.model import DiscreteVAE
-from discretevae.objectives import elbo
+from discretevae.objectives import OBJECTIVES, check_pair, choose_estimator
 from discretevae.randomness import generator_for
 
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
@@ -35,44 +36,6 @@ SECONDS_BETWEEN_CHECKPOINTS = 10.0
 
 TEST_ROWS = 10_000
 """At most so many test rows are looked at after every epoch."""
-
-
-@dataclass(frozen=True)
-class EpochMetrics:
-    """What is known after an epoch; nats per row.
-
-    Args:
-        epoch: counted from 1.
-        loss: −ELBO, mean over the epoch's training rows as they were met.
-        log_likelihood: E_q ln p(x|z), likewise.
-        kl: KL(q(z|x) ‖ p(z)), likewise.
-        test_elbo: the ELBO of the test rows after the epoch, one draw of z per row.
-        test_elbo_se: its standard error.
-        grad_variance: variance of the encoder's gradient on a fixed probe batch, see
-            `discretevae.gradients.encoder_gradient_noise`.
-        grad_relative_variance: the same relative to the squared gradient; None where unknown.
-        ess: mean effective sample size of the importance weights; None where there are none.
-        active_units: see `discretevae.evaluation.CodeUsage`; over the test rows.
-        codes_used: likewise.
-        code_entropy: likewise.
-        rows_per_second: of the training steps alone.
-        seconds: of the training steps alone, since the run began.
-    """
-
-    epoch: int
-    loss: float
-    log_likelihood: float
-    kl: float
-    test_elbo: float
-    test_elbo_se: float | None
-    grad_variance: float
-    grad_relative_variance: float | None
-    ess: float | None
-    active_units: int
-    codes_used: int | None
-    code_entropy: float | None
-    rows_per_second: float
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -99,6 +62,7 @@ class _Position:
     epoch: int = 1
     step: int = 0
     rows: int = 0
+    loss: float = 0.0
     log_likelihood: float = 0.0
     kl: float = 0.0
     ess: float = 0.0
@@ -117,7 +81,7 @@ def train(
     resume: bool = False,
     progress: Callable[[Progress], object] | None = None,
 ) -> list[EpochMetrics]:
-    """Trains ``model`` in place with Adam on the ELBO.
+    """Trains ``model`` in place with Adam on the ELBO, or on the objective that ``config`` names.
 
     The same seed on the same machine gives the same weights to the bit, also when a run was
     interrupted and resumed.
@@ -135,7 +99,7 @@ def train(
         One `EpochMetrics` per epoch, those before a resume included.
 
     Raises:
-        ConfigError: the estimator cannot handle the model's code.
+        ConfigError: the estimator cannot handle the model's code or the objective.
         DataError: the rows do not fit the model.
         RunError: the checkpoint is corrupt or of another model.
         TrainingError: the loss is no longer finite, or the disk is full; what was saved last
@@ -151,10 +115,11 @@ def train(
         True
     """
     config = config or TrainConfig()
-    kind = model.family.spec.kind
     if estimator is None:
-        name = config.estimator or default_estimator(kind)
-        estimator = make_estimator(name, kind=kind, samples=config.samples)
+        estimator = choose_estimator(model.family, config)
+    else:
+        check_pair(config.objective, estimator)
+    objective = OBJECTIVES[config.objective]
     require_fit(model, data.train)
     require_fit(model, data.test)
     keep_freed_memory()
@@ -165,9 +130,11 @@ def train(
     n_steps = math.ceil(len(rows) / batch_size)
     probe = _probe_rows(rows, config, device)
     test = data.test.subset(_some_rows(data.test, TEST_ROWS, config.seed, "test rows"))
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
+    modules = _modules(model, estimator, probe)
+    trained = [p for module in modules.values() for p in module.parameters()]
+    optimizer = torch.optim.Adam(trained, lr=config.lr, fused=True)
     generator = generator_for(config.seed, "samples", device=device)
-    keeper = _Keeper(Path(out), model, optimizer, generator) if out is not None else None
+    keeper = _Keeper(Path(out), modules, optimizer, generator) if out is not None else None
     here = _Position()
     history: list[EpochMetrics] = []
     if keeper is not None and resume:
@@ -178,12 +145,13 @@ def train(
             order = torch.randperm(
                 len(rows), generator=generator_for(config.seed, "order", here.epoch)
             )
-            model.train()
+            for module in modules.values():
+                module.train()
             while here.step < n_steps:
                 began = time.perf_counter()
                 chosen = order[here.step * batch_size : (here.step + 1) * batch_size]
                 x = binarize(rows.batch(chosen).to(device), config.binarize, generator)
-                terms = elbo(model, x, estimator, generator=generator)
+                terms = objective(model, x, estimator, generator=generator)
                 loss = terms.loss
                 if not math.isfinite(loss.item()):
                     raise _not_finite(loss, here, keeper)
@@ -193,6 +161,7 @@ def train(
 
                 here.step += 1
                 here.rows += len(x)
+                here.loss += loss.item() * len(x)
                 here.log_likelihood += terms.log_likelihood.sum().item()
                 here.kl += terms.kl.sum().item()
                 if "ess" in terms.diagnostics:
@@ -202,15 +171,18 @@ def train(
                 if progress is not None:
                     progress(Progress(here.epoch, here.step, n_steps))
                 if keeper is not None and (stop.is_set() or keeper.is_due()):
-                    _require_finite(model, here, keeper)
+                    _require_finite(modules, here, keeper)
                     keeper.save(here, history)
                     if stop.is_set():
                         raise keeper.interrupted(here)
 
-            model.eval()
-            _require_finite(model, here, keeper)
+            for module in modules.values():
+                module.eval()
+            _require_finite(modules, here, keeper)
             repeatable = generator_for(config.seed, "probe draws", here.epoch, device=device)
-            noise = encoder_gradient_noise(model, probe, estimator, generator=repeatable)
+            noise = encoder_gradient_noise(
+                model, probe, estimator, generator=repeatable, objective=objective
+            )
             tested = evaluate(
                 model, test, samples=1, binarize_mode=config.binarize, seed=config.seed
             )
@@ -218,7 +190,7 @@ def train(
             history.append(
                 EpochMetrics(
                     epoch=here.epoch,
-                    loss=-(here.log_likelihood - here.kl) / here.rows,
+                    loss=here.loss / here.rows,
                     log_likelihood=here.log_likelihood / here.rows,
                     kl=here.kl / here.rows,
                     test_elbo=tested.elbo.value,
@@ -243,40 +215,17 @@ def train(
     return history
 
 
-def collapse_advice(latent: LatentSpec, usage: EpochMetrics | CodeUsage) -> str | None:
-    """A sentence that says what to try when the code carries little; None when all is well.
-
-    Example:
-        >>> from discretevae.config import parse_latent
-        >>> print(collapse_advice(parse_latent("categorical:100"), CodeUsage(6, 1, 1.5)))
-        only 6 of 100 categories carry anything. Try more epochs, a smaller --batch-size, more \
---samples, or fewer categories.
-        >>> collapse_advice(parse_latent("bernoulli:50"), CodeUsage(900, 49, 6.7)) is None
-        True
-    """
-    if latent.kind == "categorical" and latent.n_variables == 1:
-        used, of, what = usage.codes_used or 0, latent.n_categories, "categories"
-    else:
-        used, of, what = usage.active_units, latent.n_variables, "latent variables"
-    if used > of // 10 and used > 0:
-        return None
-    return (
-        f"only {used} of {of} {what} carry anything. Try more epochs, a smaller --batch-size, "
-        f"more --samples, or fewer {what}."
-    )
-
-
 class _Keeper:
     """Keeps a run's folder: metrics, weights, and the state to go on from."""
 
     def __init__(
         self,
         folder: Path,
-        model: DiscreteVAE,
+        modules: dict[str, nn.Module],
         optimizer: torch.optim.Optimizer,
         generator: torch.Generator,
     ) -> None:
-        self.folder, self.model = folder, model
+        self.folder, self.modules = folder, modules
         self.optimizer, self.generator = optimizer, generator
         self.last_save = time.monotonic()
 
@@ -288,8 +237,8 @@ class _Keeper:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomic(self.folder / METRICS, lines.encode())
-            save_weights(self.folder, self.model)
-            save_state(self.folder, self.model, self.optimizer, self.generator, asdict(here))
+            save_weights(self.folder, self.modules["model"])
+            save_state(self.folder, self.modules, self.optimizer, self.generator, asdict(here))
         except OSError as error:
             raise TrainingError(
                 f"{self.folder}: cannot save in epoch {here.epoch} ({error.strerror}). What was "
@@ -300,7 +249,7 @@ class _Keeper:
     def restore(self) -> tuple[_Position, list[EpochMetrics]]:
         if not (self.folder / STATE).exists():
             return _Position(), []
-        position = load_state(self.folder, self.model, self.optimizer, self.generator)
+        position = load_state(self.folder, self.modules, self.optimizer, self.generator)
         try:
             here = _Position(**position)
             history = read_metrics(self.folder)[: here.epoch - 1]
@@ -315,28 +264,6 @@ class _Keeper:
             f"stopped in epoch {here.epoch} after step {here.step}; all is saved. "
             f"Go on with: discretevae train --resume {self.folder}"
         )
-
-
-def read_metrics(folder: Path) -> list[EpochMetrics]:
-    """The epochs of a run folder, oldest first.
-
-    Raises:
-        RunError: the file is missing or corrupt.
-
-    Example:
-        >>> read_metrics(Path("no/such/run"))
-        Traceback (most recent call last):
-        ...
-        discretevae.errors.RunError: no/such/run/metrics.jsonl: no such file. Check the path.
-    """
-    path = folder / METRICS
-    try:
-        lines = path.read_text().splitlines()
-        return [EpochMetrics(**json.loads(line)) for line in lines]
-    except FileNotFoundError:
-        raise RunError(f"{path}: no such file. Check the path.") from None
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise RunError(f"{path}: corrupt ({error}). Train again.") from None
 
 
 @contextlib.contextmanager
@@ -372,9 +299,20 @@ def _probe_rows(rows: Rows, config: TrainConfig, device: torch.device) -> Tensor
     return binarize(x, config.binarize, generator)
 
 
-def _require_finite(model: DiscreteVAE, here: _Position, keeper: _Keeper | None) -> None:
+def _modules(model: DiscreteVAE, estimator: Estimator, probe: Tensor) -> dict[str, nn.Module]:
+    """Everything that has weights or a memory: the model, and an estimator that learns."""
+    prepare = getattr(estimator, "prepare", None)
+    if prepare is not None:
+        prepare(model.family, model.eta(probe[:1]).detach())
+    if isinstance(estimator, nn.Module):
+        return {"model": model, "estimator": estimator.to(probe.device)}
+    return {"model": model}
+
+
+def _require_finite(modules: dict[str, nn.Module], here: _Position, keeper: _Keeper | None) -> None:
     """A finite loss may have a gradient that is not: such weights must not replace good ones."""
-    if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
+    weights = (parameter for module in modules.values() for parameter in module.parameters())
+    if not all(bool(weight.isfinite().all()) for weight in weights):
         raise TrainingError(
             f"weights became NaN or infinite in epoch {here.epoch}, before step {here.step + 1}."
             f"{_kept(keeper)} Try a smaller --lr, or rescale the data."
@@ -394,10 +332,4 @@ def _kept(keeper: _Keeper | None) -> str:
     return f" What was saved last is in {keeper.folder}."
 
 
-__all__ = [
-    "EpochMetrics",
-    "Progress",
-    "collapse_advice",
-    "read_metrics",
-    "train",
-]
+__all__ = ["Progress", "train"]

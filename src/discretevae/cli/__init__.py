@@ -24,6 +24,7 @@ COMMANDS = {
     "reconstruct": "Show rows beside their reconstructions.",
     "encode": "Turn rows into codes.",
     "decode": "Turn codes back into rows.",
+    "estimators": "List the gradient estimators with their properties and sources.",
 }
 
 _OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory")

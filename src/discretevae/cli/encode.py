@@ -46,7 +46,9 @@ def command(
     common.refuse_same_file(out, data_argument or data_option or run.config.data.source, "data")
     rows = common.open_rows(run.config, data_argument, data_option, split=split, data_dir=data_dir)
     with common.counting_bar("encoding", len(rows)) as progress:
-        codes = encode_rows(run.model, rows, progress=progress)
+        codes = encode_rows(
+            run.model, rows, binarize_mode=run.config.training.binarize, progress=progress
+        )
     common.make_parent(out)
     write_atomic(out, array_bytes(codes))
     common.report_files(

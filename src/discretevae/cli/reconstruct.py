@@ -38,6 +38,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Encode rows of DATA (else of the run's own data) to their most likely code and decode it."""
+    from discretevae.data import most_likely
     from discretevae.evaluation import require_fit
 
     common.require_positive("n", n)
@@ -49,14 +50,14 @@ def command(
     require_fit(run.model, rows)
     n = min(n, len(rows))
     out = out or run_folder / "figures" / "reconstructions.png"
-    shape = run.config.model.image_shape
+    shape, mode = run.config.model.image_shape, run.config.training.binarize
     if common.is_picture(out, shape):
         from discretevae.plots import reconstructions, save_figure
 
         common.make_parent(out)
-        save_figure(reconstructions(run.model, rows, n=n), out)
+        save_figure(reconstructions(run.model, rows, n=n, binarize_mode=mode), out)
     else:
-        x = rows.batch(slice(0, n)).to(run.model.prior.raw.device)
+        x = most_likely(rows.batch(slice(0, n)), mode).to(run.model.prior.raw.device)
         common.write_pictures(out, run.model.reconstruct(x).cpu(), shape, "")
     common.report_files(as_json, out=out, rows=n)
 

@@ -14,6 +14,7 @@ from discretevae.cli import common
 from discretevae.config import (
     BINARIZE_MODES,
     LIKELIHOODS,
+    OBJECTIVES,
     PRESETS,
     PRIORS,
     DataConfig,
@@ -64,11 +65,20 @@ MAY_CHANGE = {"epochs", "device", "data_dir", "out", "resume", "as_json"}
 )
 @click.option("--hidden", help="Widths of the hidden layers: 1024 or 200,200. Else the preset's.")
 @click.option(
-    "--estimator",
-    help="Gradient estimator: importance[:proposal=posterior|uniform|tempered|mixture,tau=…,"
-    "alpha=…]; reparametrized for a Gaussian code.",
+    "--objective",
+    type=click.Choice(OBJECTIVES),
+    default="elbo",
+    show_default=True,
+    help="What is maximized: the ELBO; the K-sample bound; ln p(x) itself, for small codes; or "
+    "reweighted wake-sleep.",
 )
-@click.option("--samples", type=int, help="Draws of z per row and step.  [default: 1]")
+@click.option(
+    "--estimator",
+    help="Gradient estimator, NAME[:option=value,…], such as importance:proposal=tempered,tau=0.7 "
+    "(the paper's) or rloo:samples=4; `discretevae estimators` lists them.  [default: exact for "
+    "small codes, else disarm for bits, rloo for categories]",
+)
+@click.option("--samples", type=int, help="Draws of z per row and step; else the estimator's own.")
 @click.option(
     "--likelihood",
     type=click.Choice(LIKELIHOODS),
@@ -150,9 +160,9 @@ def command(ctx: click.Context, /, **options: Any) -> None:
 
 def _fresh(options: dict[str, Any]) -> tuple[RunConfig, Dataset]:
     """Configuration and data of a new run. All that is wrong with the options is said at once."""
-    from discretevae.config import parse_latent
     from discretevae.data import BUILTIN_NAMES, load_data
-    from discretevae.estimators import default_estimator, make_estimator
+    from discretevae.families import family_of
+    from discretevae.objectives import choose_estimator
 
     base = preset(options["preset_name"])
     latent = options["latent"] or base.latent
@@ -165,19 +175,20 @@ def _fresh(options: dict[str, Any]) -> tuple[RunConfig, Dataset]:
         image_size = common.parse_image_size(options["image_size"])
     except ConfigError as error:
         problems += error.problems
+    family = None
     try:
         # one feature stands in until the data are read; everything else is checked now
         ModelConfig(n_features=1, latent=latent, hidden=hidden)
-        kind = parse_latent(latent).kind
-        name = options["estimator"] or default_estimator(kind)
-        make_estimator(name, kind=kind, samples=options["samples"])
+        family = family_of(latent)
     except ConfigError as error:
         problems += error.problems
     try:
         names = [f.name for f in dataclasses.fields(TrainConfig)]
         training = TrainConfig(**{name: options[name] for name in names})
+        if family is not None:
+            choose_estimator(family, training)
     except ConfigError as error:
-        problems += [p for p in error.problems if p not in problems]
+        problems += error.problems
     if problems or training is None:
         raise ConfigError(problems)
     source = options["source"]

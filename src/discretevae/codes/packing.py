@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from discretevae.data import Rows
+from discretevae.config import BinarizeMode
+from discretevae.data import Rows, most_likely
 from discretevae.errors import DataError
 from discretevae.evaluation import DECODER_ROWS, require_fit
 from discretevae.families import Bernoulli, Categorical, Family
@@ -75,9 +76,19 @@ def unpack_codes(family: Family, packed: Array) -> Tensor:
 
 @torch.no_grad()
 def encode_rows(
-    model: DiscreteVAE, rows: Rows, *, progress: Callable[[int], object] | None = None
+    model: DiscreteVAE,
+    rows: Rows,
+    *,
+    binarize_mode: BinarizeMode = "none",
+    progress: Callable[[int], object] | None = None,
 ) -> Array:
     """The packed most likely code of every row.
+
+    Args:
+        model: the model.
+        rows: N rows.
+        binarize_mode: as in training, so that the encoder meets what it was trained on.
+        progress: called with the number of rows done after every chunk.
 
     Raises:
         DataError: the rows do not fit the model.
@@ -92,7 +103,7 @@ def encode_rows(
     device = model.prior.raw.device
     parts = []
     for start in range(0, len(rows), DECODER_ROWS):
-        x = rows.batch(slice(start, start + DECODER_ROWS)).to(device)
+        x = most_likely(rows.batch(slice(start, start + DECODER_ROWS)), binarize_mode).to(device)
         parts.append(pack_codes(model.family, model.encode(x)))
         if progress is not None:
             progress(min(start + DECODER_ROWS, len(rows)))

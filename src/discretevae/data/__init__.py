@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 
 from discretevae.config import BINARIZE_MODES, BinarizeMode
-from discretevae.data.binarization import binarize
+from discretevae.data.binarization import binarize, most_likely
 from discretevae.data.builtin import BUILTIN_NAMES, load_builtin
 from discretevae.data.readers import READABLE, read_path
 from discretevae.data.rows import Dataset, Rows
@@ -237,4 +237,5 @@ __all__ = [
     "binarize",
     "load_data",
     "load_rows",
+    "most_likely",
 ]

@@ -168,9 +168,13 @@ def _header(file: IO[bytes], label: str) -> tuple[tuple[int, ...], np.dtype[Any]
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, _, dtype = read(file)
-    except (ValueError, KeyError, EOFError, SyntaxError, TypeError) as error:
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        # numpy evaluates the header as a literal: damage raises almost anything, TokenError too
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(
-            f"{label}: not a NumPy array of numbers ({error}). Save it with numpy.save."
+            f"{label}: not a NumPy array of numbers ({reason}). Save it with numpy.save."
         ) from None
     if dtype.hasobject:
         raise DataError(

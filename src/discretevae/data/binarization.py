@@ -43,3 +43,16 @@ def binarize(x: Tensor, mode: BinarizeMode, generator: torch.Generator | None = 
             f"binarize: mode 'dynamic' needs a torch.Generator on {x.device}. Got {got}."
         )
     return (torch.rand(x.shape, generator=generator, device=x.device) < x).float()
+
+
+def most_likely(x: Tensor, mode: BinarizeMode) -> Tensor:
+    """The input that a model trained with ``mode`` is most likely to have met for this row.
+
+    Codes and reconstructions must not change from call to call, so `dynamic` is settled as
+    `threshold` is: 1 where x > 0.5. With `none` it is x itself.
+
+    Example:
+        >>> most_likely(torch.tensor([0.3, 0.9]), "dynamic")
+        tensor([0., 1.])
+    """
+    return x if mode == "none" else binarize(x, "threshold")

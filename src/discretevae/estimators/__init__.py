@@ -28,6 +28,7 @@ from discretevae.estimators.relaxation import (
 from discretevae.estimators.reparametrized import Reparametrized
 from discretevae.estimators.score import EMA, NVIL, RLOO
 from discretevae.estimators.unordered import UnorderedSet
+from discretevae.families import Family, is_enumerable
 
 ESTIMATORS: Mapping[str, type[Estimator]] = {
     "importance": Importance,
@@ -61,14 +62,19 @@ ESTIMATORS: Mapping[str, type[Estimator]] = {
 """Every member by the name that ``--estimator`` takes."""
 
 
-def default_estimator(kind: LatentKind) -> str:
-    """The member that is taken when none is named.
+def default_estimator(family: Family) -> str:
+    """The member that is taken for the ELBO when none is named.
 
     Example:
-        >>> default_estimator("bernoulli"), default_estimator("gaussian")
-        ('importance', 'reparametrized')
+        >>> from discretevae.families import family_of
+        >>> [default_estimator(family_of(latent)) for latent in ("bernoulli:50", "categorical:100")]
+        ['disarm', 'exact']
     """
-    return "reparametrized" if kind == "gaussian" else "importance"
+    if family.spec.kind == "gaussian":
+        return "reparametrized"
+    if is_enumerable(family):
+        return "exact"
+    return "disarm" if family.spec.kind == "bernoulli" else "rloo"
 
 
 def make_estimator(text: str, *, kind: LatentKind, samples: int | None = None) -> Estimator:

@@ -122,4 +122,24 @@ def effective_sample_size(log_weight: Tensor) -> Tensor:
     return torch.exp(2 * torch.logsumexp(log_weight, 0) - torch.logsumexp(2 * log_weight, 0))
 
 
-__all__ = ["Estimate", "Estimator", "Integrand", "effective_sample_size", "with_gradient_of"]
+def declared_evaluations(estimator: Estimator, family: Family) -> int:
+    """What a member says it costs on a family: ``evaluations_for(family)`` where it has one.
+
+    Example:
+        >>> from discretevae.estimators.importance import Importance
+        >>> from discretevae.families import Bernoulli
+        >>> declared_evaluations(Importance(samples=3), Bernoulli(2))
+        3
+    """
+    by_family = getattr(estimator, "evaluations_for", None)
+    return estimator.evaluations if by_family is None else int(by_family(family))
+
+
+__all__ = [
+    "Estimate",
+    "Estimator",
+    "Integrand",
+    "declared_evaluations",
+    "effective_sample_size",
+    "with_gradient_of",
+]

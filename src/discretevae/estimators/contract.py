@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from discretevae.errors import DiscreteVAEError
-from discretevae.estimators.base import Estimator, Integrand
+from discretevae.estimators.base import Estimator, Integrand, declared_evaluations
 from discretevae.families import Bernoulli, Categorical, Family
 
 FALSE_ALARM = 1e-5
@@ -276,18 +276,6 @@ def random_eta(family: Family, seed: int) -> Tensor:
     return torch.randn(family.eta_shape, generator=generator, dtype=torch.float64)
 
 
-def declared_evaluations(estimator: Estimator, family: Family) -> int:
-    """What a member says it costs on a family: ``evaluations_for(family)`` where it has one.
-
-    Example:
-        >>> from discretevae.estimators.importance import Importance
-        >>> declared_evaluations(Importance(samples=3), Bernoulli(2))
-        3
-    """
-    by_family = getattr(estimator, "evaluations_for", None)
-    return estimator.evaluations if by_family is None else int(by_family(family))
-
-
 def _check_family(
     estimator: Estimator, family: Family, replicates: int, seed: int
 ) -> list[Finding]:
@@ -349,7 +337,6 @@ __all__ = [
     "ToyIntegrand",
     "ZTest",
     "check_estimator_contract",
-    "declared_evaluations",
     "estimated_gradients",
     "exact_gradients",
     "random_eta",

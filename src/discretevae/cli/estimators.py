@@ -1,0 +1,81 @@
+"""``discretevae estimators``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from discretevae.cli import common
+
+SHORT = {"bernoulli": "bits", "categorical": "cat", "gaussian": "gauss"}
+
+
+@click.command("estimators", epilog="Example: discretevae estimators --latent bernoulli:50")
+@click.option("--latent", help="Only those that can handle this code, with what they cost on it.")
+@click.option("--bibtex", is_flag=True, help="Print the papers to cite as BibTeX.")
+@common.json_option
+def command(latent: str | None, bibtex: bool, as_json: bool) -> None:
+    """List the gradient estimators: what --estimator takes, with properties and sources.
+
+    'cost' is in decoder rows per data row and step; codes are bits, categories, or Gaussian. An
+    option is set by NAME:option=value,… and stands here with its default.
+    """
+    rows = _members(latent)
+    if bibtex:
+        entries = dict.fromkeys(row["bibtex"] for row in rows)
+        click.echo("\n\n".join(entries))
+        return
+    if as_json:
+        common.print_json({row.pop("name"): row for row in rows})
+        return
+    lines = [("estimator", "unbiased", "cost", "codes", "source", "options")]
+    for row in rows:
+        lines.append(
+            (
+                row["name"],
+                "yes" if row["unbiased"] else "no",
+                str(row["evaluations"]),
+                " ".join(SHORT[kind] for kind in row["kinds"]),
+                row["reference"],
+                " ".join(f"{key}={value}" for key, value in row["options"].items()),
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def _members(latent: str | None) -> list[dict[str, Any]]:
+    import inspect
+
+    from discretevae.estimators import ESTIMATORS, option_types
+    from discretevae.estimators.base import declared_evaluations
+    from discretevae.estimators.references import REFERENCES
+    from discretevae.families import family_of
+
+    family = family_of(latent) if latent else None
+    rows = []
+    for name, cls in ESTIMATORS.items():
+        member = cls()
+        if family is not None and family.spec.kind not in member.kinds:
+            continue
+        defaults = inspect.signature(cls).parameters
+        cost = member.evaluations if family is None else declared_evaluations(member, family)
+        rows.append(
+            {
+                "name": name,
+                "unbiased": member.is_unbiased,
+                "evaluations": cost,
+                "kinds": list(member.kinds),
+                "options": {key: defaults[key].default for key in option_types(cls)},
+                "about": (inspect.getdoc(cls) or "").splitlines()[0],
+                "reference": str(REFERENCES[name]),
+                "bibtex": REFERENCES[name].bibtex(),
+            }
+        )
+    return rows
+
+
+__all__ = ["command"]

@@ -1,0 +1,49 @@
+"""q(z|x) as natural-parameter exponential families of pure functions.
+
+    q(z|x) = h(z) exp(ηᵀT(z) − A(η)),   E_q[T(z)] = ∇A(η)                    (paper, eq. 10-11)
+
+Every class here is a frozen description of a code (how many variables, how many categories); its
+methods are pure functions of the natural parameters ``eta``. Sums over the D latent variables of
+a row are taken inside, so log-probabilities, entropies and divergences are in nats per row. All
+are finite, with finite gradients, far beyond abs(η) = 40.
+
+``torch.distributions.ExponentialFamily`` is not used: its entropy detaches the natural parameters
+and so drops the gradient without a word.
+"""
+
+from __future__ import annotations
+
+from discretevae.config import LatentSpec, parse_latent
+from discretevae.families.base import MAX_STATES, Family, is_enumerable
+from discretevae.families.bernoulli import Bernoulli
+from discretevae.families.categorical import Categorical
+from discretevae.families.gaussian import Gaussian
+
+
+def family_of(latent: str | LatentSpec) -> Family:
+    """The family that a text like ``categorical:20x10`` describes.
+
+    Raises:
+        ConfigError: the text cannot be read.
+
+    Example:
+        >>> family_of("categorical:20x10")
+        Categorical(n_variables=20, n_categories=10)
+    """
+    spec = parse_latent(latent) if isinstance(latent, str) else latent
+    if spec.kind == "bernoulli":
+        return Bernoulli(spec.n_variables)
+    if spec.kind == "categorical":
+        return Categorical(spec.n_variables, spec.n_categories)
+    return Gaussian(spec.n_variables)
+
+
+__all__ = [
+    "MAX_STATES",
+    "Bernoulli",
+    "Categorical",
+    "Family",
+    "Gaussian",
+    "family_of",
+    "is_enumerable",
+]

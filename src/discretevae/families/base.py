@@ -1,0 +1,134 @@
+"""What every family of codes can do, and which codes are small enough to enumerate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from discretevae.config import LatentSpec
+from discretevae.errors import ConfigError
+
+MAX_STATES = 4096
+"""Codes with at most this many states are summed over exactly rather than sampled."""
+
+
+class Family(Protocol):
+    """What every family of codes can do; shapes in the words of the mathematics page."""
+
+    @property
+    def spec(self) -> LatentSpec:
+        """The family in words, as the command line spells it."""
+        ...
+
+    @property
+    def n_variables(self) -> int:
+        """D."""
+        ...
+
+    @property
+    def eta_shape(self) -> tuple[int, ...]:
+        """Shape of one row's natural parameters."""
+        ...
+
+    @property
+    def z_shape(self) -> tuple[int, ...]:
+        """Shape of one row's code z."""
+        ...
+
+    @property
+    def n_states(self) -> int | None:
+        """How many values z can take; None when uncountably many."""
+        ...
+
+    def natural_parameters(self, raw: Tensor) -> Tensor:
+        """Unconstrained network outputs ``[B, n]`` to ``eta`` ``[B, *eta_shape]``."""
+        ...
+
+    def fixed_eta(self) -> Tensor:
+        """Natural parameters of the reference: uniform, or the standard normal."""
+        ...
+
+    def log_normalizer(self, eta: Tensor) -> Tensor:
+        """A(η), ``[B]``."""
+        ...
+
+    def mean(self, eta: Tensor) -> Tensor:
+        """∇A(η) = E_q[T(z)]."""
+        ...
+
+    def sufficient_statistics(self, z: Tensor) -> Tensor:
+        """T(z)."""
+        ...
+
+    def log_prob(self, eta: Tensor, z: Tensor) -> Tensor:
+        """ln q(z), ``[S, B]``."""
+        ...
+
+    def entropy(self, eta: Tensor) -> Tensor:
+        """H(q), ``[B]``."""
+        ...
+
+    def kl(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
+        """KL(q ‖ p) for p of the same family, ``[B]``."""
+        ...
+
+    def sample(self, eta: Tensor, n_samples: int, *, generator: torch.Generator | None) -> Tensor:
+        """``n_samples`` draws, ``[S, B, *z_shape]``."""
+        ...
+
+    def mode(self, eta: Tensor) -> Tensor:
+        """The most likely z, ``[B, *z_shape]``."""
+        ...
+
+    def enumerate(self) -> Tensor:
+        """Every z, ``[N, *z_shape]``."""
+        ...
+
+    def log_prob_table(self, eta: Tensor) -> Tensor:
+        """ln q of every z in the order of `enumerate`, ``[B, N]``."""
+        ...
+
+    def to_codes(self, z: Tensor) -> Tensor:
+        """z as the numbers a user keeps, ``[N, D]``."""
+        ...
+
+    def from_codes(self, codes: Tensor) -> Tensor:
+        """The inverse of `to_codes`."""
+        ...
+
+
+def is_enumerable(family: Family) -> bool:
+    """Whether sums over all states are cheap: at most `MAX_STATES` of them.
+
+    Example:
+        >>> from discretevae.families import Bernoulli, Categorical
+        >>> is_enumerable(Categorical(1, 100)), is_enumerable(Bernoulli(50))
+        (True, False)
+    """
+    return family.n_states is not None and family.n_states <= MAX_STATES
+
+
+def all_codes(sizes: Sequence[int]) -> Tensor:
+    """Every combination of one value per variable, ``[Π sizes, len(sizes)]``, the last fastest.
+
+    Raises:
+        ConfigError: there are more than `MAX_STATES`.
+
+    Example:
+        >>> all_codes([2, 2]).tolist()
+        [[0, 0], [0, 1], [1, 0], [1, 1]]
+    """
+    count = math.prod(sizes)
+    if count > MAX_STATES:
+        raise ConfigError(
+            f"the code has more than the {MAX_STATES:,} states that can be enumerated. "
+            "Sample it, or make it smaller."
+        )
+    return torch.cartesian_prod(*[torch.arange(size) for size in sizes]).reshape(count, len(sizes))
+
+
+__all__ = ["MAX_STATES", "Family", "all_codes", "is_enumerable"]

@@ -1,0 +1,138 @@
+"""Categories: D independent variables of K values each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from discretevae.config import LatentSpec
+from discretevae.families.base import all_codes
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """D independent variables of K categories; ``eta`` ``[B, D, K]``, z one-hot ``[S, B, D, K]``.
+
+    T(z) = z, A(η) = Σ_d ln Σ_k e^{η_dk}, ∇A(η) = softmax(η). The logits are over-complete: adding
+    a constant to all K of a variable changes nothing.
+
+    Args:
+        n_variables: D.
+        n_categories: K.
+
+    Example:
+        >>> family, eta = Categorical(1, 4), torch.zeros(1, 1, 4)
+        >>> family.mean(eta)
+        tensor([[[0.2500, 0.2500, 0.2500, 0.2500]]])
+        >>> family.entropy(eta)                                    # ln 4
+        tensor([1.3863])
+    """
+
+    n_variables: int
+    n_categories: int
+
+    @property
+    def spec(self) -> LatentSpec:
+        """``categorical:K`` or ``categorical:DxK``."""
+        return LatentSpec("categorical", self.n_variables, self.n_categories)
+
+    @property
+    def eta_shape(self) -> tuple[int, ...]:
+        """``(D, K)``."""
+        return (self.n_variables, self.n_categories)
+
+    @property
+    def z_shape(self) -> tuple[int, ...]:
+        """``(D, K)``."""
+        return (self.n_variables, self.n_categories)
+
+    @property
+    def n_states(self) -> int:
+        """K^D."""
+        return int(self.n_categories**self.n_variables)
+
+    def natural_parameters(self, raw: Tensor) -> Tensor:
+        """The logits are the network's outputs as they are: ``[B, D·K]`` to ``[B, D, K]``."""
+        return raw.reshape(*raw.shape[:-1], *self.eta_shape)
+
+    def fixed_eta(self) -> Tensor:
+        """Zeros: every category is as likely as any other."""
+        return torch.zeros(self.eta_shape)
+
+    def log_normalizer(self, eta: Tensor) -> Tensor:
+        """A(η) = Σ_d logsumexp_k η_dk, ``[B]``."""
+        return torch.logsumexp(eta, -1).sum(-1)
+
+    def mean(self, eta: Tensor) -> Tensor:
+        """∇A(η) = softmax(η): the probability of each category, ``[B, D, K]``."""
+        return torch.softmax(eta, -1)
+
+    def sufficient_statistics(self, z: Tensor) -> Tensor:
+        """T(z) = z, one-hot."""
+        return z
+
+    def log_prob(self, eta: Tensor, z: Tensor) -> Tensor:
+        """ln q(z) = Σ_d Σ_k z_dk log_softmax(η)_dk, ``[S, B]``."""
+        return (z * torch.log_softmax(eta, -1)).sum((-1, -2))
+
+    def entropy(self, eta: Tensor) -> Tensor:
+        """H = −Σ_d Σ_k q_dk ln q_dk, ``[B]``."""
+        log_q = torch.log_softmax(eta, -1)
+        return -(log_q.exp() * log_q).sum((-1, -2))
+
+    def kl(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
+        """KL(q ‖ p) = Σ_d Σ_k q_dk (ln q_dk − ln p_dk), ``[B]``."""
+        log_q = torch.log_softmax(eta, -1)
+        return (log_q.exp() * (log_q - torch.log_softmax(prior_eta, -1))).sum((-1, -2))
+
+    def sample(self, eta: Tensor, n_samples: int, *, generator: torch.Generator | None) -> Tensor:
+        """The inverse of the cumulative distribution at one uniform per variable, ``[S, B, D, K]``.
+
+        One uniform instead of the K of the Gumbel-max trick: for K = 100 the draws would cost more
+        than the decoder's first layer.
+        """
+        cumulative = torch.softmax(eta.detach(), -1).cumsum(-1)
+        u = torch.rand(
+            (n_samples, *eta.shape[:-1]), dtype=eta.dtype, device=eta.device, generator=generator
+        )
+        # [B, D, S]: searchsorted wants the sorted rows to match in all but the last dimension
+        points = u.movedim(0, -1) * cumulative[..., -1:]
+        index = torch.searchsorted(cumulative, points.contiguous(), right=True)
+        # rounding may carry the largest u to the very end of the table
+        index = index.clamp_max_(self.n_categories - 1).movedim(-1, 0)
+        return self._one_hot(index, eta.dtype)
+
+    def mode(self, eta: Tensor) -> Tensor:
+        """One-hot of the largest logit, ``[B, D, K]``."""
+        return self._one_hot(eta.argmax(-1), eta.dtype)
+
+    def enumerate(self) -> Tensor:
+        """All K^D one-hot codes, ``[K^D, D, K]``; the last variable runs fastest."""
+        codes = all_codes([self.n_categories] * self.n_variables)
+        return self._one_hot(codes, torch.get_default_dtype())
+
+    def log_prob_table(self, eta: Tensor) -> Tensor:
+        """The log-softmax itself for one variable, else a product with the states, ``[B, K^D]``."""
+        log_q = torch.log_softmax(eta, -1).flatten(-2)
+        if self.n_variables == 1:
+            return log_q
+        return log_q @ self.enumerate().to(eta).flatten(1).T
+
+    def to_codes(self, z: Tensor) -> Tensor:
+        """Category numbers as int64, ``[N, D]``."""
+        return z.argmax(-1)
+
+    def from_codes(self, codes: Tensor) -> Tensor:
+        """Category numbers to one-hot z, ``[N, D, K]``."""
+        return self._one_hot(codes.long(), torch.get_default_dtype())
+
+    def _one_hot(self, index: Tensor, dtype: torch.dtype) -> Tensor:
+        shape = (*index.shape, self.n_categories)
+        return torch.zeros(shape, dtype=dtype, device=index.device).scatter_(
+            -1, index.unsqueeze(-1), 1.0
+        )
+
+
+__all__ = ["Categorical"]

@@ -1,0 +1,139 @@
+"""Real numbers: D independent normal variables."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from discretevae.config import LatentSpec
+from discretevae.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """D independent normals; ``eta`` ``[B, D, 2]`` is (μ/σ², −1/(2σ²)), z ``[S, B, D]`` is real.
+
+    T(z) = (z, z²), A(η) = Σ_d −η₁²/(4η₂) − ½ ln(−2η₂), h(z) = (2π)^{−D/2}. The network gives
+    (μ, ln σ²), from which `natural_parameters` forms η.
+
+    Args:
+        n_variables: D.
+
+    Example:
+        >>> family = Gaussian(1)
+        >>> eta = family.natural_parameters(torch.tensor([[1.5, 0.0]]))   # μ = 1.5, σ = 1
+        >>> eta
+        tensor([[[ 1.5000, -0.5000]]])
+        >>> family.kl(eta, family.fixed_eta())                            # ½ μ²
+        tensor([1.1250])
+    """
+
+    n_variables: int
+
+    @property
+    def spec(self) -> LatentSpec:
+        """``gaussian:D``."""
+        return LatentSpec("gaussian", self.n_variables)
+
+    @property
+    def eta_shape(self) -> tuple[int, ...]:
+        """``(D, 2)``."""
+        return (self.n_variables, 2)
+
+    @property
+    def z_shape(self) -> tuple[int, ...]:
+        """``(D,)``."""
+        return (self.n_variables,)
+
+    @property
+    def n_states(self) -> None:
+        """None: a continuum."""
+        return
+
+    def natural_parameters(self, raw: Tensor) -> Tensor:
+        """(μ, ln σ²) ``[B, 2D]`` to η = (μ/σ², −1/(2σ²)) ``[B, D, 2]``."""
+        mu, log_var = raw.reshape(*raw.shape[:-1], self.n_variables, 2).unbind(-1)
+        precision = torch.exp(-log_var)
+        return torch.stack((mu * precision, -0.5 * precision), -1)
+
+    def fixed_eta(self) -> Tensor:
+        """The standard normal: (0, −½) for each variable."""
+        return torch.tensor([0.0, -0.5]).expand(self.eta_shape).contiguous()
+
+    def moments(self, eta: Tensor) -> tuple[Tensor, Tensor]:
+        """(μ, σ²) of each variable, each ``[B, D]``."""
+        var = -0.5 / eta[..., 1]
+        return eta[..., 0] * var, var
+
+    def log_normalizer(self, eta: Tensor) -> Tensor:
+        """A(η) = Σ_d μ²/(2σ²) + ln σ, ``[B]``."""
+        mu, var = self.moments(eta)
+        return (0.5 * mu * eta[..., 0] + 0.5 * var.log()).sum(-1)
+
+    def mean(self, eta: Tensor) -> Tensor:
+        """∇A(η) = (μ, μ² + σ²), ``[B, D, 2]``."""
+        mu, var = self.moments(eta)
+        return torch.stack((mu, mu.square() + var), -1)
+
+    def sufficient_statistics(self, z: Tensor) -> Tensor:
+        """T(z) = (z, z²), ``[S, B, D, 2]``."""
+        return torch.stack((z, z.square()), -1)
+
+    def log_prob(self, eta: Tensor, z: Tensor) -> Tensor:
+        """ln q(z) = Σ_d −(z_d − μ_d)²/(2σ_d²) − ½ ln(2π σ_d²), ``[S, B]``."""
+        mu, var = self.moments(eta)
+        return (-0.5 * ((z - mu).square() / var + var.log() + math.log(2 * math.pi))).sum(-1)
+
+    def entropy(self, eta: Tensor) -> Tensor:
+        """H = Σ_d ½ ln(2πe σ_d²), ``[B]``."""
+        _, var = self.moments(eta)
+        return (0.5 * (var.log() + math.log(2 * math.pi * math.e))).sum(-1)
+
+    def kl(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
+        """KL(q ‖ p) between normals, summed over variables, ``[B]``."""
+        mu, var = self.moments(eta)
+        prior_mu, prior_var = self.moments(prior_eta)
+        ratio = var / prior_var
+        return (0.5 * (ratio - 1 - ratio.log() + (mu - prior_mu).square() / prior_var)).sum(-1)
+
+    def sample(self, eta: Tensor, n_samples: int, *, generator: torch.Generator | None) -> Tensor:
+        """z = μ + σε, ε ~ N(0, 1), ``[S, B, D]``; differentiable in ``eta`` (paper, section 2)."""
+        mu, var = self.moments(eta)
+        noise = torch.randn(
+            (n_samples, *mu.shape), dtype=eta.dtype, device=eta.device, generator=generator
+        )
+        return mu + var.sqrt() * noise
+
+    def mode(self, eta: Tensor) -> Tensor:
+        """μ, ``[B, D]``."""
+        return self.moments(eta)[0]
+
+    def enumerate(self) -> Tensor:
+        """There is nothing to enumerate.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError("a Gaussian code has no finite list of states. Sample it instead.")
+
+    def log_prob_table(self, eta: Tensor) -> Tensor:
+        """There is no such table.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError("a Gaussian code has no finite list of states. Sample it instead.")
+
+    def to_codes(self, z: Tensor) -> Tensor:
+        """The real numbers themselves, ``[N, D]``."""
+        return z
+
+    def from_codes(self, codes: Tensor) -> Tensor:
+        """The real numbers themselves, ``[N, D]``."""
+        return codes.to(torch.get_default_dtype())
+
+
+__all__ = ["Gaussian"]

@@ -1,0 +1,102 @@
+"""What a run tells of its epochs, and what to make of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from discretevae.config import LatentSpec
+from discretevae.errors import RunError
+from discretevae.evaluation import CodeUsage
+from discretevae.families import family_of, is_enumerable
+
+METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """What is known after an epoch; nats per row.
+
+    Args:
+        epoch: counted from 1.
+        loss: −objective, mean over the epoch's training rows as they were met.
+        log_likelihood: E_q ln p(x|z), likewise.
+        kl: KL(q(z|x) ‖ p(z)), likewise.
+        test_elbo: the ELBO of the test rows after the epoch, one draw of z per row.
+        test_elbo_se: its standard error.
+        grad_variance: variance of the encoder's gradient on a fixed probe batch, see
+            `discretevae.gradients.encoder_gradient_noise`.
+        grad_relative_variance: the same relative to the squared gradient; None where unknown.
+        ess: mean effective sample size of the importance weights; None where there are none.
+        active_units: see `discretevae.evaluation.CodeUsage`; over the test rows.
+        codes_used: likewise.
+        code_entropy: likewise.
+        rows_per_second: of the training steps alone.
+        seconds: of the training steps alone, since the run began.
+    """
+
+    epoch: int
+    loss: float
+    log_likelihood: float
+    kl: float
+    test_elbo: float
+    test_elbo_se: float | None
+    grad_variance: float
+    grad_relative_variance: float | None
+    ess: float | None
+    active_units: int
+    codes_used: int | None
+    code_entropy: float | None
+    rows_per_second: float
+    seconds: float
+
+
+def collapse_advice(latent: LatentSpec, usage: EpochMetrics | CodeUsage) -> str | None:
+    """A sentence that says what to try when the code carries little; None when all is well.
+
+    Example:
+        >>> from discretevae.config import parse_latent
+        >>> print(collapse_advice(parse_latent("categorical:100"), CodeUsage(6, 1, 1.5)))
+        only 6 of 100 categories carry anything. Try more epochs, a smaller --batch-size, \
+--objective marginal, or fewer categories.
+        >>> collapse_advice(parse_latent("bernoulli:50"), CodeUsage(900, 49, 6.7)) is None
+        True
+    """
+    if latent.kind == "categorical" and latent.n_variables == 1:
+        used = (usage.codes_used or 0) if usage.active_units else 0
+        of, what = latent.n_categories, "categories"
+    else:
+        used, of, what = usage.active_units, latent.n_variables, "latent variables"
+    if used > of // 10 and used > 0:
+        return None
+    remedy = "--objective marginal" if is_enumerable(family_of(latent)) else "more --samples"
+    return (
+        f"only {used} of {of} {what} carry anything. Try more epochs, a smaller --batch-size, "
+        f"{remedy}, or fewer {what}."
+    )
+
+
+def read_metrics(folder: Path) -> list[EpochMetrics]:
+    """The epochs of a run folder, oldest first.
+
+    Raises:
+        RunError: the file is missing or corrupt.
+
+    Example:
+        >>> read_metrics(Path("no/such/run"))
+        Traceback (most recent call last):
+        ...
+        discretevae.errors.RunError: no/such/run/metrics.jsonl: no such file. Check the path.
+    """
+    path = folder / METRICS
+    try:
+        lines = path.read_text().splitlines()
+        return [EpochMetrics(**json.loads(line)) for line in lines]
+    except FileNotFoundError:
+        raise RunError(f"{path}: no such file. Check the path.") from None
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise RunError(f"{path}: corrupt ({error}). Train again.") from None
+
+
+__all__ = ["METRICS", "EpochMetrics", "collapse_advice", "read_metrics"]
