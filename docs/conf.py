@@ -48,6 +48,7 @@ html_show_sourcelink = False
 FENCE = re.compile(r"^\s*```")
 TABLE_ROW = re.compile(r"^\s*\|.*\|\s*$")
 LONE_LETTER = re.compile(r"(^|: )(\s*)([A-Z])\.$")
+BARS = re.compile(r"\(\|([^|`\s]+)\|\)")
 GLUED_CODE = re.compile(r"(``[^`]+``)(?=\w)")
 TABLE_RULE = re.compile(r"^\s*\|[\s|:-]+\|\s*$")
 
@@ -58,7 +59,9 @@ def as_rst(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[s
 
 
 def inline(line: str) -> str:
-    """A letter alone, such as ``D.``, is no list; code may be followed by an ``s``."""
+    """A letter alone, ``D.``, is no list; code may be followed by ``s``; (|a|) is a magnitude."""
+    if not line.startswith("    "):
+        line = BARS.sub(r"(\\|\1\\|)", line)
     return GLUED_CODE.sub(r"\1\\ ", LONE_LETTER.sub(r"\1\2\\\3.", line))
 
 

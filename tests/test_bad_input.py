@@ -201,12 +201,12 @@ OPTIONS = [
     ),
     Case(
         "reparametrized bits", (*TRAIN, "--estimator", "reparametrized"),
-        ("'reparametrized'", "bernoulli code", "Choose importance"),
+        ("'reparametrized'", "bernoulli code", "Choices: importance"),
     ),
     Case(
         "uniform over the real line",
         (*TRAIN, "--latent", "gaussian:3", "--estimator", "importance:proposal=uniform"),
-        ("gaussian code", "Choose"),
+        ("gaussian code", "Choices"),
     ),
     Case("preset", (*TRAIN, "--preset", "fc-dvae"), ("--preset", "'fc-dvae'", "fc-bvae")),
     Case("likelihood", (*TRAIN, "--likelihood", "poisson"), ("--likelihood", "'poisson'")),

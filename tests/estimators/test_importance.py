@@ -275,7 +275,7 @@ def test_exact_gradients_by_finite_differences():
         ("importance:tau=nan", "bernoulli", "tau must be > 0"),
         ("importance:xi=3", "bernoulli", "unknown"),
         ("importance:proposal", "bernoulli", "option=value"),
-        ("reparametrized", "bernoulli", "cannot handle a bernoulli code. Choose importance"),
+        ("reparametrized", "bernoulli", "cannot handle a bernoulli code. Choices: importance"),
         ("importance:proposal=uniform", "gaussian", "cannot handle a gaussian code"),
     ],
 )

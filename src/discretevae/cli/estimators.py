@@ -50,16 +50,19 @@ def command(latent: str | None, bibtex: bool, as_json: bool) -> None:
 def _members(latent: str | None) -> list[dict[str, Any]]:
     import inspect
 
-    from discretevae.estimators import ESTIMATORS, option_types
+    from discretevae.estimators import ESTIMATORS, Exact, UnorderedSet, option_types
     from discretevae.estimators.base import declared_evaluations
     from discretevae.estimators.references import REFERENCES
-    from discretevae.families import family_of
+    from discretevae.families import family_of, is_enumerable
 
     family = family_of(latent) if latent else None
     rows = []
     for name, cls in ESTIMATORS.items():
         member = cls()
-        if family is not None and family.spec.kind not in member.kinds:
+        if family is not None and (
+            family.spec.kind not in member.kinds
+            or (isinstance(member, (Exact, UnorderedSet)) and not is_enumerable(family))
+        ):
             continue
         defaults = inspect.signature(cls).parameters
         cost = member.evaluations if family is None else declared_evaluations(member, family)

@@ -119,7 +119,7 @@ def make_estimator(text: str, *, kind: LatentKind, samples: int | None = None) -
     if kind not in member.kinds:
         fitting = [other for other, cls in ESTIMATORS.items() if kind in cls().kinds]
         raise ConfigError(
-            f"estimator {text!r} cannot handle a {kind} code. Choose {' or '.join(fitting)}."
+            f"estimator {text!r} cannot handle a {kind} code. Choices: {', '.join(fitting)}."
         )
     return member
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -67,6 +67,9 @@ class ARM:
     code of the pair; here it is the mean of both.
     """
 
+    is_unbiased: ClassVar[bool] = True
+    kinds: ClassVar[tuple[LatentKind, ...]] = ("bernoulli",)
+
     samples: int = 2
 
     def __post_init__(self) -> None:
@@ -74,19 +77,9 @@ class ARM:
         check_pairs(self.samples)
 
     @property
-    def is_unbiased(self) -> bool:
-        """True."""
-        return True
-
-    @property
     def evaluations(self) -> int:
         """Two for each pair."""
         return self.samples
-
-    @property
-    def kinds(self) -> tuple[LatentKind, ...]:
-        """Bits."""
-        return ("bernoulli",)
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
@@ -132,6 +125,9 @@ class DisARM:
     "Probabilistic Best Subset Selection via Gradient-Based Optimization" (2020).
     """
 
+    is_unbiased: ClassVar[bool] = True
+    kinds: ClassVar[tuple[LatentKind, ...]] = ("bernoulli",)
+
     samples: int = 2
 
     def __post_init__(self) -> None:
@@ -139,19 +135,9 @@ class DisARM:
         check_pairs(self.samples)
 
     @property
-    def is_unbiased(self) -> bool:
-        """True."""
-        return True
-
-    @property
     def evaluations(self) -> int:
         """Two for each pair."""
         return self.samples
-
-    @property
-    def kinds(self) -> tuple[LatentKind, ...]:
-        """Bits."""
-        return ("bernoulli",)
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
@@ -205,6 +191,9 @@ class ARMS:
     rounding instead of being looked up.
     """
 
+    is_unbiased: ClassVar[bool] = True
+    kinds: ClassVar[tuple[LatentKind, ...]] = ("bernoulli",)
+
     samples: int = 4
     copula: Copula = "dirichlet"
 
@@ -221,19 +210,9 @@ class ARMS:
             raise ConfigError(problems)
 
     @property
-    def is_unbiased(self) -> bool:
-        """True for both copulas."""
-        return True
-
-    @property
     def evaluations(self) -> int:
         """Each of the n codes, n."""
         return self.samples
-
-    @property
-    def kinds(self) -> tuple[LatentKind, ...]:
-        """Bits."""
-        return ("bernoulli",)
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None

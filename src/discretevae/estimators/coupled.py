@@ -14,6 +14,7 @@ independently of one another, so that one pair of f-values serves them all.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -65,10 +66,8 @@ class ARSM:
     lead to new codes; here all are, so that the cost is known beforehand.
     """
 
-    @property
-    def is_unbiased(self) -> bool:
-        """True."""
-        return True
+    is_unbiased: ClassVar[bool] = True
+    kinds: ClassVar[tuple[LatentKind, ...]] = ("categorical",)
 
     @property
     def evaluations(self) -> int:
@@ -79,11 +78,6 @@ class ARSM:
         """K(K − 1)/2 + 1 for K categories."""
         k = family.spec.n_categories
         return k * (k - 1) // 2 + 1
-
-    @property
-    def kinds(self) -> tuple[LatentKind, ...]:
-        """Categories."""
-        return ("categorical",)
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
@@ -138,6 +132,9 @@ class DisARMSB:
     categories: every one is unbiased, here it is ascending.
     """
 
+    is_unbiased: ClassVar[bool] = True
+    kinds: ClassVar[tuple[LatentKind, ...]] = ("categorical",)
+
     samples: int = 2
 
     def __post_init__(self) -> None:
@@ -145,19 +142,9 @@ class DisARMSB:
         check_pairs(self.samples)
 
     @property
-    def is_unbiased(self) -> bool:
-        """True."""
-        return True
-
-    @property
     def evaluations(self) -> int:
         """Two for each pair."""
         return self.samples
-
-    @property
-    def kinds(self) -> tuple[LatentKind, ...]:
-        """Categories."""
-        return ("categorical",)
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
@@ -212,6 +199,9 @@ class DisARMIW:
     (NeurIPS 2021), the importance-weighted estimator with the stick-breaking coupling.
     """
 
+    is_unbiased: ClassVar[bool] = True
+    kinds: ClassVar[tuple[LatentKind, ...]] = ("categorical",)
+
     samples: int = 2
 
     def __post_init__(self) -> None:
@@ -219,19 +209,9 @@ class DisARMIW:
         check_pairs(self.samples)
 
     @property
-    def is_unbiased(self) -> bool:
-        """True."""
-        return True
-
-    @property
     def evaluations(self) -> int:
         """Two for each pair."""
         return self.samples
-
-    @property
-    def kinds(self) -> tuple[LatentKind, ...]:
-        """Categories."""
-        return ("categorical",)
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
@@ -279,6 +259,9 @@ class CARMS:
     through one inverse cumulative distribution would leave pairs out; the sticks here never do.
     """
 
+    is_unbiased: ClassVar[bool] = True
+    kinds: ClassVar[tuple[LatentKind, ...]] = ("categorical",)
+
     samples: int = 4
 
     def __post_init__(self) -> None:
@@ -287,19 +270,9 @@ class CARMS:
             raise ConfigError(f"samples must be an int >= 2. Got {self.samples}.")
 
     @property
-    def is_unbiased(self) -> bool:
-        """True."""
-        return True
-
-    @property
     def evaluations(self) -> int:
         """Each of the n codes, n."""
         return self.samples
-
-    @property
-    def kinds(self) -> tuple[LatentKind, ...]:
-        """Categories."""
-        return ("categorical",)
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,20 +36,13 @@ class Exact:
         tensor([1.5000])
     """
 
-    @property
-    def is_unbiased(self) -> bool:
-        """True, and without variance."""
-        return True
+    is_unbiased: ClassVar[bool] = True
+    kinds: ClassVar[tuple[LatentKind, ...]] = ("bernoulli", "categorical")
 
     @property
     def evaluations(self) -> int:
         """1: a product of each row with the table stands for a decoder row."""
         return 1
-
-    @property
-    def kinds(self) -> tuple[LatentKind, ...]:
-        """Bits and categories, if there are few."""
-        return ("bernoulli", "categorical")
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
@@ -88,10 +82,8 @@ class LocalExpectation:
         tensor([[0.2500, 0.2500]])
     """
 
-    @property
-    def is_unbiased(self) -> bool:
-        """True."""
-        return True
+    is_unbiased: ClassVar[bool] = True
+    kinds: ClassVar[tuple[LatentKind, ...]] = ("bernoulli", "categorical")
 
     @property
     def evaluations(self) -> int:
@@ -101,11 +93,6 @@ class LocalExpectation:
     def evaluations_for(self, family: Family) -> int:
         """1 + D(K − 1)."""
         return 1 + family.n_variables * (_n_values(family) - 1)
-
-    @property
-    def kinds(self) -> tuple[LatentKind, ...]:
-        """Bits and categories."""
-        return ("bernoulli", "categorical")
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None

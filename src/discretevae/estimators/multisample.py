@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -52,6 +53,9 @@ class VIMCO:
         tensor([-0.6931])
     """
 
+    is_unbiased: ClassVar[bool] = True
+    kinds: ClassVar[tuple[LatentKind, ...]] = ("bernoulli", "categorical", "gaussian")
+
     samples: int = 5
 
     def __post_init__(self) -> None:
@@ -60,19 +64,9 @@ class VIMCO:
             raise ConfigError(f"samples must be an int >= 2. Got {self.samples}.")
 
     @property
-    def is_unbiased(self) -> bool:
-        """True, for the gradient of the K-sample bound."""
-        return True
-
-    @property
     def evaluations(self) -> int:
         """K."""
         return self.samples
-
-    @property
-    def kinds(self) -> tuple[LatentKind, ...]:
-        """All three."""
-        return ("bernoulli", "categorical", "gaussian")
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None

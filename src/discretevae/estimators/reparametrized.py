@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -39,6 +40,9 @@ class Reparametrized:
         True
     """
 
+    is_unbiased: ClassVar[bool] = True
+    kinds: ClassVar[tuple[LatentKind, ...]] = ("gaussian",)
+
     samples: int = 1
 
     def __post_init__(self) -> None:
@@ -47,19 +51,9 @@ class Reparametrized:
             raise ConfigError(f"samples must be an int >= 1. Got {self.samples}.")
 
     @property
-    def is_unbiased(self) -> bool:
-        """True."""
-        return True
-
-    @property
     def evaluations(self) -> int:
         """M."""
         return self.samples
-
-    @property
-    def kinds(self) -> tuple[LatentKind, ...]:
-        """Gaussian codes only."""
-        return ("gaussian",)
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None

@@ -10,6 +10,7 @@ needs no baseline.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,9 @@ class RLOO:
         tensor([[0., 0.]])
     """
 
+    is_unbiased: ClassVar[bool] = True
+    kinds: ClassVar[tuple[LatentKind, ...]] = EVERY_KIND
+
     samples: int = 2
 
     def __post_init__(self) -> None:
@@ -59,19 +63,9 @@ class RLOO:
             raise ConfigError(f"samples must be an int >= 2. Got {self.samples}.")
 
     @property
-    def is_unbiased(self) -> bool:
-        """True."""
-        return True
-
-    @property
     def evaluations(self) -> int:
         """S."""
         return self.samples
-
-    @property
-    def kinds(self) -> tuple[LatentKind, ...]:
-        """All three."""
-        return EVERY_KIND
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
@@ -104,6 +98,9 @@ class EMA(nn.Module):
         1
     """
 
+    is_unbiased: ClassVar[bool] = True
+    kinds: ClassVar[tuple[LatentKind, ...]] = EVERY_KIND
+
     average: Tensor
     is_warm: Tensor
 
@@ -121,19 +118,9 @@ class EMA(nn.Module):
         self.register_buffer("is_warm", torch.zeros((), dtype=torch.bool))
 
     @property
-    def is_unbiased(self) -> bool:
-        """True."""
-        return True
-
-    @property
     def evaluations(self) -> int:
         """M."""
         return self.samples
-
-    @property
-    def kinds(self) -> tuple[LatentKind, ...]:
-        """All three."""
-        return EVERY_KIND
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
@@ -156,7 +143,7 @@ class EMA(nn.Module):
 class NVIL(nn.Module):
     """A learned baseline: a small network of η says what f to expect of the row.
 
-    b(x) = c + C_ψ(η(x)), with C trained on the squared error (f(z) − b)². η stands for the row: it
+    b(x) = C_ψ(η(x)), with C trained on the squared error (f(z) − b)². η stands for the row: it
     is what the encoder knows of it, it is at hand for any data, and it does not depend on z.
     Unbiased whatever C says. Source: Mnih & Gregor 2014, section 2.3. Unlike there, the learning
     signal is not divided by a running standard deviation, which would bias the gradient's length.
@@ -176,6 +163,9 @@ class NVIL(nn.Module):
         2
     """
 
+    is_unbiased: ClassVar[bool] = True
+    kinds: ClassVar[tuple[LatentKind, ...]] = EVERY_KIND
+
     def __init__(self, *, samples: int = 1, hidden: int = 128) -> None:
         super().__init__()
         problems = [
@@ -189,35 +179,29 @@ class NVIL(nn.Module):
         self.network: MLP | None = None
 
     @property
-    def is_unbiased(self) -> bool:
-        """True."""
-        return True
-
-    @property
     def evaluations(self) -> int:
         """M."""
         return self.samples
 
-    @property
-    def kinds(self) -> tuple[LatentKind, ...]:
-        """All three."""
-        return EVERY_KIND
-
-    def prepare(self, family: Family, like: Tensor) -> None:
-        """Makes the network for a family's codes, on ``like``'s device and of its type, once."""
+    def prepare(self, family: Family, like: Tensor) -> MLP:
+        """The network for a family's codes, made once, on ``like``'s device and of its type."""
+        n_eta = family.fixed_eta().numel()
         if self.network is None:
-            n_eta = family.fixed_eta().numel()
             # fixed weights: a baseline's start decides nothing but its first steps
-            self.network = MLP([n_eta, self.hidden, 1], generator=torch.Generator().manual_seed(0))
-            self.network.to(like)
+            network = MLP([n_eta, self.hidden, 1], generator=torch.Generator().manual_seed(0))
+            self.network = network.to(like)
+        elif self.network.weights[0].shape[1] != n_eta:
+            raise ConfigError(
+                f"NVIL has a network for {self.network.weights[0].shape[1]} inputs, but a code "
+                f"{family.spec} gives {n_eta}. Make a new NVIL for every code."
+            )
+        return self.network
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
         """Draws M codes per row and compares f with what the network expects."""
-        self.prepare(family, eta)
-        network = self.network
-        assert network is not None  # noqa: S101 - prepare made it
+        network = self.prepare(family, eta)
         z = family.sample(eta, self.samples, generator=generator).detach()
         fz = f(z)
         value = fz.detach().mean(0)

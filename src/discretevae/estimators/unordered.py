@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -75,6 +76,9 @@ class UnorderedSet:
     numerically, for any k; here they are summed over subsets, to rounding, for k ≤ 10.
     """
 
+    is_unbiased: ClassVar[bool] = True
+    kinds: ClassVar[tuple[LatentKind, ...]] = ("bernoulli", "categorical")
+
     samples: int = 4
 
     def __post_init__(self) -> None:
@@ -86,11 +90,6 @@ class UnorderedSet:
             )
 
     @property
-    def is_unbiased(self) -> bool:
-        """True."""
-        return True
-
-    @property
     def evaluations(self) -> int:
         """The k states that are drawn; fewer where there are fewer, see `evaluations_for`."""
         return self.samples
@@ -98,11 +97,6 @@ class UnorderedSet:
     def evaluations_for(self, family: Family) -> int:
         """The smaller of k and the number of states."""
         return min(self.samples, family.n_states or self.samples)
-
-    @property
-    def kinds(self) -> tuple[LatentKind, ...]:
-        """Both discrete ones."""
-        return ("bernoulli", "categorical")
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None

@@ -1,0 +1,133 @@
+"""One table: every member × every discrete family it handles × every invariant of the contract."""
+
+import copy
+
+import pytest
+import torch
+
+from discretevae.estimators import ESTIMATORS, Estimator, make_estimator
+from discretevae.estimators.contract import (
+    FAMILIES,
+    SEED,
+    ToyIntegrand,
+    check_estimator_contract,
+    estimated_gradients,
+    exact_gradients,
+    random_eta,
+    z_test,
+)
+from discretevae.estimators.references import REFERENCES
+
+DISCRETE = [name for name in ESTIMATORS if name not in ("reparametrized", "vimco")]
+BIASED = [name for name in DISCRETE if not ESTIMATORS[name]().is_unbiased]
+NEEDS_SLOPE = {
+    "straight-through", "gumbel-softmax", "st-gumbel", "gumbel-rao", "gapped-st", "reinmax",
+    "muprop", "rebar", "relax", "double-cv", "rodeo",
+}  # fmt: skip
+ZERO_FOR_CONSTANT = {
+    "exact", "local-expectation", "rloo", "arm", "disarm", "arms", "arsm", "carms", "disarm-sb",
+    "disarm-iw", "unordered-set", "straight-through", "gumbel-softmax", "st-gumbel", "gumbel-rao",
+    "gapped-st", "reinmax", "muprop", "double-cv", "rodeo",
+}  # fmt: skip
+
+
+def families_of(member):
+    return [family for family in FAMILIES if family.spec.kind in member.kinds]
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_contract(name):
+    """Surrogate, shapes, replay, global state, cost, ±40 logits, and for unbiased members the
+    z-test of value, encoder and decoder; false-alarm rate 1e-5 per family.
+    """
+    findings = check_estimator_contract(ESTIMATORS[name](), replicates=8_000)
+    per_family = 9 if ESTIMATORS[name]().is_unbiased else 6
+    assert len(findings) == per_family * len(families_of(ESTIMATORS[name]()))
+
+
+@pytest.mark.parametrize("name", BIASED)
+def test_biased_members_are_caught(name):
+    """The same z-test sees the bias of every member that admits one, on at least one family."""
+    member = ESTIMATORS[name]()
+    caught = []
+    for family in families_of(member):
+        f, eta = ToyIntegrand.random(family, SEED), random_eta(family, SEED)
+        generator = torch.Generator().manual_seed(0)
+        found = estimated_gradients(
+            copy.deepcopy(member), family, eta, f, replicates=8_000, generator=generator
+        )
+        caught.append(not z_test(found.eta, exact_gradients(family, eta, f).eta).passed)
+    assert any(caught)
+
+
+@pytest.mark.parametrize("name", [name for name in DISCRETE if name not in NEEDS_SLOPE])
+def test_score_members_never_ask_for_the_slope_of_f(name):
+    class Guard(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, z):
+            return z.clone()
+
+        @staticmethod
+        def backward(ctx, grad):
+            raise AssertionError("a gradient flowed into the sample")
+
+    class Guarded(ToyIntegrand):
+        def __call__(self, z):
+            return super().__call__(Guard.apply(z))
+
+        def value_and_grad(self, z):
+            raise AssertionError("the slope of f was asked for")
+
+    for family in families_of(ESTIMATORS[name]()):
+        member, eta = ESTIMATORS[name](), random_eta(family, SEED)
+        etas = eta.repeat(4, *[1] * eta.ndim).requires_grad_()
+        rows = Guarded(ToyIntegrand.random(family, SEED).repeated(4).parameters, family)
+        estimate = member(family, etas, rows, generator=torch.Generator().manual_seed(0))
+        estimate.surrogate.sum().backward()
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_constant_f(name):
+    """Members with a baseline of their own give exactly zero; the others only on average."""
+
+    class Constant(ToyIntegrand):
+        def _score(self, z):
+            return 0 * super()._score(z) - 5.0
+
+        def frozen(self):
+            return Constant([p.detach() for p in self.parameters], self.family, self.evaluations)
+
+    for family in families_of(ESTIMATORS[name]()):
+        member, eta = ESTIMATORS[name](), random_eta(family, SEED)
+        etas = eta.repeat(4, *[1] * eta.ndim).requires_grad_()
+        rows = Constant(ToyIntegrand.random(family, SEED).repeated(4).parameters, family)
+        estimate = member(family, etas, rows, generator=torch.Generator().manual_seed(0))
+        (grad,) = torch.autograd.grad(
+            estimate.surrogate.sum(), etas, allow_unused=True, materialize_grads=True
+        )
+        assert torch.allclose(estimate.value, torch.full((4,), -5.0).double(), atol=1e-12)
+        if name in ZERO_FOR_CONSTANT:
+            assert grad.abs().max() < 1e-12
+        else:
+            assert grad.abs().max() > 1e-3
+
+
+def test_every_member_has_a_reference_and_a_docstring_that_says_what_it_is():
+    assert REFERENCES.keys() == ESTIMATORS.keys()
+    for name, cls in ESTIMATORS.items():
+        first = (cls.__doc__ or "").splitlines()[0]
+        assert first.endswith("."), name
+        assert "Example:" in (cls.__doc__ or ""), name
+        assert isinstance(cls(), Estimator), name
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_member_is_spelled_with_its_defaults(name):
+    kind = ESTIMATORS[name]().kinds[0]
+    assert type(make_estimator(name, kind=kind)) is ESTIMATORS[name]
+
+
+def test_keys_of_the_references_are_unique_per_paper():
+    entries = {reference.key: reference.bibtex() for reference in REFERENCES.values()}
+    assert len(set(entries.values())) == len(entries)
+    assert all(text.count("{") == text.count("}") for text in entries.values())
