@@ -23,13 +23,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("estimators",),
     ("model",),
     ("objectives",),
-    ("gradients",),
+    ("gradients", "gradient_reports"),
     ("evaluation",),
     ("checkpoint", "history"),
     ("training",),
     ("codes",),
-    ("plots",),
-    ("runs",),
+    ("plots", "comparison_plots"),
+    ("runs", "comparison"),
     ("cli",),
 )
 FLOOR_OF = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}

@@ -27,7 +27,7 @@ NEEDS_SLOPE = {
 ZERO_FOR_CONSTANT = {
     "exact", "local-expectation", "rloo", "arm", "disarm", "arms", "arsm", "carms", "disarm-sb",
     "disarm-iw", "unordered-set", "straight-through", "gumbel-softmax", "st-gumbel", "gumbel-rao",
-    "gapped-st", "reinmax", "muprop", "double-cv", "rodeo",
+    "gapped-st", "reinmax", "muprop", "rebar", "relax", "double-cv", "rodeo",
 }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "reconstruct": "Show rows beside their reconstructions.",
     "encode": "Turn rows into codes.",
     "decode": "Turn codes back into rows.",
+    "compare": "Measure estimators side by side on your data.",
     "estimators": "List the gradient estimators with their properties and sources.",
 }
 
