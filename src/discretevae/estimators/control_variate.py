@@ -272,11 +272,15 @@ def _controlled(
         x = leaf + (x - leaf).detach()  # now the noise is fixed: x = η + noise
         x_given_z = conditional_logits(family, leaf, z, noise[samples:])
         at_free, at_given_z = control(relaxed(family, torch.cat((x, x_given_z)), tau)).chunk(2)
-        (path,) = torch.autograd.grad((at_free - at_given_z).sum(), leaf, create_graph=True)
+        (path,) = torch.autograd.grad(
+            (at_free - at_given_z).sum(), leaf, create_graph=member.training, retain_graph=True
+        )
         deviation = z - family.mean(leaf).detach()
         score = _like(fz.detach() - at_given_z, deviation) * deviation
         gradient = score.mean(0) + path / samples
-        control_loss = trained_by_variance(gradient, tuple(member.parameters()))
+        # in evaluation mode nobody trains: the second derivatives are left out
+        parameters = tuple(member.parameters())
+        control_loss = trained_by_variance(gradient, parameters) if member.training else None
     value = fz.detach().mean(0)
     term = fz.mean(0) + (gradient.detach() * eta).flatten(1).sum(-1)
     return Estimate(value, with_gradient_of(value, term), control_loss=control_loss)
