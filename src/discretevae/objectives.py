@@ -235,6 +235,18 @@ DEFAULT_ESTIMATORS = {"multi-sample": "vimco", "marginal": "exact", "wake-sleep"
 """What is taken when an objective is named and no estimator."""
 
 
+def estimator_name(family: Family, config: TrainConfig) -> str:
+    """What ``--estimator`` says, or the name of the default in its place.
+
+    Example:
+        >>> from discretevae.families import Bernoulli
+        >>> estimator_name(Bernoulli(50), TrainConfig())
+        'disarm'
+    """
+    default = DEFAULT_ESTIMATORS.get(config.objective) or default_estimator(family)
+    return config.estimator or default
+
+
 WAKE_SLEEP_SAMPLES = 5
 """K of ``wake-sleep`` where none is named; with one sample its weights would say nothing."""
 
@@ -252,8 +264,7 @@ def choose_estimator(family: Family, config: TrainConfig) -> Estimator:
         >>> choose_estimator(Bernoulli(5), TrainConfig(objective="marginal"))
         Exact()
     """
-    default = DEFAULT_ESTIMATORS.get(config.objective) or default_estimator(family)
-    name, samples = config.estimator or default, config.samples
+    name, samples = estimator_name(family, config), config.samples
     if config.objective == "wake-sleep" and config.estimator is None and samples is None:
         samples = WAKE_SLEEP_SAMPLES
     estimator = make_estimator(name, kind=family.spec.kind, samples=samples)
@@ -323,6 +334,7 @@ __all__ = [
     "check_pair",
     "choose_estimator",
     "elbo",
+    "estimator_name",
     "marginal",
     "multi_sample",
     "wake_sleep",

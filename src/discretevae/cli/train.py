@@ -337,14 +337,19 @@ def _figures(metrics: Any, config: RunConfig) -> str:
 
 def _print_summary(result: RunResult, config: RunConfig, data: Dataset) -> None:
     from discretevae.cli.evaluate import evaluation_table
+    from discretevae.families import family_of
+    from discretevae.objectives import estimator_name
 
     console, table = evaluation_table(result.evaluation, config.model, title=None)
-    estimator = config.training.estimator or "default estimator"
+    training = config.training
+    estimator = estimator_name(family_of(config.model.latent), training)
+    how = estimator if training.objective == "elbo" else f"{training.objective}, {estimator}"
     console.print(
         f"{data.name}: {len(data.train):,} training and {len(data.test):,} test rows of "
-        f"{data.n_features} values · {config.model.latent} · {estimator} · "
+        f"{data.n_features} values · {config.model.latent} · {how} · "
         f"{len(result.history)} epochs, {result.history[-1].seconds:.0f} s",
         highlight=False,
+        soft_wrap=True,
     )
     console.print(table)
     console.print(f"run      {result.folder}/", highlight=False, soft_wrap=True)
