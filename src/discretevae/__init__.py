@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from discretevae.checkpoint import Run, load_run
     from discretevae.codes.packing import decode_codes, encode_rows, pack_codes, unpack_codes
+    from discretevae.comparison import Comparison, compare
     from discretevae.config import (
         DataConfig,
         LatentSpec,
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from discretevae.estimators.contract import check_estimator_contract
     from discretevae.evaluation import CodeUsage, Evaluation, Measured, evaluate
     from discretevae.families import Bernoulli, Categorical, Family, Gaussian, family_of
+    from discretevae.gradient_reports import GradientReport, measure_gradients
     from discretevae.gradients import GradientNoise, encoder_gradient_noise
     from discretevae.history import EpochMetrics, read_metrics
     from discretevae.likelihoods import BernoulliLikelihood, GaussianLikelihood, Likelihood
@@ -93,6 +95,7 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "checkpoint": ("Run", "load_run"),
     "codes.packing": ("decode_codes", "encode_rows", "pack_codes", "unpack_codes"),
+    "comparison": ("Comparison", "compare"),
     "config": (
         "DataConfig",
         "LatentSpec",
@@ -153,6 +156,7 @@ _EXPORTS = {
     "estimators.contract": ("check_estimator_contract",),
     "evaluation": ("CodeUsage", "Evaluation", "Measured", "evaluate"),
     "families": ("Bernoulli", "Categorical", "Family", "Gaussian", "family_of"),
+    "gradient_reports": ("GradientReport", "measure_gradients"),
     "gradients": ("GradientNoise", "encoder_gradient_noise"),
     "history": ("EpochMetrics", "read_metrics"),
     "likelihoods": ("BernoulliLikelihood", "GaussianLikelihood", "Likelihood"),

@@ -126,10 +126,8 @@ class _BernoulliLogProb(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
         s = torch.sigmoid(logits)
-        scratch = torch.mul(x, logits)
-        value = scratch.sum(-1)
-        value -= torch.clamp_min(logits, 0, out=scratch).sum(-1)
-        value += torch.sub(s, 0.5, out=scratch).abs_().add_(0.5).log_().sum(-1)
+        terms = torch.sub(s, 0.5).abs_().add_(0.5).log_().addcmul_(x, logits)
+        value = terms.sum(-1) - torch.clamp_min(logits, 0, out=terms).sum(-1)
         ctx.save_for_backward(logits, x)
         ctx.residual = torch.sub(x, s, out=s)
         return value

@@ -33,7 +33,7 @@ MAX_INCHES = 50
 """Pictures one pixel wide would make a figure higher than a PNG can be."""
 
 
-def save_figure(figure: Figure, path: Path, *, dpi: int = 110) -> None:
+def save_figure(figure: Figure, path: Path, *, dpi: int = 100) -> None:
     """Writes a figure as PNG, atomically.
 
     Raises:

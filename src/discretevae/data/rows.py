@@ -105,7 +105,7 @@ class Rows:
             # A slice is a view: without the copy a caller could write into the table itself.
             x = self.values[index].to(torch.float32, copy=True)
         else:
-            x = self.values[index].to(torch.float32)  # for bytes faster than index_select
+            x = self.values.index_select(0, index).to(torch.float32)
         return x if self.divisor == 1.0 else x.div_(self.divisor)
 
     def subset(self, index: Tensor | slice) -> Rows:
