@@ -122,6 +122,31 @@ def effective_sample_size(log_weight: Tensor) -> Tensor:
     return torch.exp(2 * torch.logsumexp(log_weight, 0) - torch.logsumexp(2 * log_weight, 0))
 
 
+def score_term(family: Family, eta: Tensor, z: Tensor, advantage: Tensor) -> Tensor:
+    """A term ``[B]`` whose gradient is 1/S Σ_s advantage_s ∂ln q(z_s)/∂η, by the score itself.
+
+    ∂ln q(z)/∂η = T(z) − ∇A(η) (paper, eq. 20), so no log-probability is formed or differentiated:
+    the gradient is written down and handed to ``eta``.
+
+    Args:
+        family: of q.
+        eta: natural parameters ``[B, *eta_shape]``.
+        z: codes ``[S, B, *z_shape]``.
+        advantage: ``[S, B]``, what each score is weighed with; no gradient flows into it.
+
+    Example:
+        >>> from discretevae.families import Bernoulli
+        >>> eta, z = torch.zeros(1, 2, requires_grad=True), torch.tensor([[[1.0, 0.0]]])
+        >>> term = score_term(Bernoulli(2), eta, z, torch.tensor([[4.0]]))
+        >>> torch.autograd.grad(term.sum(), eta)[0]                # 4 (z − ½)
+        tensor([[ 2., -2.]])
+    """
+    fixed = eta.detach()
+    score = family.sufficient_statistics(z) - family.mean(fixed)
+    weight = advantage.detach().reshape(*advantage.shape, *[1] * (score.ndim - 2))
+    return ((weight * score).mean(0) * eta).flatten(1).sum(1)
+
+
 def declared_evaluations(estimator: Estimator, family: Family) -> int:
     """What a member says it costs on a family: ``evaluations_for(family)`` where it has one.
 
@@ -141,5 +166,6 @@ __all__ = [
     "Integrand",
     "declared_evaluations",
     "effective_sample_size",
+    "score_term",
     "with_gradient_of",
 ]

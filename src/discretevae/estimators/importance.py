@@ -25,6 +25,7 @@ from discretevae.estimators.base import (
     Estimate,
     Integrand,
     effective_sample_size,
+    score_term,
     with_gradient_of,
 )
 from discretevae.families import Family
@@ -120,14 +121,13 @@ class Importance:
                 "Choose posterior or tempered."
             )
         z, log_proposal = self._draw(family, eta.detach(), generator)
-        log_q = family.log_prob(eta, z)
         fz = f(z)
         if log_proposal is None:
-            score = fz.detach() * log_q
-            term = (fz + score).mean(0)
             value = fz.detach().mean(0)
+            term = fz.mean(0) + score_term(family, eta, z, fz.detach())
             ess = torch.full_like(value, self.samples)
         else:
+            log_q = family.log_prob(eta, z)
             log_weight = log_q.detach() - log_proposal
             weight = log_weight.exp()
             weighted = weight * fz.detach()

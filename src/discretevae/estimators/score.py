@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from discretevae.config import LatentKind
 from discretevae.errors import ConfigError
-from discretevae.estimators.base import Estimate, Integrand, with_gradient_of
+from discretevae.estimators.base import Estimate, Integrand, score_term, with_gradient_of
 from discretevae.families import Family
 from discretevae.networks import MLP
 
@@ -75,7 +75,7 @@ class RLOO:
         fz = f(z)
         value = fz.detach().mean(0)
         advantage = (fz.detach() - value) * (self.samples / (self.samples - 1))
-        term = (fz + advantage * family.log_prob(eta, z)).mean(0)
+        term = fz.mean(0) + score_term(family, eta, z, advantage)
         return Estimate(value, with_gradient_of(value, term))
 
 
@@ -129,7 +129,7 @@ class EMA(nn.Module):
         z = family.sample(eta, self.samples, generator=generator).detach()
         fz = f(z)
         value = fz.detach().mean(0)
-        term = (fz + (fz.detach() - self.average) * family.log_prob(eta, z)).mean(0)
+        term = fz.mean(0) + score_term(family, eta, z, fz.detach() - self.average)
         estimate = Estimate(value, with_gradient_of(value, term))
         if self.training:
             # the first batch sets the average; starting from 0 would take 1/(1 − decay) steps
@@ -206,7 +206,7 @@ class NVIL(nn.Module):
         fz = f(z)
         value = fz.detach().mean(0)
         expected = network(eta.detach().flatten(1)).squeeze(1)
-        term = (fz + (fz.detach() - expected.detach()) * family.log_prob(eta, z)).mean(0)
+        term = fz.mean(0) + score_term(family, eta, z, fz.detach() - expected.detach())
         error = (fz.detach() - expected).square().mean()
         return Estimate(value, with_gradient_of(value, term), control_loss=error)
 
