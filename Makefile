@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test docs benchmark clean
 
 demo: $(READY)
-	$(BIN)/discretevae train --out runs/demo-$$(date +%Y%m%d-%H%M%S)
+	$(BIN)/discretevae train --epochs 300 --out runs/demo-$$(date +%Y%m%d-%H%M%S)
 
 test: $(READY)
 	PATH="$(abspath $(BIN)):$$PATH" scripts/check

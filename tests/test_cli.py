@@ -298,7 +298,7 @@ def test_ctrl_c_says_how_to_go_on(cli, tmp_path):
         process.kill()
     assert process.returncode == 130
     assert out == ""
-    assert err.startswith("Error: stopped in epoch ")
+    assert err.startswith("Stopped: in epoch ")
     assert len(err.splitlines()) == 1
     assert f"discretevae train --resume {folder}" in err
     assert leftovers(folder) == []

@@ -422,10 +422,10 @@ def test_ctrl_c_keeps_what_is_finished(after, cli, tmp_path, monkeypatch):
     assert (status, out) == (130, "")
     assert len(err.splitlines()) == 1
     if after == 0:
-        assert err == "Error: stopped; nothing was written.\n"
+        assert err == "Stopped: nothing was written.\n"
         assert not folder.exists()
         return
-    assert f"stopped after 4 moments and {after - 1} of 2 runs, which are in {folder}." in err
+    assert f"Stopped: after 4 moments and {after - 1} of 2 runs, which are in {folder}." in err
     assert {path.name for path in folder.iterdir()} == FILES
     result = json.loads((folder / "comparison.json").read_text())
     assert not result["is_complete"]

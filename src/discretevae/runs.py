@@ -117,7 +117,7 @@ def run(
         return _finish(model, data, config, history, out, samples, evaluating)
     except KeyboardInterrupt:
         raise TrainingInterrupted(
-            f"stopped after the last epoch, before evaluation and pictures were done; all is "
+            f"after the last epoch, before evaluation and pictures were done; all is "
             f"saved. Go on with: discretevae train --resume {out}"
         ) from None
 

@@ -261,7 +261,7 @@ class _Keeper:
 
     def interrupted(self, here: _Position) -> TrainingInterrupted:
         return TrainingInterrupted(
-            f"stopped in epoch {here.epoch} after step {here.step}; all is saved. "
+            f"in epoch {here.epoch} after step {here.step}; all is saved. "
             f"Go on with: discretevae train --resume {self.folder}"
         )
 

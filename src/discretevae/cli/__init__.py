@@ -90,9 +90,9 @@ def _run(args: list[str] | None) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except TrainingInterrupted as stopped:
-        return _complain(str(stopped), 130)
+        return _complain(str(stopped), 130, kind="Stopped")
     except (click.Abort, KeyboardInterrupt):
-        return _complain("stopped.", 130)
+        return _complain("nothing more was written.", 130, kind="Stopped")
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         where = context.command_path if context is not None else "discretevae"
@@ -111,8 +111,8 @@ def _run(args: list[str] | None) -> int:
         return _complain(f"{where}{error.strerror or error}. Check the path and the free space.", 2)
 
 
-def _complain(message: str, status: int) -> int:
-    click.echo(f"Error: {' '.join(message.split())}", err=True)
+def _complain(message: str, status: int, *, kind: str = "Error") -> int:
+    click.echo(f"{kind}: {' '.join(message.split())}", err=True)
     return status
 
 

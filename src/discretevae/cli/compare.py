@@ -109,11 +109,11 @@ def command(out: Path | None, **options: Any) -> None:
             )
     except KeyboardInterrupt:
         if not latest:
-            raise TrainingInterrupted("stopped; nothing was written.") from None
+            raise TrainingInterrupted("nothing was written.") from None
         _write_all(folder, latest[0])
         moments = len(latest[0].moments)
         raise TrainingInterrupted(
-            f"stopped after {moments} moment{'s' * (moments > 1)} and {len(latest[0].runs)} of "
+            f"after {moments} moment{'s' * (moments > 1)} and {len(latest[0].runs)} of "
             f"{len(latest[0].estimators)} runs, which are in {folder}."
         ) from None
     _write_all(folder, result)
