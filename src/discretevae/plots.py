@@ -75,6 +75,7 @@ def curves(history: Sequence[EpochMetrics]) -> Figure:
         variance.set_ylim(bottom=0)
     variance.set_title("Variance of the encoder's gradient")
     for axes in (loss, likelihood, variance):
+        axes.title.set_fontsize(10)
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
