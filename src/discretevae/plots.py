@@ -61,9 +61,9 @@ def curves(history: Sequence[EpochMetrics]) -> Figure:
     epochs = [metrics.epoch for metrics in history]
     figure = Figure(figsize=(11, 3.3), layout="constrained")
     loss, likelihood, variance = figure.subplots(1, 3)
-    loss.plot(epochs, [metrics.loss for metrics in history], label="training rows")
-    loss.plot(epochs, [-metrics.test_elbo for metrics in history], "--", label="test rows")
-    loss.set_title("Loss: −ELBO [nats per row]")
+    loss.plot(epochs, [metrics.loss for metrics in history], label="training rows, −objective")
+    loss.plot(epochs, [-metrics.test_elbo for metrics in history], "--", label="test rows, −ELBO")
+    loss.set_title("Loss [nats per row]")
     loss.legend(frameon=False)
     likelihood.plot(epochs, [metrics.log_likelihood for metrics in history])
     likelihood.set_title("Log-likelihood: E_q ln p(x|z) [nats per row]")
