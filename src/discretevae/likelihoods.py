@@ -119,8 +119,8 @@ class _BernoulliLogProb(torch.autograd.Function):
 
     One exponential serves value and gradient: with s = sigmoid(l),
     softplus(l) = max(l, 0) − ln max(s, 1 − s), whose logarithm's argument lies in [½, 1], so no
-    precision is lost at either end. torch's softplus alone costs four times its sigmoid, because
-    of log1p.
+    precision is lost at either end. torch's softplus alone costs over three times its sigmoid,
+    because of log1p.
     """
 
     @staticmethod

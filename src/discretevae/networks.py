@@ -15,9 +15,9 @@ from torch import Tensor, nn
 class MLP(nn.Module):
     """Linear layers with ReLU between them; the last one is linear.
 
-    The whole network is one node of the autograd graph: hidden gradients are formed in place, so
-    a step allocates one hidden-sized buffer where layer-by-layer autograd allocates three. The
-    gradients are those of the plain layers (tested), of any order.
+    The whole network is one node of the autograd graph, so that hidden gradients, which nobody
+    else can see, are formed in place. The gradients are those of the plain layers (tested), of
+    any order.
 
     Weights and biases start from U(−1/√n, 1/√n) with n the layer's inputs, torch's own default
     for ``nn.Linear``, but drawn from ``generator``.

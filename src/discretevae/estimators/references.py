@@ -66,6 +66,13 @@ _KINGMA = Reference(
     "ICLR",
     2014,
 )
+_KINGMA_M2 = Reference(
+    "kingma2014semi",
+    "Kingma, Diederik P. and Mohamed, Shakir and Rezende, Danilo J. and Welling, Max",
+    "Semi-Supervised Learning with Deep Generative Models",
+    "NeurIPS",
+    2014,
+)
 _TITSIAS_LOCAL = Reference(
     "titsias2015local",
     "Titsias, Michalis K. and Lázaro-Gredilla, Miguel",
@@ -227,7 +234,7 @@ _REINMAX = Reference(
 REFERENCES: Mapping[str, Reference] = {
     "importance": _BARTLER,
     "reparametrized": _KINGMA,
-    "exact": _BARTLER,
+    "exact": _KINGMA_M2,
     "local-expectation": _TITSIAS_LOCAL,
     "ema": _WILLIAMS,
     "nvil": _NVIL,
