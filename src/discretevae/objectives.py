@@ -13,8 +13,9 @@ objective               per row                                     estimators
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -46,6 +47,7 @@ class Terms:
         kl: ``[B]``, KL(q(z|x) ‖ p(z)) in closed form, detached.
         diagnostics: the estimator's further figures, each ``[B]``.
         control_loss: what trains the estimator's own parameters, if it has any.
+        again: further losses on the same batch, each to be formed after the step before it.
     """
 
     surrogate: Tensor
@@ -53,6 +55,7 @@ class Terms:
     kl: Tensor
     diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
     control_loss: Tensor | None = None
+    again: Sequence[Callable[[], Tensor]] = ()
 
     @property
     def elbo(self) -> Tensor:
@@ -69,6 +72,12 @@ class Terms:
         if self.control_loss is None:
             return loss
         return with_gradient_of(loss, loss + self.control_loss)
+
+    def losses(self) -> Iterator[Tensor]:
+        """The losses of this batch, one optimizer step each: ``loss``, then those of ``again``."""
+        yield self.loss
+        for further in self.again:
+            yield further()
 
 
 Objective = Callable[..., Terms]
@@ -102,12 +111,18 @@ def elbo(
     eta = model.eta(x)
     estimate = estimator(model.family, eta, model.log_likelihood(x), generator=generator)
     kl = model.prior.kl(eta)
+
+    def once_more(surrogate: Callable[[Tensor], Tensor]) -> Tensor:
+        eta = model.eta(x)
+        return -(surrogate(eta) - model.prior.kl(eta)).mean()
+
     return Terms(
         estimate.surrogate - kl,
         estimate.value,
         kl.detach(),
         estimate.diagnostics,
         estimate.control_loss,
+        [partial(once_more, surrogate) for surrogate in estimate.again],
     )
 
 

@@ -23,6 +23,7 @@ from discretevae.config import TrainConfig, auto_batch_size
 from discretevae.data import Dataset, Rows, binarize
 from discretevae.errors import CollapseWarning, RunError, TrainingError, TrainingInterrupted
 from discretevae.estimators import Estimator
+from discretevae.estimators.base import estimator_at
 from discretevae.evaluation import evaluate, require_fit
 from discretevae.files import write_atomic
 from discretevae.gradients import PROBE_ROWS, encoder_gradient_noise
@@ -151,17 +152,17 @@ def train(
                 began = time.perf_counter()
                 chosen = order[here.step * batch_size : (here.step + 1) * batch_size]
                 x = binarize(rows.batch(chosen).to(device), config.binarize, generator)
-                terms = objective(model, x, estimator, generator=generator)
-                loss = terms.loss
-                if not math.isfinite(loss.item()):
-                    raise _not_finite(loss, here, keeper)
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
+                member = estimator_at(estimator, (here.epoch - 1) * n_steps + here.step)
+                terms = objective(model, x, member, generator=generator)
+                for number, loss in enumerate(terms.losses()):
+                    if number == 0:
+                        here.loss += _finite(loss, here, keeper) * len(x)
+                    optimizer.zero_grad()
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    optimizer.step()
 
                 here.step += 1
                 here.rows += len(x)
-                here.loss += loss.item() * len(x)
                 here.log_likelihood += terms.log_likelihood.sum().item()
                 here.kl += terms.kl.sum().item()
                 if "ess" in terms.diagnostics:
@@ -179,9 +180,10 @@ def train(
             for module in modules.values():
                 module.eval()
             _require_finite(modules, here, keeper)
+            member = estimator_at(estimator, here.epoch * n_steps)
             repeatable = generator_for(config.seed, "probe draws", here.epoch, device=device)
             noise = encoder_gradient_noise(
-                model, probe, estimator, generator=repeatable, objective=objective
+                model, probe, member, generator=repeatable, objective=objective
             )
             tested = evaluate(
                 model, test, samples=1, binarize_mode=config.binarize, seed=config.seed
@@ -319,11 +321,15 @@ def _require_finite(modules: dict[str, nn.Module], here: _Position, keeper: _Kee
         )
 
 
-def _not_finite(loss: Tensor, here: _Position, keeper: _Keeper | None) -> TrainingError:
-    return TrainingError(
-        f"the loss became {loss.item()} in epoch {here.epoch}, step {here.step + 1}."
-        f"{_kept(keeper)} Try a smaller --lr."
-    )
+def _finite(loss: Tensor, here: _Position, keeper: _Keeper | None) -> float:
+    """The loss as a number."""
+    value = loss.item()
+    if not math.isfinite(value):
+        raise TrainingError(
+            f"the loss became {value} in epoch {here.epoch}, step {here.step + 1}."
+            f"{_kept(keeper)} Try a smaller --lr."
+        )
+    return value
 
 
 def _kept(keeper: _Keeper | None) -> str:

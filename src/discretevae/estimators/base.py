@@ -8,7 +8,7 @@ variance of the encoder's gradient.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -53,12 +53,16 @@ class Estimate:
         diagnostics: further figures per row by name, such as ``ess``, each ``[B]``, detached.
         control_loss: a scalar whose gradient trains the member's own parameters and reaches
             nothing else; None for members that have none.
+        again: further encoder steps that the same decoder rows pay for, in order: each maps the
+            natural parameters after the step before, ``[B, *eta_shape]``, to a surrogate ``[B]``
+            that costs no decoder row and reaches no decoder parameter.
     """
 
     value: Tensor
     surrogate: Tensor
     diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
     control_loss: Tensor | None = None
+    again: Sequence[Callable[[Tensor], Tensor]] = ()
 
 
 @runtime_checkable
@@ -71,7 +75,8 @@ class Estimator(Protocol):
     the number of decoder rows that a data row costs in one step, and is counted by the same
     tests; ``kinds`` are the codes it can handle. A member whose cost depends on the code has
     ``evaluations_for(family)`` besides. A member that learns something has ``prepare(family,
-    eta)``, which makes its parameters before the optimizer asks for them.
+    eta)``, which makes its parameters before the optimizer asks for them; one whose options follow
+    a schedule has ``at(step)``, which gives the member as it is at a training step, from 0.
     """
 
     @property
@@ -160,12 +165,28 @@ def declared_evaluations(estimator: Estimator, family: Family) -> int:
     return estimator.evaluations if by_family is None else int(by_family(family))
 
 
+def estimator_at(estimator: Estimator, step: int) -> Estimator:
+    """The member as it is at a training step, from 0: ``at(step)`` where it follows a schedule.
+
+    A function of the step alone, so that a resumed run goes on where it was.
+
+    Example:
+        >>> from discretevae.estimators.importance import Importance
+        >>> estimator_at(Importance(), 1000)
+        Importance(samples=1, proposal='posterior', tau=0.5, alpha=0.1, xi=None)
+    """
+    at = getattr(estimator, "at", None)
+    member: Estimator = estimator if at is None else at(step)
+    return member
+
+
 __all__ = [
     "Estimate",
     "Estimator",
     "Integrand",
     "declared_evaluations",
     "effective_sample_size",
+    "estimator_at",
     "score_term",
     "with_gradient_of",
 ]
