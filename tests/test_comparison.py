@@ -37,6 +37,7 @@ from discretevae.estimators import (
     Reparametrized,
     StraightThrough,
     UnorderedSet,
+    make_estimator,
     with_gradient_of,
 )
 from discretevae.families import family_of
@@ -287,6 +288,25 @@ def test_a_comparison_follows_from_its_seed():
     assert without_times(alone.to_dict()["runs"][0]) == without_times(first.to_dict()["runs"][0])
     for one, many in zip(alone.moments, first.moments, strict=True):
         assert without_times(one.reports[0].to_dict()) == without_times(many.reports[0].to_dict())
+
+
+def test_an_annealed_member_is_measured_and_leads_at_its_temperature(monkeypatch):
+    data, text = load_data("digits"), "gumbel-softmax:tau=1,anneal=0.1,floor=0.1"
+    member, weights = make_estimator(text, kind="bernoulli"), []
+
+    def noting(model, *rest, **options):
+        weights.append(copy.deepcopy(model.state_dict()))
+        return measure_gradients(model, *rest, **options)
+
+    monkeypatch.setattr(comparison, "measure_gradients", noting)
+    told = config(estimator=text)
+    members = {"annealed": member, "then": member.at(24)}
+    reports = compare(data, told, members, moments=(1,), repeats=8).moments[0].reports
+    assert reports[0].variance == reports[1].variance
+    model = comparison._fresh(told, "cpu")
+    comparison._train(model, data, told.training, member, lambda at: None)
+    for key, value in model.state_dict().items():
+        assert torch.equal(weights[0][key], value)
 
 
 def test_one_of_ones_own_and_one_that_fails(monkeypatch):

@@ -47,10 +47,7 @@ def rows_of(n: int = 23) -> Rows:
 
 
 def network(mlp, x):
-    layers = [
-        (w.detach().double().numpy(), b.detach().double().numpy())
-        for w, b in zip(mlp.weights, mlp.biases, strict=True)
-    ]
+    layers = [(w.detach().double().numpy(), b.detach().double().numpy()) for w, b in mlp.layers()]
     for i, (weight, bias) in enumerate(layers):
         x = x @ weight.T + bias
         if i < len(layers) - 1:
@@ -253,7 +250,7 @@ def test_use_of_a_gaussian_code():
     model, rows = model_of("gaussian:3", scale=1.0), rows_of(200)
     raw = network(model.encoder, rows.values.double().numpy()).reshape(200, 3, 2)
     with torch.no_grad():  # the first variable's mean is made constant
-        model.encoder.weights[-1][0].zero_()
+        model.encoder.layers()[-1][0][0].zero_()
     usage = evaluate(model, rows, samples=1).usage
     active = raw[..., 0].var(0) > 0.01
     assert usage.codes_used is None

@@ -1,5 +1,7 @@
 """Every estimator and objective in the loop: it trains, repeats, and resumes to the bit."""
 
+import dataclasses
+import math
 import warnings
 
 import pytest
@@ -7,11 +9,12 @@ import torch
 
 import discretevae.training
 from discretevae.config import TrainConfig
-from discretevae.data import load_data
+from discretevae.data import binarize, load_data
 from discretevae.errors import CollapseWarning, ConfigError
-from discretevae.estimators import ESTIMATORS
+from discretevae.estimators import ESTIMATORS, make_estimator
 from discretevae.model import DiscreteVAE
-from discretevae.objectives import DEFAULT_ESTIMATORS, choose_estimator
+from discretevae.objectives import DEFAULT_ESTIMATORS, choose_estimator, elbo
+from discretevae.randomness import generator_for
 from discretevae.training import train
 
 LATENTS = {"bernoulli": "bernoulli:6", "categorical": "categorical:2x4", "gaussian": "gaussian:3"}
@@ -53,11 +56,45 @@ def test_every_member_trains_and_repeats_to_the_bit(data, name, kind):
     assert history[-1].grad_variance >= 0
 
 
+@pytest.mark.parametrize("name", ["gumbel-softmax", "st-gumbel", "gumbel-rao"])
+def test_annealing_is_a_run_by_hand_at_those_temperatures(data, name):
+    config = TrainConfig(
+        epochs=2, batch_size=400, lr=0.01, estimator=f"{name}:tau=1,anneal=0.2,floor=0.3"
+    )
+    annealed, _ = fitted(data, "bernoulli:6", config)
+    model = DiscreteVAE.for_data(data, latent="bernoulli:6", hidden=(16,))
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
+    generator, step, rows = generator_for(config.seed, "samples"), 0, data.train
+    for epoch in (1, 2):
+        order = torch.randperm(len(rows), generator=generator_for(config.seed, "order", epoch))
+        for chosen in order.split(400):
+            member = make_estimator(
+                f"{name}:tau={max(0.3, math.exp(-0.2 * step))!r}", kind="bernoulli"
+            )
+            x = binarize(rows.batch(chosen), config.binarize, generator)
+            optimizer.zero_grad()
+            elbo(model, x, member, generator=generator).loss.backward()
+            optimizer.step()
+            step += 1
+    assert max(0.3, math.exp(-0.2 * step)) == 0.3  # the floor was reached on the way
+    assert same_weights(annealed, model)
+    constant, _ = fitted(
+        data, "bernoulli:6", dataclasses.replace(config, estimator=f"{name}:tau=1")
+    )
+    assert not same_weights(annealed, constant)
+
+
 class _StopError(Exception):
     pass
 
 
-@pytest.mark.parametrize("name", ["ema", "nvil", "rebar", "relax", "double-cv", "rodeo"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("ema", "nvil", "rebar", "relax", "double-cv", "rodeo"),
+        *(f"{name}:tau=1,anneal=0.1,floor=0.2" for name in ("gumbel-softmax", "gumbel-rao")),
+    ],
+)
 def test_what_a_member_has_learned_survives_a_resume(data, name, tmp_path, monkeypatch):
     monkeypatch.setattr(discretevae.training, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     config = TrainConfig(epochs=2, batch_size=400, lr=0.01, estimator=name)
@@ -70,6 +107,45 @@ def test_what_a_member_has_learned_survives_a_resume(data, name, tmp_path, monke
     with pytest.raises(_StopError):
         fitted(data, "bernoulli:6", config, out=tmp_path, progress=stop)
     resumed, history = fitted(data, "bernoulli:6", config, out=tmp_path, resume=True)
+    assert same_weights(whole, resumed)
+    assert history[-1].grad_variance == expected[-1].grad_variance
+
+
+def test_reuse_moves_the_encoder_at_every_step_and_the_decoder_once_per_batch(data):
+    """Both networks as they stand whenever a gradient reaches the encoder: 4 batches, 3 steps."""
+    model = DiscreteVAE.for_data(data, latent="bernoulli:6", hidden=(16,))
+    seen = []
+
+    def note(_):
+        states = (torch.cat([p.detach().flatten() for p in m.parameters()]) for m in networks)
+        seen.append(tuple(states))
+
+    networks = (model.encoder, model.decoder)
+    next(model.encoder.parameters()).register_post_accumulate_grad_hook(note)
+    config = TrainConfig(epochs=1, batch_size=400, estimator="reuse:steps=3")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CollapseWarning)
+        train(model, data, config)
+    assert len(seen) == 12
+    for step in range(1, 12):
+        (encoder_before, decoder_before), (encoder, decoder) = seen[step - 1 : step + 1]
+        assert not torch.equal(encoder_before, encoder)
+        assert torch.equal(decoder_before, decoder) == (step % 3 != 1)
+
+
+def test_reuse_resumes_to_the_bit_between_batches(data, tmp_path, monkeypatch):
+    """Adam has counted three times as many steps for the encoder as for the decoder."""
+    monkeypatch.setattr(discretevae.training, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    config = TrainConfig(epochs=2, batch_size=400, lr=0.01, estimator="reuse:steps=3,clip=2")
+    whole, expected = fitted(data, "categorical:2x4", config)
+
+    def stop(progress):
+        if progress.epoch == 2 and progress.step == 3 and progress.metrics is None:
+            raise _StopError
+
+    with pytest.raises(_StopError):
+        fitted(data, "categorical:2x4", config, out=tmp_path, progress=stop)
+    resumed, history = fitted(data, "categorical:2x4", config, out=tmp_path, resume=True)
     assert same_weights(whole, resumed)
     assert history[-1].grad_variance == expected[-1].grad_variance
 

@@ -22,6 +22,7 @@ from discretevae.config import RunConfig, TrainConfig, auto_batch_size, to_dict
 from discretevae.data import Dataset, binarize
 from discretevae.errors import CollapseWarning, ConfigError, TrainingError
 from discretevae.estimators import ESTIMATORS, Estimate, Estimator, Integrand
+from discretevae.estimators.base import estimator_at
 from discretevae.evaluation import require_fit
 from discretevae.families import Family
 from discretevae.gradient_reports import (
@@ -108,7 +109,7 @@ def fitting_estimators(family: Family) -> list[str]:
     Example:
         >>> from discretevae.families import Gaussian
         >>> fitting_estimators(Gaussian(2))
-        ['importance', 'reparametrized', 'ema', 'nvil', 'rloo']
+        ['importance', 'reparametrized', 'ema', 'nvil', 'rloo', 'reuse']
     """
     fitting = []
     for name in ESTIMATORS:
@@ -250,7 +251,8 @@ def compare(
         step = tell("reference run", 0, at)
         if step in fractions and at.metrics is None:
             draws = generator_for(training.seed, "comparison draws", step, device=device)
-            found = measure_gradients(model, x, beside, repeats=repeats, generator=draws)
+            then = {name: estimator_at(member, step) for name, member in beside.items()}
+            found = measure_gradients(model, x, then, repeats=repeats, generator=draws)
             moment = Moment(fractions[step], step, tuple(found))
             result = keep_with(moments=(*result.moments, moment))
 
@@ -275,6 +277,11 @@ class _Beside(nn.Module):
         self.evaluations = reference.evaluations
         self.kinds = reference.kinds
         self.learners = nn.ModuleList(m for m in members.values() if isinstance(m, nn.Module))
+        self.step = 0
+
+    def at(self, step: int) -> _Beside:
+        self.step = step
+        return self
 
     def prepare(self, family: Family, eta: Tensor) -> None:
         for member in (self.reference, *self.learners):
@@ -284,7 +291,8 @@ class _Beside(nn.Module):
     def forward(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        estimate: Estimate = self.reference(family, eta, f, generator=generator)
+        reference = estimator_at(self.reference, self.step)
+        estimate = reference(family, eta, f, generator=generator)
         loss = estimate.control_loss
         for member in self.learners if self.training else ():
             told = member(family, eta.detach().requires_grad_(), f.frozen(), generator=self.own)

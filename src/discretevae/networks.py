@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,9 +15,10 @@ from torch import Tensor, nn
 class MLP(nn.Module):
     """Linear layers with ReLU between them; the last one is linear.
 
-    The whole network is one node of the autograd graph, so that hidden gradients, which nobody
-    else can see, are formed in place. The gradients are those of the plain layers (tested), of
-    any order.
+    The whole network is one node of the autograd graph and one parameter θ, in which weights and
+    biases lie one after the other. Small steps consist mostly of bookkeeping, and this is less of
+    it: one gradient to hand over and one tensor to update. Hidden gradients, which nobody else can
+    see, are formed in place. The gradients are those of the plain layers (tested), of any order.
 
     Weights and biases start from U(−1/√n, 1/√n) with n the layer's inputs, torch's own default
     for ``nn.Linear``, but drawn from ``generator``.
@@ -26,87 +27,98 @@ class MLP(nn.Module):
         sizes: widths from input to output, at least two.
         generator: the source of the initial weights; None takes torch's global one.
 
+    Attributes:
+        theta: θ, ``[Σ_l n_l (n_{l−1} + 1)]``; `layers` shows it as matrices and vectors.
+
     Example:
         >>> net = MLP([784, 1024, 50], generator=torch.Generator().manual_seed(0))
         >>> net(torch.zeros(2, 784)).shape
         torch.Size([2, 50])
+        >>> [(weight.shape, bias.shape) for weight, bias in net.layers()]
+        [(torch.Size([1024, 784]), torch.Size([1024])), (torch.Size([50, 1024]), torch.Size([50]))]
     """
 
     def __init__(self, sizes: Sequence[int], *, generator: torch.Generator | None = None) -> None:
         super().__init__()
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for n_in, n_out in itertools.pairwise(sizes):
-            bound = 1 / math.sqrt(n_in)
-            for parameters, shape in ((self.weights, (n_out, n_in)), (self.biases, (n_out,))):
-                initial = torch.empty(shape).uniform_(-bound, bound, generator=generator)
-                parameters.append(nn.Parameter(initial))
+        self.sizes = tuple(sizes)
+        pairs = itertools.pairwise(self.sizes)
+        self.theta = nn.Parameter(torch.empty(sum(n_out * (n_in + 1) for n_in, n_out in pairs)))
+        for weight, bias in _layers(self.theta.detach(), self.sizes):
+            bound = 1 / math.sqrt(weight.shape[1])
+            weight.uniform_(-bound, bound, generator=generator)
+            bias.uniform_(-bound, bound, generator=generator)
+
+    def layers(self) -> list[tuple[Tensor, Tensor]]:
+        """Weight ``[n_out, n_in]`` and bias ``[n_out]`` of each layer, as views of ``theta``."""
+        return _layers(self.theta.detach(), self.sizes)
 
     def forward(self, x: Tensor, *, frozen: bool = False) -> Tensor:
         """``[N, n_in]`` to ``[N, n_out]``; ``frozen`` lets no gradient reach the parameters."""
-        pairs = zip(self.weights, self.biases, strict=True)
-        parameters: Iterable[Tensor] = itertools.chain.from_iterable(pairs)
-        if frozen:
-            parameters = (parameter.detach() for parameter in parameters)
-        result: Tensor = _MLPFunction.apply(x, *parameters)  # type: ignore[no-untyped-call]
+        theta = self.theta.detach() if frozen else self.theta
+        result: Tensor = _MLPFunction.apply(x, theta, self.sizes)  # type: ignore[no-untyped-call]
         return result
+
+
+def _layers(theta: Tensor, sizes: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+    pairs = list(itertools.pairwise(sizes))
+    parts = iter(torch.split(theta, [n for n_in, n_out in pairs for n in (n_out * n_in, n_out)]))
+    return [(next(parts).view(n_out, n_in), next(parts)) for n_in, n_out in pairs]
 
 
 class _MLPFunction(torch.autograd.Function):
     """The layers of an MLP with a backward pass that works in place on what it alone can see."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> Tensor:
-        hidden = []
-        h = x
-        for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
+    def forward(ctx: Any, x: Tensor, theta: Tensor, sizes: Sequence[int]) -> Tensor:
+        *layers, (weight, bias) = _layers(theta, sizes)
+        inputs = [x]
+        for hidden_weight, hidden_bias in layers:
             # adding the bias afterwards is faster than addmm, which first copies it to every row
-            h = (h @ weight.T).add_(bias).relu_()
-            hidden.append(h)
-        ctx.save_for_backward(x, *parameters, *hidden)
-        return (h @ parameters[-2].T).add_(parameters[-1])
+            h = torch.mm(inputs[-1], hidden_weight.t()).add_(hidden_bias).relu_()
+            inputs.append(h)
+        ctx.sizes = sizes
+        ctx.save_for_backward(theta, *inputs)
+        return torch.mm(inputs[-1], weight.t()).add_(bias)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         if torch.is_grad_enabled():
             return _differentiable_backward(ctx, grad)
-        saved = ctx.saved_tensors
-        n_layers = len(saved) // 3
-        x, parameters, hidden = saved[0], saved[1 : 2 * n_layers + 1], saved[2 * n_layers + 1 :]
-        inputs, ones = (x, *hidden), grad.new_ones(len(grad))
-        grads: list[Tensor | None] = [None] * (2 * n_layers + 1)
-        for layer in reversed(range(n_layers)):
-            weight = parameters[2 * layer]
-            if ctx.needs_input_grad[2 * layer + 1]:
-                grads[2 * layer + 1] = grad.T @ inputs[layer]
-            if ctx.needs_input_grad[2 * layer + 2]:
+        theta, *inputs = ctx.saved_tensors
+        layers = _layers(theta, ctx.sizes)
+        needs_x, needs_theta, _ = ctx.needs_input_grad
+        theta_grad, x_grad = None, None
+        if needs_theta:
+            theta_grad, ones = torch.empty_like(theta), grad.new_ones(len(grad))
+            grads = _layers(theta_grad, ctx.sizes)
+        for layer in reversed(range(len(layers))):
+            if needs_theta:
+                torch.mm(grad.t(), inputs[layer], out=grads[layer][0])
                 # a matrix-vector product reads ``grad`` faster than a sum over rows does
-                grads[2 * layer + 2] = grad.T @ ones
+                torch.mv(grad.t(), ones, out=grads[layer][1])
             if layer > 0:
-                grad = grad @ weight
+                grad = torch.mm(grad, layers[layer][0])
                 torch.ops.aten.threshold_backward.grad_input(
                     grad, inputs[layer], 0, grad_input=grad
                 )
-            elif ctx.needs_input_grad[0]:
-                grads[0] = grad @ weight
-        return tuple(grads)
+            elif needs_x:
+                x_grad = torch.mm(grad, layers[0][0])
+        return x_grad, theta_grad, None
 
 
-def _differentiable_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+def _differentiable_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
     """The same gradients as functions that can be differentiated again (``create_graph=True``)."""
-    saved = ctx.saved_tensors
-    x, *parameters = saved[: len(saved) // 3 * 2 + 1]
+    theta, x, *_ = ctx.saved_tensors
+    *layers, (weight, bias) = _layers(theta, ctx.sizes)
     h = x
-    for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
-        h = F.relu(F.linear(h, weight, bias))
-    output = F.linear(h, parameters[-2], parameters[-1])
-    wanted = [i for i, needed in enumerate(ctx.needs_input_grad) if needed]
-    found = torch.autograd.grad(
-        output, [(x, *parameters)[i] for i in wanted], grad, create_graph=True
-    )
-    grads: list[Tensor | None] = [None] * len(ctx.needs_input_grad)
-    for i, gradient in zip(wanted, found, strict=True):
-        grads[i] = gradient
-    return tuple(grads)
+    for hidden_weight, hidden_bias in layers:
+        h = F.relu(F.linear(h, hidden_weight, hidden_bias))
+    output = F.linear(h, weight, bias)
+    needed = ctx.needs_input_grad[:2]
+    wanted = [tensor for tensor, is_needed in zip((x, theta), needed, strict=True) if is_needed]
+    found = iter(torch.autograd.grad(output, wanted, grad, create_graph=True))
+    x_grad, theta_grad = (next(found) if is_needed else None for is_needed in needed)
+    return x_grad, theta_grad, None
 
 
 __all__ = ["MLP"]

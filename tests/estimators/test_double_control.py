@@ -307,5 +307,5 @@ def test_wrong_options_are_named(make, text):
 
 @pytest.mark.parametrize("member", [DoubleCV(), RODEO()], ids=repr)
 def test_categories_are_refused(member):
-    with pytest.raises(ConfigError, match="cannot handle a categorical code"):
+    with pytest.raises(ConfigError, match=r"made for a bernoulli code\. Got categorical:3"):
         member(Categorical(1, 3), torch.zeros(1, 1, 3), None, generator=None)

@@ -93,5 +93,5 @@ def test_local_expectation_varies_less_than_the_score_at_the_same_cost():
 
 def test_too_many_states_are_refused():
     eta = torch.zeros(1, 13)
-    with pytest.raises(ConfigError, match=r"at most 4,096; bernoulli:13 has more"):
+    with pytest.raises(ConfigError, match=r"at most 4,096 of them\. Got bernoulli:13\."):
         Exact()(Bernoulli(13), eta, None, generator=None)

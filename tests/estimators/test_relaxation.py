@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 
 from discretevae.config import ModelConfig
 from discretevae.errors import ConfigError
-from discretevae.estimators.base import Estimate, with_gradient_of
+from discretevae.estimators import make_estimator
+from discretevae.estimators.base import Estimate, estimator_at, with_gradient_of
 from discretevae.estimators.contract import (
     ContractError,
     ToyIntegrand,
@@ -19,7 +21,7 @@ from discretevae.estimators.contract import (
     random_eta,
     z_test,
 )
-from discretevae.estimators.control_variate import conditional_logits, relaxed, standard_noise
+from discretevae.estimators.gumbel import conditional_logits, relaxed, standard_noise
 from discretevae.estimators.relaxation import (
     GappedST,
     GumbelRao,
@@ -387,6 +389,12 @@ def test_a_relaxation_that_claims_to_be_unbiased_is_rejected():
         (lambda: GumbelRao(resamples=0), "resamples must be an int >= 1. Got 0."),
         (lambda: GappedST(gap=-1.0), "gap must be >= 0. Got -1.0."),
         (lambda: ReinMax(tau=-1.0), "tau must be > 0. Got -1.0."),
+        (lambda: GumbelSoftmax(anneal=-1e-4), "anneal must be >= 0. Got -0.0001."),
+        (lambda: STGumbel(anneal=float("inf")), "anneal must be >= 0. Got inf."),
+        (lambda: GumbelRao(anneal=0.1, floor=0.0), "floor must be > 0. Got 0.0."),
+        (lambda: GumbelSoftmax(tau=0.0, anneal=-1.0), "tau .* Got 0.0.; anneal .* Got -1.0."),
+        (lambda: STGumbel(tau=0.3, anneal=1e-4), "below tau .* annealed. Got 0.5, tau 0.3."),
+        (lambda: GumbelRao(anneal=1e-4), "below tau .* annealed. Got 0.5, tau 0.5."),
     ],
 )
 def test_wrong_options_are_named(make, text):
@@ -396,5 +404,50 @@ def test_wrong_options_are_named(make, text):
 
 @pytest.mark.parametrize("member", [m for m in ALL if m.samples == 1], ids=repr)
 def test_gaussian_codes_are_refused(member):
-    with pytest.raises(ConfigError, match="cannot handle a gaussian code"):
+    with pytest.raises(ConfigError, match="made for a bernoulli or categorical code"):
         member(Gaussian(1), torch.tensor([[[0.0, -0.5]]]), None, generator=None)
+
+
+ANNEALED = [
+    GumbelSoftmax(tau=1.0, anneal=1e-4, floor=0.5),
+    STGumbel(samples=2, tau=0.9, anneal=1e-2, floor=0.1),
+    GumbelRao(tau=2.0, anneal=1e-5, floor=0.3, resamples=3),
+]
+
+
+@pytest.mark.parametrize("member", ANNEALED, ids=repr)
+def test_temperatures_follow_the_schedule(member):
+    reached = math.log(member.tau / member.floor) / member.anneal
+    for step in (1, 10, 1_000, math.floor(reached), math.ceil(reached) + 1, 10**9):
+        then = estimator_at(member, step)
+        assert then.tau == max(member.floor, member.tau * math.exp(-member.anneal * step))
+        # from there on it stays as it is, and in all else it is the member
+        assert then == replace(member, tau=then.tau, anneal=0.0)
+        assert estimator_at(then, step) is then
+    assert estimator_at(member, math.floor(reached)).tau > member.floor
+    assert estimator_at(member, math.ceil(reached) + 1).tau == member.floor
+
+
+@pytest.mark.parametrize("step", [0, 1, 5_000, 6_932, 20_000])
+def test_the_schedule_is_that_of_the_paper(step):
+    """τ = max(0.5, exp(−rt)) with r = 1e-4."""
+    member = make_estimator("gumbel-softmax:tau=1,anneal=1e-4,floor=0.5", kind="categorical")
+    assert estimator_at(member, step).tau == max(0.5, math.exp(-1e-4 * step))
+
+
+@pytest.mark.parametrize("member", [*ALL, *ANNEALED], ids=repr)
+def test_at_the_start_it_is_the_member(member):
+    assert estimator_at(member, 0) is member
+
+
+@pytest.mark.parametrize("member", ALL, ids=repr)
+def test_without_a_rate_the_temperature_stays(member):
+    """Below ``floor``, too, which is none then."""
+    assert estimator_at(member, 10**6) is member
+    assert estimator_at(GumbelSoftmax(tau=0.2), 10**6).tau == 0.2
+
+
+@pytest.mark.parametrize("name", ["straight-through", "gapped-st", "reinmax"])
+def test_where_no_paper_anneals_there_is_no_such_option(name):
+    with pytest.raises(ConfigError, match="'anneal=1e-4' is unknown"):
+        make_estimator(f"{name}:anneal=1e-4", kind="bernoulli")

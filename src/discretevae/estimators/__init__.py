@@ -26,8 +26,10 @@ from discretevae.estimators.relaxation import (
     StraightThrough,
 )
 from discretevae.estimators.reparametrized import Reparametrized
+from discretevae.estimators.reuse import Reuse
 from discretevae.estimators.score import EMA, NVIL, RLOO
 from discretevae.estimators.unordered import UnorderedSet
+from discretevae.estimators.vq import VQ
 from discretevae.families import Family, is_enumerable
 
 ESTIMATORS: Mapping[str, type[Estimator]] = {
@@ -38,6 +40,7 @@ ESTIMATORS: Mapping[str, type[Estimator]] = {
     "ema": EMA,
     "nvil": NVIL,
     "rloo": RLOO,
+    "reuse": Reuse,
     "arm": ARM,
     "disarm": DisARM,
     "arms": ARMS,
@@ -58,6 +61,7 @@ ESTIMATORS: Mapping[str, type[Estimator]] = {
     "gumbel-rao": GumbelRao,
     "gapped-st": GappedST,
     "reinmax": ReinMax,
+    "vq": VQ,
 }
 """Every member by the name that ``--estimator`` takes."""
 
@@ -159,6 +163,7 @@ __all__ = [
     "RLOO",
     "RODEO",
     "VIMCO",
+    "VQ",
     "DisARM",
     "DisARMIW",
     "DisARMSB",
@@ -175,6 +180,7 @@ __all__ = [
     "MuProp",
     "ReinMax",
     "Reparametrized",
+    "Reuse",
     "STGumbel",
     "StraightThrough",
     "UnorderedSet",

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from discretevae.config import LatentKind
-from discretevae.errors import ConfigError, did_you_mean
-from discretevae.estimators.base import Estimate, Integrand, with_gradient_of
+from discretevae.estimators.base import Estimate, Integrand, injected
+from discretevae.estimators.options import check_options, require_kind
 from discretevae.families import Family
 
 Copula = Literal["dirichlet", "gaussian"]
@@ -74,7 +74,7 @@ class ARM:
 
     def __post_init__(self) -> None:
         """Checks the one option."""
-        check_pairs(self.samples)
+        check_options(self, in_pairs=True)
 
     @property
     def evaluations(self) -> int:
@@ -85,12 +85,13 @@ class ARM:
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
         """Draws the pairs, and weighs the difference of f by u − ½."""
-        check_kind("ARM", family, "bernoulli")
+        require_kind(self, family)
         u, pair = _uniform_pairs(eta.detach(), self.samples // 2, generator)
         fz = f(pair.flatten(0, 1))
         before, after = fz.detach().reshape(2, -1, fz.shape[1])
         gradient = ((before - after).unsqueeze(-1) * (u - 0.5)).mean(0)
-        return injected(fz, (gradient * eta).sum(-1), {"disagreement": _disagreement(pair)})
+        disagreement = (pair[0] - pair[1]).square().mean((0, -1))
+        return injected(fz, eta, gradient, diagnostics={"disagreement": disagreement})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +133,7 @@ class DisARM:
 
     def __post_init__(self) -> None:
         """Checks the one option."""
-        check_pairs(self.samples)
+        check_options(self, in_pairs=True)
 
     @property
     def evaluations(self) -> int:
@@ -143,15 +144,16 @@ class DisARM:
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
         """Draws the pairs, and weighs the difference of f by z − z̃."""
-        check_kind("DisARM", family, "bernoulli")
+        require_kind(self, family)
         logits = eta.detach()
         _, pair = _uniform_pairs(logits, self.samples // 2, generator)
         fz = f(pair.flatten(0, 1))
         before, after = fz.detach().reshape(2, -1, fz.shape[1])
-        # (−1)^z̃ 1[z ≠ z̃] is z − z̃
-        apart = (before - after).unsqueeze(-1) * (pair[0] - pair[1])
-        gradient = 0.5 * torch.sigmoid(logits.abs()) * apart.mean(0)
-        return injected(fz, (gradient * eta).sum(-1), {"disagreement": _disagreement(pair)})
+        apart = pair[0] - pair[1]  # (−1)^z̃ 1[z ≠ z̃]
+        half = 0.5 * (before - after).unsqueeze(-1)
+        gradient = torch.sigmoid(logits.abs()) * (half * apart).mean(0)
+        disagreement = apart.square().mean((0, -1))
+        return injected(fz, eta, gradient, diagnostics={"disagreement": disagreement})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,15 +201,7 @@ class ARMS:
 
     def __post_init__(self) -> None:
         """Checks both options, and says all that is wrong at once."""
-        problems = []
-        if self.samples < 2:
-            problems.append(f"samples must be an int >= 2. Got {self.samples}.")
-        if self.copula not in COPULAS:
-            problems.append(
-                f"copula {self.copula!r} is unknown. {did_you_mean(self.copula, COPULAS)}"
-            )
-        if problems:
-            raise ConfigError(problems)
+        check_options(self, least_samples=2, copula=COPULAS)
 
     @property
     def evaluations(self) -> int:
@@ -218,7 +212,7 @@ class ARMS:
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
         """Draws n coupled codes, and corrects the leave-one-out estimate for their correlation."""
-        check_kind("ARMS", family, "bernoulli")
+        require_kind(self, family)
         logits = eta.detach()
         z = coupled_bits(logits, self.samples, self.copula, generator)
         fz = f(z)
@@ -230,7 +224,7 @@ class ARMS:
         ones = z.sum(0)
         pairs = self.samples * (self.samples - 1) / 2
         disagreement = (ones * (self.samples - ones) / pairs).mean(-1)
-        return injected(fz, (gradient * eta).sum(-1), {"disagreement": disagreement})
+        return injected(fz, eta, gradient, diagnostics={"disagreement": disagreement})
 
 
 def coupled_bits(
@@ -292,39 +286,16 @@ def one_minus_correlation(logits: Tensor, n: int, copula: Copula) -> Tensor:
     return (1 - both / r) / (1 - r)
 
 
-def injected(fz: Tensor, encoder_term: Tensor, diagnostics: dict[str, Tensor]) -> Estimate:
-    """The estimate whose decoder's part is the mean over all codes ``[S, B]``."""
-    value = fz.detach().mean(0)
-    return Estimate(value, with_gradient_of(value, fz.mean(0) + encoder_term), diagnostics)
-
-
-def check_pairs(samples: int) -> None:
-    """An even number of codes, at least two."""
-    if samples < 2 or samples % 2:
-        raise ConfigError(f"samples must be an even int >= 2: codes come in pairs. Got {samples}.")
-
-
-def check_kind(name: str, family: Family, kind: LatentKind) -> None:
-    """Refuses the codes that a member has no formula for."""
-    if family.spec.kind != kind:
-        raise ConfigError(
-            f"{name} is made for a {kind} code. Got {family.spec}. Choose another estimator."
-        )
-
-
 def _uniform_pairs(
     logits: Tensor, pairs: int, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
     """u ``[m, B, D]`` and the two codes that it drives, ``[2, m, B, D]``."""
     shape = (pairs, *logits.shape)
     u = torch.rand(shape, dtype=logits.dtype, device=logits.device, generator=generator)
-    pair = torch.stack((u > torch.sigmoid(-logits), u < torch.sigmoid(logits)))
-    return u, pair.to(logits.dtype)
-
-
-def _disagreement(pair: Tensor) -> Tensor:
-    """Mean over pairs and bits of 1[z ≠ z̃], ``[B]``."""
-    return (pair[0] != pair[1]).to(pair.dtype).mean((0, -1))
+    pair = torch.empty((2, *shape), dtype=logits.dtype, device=logits.device)
+    torch.gt(u, torch.sigmoid(-logits), out=pair[0])
+    torch.lt(u, torch.sigmoid(logits), out=pair[1])
+    return u, pair
 
 
 __all__ = ["ARM", "ARMS", "DisARM", "coupled_bits", "one_minus_correlation"]

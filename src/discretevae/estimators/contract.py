@@ -213,12 +213,14 @@ class Finding:
         check: which.
         passed: whether it held.
         detail: the figures.
+        detectable: of a z-test, the bias that it would have seen, as in `ZTest`; else None.
     """
 
     family: Family
     check: str
     passed: bool
     detail: str
+    detectable: float | None = None
 
 
 def check_estimator_contract(
@@ -282,8 +284,8 @@ def _check_family(
     f, eta = ToyIntegrand.random(family, seed), random_eta(family, seed)
     findings = []
 
-    def add(check: str, passed: bool, detail: str) -> None:
-        findings.append(Finding(family, check, passed, detail))
+    def add(check: str, passed: bool, detail: str, detectable: float | None = None) -> None:
+        findings.append(Finding(family, check, passed, detail, detectable))
 
     def call(rows: ToyIntegrand, etas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         member = copy.deepcopy(estimator)
@@ -318,7 +320,7 @@ def _check_family(
         for name, samples in found.blocks().items():
             test = z_test(samples, truth[name], false_alarm=FALSE_ALARM / len(truth))
             detail = f"z {test.z:.2f}, threshold {test.threshold:.2f}, sees {test.detectable:.3f}"
-            add(f"unbiased {name}", test.passed, detail)
+            add(f"unbiased {name}", test.passed, detail, test.detectable)
     return findings
 
 

@@ -17,16 +17,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor, nn
 
 from discretevae.config import LatentKind
 from discretevae.errors import ConfigError
-from discretevae.estimators.base import Estimate, Integrand, with_gradient_of
+from discretevae.estimators.base import Estimate, Integrand, injected, with_gradient_of
+from discretevae.estimators.gumbel import conditional_logits, relaxed, standard_noise
+from discretevae.estimators.options import DISCRETE, check_options, require_kind
 from discretevae.families import Family
 from discretevae.networks import MLP
-
-DISCRETE: tuple[LatentKind, ...] = ("bernoulli", "categorical")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +64,7 @@ class MuProp:
     samples: int = 1
 
     def __post_init__(self) -> None:
-        check_options(samples=self.samples)
+        check_options(self)
 
     @property
     def evaluations(self) -> int:
@@ -136,7 +135,7 @@ class REBAR(nn.Module):
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        check_options(samples=self.samples, tau=self.tau, scale=self.scale)
+        check_options(self)
         super().__init__()
         self.log_tau = nn.Parameter(torch.tensor(math.log(self.tau)))
         self.nu = nn.Parameter(torch.tensor(float(self.scale)))
@@ -156,7 +155,7 @@ class REBAR(nn.Module):
 
 
 @dataclass(eq=False, kw_only=True)
-class RELAX(nn.Module):
+class RELAX(REBAR):
     """`REBAR` with a free-form network in the control variate.
 
         c(y) = ν f(y) + r(y, q),   y = softmax(x/τ),   q = ∇A(η)
@@ -198,28 +197,12 @@ class RELAX(nn.Module):
     Its c has no ν, and its r sees y alone.
     """
 
-    is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
-
-    samples: int = 1
-    tau: float = 0.5
-    scale: float = 1.0
     hidden: int = 32
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_options(
-            samples=self.samples, tau=self.tau, scale=self.scale, hidden=self.hidden, seed=self.seed
-        )
-        super().__init__()
-        self.log_tau = nn.Parameter(torch.tensor(math.log(self.tau)))
-        self.nu = nn.Parameter(torch.tensor(float(self.scale)))
+        super().__post_init__()
         self.network: MLP | None = None
-
-    @property
-    def evaluations(self) -> int:
-        """3 S: f at z, y and ỹ."""
-        return 3 * self.samples
 
     def prepare(self, family: Family, like: Tensor) -> MLP:
         """The network for a family's codes, made once, on ``like``'s device and of its type."""
@@ -228,12 +211,13 @@ class RELAX(nn.Module):
         if self.network is None:
             generator = torch.Generator().manual_seed(self.seed)
             network = MLP([inputs, self.hidden, 1], generator=generator)
-            nn.init.zeros_(network.weights[-1])
-            nn.init.zeros_(network.biases[-1])
+            weight, bias = network.layers()[-1]
+            nn.init.zeros_(weight)
+            nn.init.zeros_(bias)
             self.network = network.to(like)
-        elif self.network.weights[0].shape[1] != inputs:
+        elif self.network.sizes[0] != inputs:
             raise ConfigError(
-                f"RELAX has a network for {self.network.weights[0].shape[1]} inputs, but a code "
+                f"RELAX has a network for {self.network.sizes[0]} inputs, but a code "
                 f"{family.spec} gives {inputs}. Make a new RELAX for every code."
             )
         return self.network
@@ -254,7 +238,7 @@ class RELAX(nn.Module):
 
 
 def _controlled(
-    member: REBAR | RELAX,
+    member: REBAR,
     family: Family,
     eta: Tensor,
     f: Integrand,
@@ -281,9 +265,7 @@ def _controlled(
         # in evaluation mode nobody trains: the second derivatives are left out
         parameters = tuple(member.parameters())
         control_loss = trained_by_variance(gradient, parameters) if member.training else None
-    value = fz.detach().mean(0)
-    term = fz.mean(0) + (gradient.detach() * eta).flatten(1).sum(-1)
-    return Estimate(value, with_gradient_of(value, term), control_loss=control_loss)
+    return injected(fz, eta, gradient.detach(), control_loss=control_loss)
 
 
 def trained_by_variance(gradient: Tensor, parameters: Sequence[Tensor]) -> Tensor:
@@ -308,79 +290,6 @@ def trained_by_variance(gradient: Tensor, parameters: Sequence[Tensor]) -> Tenso
     return with_gradient_of(loss, term)
 
 
-def require_kind(member: object, family: Family) -> None:
-    """Raises `ConfigError` unless ``member`` can handle the family's kind of code."""
-    kind, kinds = family.spec.kind, getattr(member, "kinds", ())
-    if kind not in kinds:
-        raise ConfigError(
-            f"{type(member).__name__} cannot handle a {kind} code. "
-            f"Choose a code that is {' or '.join(kinds)}."
-        )
-
-
-def standard_noise(
-    family: Family, eta: Tensor, lead: tuple[int, ...], generator: torch.Generator | None
-) -> Tensor:
-    """Gumbel noise for categories, logistic for bits: ``[*lead, *eta.shape]``.
-
-    η plus this noise has the hard code of q: argmax for categories, sign for bits.
-    """
-    u = torch.rand((*lead, *eta.shape), dtype=eta.dtype, device=eta.device, generator=generator)
-    u = u.clamp_min(torch.finfo(u.dtype).tiny)  # u = 0 happens in single precision
-    if family.spec.kind == "bernoulli":
-        return u.log() - torch.log1p(-u)
-    return -torch.log(-torch.log(u))
-
-
-def relaxed(family: Family, x: Tensor, tau: float | Tensor) -> Tensor:
-    """The soft code of perturbed logits: softmax(x/τ), or sigmoid(x/τ) for bits."""
-    return family.mean(x / tau)
-
-
-def conditional_logits(family: Family, eta: Tensor, z: Tensor, noise: Tensor) -> Tensor:
-    """η + noise given that its hard code is z ``[S, B, *z_shape]``, as a smooth function of η.
-
-        categories:  x_i = logsumexp(η) + G_i for z = e_i;  x_j = −ln(e^{−x_i} + e^{−(η_j + G_j)})
-        bits:        x = ±softplus(L + softplus(±η)),  + for z = 1
-
-    The largest of Gumbels is independent of who it is, and the others are truncated at it. For
-    bits this is what ln(u/(1 − u)) + η becomes with u cut to the side of z, written so that nothing
-    cancels or overflows.
-
-    Example:
-        >>> from discretevae.families import Bernoulli
-        >>> z = torch.tensor([[[0.0, 1.0]]])
-        >>> x = conditional_logits(Bernoulli(2), torch.tensor([[40.0, -40.0]]), z, torch.zeros(2))
-        >>> torch.equal((x > 0).float(), z)
-        True
-    """
-    if family.spec.kind == "bernoulli":
-        sign = 2 * z - 1
-        return sign * F.softplus(noise + F.softplus(sign * eta))
-    top = torch.logsumexp(eta, -1, keepdim=True) + (z * noise).sum(-1, keepdim=True)
-    others = -torch.logaddexp(-top, -(eta + noise))
-    return torch.where(z > 0, top, others)
-
-
-def check_options(*, least_samples: int = 1, **options: float) -> None:
-    """Raises `ConfigError` that names every option out of range."""
-    rules: dict[str, tuple[str, Callable[[float], bool]]] = {
-        "samples": (f"an int >= {least_samples}", lambda value: value >= least_samples),
-        "tau": ("> 0", lambda value: value > 0),
-        "scale": ("finite", lambda value: True),
-        "gap": (">= 0", lambda value: value >= 0),
-        **dict.fromkeys(("resamples", "hidden"), ("an int >= 1", lambda value: value >= 1)),
-        "seed": ("an int >= 0", lambda value: value >= 0),
-    }
-    problems = []
-    for name, value in options.items():
-        wanted, holds = rules[name]
-        if not (math.isfinite(value) and holds(value)):
-            problems.append(f"{name} must be {wanted}. Got {value}.")
-    if problems:
-        raise ConfigError(problems)
-
-
 def _like(per_sample: Tensor, code: Tensor) -> Tensor:
     """``[S, B]`` with trailing ones, to broadcast against ``[S, B, *z_shape]``."""
     return per_sample.reshape(*per_sample.shape, *[1] * (code.ndim - 2))
@@ -391,10 +300,5 @@ __all__ = [
     "REBAR",
     "RELAX",
     "MuProp",
-    "check_options",
-    "conditional_logits",
-    "relaxed",
-    "require_kind",
-    "standard_noise",
     "trained_by_variance",
 ]

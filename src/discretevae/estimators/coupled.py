@@ -20,15 +20,9 @@ import torch
 from torch import Tensor
 
 from discretevae.config import LatentKind
-from discretevae.errors import ConfigError
-from discretevae.estimators.antithetic import (
-    check_kind,
-    check_pairs,
-    coupled_bits,
-    injected,
-    one_minus_correlation,
-)
-from discretevae.estimators.base import Estimate, Integrand
+from discretevae.estimators.antithetic import coupled_bits, one_minus_correlation
+from discretevae.estimators.base import Estimate, Integrand, injected
+from discretevae.estimators.options import check_options, require_kind
 from discretevae.families import Family
 
 
@@ -83,7 +77,7 @@ class ARSM:
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
         """Draws one π per variable, and scores the codes of all swaps."""
-        check_kind("ARSM", family, "categorical")
+        require_kind(self, family)
         logits = eta.detach()
         k = logits.shape[-1]
         pi = torch.empty_like(logits).exponential_(generator=generator)
@@ -96,7 +90,7 @@ class ARSM:
         against_mean = centred - centred.mean(0)
         gradient = torch.einsum("cjb,bdj->bdc", against_mean, 1 / k - pi)
         changed = (place[1:] != place[:1]).any(-1).to(logits.dtype).mean(0)
-        return injected(fz, (gradient * eta).sum((-1, -2)), {"disagreement": changed})
+        return injected(fz, eta, gradient, diagnostics={"disagreement": changed})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +133,7 @@ class DisARMSB:
 
     def __post_init__(self) -> None:
         """Checks the one option."""
-        check_pairs(self.samples)
+        check_options(self, in_pairs=True)
 
     @property
     def evaluations(self) -> int:
@@ -150,7 +144,7 @@ class DisARMSB:
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
         """Draws the pairs, forms the gradient of the sticks, and pulls it back to η."""
-        check_kind("DisARMSB", family, "categorical")
+        require_kind(self, family)
         order, sticks = _sticks(eta)
         alpha = sticks.detach()
         place = _places(alpha, 2, self.samples // 2, generator)
@@ -165,7 +159,7 @@ class DisARMSB:
         unread = (torch.sigmoid(alpha) - (k == last).to(alpha.dtype)) * ((k > first) & (k <= last))
         gradient = (gap * (stop + unread)).mean(0)
         diagnostics = {"disagreement": _apart(place, eta.dtype)}
-        return injected(fz, (gradient * sticks).sum((-1, -2)), diagnostics)
+        return injected(fz, sticks, gradient, diagnostics=diagnostics)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +200,7 @@ class DisARMIW:
 
     def __post_init__(self) -> None:
         """Checks the one option."""
-        check_pairs(self.samples)
+        check_options(self, in_pairs=True)
 
     @property
     def evaluations(self) -> int:
@@ -217,7 +211,7 @@ class DisARMIW:
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
         """Draws independent pairs, and weighs each difference of f."""
-        check_kind("DisARMIW", family, "categorical")
+        require_kind(self, family)
         return _weighted(eta, f, 2, self.samples // 2, generator)
 
 
@@ -266,8 +260,7 @@ class CARMS:
 
     def __post_init__(self) -> None:
         """Checks the one option."""
-        if self.samples < 2:
-            raise ConfigError(f"samples must be an int >= 2. Got {self.samples}.")
+        check_options(self, least_samples=2)
 
     @property
     def evaluations(self) -> int:
@@ -278,7 +271,7 @@ class CARMS:
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
         """Draws n coupled codes, and weighs the difference of f of every pair."""
-        check_kind("CARMS", family, "categorical")
+        require_kind(self, family)
         return _weighted(eta, f, self.samples, 1, generator)
 
 
@@ -303,7 +296,7 @@ def _weighted(
     gradient = (pull.unsqueeze(-1) * z).sum(0).mean(0)
     largest = weight.amax((0, 1, 2, -1))
     diagnostics = {"disagreement": _apart(place, eta.dtype), "largest_weight": largest}
-    return injected(fz, (gradient * eta).sum((-1, -2)), diagnostics)
+    return injected(fz, eta, gradient, diagnostics=diagnostics)
 
 
 def pair_weights(alpha: Tensor, n: int) -> Tensor:

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from discretevae.config import LatentKind
-from discretevae.estimators.base import Estimate, Integrand, with_gradient_of
-from discretevae.estimators.control_variate import check_options, require_kind, trained_by_variance
+from discretevae.estimators.base import Estimate, Integrand, injected
+from discretevae.estimators.control_variate import trained_by_variance
+from discretevae.estimators.options import check_options, require_kind
 from discretevae.families import Family
 
 
@@ -70,7 +71,7 @@ class DoubleCV(nn.Module):
     scale: float = 0.3
 
     def __post_init__(self) -> None:
-        check_options(least_samples=2, samples=self.samples, scale=self.scale)
+        check_options(self, least_samples=2)
         super().__init__()
         self.alpha = nn.Parameter(torch.tensor(float(self.scale)))
 
@@ -94,7 +95,7 @@ class DoubleCV(nn.Module):
             corrected = (left_over - self.alpha * linear).unsqueeze(-1) * (z - q)
             gradient = (corrected + self.alpha * c * (q * family.mean(-eta.detach()))).mean(0)
             control_loss = trained_by_variance(gradient, (self.alpha,))
-        return _injected(fz, gradient.detach(), eta, control_loss)
+        return injected(fz, eta, gradient.detach(), control_loss=control_loss)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -153,7 +154,7 @@ class RODEO(nn.Module):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_options(least_samples=2, samples=self.samples, hidden=self.hidden, seed=self.seed)
+        check_options(self, least_samples=2)
         super().__init__()
         generator = torch.Generator().manual_seed(self.seed)
         self.skip = nn.Parameter(torch.zeros(2))
@@ -176,7 +177,7 @@ class RODEO(nn.Module):
         with torch.enable_grad():
             gradient = self._gradient(family, eta.detach(), z, fz.detach(), slope)
             control_loss = trained_by_variance(gradient, tuple(self.parameters()))
-        return _injected(fz, gradient.detach(), eta, control_loss)
+        return injected(fz, eta, gradient.detach(), control_loss=control_loss)
 
     def _gradient(
         self, family: Family, eta: Tensor, z: Tensor, fz: Tensor, slope: Tensor
@@ -220,12 +221,6 @@ def _mean_over_others(pairs: Tensor) -> Tensor:
     """The mean over j ≠ s of pairs ``[S of s, S of j, ...]``."""
     own = torch.arange(len(pairs), device=pairs.device)
     return (pairs.sum(1) - pairs[own, own]) / (len(pairs) - 1)
-
-
-def _injected(fz: Tensor, gradient: Tensor, eta: Tensor, control_loss: Tensor) -> Estimate:
-    value = fz.detach().mean(0)
-    term = fz.mean(0) + (gradient * eta).sum(-1)
-    return Estimate(value, with_gradient_of(value, term), control_loss=control_loss)
 
 
 __all__ = ["RODEO", "DoubleCV"]

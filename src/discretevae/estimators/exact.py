@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from discretevae.config import LatentKind
-from discretevae.errors import ConfigError
 from discretevae.estimators.base import Estimate, Integrand, with_gradient_of
-from discretevae.families import MAX_STATES, Bernoulli, Family, is_enumerable
+from discretevae.estimators.options import DISCRETE, require_enumerable
+from discretevae.families import Bernoulli, Family
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Exact:
     """
 
     is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = ("bernoulli", "categorical")
+    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
 
     @property
     def evaluations(self) -> int:
@@ -48,11 +48,7 @@ class Exact:
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
         """Sums over all states; ``generator`` is not drawn from."""
-        if not is_enumerable(family):
-            raise ConfigError(
-                f"estimator exact sums over all states, at most {MAX_STATES:,}; {family.spec} has "
-                "more. Choose another estimator, or a smaller code."
-            )
+        require_enumerable(self, family)
         mean = (family.log_prob_table(eta).exp() * f.table()).sum(1)
         return Estimate(mean.detach(), with_gradient_of(mean, mean))
 
@@ -83,7 +79,7 @@ class LocalExpectation:
     """
 
     is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = ("bernoulli", "categorical")
+    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
 
     @property
     def evaluations(self) -> int:

@@ -20,14 +20,16 @@ import torch
 from torch import Tensor
 
 from discretevae.config import LatentKind
-from discretevae.errors import ConfigError, did_you_mean
+from discretevae.errors import ConfigError
 from discretevae.estimators.base import (
     Estimate,
     Integrand,
     effective_sample_size,
-    score_term,
+    injected,
+    score_gradient,
     with_gradient_of,
 )
+from discretevae.estimators.options import check_options
 from discretevae.families import Family
 
 Proposal = Literal["posterior", "uniform", "tempered", "mixture"]
@@ -80,19 +82,7 @@ class Importance:
 
     def __post_init__(self) -> None:
         """Checks every option, and says all that is wrong at once."""
-        problems = []
-        if self.samples < 1:
-            problems.append(f"samples must be an int >= 1. Got {self.samples}.")
-        if self.proposal not in PROPOSALS:
-            problems.append(
-                f"proposal {self.proposal!r} is unknown. {did_you_mean(self.proposal, PROPOSALS)}"
-            )
-        if not (math.isfinite(self.tau) and self.tau > 0):
-            problems.append(f"tau must be > 0. Got {self.tau}.")
-        if not 0 < self.alpha < 1:
-            problems.append(f"alpha must lie between 0 and 1. Got {self.alpha}.")
-        if problems:
-            raise ConfigError(problems)
+        check_options(self, proposal=PROPOSALS)
 
     @property
     def is_unbiased(self) -> bool:
@@ -123,17 +113,16 @@ class Importance:
         z, log_proposal = self._draw(family, eta.detach(), generator)
         fz = f(z)
         if log_proposal is None:
-            value = fz.detach().mean(0)
-            term = fz.mean(0) + score_term(family, eta, z, fz.detach())
-            ess = torch.full_like(value, self.samples)
-        else:
-            log_q = family.log_prob(eta, z)
-            log_weight = log_q.detach() - log_proposal
-            weight = log_weight.exp()
-            weighted = weight * fz.detach()
-            term = (weight * fz + weighted * log_q).mean(0)
-            value = weighted.mean(0)
-            ess = effective_sample_size(log_weight)
+            ess = torch.full_like(fz[0].detach(), self.samples)
+            gradient = score_gradient(family, eta, z, fz)
+            return injected(fz, eta, gradient, diagnostics={"ess": ess})
+        log_q = family.log_prob(eta, z)
+        log_weight = log_q.detach() - log_proposal
+        weight = log_weight.exp()
+        weighted = weight * fz.detach()
+        term = (weight * fz + weighted * log_q).mean(0)
+        value = weighted.mean(0)
+        ess = effective_sample_size(log_weight)
         return Estimate(value, with_gradient_of(value, term), {"ess": ess})
 
     def _draw(

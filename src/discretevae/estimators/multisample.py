@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from discretevae.config import LatentKind
-from discretevae.errors import ConfigError
 from discretevae.estimators.base import (
     Estimate,
     Integrand,
     effective_sample_size,
     with_gradient_of,
 )
+from discretevae.estimators.options import check_options
 from discretevae.families import Family
 
 
@@ -60,8 +60,7 @@ class VIMCO:
 
     def __post_init__(self) -> None:
         """Checks the one option."""
-        if self.samples < 2:
-            raise ConfigError(f"samples must be an int >= 2. Got {self.samples}.")
+        check_options(self, least_samples=2)
 
     @property
     def evaluations(self) -> int:

@@ -230,6 +230,13 @@ _REINMAX = Reference(
     "NeurIPS",
     2023,
 )
+_VQ = Reference(
+    "vandenoord2017neural",
+    "van den Oord, Aäron and Vinyals, Oriol and Kavukcuoglu, Koray",
+    "Neural Discrete Representation Learning",
+    "NeurIPS",
+    2017,
+)
 
 REFERENCES: Mapping[str, Reference] = {
     "importance": _BARTLER,
@@ -239,6 +246,7 @@ REFERENCES: Mapping[str, Reference] = {
     "ema": _WILLIAMS,
     "nvil": _NVIL,
     "rloo": _KOOL_RLOO,
+    "reuse": _BARTLER,
     "arm": _ARM,
     "disarm": _DISARM,
     "arms": _ARMS,
@@ -259,6 +267,7 @@ REFERENCES: Mapping[str, Reference] = {
     "gumbel-rao": _PAULUS,
     "gapped-st": _FAN,
     "reinmax": _REINMAX,
+    "vq": _VQ,
 }
 """The paper to cite for each member, by its name."""
 

@@ -8,33 +8,83 @@ code ("hard") or at a soft one. All are biased in η, for a slope is no differen
 the value and the decoder's gradient stay unbiased. Every member makes one decoder pass: ∂f/∂z is a
 by-product of the decoder's own backward pass.
 
-Temperatures are constants here. Annealing them would need the number of the step, which an
-estimator does not know and a resumed run would have to restore.
+Temperatures are constants, or with ``anneal`` = r fall from step to step, t from 0:
+
+    τ_t = max(floor, τ e^{−rt})
+
+A high temperature has little variance, a low one little bias. The option is that of Jang, Gu &
+Poole (2017, section 4: τ = 1, floor = ½, r of 1e-5 or 1e-4; there τ is held for N steps, here it
+moves with every one), whose two members have it, and `GumbelRao`, their kin. τ_t follows from t
+alone, so that a resumed run goes on where it was.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from discretevae.config import LatentKind
-from discretevae.estimators.base import Estimate, Integrand, with_gradient_of
-from discretevae.estimators.control_variate import (
-    DISCRETE,
-    check_options,
-    conditional_logits,
-    relaxed,
-    require_kind,
-    standard_noise,
-)
+from discretevae.errors import ConfigError
+from discretevae.estimators.base import Estimate, Integrand, injected
+from discretevae.estimators.gumbel import conditional_logits, relaxed, standard_noise
+from discretevae.estimators.options import DISCRETE, check_options, require_kind
 from discretevae.families import Family
 
 
 @dataclass(frozen=True, kw_only=True)
-class StraightThrough:
+class _Relaxation:
+    """What all of them declare: biased, for discrete codes, one decoder row per sample."""
+
+    is_unbiased: ClassVar[bool] = False
+    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
+
+    samples: int = 1
+
+    def __post_init__(self) -> None:
+        """Checks every option, and says all that is wrong at once."""
+        check_options(self)
+
+    @property
+    def evaluations(self) -> int:
+        """S."""
+        return self.samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Annealed(_Relaxation):
+    """A temperature that may fall from step to step: τ_t = max(floor, τ e^{−anneal·t})."""
+
+    tau: float = 1.0
+    anneal: float = 0.0
+    floor: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Checks every option; a floor that is no floor is refused where it would be reached."""
+        super().__post_init__()
+        if self.anneal > 0 and self.floor >= self.tau:
+            raise ConfigError(
+                f"floor must be below tau where tau is annealed. Got {self.floor}, tau {self.tau}."
+            )
+
+    def at(self, step: int) -> Self:
+        """The member with the temperature of a training step, from 0, for good.
+
+        Example:
+            >>> STGumbel(tau=1.0, anneal=1e-4, floor=0.5).at(1000)     # e^{−0.1}
+            STGumbel(samples=1, tau=0.9048374180359595, anneal=0.0, floor=0.5)
+        """
+        if self.anneal * step == 0:
+            return self
+        tau = max(self.floor, self.tau * math.exp(-self.anneal * step))
+        return replace(self, tau=tau, anneal=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StraightThrough(_Relaxation):
     """A true code forward, its mean backward.
 
         z ~ q,   ĝ = 1/S Σ_s J(q)ᵀ ∂f/∂z(z_s),   q = ∇A(η),  τ = 1
@@ -62,30 +112,18 @@ class StraightThrough:
     Neurons* (2013). The paper also leaves the factor q(1 − q) out; it is kept here.
     """
 
-    is_unbiased: ClassVar[bool] = False
-    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
-
-    samples: int = 1
-
-    def __post_init__(self) -> None:
-        check_options(samples=self.samples)
-
-    @property
-    def evaluations(self) -> int:
-        """S."""
-        return self.samples
-
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
         """Draws S codes per row and differentiates f at them."""
         require_kind(self, family)
         fz, slope = f.value_and_grad(family.sample(eta, self.samples, generator=generator))
-        return _injected(fz, pull_back(family, family.mean(eta.detach()), slope), eta)
+        gradient = pull_back(family, family.mean(eta.detach()), slope)
+        return injected(fz, eta, gradient.mean(0))
 
 
 @dataclass(frozen=True, kw_only=True)
-class GumbelSoftmax:
+class GumbelSoftmax(_Annealed):
     """A soft code both ways: the reparametrized sample of a continuous relative of q.
 
         y = softmax((η + G)/τ),  G_k ~ Gumbel;   bits: y = sigmoid((η + L)/τ),  L ~ logistic
@@ -97,6 +135,8 @@ class GumbelSoftmax:
     Args:
         samples: S, samples of y per row.
         tau: τ > 0. Towards 0 y becomes a code; for large τ it goes to the uniform mean.
+        anneal: r ≥ 0, by which τ falls per step; 0 leaves it alone.
+        floor: where it stops, in (0, ``tau``); unused without ``anneal``.
 
     Raises:
         ConfigError: an option is out of range, or the code is not discrete.
@@ -106,23 +146,10 @@ class GumbelSoftmax:
         4
 
     Sources: Jang, Gu & Poole, *Categorical Reparameterization with Gumbel-Softmax* (ICLR 2017), eq.
-    1-2; Maddison, Mnih & Teh, *The Concrete Distribution* (ICLR 2017), for bits the binary concrete
-    of its appendix. Both also relax the KL; here the KL of the discrete q is kept, in closed form.
+    1-2, annealing: section 4; Maddison, Mnih & Teh, *The Concrete Distribution* (ICLR 2017), for
+    bits the binary concrete of its appendix. Both also relax the KL; here the KL of the discrete q
+    is kept, in closed form.
     """
-
-    is_unbiased: ClassVar[bool] = False
-    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
-
-    samples: int = 1
-    tau: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_options(samples=self.samples, tau=self.tau)
-
-    @property
-    def evaluations(self) -> int:
-        """S."""
-        return self.samples
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
@@ -132,11 +159,11 @@ class GumbelSoftmax:
         noise = standard_noise(family, eta, (self.samples,), generator)
         y = relaxed(family, eta.detach() + noise, self.tau)
         fy, slope = f.value_and_grad(y)
-        return _injected(fy, pull_back(family, y, slope, self.tau), eta)
+        return injected(fy, eta, pull_back(family, y, slope, self.tau).mean(0))
 
 
 @dataclass(frozen=True, kw_only=True)
-class STGumbel:
+class STGumbel(_Annealed):
     """Straight-through Gumbel-softmax: the hard code forward, its own soft version backward.
 
         x = η + G,  z = one_hot(argmax x),  y = softmax(x/τ)   (bits: z = [x > 0], y = sigmoid(x/τ))
@@ -145,6 +172,8 @@ class STGumbel:
     Args:
         samples: S, samples of z per row.
         tau: τ > 0 of the backward pass.
+        anneal: r ≥ 0, by which τ falls per step; 0 leaves it alone.
+        floor: where it stops, in (0, ``tau``); unused without ``anneal``.
 
     Raises:
         ConfigError: an option is out of range, or the code is not discrete.
@@ -158,22 +187,8 @@ class STGumbel:
         >>> bool((estimate.value == f.table()).any())              # f at a true code
         True
 
-    Source: Jang, Gu & Poole (ICLR 2017), section 2.2.
+    Source: Jang, Gu & Poole (ICLR 2017), section 2.2; annealing: section 4.
     """
-
-    is_unbiased: ClassVar[bool] = False
-    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
-
-    samples: int = 1
-    tau: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_options(samples=self.samples, tau=self.tau)
-
-    @property
-    def evaluations(self) -> int:
-        """S."""
-        return self.samples
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
@@ -183,11 +198,11 @@ class STGumbel:
         x = eta.detach() + standard_noise(family, eta, (self.samples,), generator)
         fz, slope = f.value_and_grad(family.mode(x))
         y = relaxed(family, x, self.tau)
-        return _injected(fz, pull_back(family, y, slope, self.tau), eta)
+        return injected(fz, eta, pull_back(family, y, slope, self.tau).mean(0))
 
 
 @dataclass(frozen=True, kw_only=True)
-class GumbelRao:
+class GumbelRao(_Annealed):
     """`STGumbel` averaged over the noise that leads to the same hard code.
 
         z ~ q,   x_k ~ p(x | z),   y_k = softmax(x_k/τ)
@@ -200,6 +215,8 @@ class GumbelRao:
     Args:
         samples: S, samples of z per row.
         tau: τ > 0 of the backward pass.
+        anneal: r ≥ 0, by which τ falls per step; 0 leaves it alone.
+        floor: where it stops, in (0, ``tau``); unused without ``anneal``.
         resamples: k, conditional draws of the Gumbel noise per code.
 
     Raises:
@@ -217,23 +234,11 @@ class GumbelRao:
 
     Source: Paulus, Maddison & Krause, *Rao-Blackwellizing the Straight-Through Gumbel-Softmax
     Gradient Estimator* (ICLR 2021), section 3. As there, the softmax is differentiated at fixed
-    noise: x_k is a number, not a function of η.
+    noise: x_k is a number, not a function of η. Annealing is not from there.
     """
 
-    is_unbiased: ClassVar[bool] = False
-    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
-
-    samples: int = 1
     tau: float = 0.5
     resamples: int = 10
-
-    def __post_init__(self) -> None:
-        check_options(samples=self.samples, tau=self.tau, resamples=self.resamples)
-
-    @property
-    def evaluations(self) -> int:
-        """S, whatever ``resamples`` is."""
-        return self.samples
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
@@ -244,11 +249,11 @@ class GumbelRao:
         fz, slope = f.value_and_grad(z)
         noise = standard_noise(family, eta, (self.resamples, self.samples), generator)
         y = relaxed(family, conditional_logits(family, eta.detach(), z, noise), self.tau)
-        return _injected(fz, pull_back(family, y, slope, self.tau).mean(0), eta)
+        return injected(fz, eta, pull_back(family, y, slope, self.tau).mean((0, 1)))
 
 
 @dataclass(frozen=True, kw_only=True)
-class GappedST:
+class GappedST(_Relaxation):
     """`STGumbel` without its noise: logits are pushed, deterministically, to agree with the code.
 
         z ~ q,   x = η + (max η − η_z) z − relu(η + gap − max η)(1 − z),   y = softmax(x/τ)
@@ -274,20 +279,8 @@ class GappedST:
     Straight-Through Estimator* (ICML 2022).
     """
 
-    is_unbiased: ClassVar[bool] = False
-    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
-
-    samples: int = 1
     tau: float = 1.0
     gap: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_options(samples=self.samples, tau=self.tau, gap=self.gap)
-
-    @property
-    def evaluations(self) -> int:
-        """S."""
-        return self.samples
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
@@ -297,7 +290,7 @@ class GappedST:
         z = family.sample(eta, self.samples, generator=generator)
         fz, slope = f.value_and_grad(z)
         y = relaxed(family, self._pushed(family, eta.detach(), z), self.tau)
-        return _injected(fz, pull_back(family, y, slope, self.tau), eta)
+        return injected(fz, eta, pull_back(family, y, slope, self.tau).mean(0))
 
     def _pushed(self, family: Family, eta: Tensor, z: Tensor) -> Tensor:
         if family.spec.kind == "bernoulli":
@@ -309,7 +302,7 @@ class GappedST:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReinMax:
+class ReinMax(_Relaxation):
     """Straight-through of second order: Heun's method in place of Euler's.
 
         z ~ q,   ĝ = 1/S Σ_s (2 J(p_s) − ½ J(q))ᵀ ∂f/∂z(z_s),   p_s = (softmax(η/τ) + z_s)/2,  τ = 1
@@ -340,19 +333,7 @@ class ReinMax:
     Beyond* (NeurIPS 2023). J is taken at temperature 1 in both terms, as there.
     """
 
-    is_unbiased: ClassVar[bool] = False
-    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
-
-    samples: int = 1
     tau: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_options(samples=self.samples, tau=self.tau)
-
-    @property
-    def evaluations(self) -> int:
-        """S."""
-        return self.samples
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
@@ -363,7 +344,7 @@ class ReinMax:
         fz, slope = f.value_and_grad(z)
         half_way = (relaxed(family, eta.detach(), self.tau) + z) / 2
         euler = pull_back(family, family.mean(eta.detach()), slope)
-        return _injected(fz, 2 * pull_back(family, half_way, slope) - 0.5 * euler, eta)
+        return injected(fz, eta, (2 * pull_back(family, half_way, slope) - 0.5 * euler).mean(0))
 
 
 def pull_back(family: Family, y: Tensor, slope: Tensor, tau: float = 1.0) -> Tensor:
@@ -371,13 +352,6 @@ def pull_back(family: Family, y: Tensor, slope: Tensor, tau: float = 1.0) -> Ten
     if family.spec.kind == "bernoulli":
         return y * (1 - y) * slope / tau
     return y * (slope - (y * slope).sum(-1, keepdim=True)) / tau
-
-
-def _injected(fz: Tensor, gradient: Tensor, eta: Tensor) -> Estimate:
-    """f ``[S, B]`` with its decoder gradient, and ĝ ``[S, B, *eta_shape]`` as that of η."""
-    value = fz.detach().mean(0)
-    term = fz.mean(0) + (gradient.detach().mean(0) * eta).flatten(1).sum(-1)
-    return Estimate(value, with_gradient_of(value, term))
 
 
 __all__ = [

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from discretevae.config import LatentKind
-from discretevae.errors import ConfigError
 from discretevae.estimators.base import Estimate, Integrand, with_gradient_of
+from discretevae.estimators.options import check_options
 from discretevae.families import Family
 
 
@@ -47,8 +47,7 @@ class Reparametrized:
 
     def __post_init__(self) -> None:
         """Checks the one option."""
-        if self.samples < 1:
-            raise ConfigError(f"samples must be an int >= 1. Got {self.samples}.")
+        check_options(self)
 
     @property
     def evaluations(self) -> int:

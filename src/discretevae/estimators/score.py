@@ -17,11 +17,10 @@ from torch import Tensor, nn
 
 from discretevae.config import LatentKind
 from discretevae.errors import ConfigError
-from discretevae.estimators.base import Estimate, Integrand, score_term, with_gradient_of
+from discretevae.estimators.base import Estimate, Integrand, injected, score_gradient
+from discretevae.estimators.options import EVERY_KIND, check_options
 from discretevae.families import Family
 from discretevae.networks import MLP
-
-EVERY_KIND: tuple[LatentKind, ...] = ("bernoulli", "categorical", "gaussian")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +58,7 @@ class RLOO:
 
     def __post_init__(self) -> None:
         """Checks the one option."""
-        if self.samples < 2:
-            raise ConfigError(f"samples must be an int >= 2. Got {self.samples}.")
+        check_options(self, least_samples=2)
 
     @property
     def evaluations(self) -> int:
@@ -75,8 +73,8 @@ class RLOO:
         fz = f(z)
         value = fz.detach().mean(0)
         advantage = (fz.detach() - value) * (self.samples / (self.samples - 1))
-        term = fz.mean(0) + score_term(family, eta, z, advantage)
-        return Estimate(value, with_gradient_of(value, term))
+        gradient = score_gradient(family, eta, z, advantage)
+        return injected(fz, eta, gradient)
 
 
 class EMA(nn.Module):
@@ -106,14 +104,8 @@ class EMA(nn.Module):
 
     def __init__(self, *, samples: int = 1, decay: float = 0.99) -> None:
         super().__init__()
-        problems = []
-        if samples < 1:
-            problems.append(f"samples must be an int >= 1. Got {samples}.")
-        if not 0 <= decay < 1:
-            problems.append(f"decay must lie in [0, 1). Got {decay}.")
-        if problems:
-            raise ConfigError(problems)
         self.samples, self.decay = samples, decay
+        check_options(self)
         self.register_buffer("average", torch.zeros(()))
         self.register_buffer("is_warm", torch.zeros((), dtype=torch.bool))
 
@@ -129,8 +121,8 @@ class EMA(nn.Module):
         z = family.sample(eta, self.samples, generator=generator).detach()
         fz = f(z)
         value = fz.detach().mean(0)
-        term = fz.mean(0) + score_term(family, eta, z, fz.detach() - self.average)
-        estimate = Estimate(value, with_gradient_of(value, term))
+        gradient = score_gradient(family, eta, z, fz.detach() - self.average)
+        estimate = injected(fz, eta, gradient)
         if self.training:
             # the first batch sets the average; starting from 0 would take 1/(1 − decay) steps
             mean = value.mean().to(self.average)
@@ -168,14 +160,8 @@ class NVIL(nn.Module):
 
     def __init__(self, *, samples: int = 1, hidden: int = 128) -> None:
         super().__init__()
-        problems = [
-            f"{name} must be an int >= 1. Got {value}."
-            for name, value in (("samples", samples), ("hidden", hidden))
-            if value < 1
-        ]
-        if problems:
-            raise ConfigError(problems)
         self.samples, self.hidden = samples, hidden
+        check_options(self)
         self.network: MLP | None = None
 
     @property
@@ -190,9 +176,9 @@ class NVIL(nn.Module):
             # fixed weights: a baseline's start decides nothing but its first steps
             network = MLP([n_eta, self.hidden, 1], generator=torch.Generator().manual_seed(0))
             self.network = network.to(like)
-        elif self.network.weights[0].shape[1] != n_eta:
+        elif self.network.sizes[0] != n_eta:
             raise ConfigError(
-                f"NVIL has a network for {self.network.weights[0].shape[1]} inputs, but a code "
+                f"NVIL has a network for {self.network.sizes[0]} inputs, but a code "
                 f"{family.spec} gives {n_eta}. Make a new NVIL for every code."
             )
         return self.network
@@ -204,11 +190,10 @@ class NVIL(nn.Module):
         network = self.prepare(family, eta)
         z = family.sample(eta, self.samples, generator=generator).detach()
         fz = f(z)
-        value = fz.detach().mean(0)
         expected = network(eta.detach().flatten(1)).squeeze(1)
-        term = fz.mean(0) + score_term(family, eta, z, fz.detach() - expected.detach())
+        gradient = score_gradient(family, eta, z, fz.detach() - expected.detach())
         error = (fz.detach() - expected).square().mean()
-        return Estimate(value, with_gradient_of(value, term), control_loss=error)
+        return injected(fz, eta, gradient, control_loss=error)
 
 
 __all__ = ["EMA", "NVIL", "RLOO"]

@@ -27,7 +27,8 @@ from torch import Tensor
 from discretevae.config import LatentKind
 from discretevae.errors import ConfigError
 from discretevae.estimators.base import Estimate, Integrand, with_gradient_of
-from discretevae.families import MAX_STATES, Family, is_enumerable
+from discretevae.estimators.options import DISCRETE, require_enumerable
+from discretevae.families import Family
 
 MAX_SAMPLES = 10
 """The recursion visits 2^k subsets of the sample."""
@@ -77,7 +78,7 @@ class UnorderedSet:
     """
 
     is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = ("bernoulli", "categorical")
+    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
 
     samples: int = 4
 
@@ -102,11 +103,7 @@ class UnorderedSet:
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
         """Draws k different states per row, and weighs them by their leave-one-out ratios."""
-        if not is_enumerable(family):
-            raise ConfigError(
-                f"unordered-set draws from a list of all states, at most {MAX_STATES:,} of them. "
-                f"Got {family.spec}. Take a smaller code or another estimator."
-            )
+        require_enumerable(self, family)
         states = family.enumerate().to(eta)
         statistics = states.flatten(1)
         # ηᵀT(z) − A(η), with A(η) from the very sum, so that the q(s) add up to 1 to rounding

@@ -1,0 +1,81 @@
+"""Perturbed logits: the noise behind a discrete code, and the soft code it would give.
+
+    x = η + G,   z = one_hot(argmax x) ~ q,   y = softmax(x/τ)       G_k ~ Gumbel
+    bits:   x = η + L,   z = 1[x > 0] ~ q,   y = sigmoid(x/τ)        L ~ logistic
+
+A logistic is the difference of two Gumbels, so that a bit is two categories. Either the noise is
+drawn and the code follows, or the code is given and the noise is what can have led to it
+(`conditional_logits`).
+
+Sources: Jang, Gu & Poole, *Categorical Reparameterization with Gumbel-Softmax* (ICLR 2017);
+Maddison, Mnih & Teh, *The Concrete Distribution* (ICLR 2017); given the code: Tucker, Mnih,
+Maddison, Lawson & Sohl-Dickstein, *REBAR* (NeurIPS 2017).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everyone knows
+from torch import Tensor
+
+from discretevae.families import Family
+
+
+def standard_noise(
+    family: Family, eta: Tensor, lead: tuple[int, ...], generator: torch.Generator | None
+) -> Tensor:
+    """Gumbel noise for categories, logistic for bits: ``[*lead, *eta.shape]``.
+
+    η plus this noise has the hard code of q: argmax for categories, sign for bits.
+
+    Example:
+        >>> from discretevae.families import Bernoulli
+        >>> eta, generator = torch.tensor([[1.0]]), torch.Generator().manual_seed(0)
+        >>> x = eta + standard_noise(Bernoulli(1), eta, (10_000,), generator)
+        >>> round((x > 0).float().mean().item(), 1), round(torch.sigmoid(eta).item(), 1)
+        (0.7, 0.7)
+    """
+    u = torch.rand((*lead, *eta.shape), dtype=eta.dtype, device=eta.device, generator=generator)
+    u = u.clamp_min(torch.finfo(u.dtype).tiny)  # u = 0 happens in single precision
+    if family.spec.kind == "bernoulli":
+        return u.log() - torch.log1p(-u)
+    return -torch.log(-torch.log(u))
+
+
+def relaxed(family: Family, x: Tensor, tau: float | Tensor) -> Tensor:
+    """The soft code of perturbed logits: softmax(x/τ), or sigmoid(x/τ) for bits.
+
+    Example:
+        >>> from discretevae.families import Bernoulli
+        >>> relaxed(Bernoulli(1), torch.tensor([2.0]), 1e-3)            # cold: all but a code
+        tensor([1.])
+    """
+    return family.mean(x / tau)
+
+
+def conditional_logits(family: Family, eta: Tensor, z: Tensor, noise: Tensor) -> Tensor:
+    """η + noise given that its hard code is z ``[S, B, *z_shape]``, as a smooth function of η.
+
+        categories:  x_i = logsumexp(η) + G_i for z = e_i;  x_j = −ln(e^{−x_i} + e^{−(η_j + G_j)})
+        bits:        x = ±softplus(L + softplus(±η)),  + for z = 1
+
+    The largest of Gumbels is independent of who it is, and the others are truncated at it. For
+    bits this is what ln(u/(1 − u)) + η becomes with u cut to the side of z, written so that nothing
+    cancels or overflows.
+
+    Example:
+        >>> from discretevae.families import Bernoulli
+        >>> z = torch.tensor([[[0.0, 1.0]]])
+        >>> x = conditional_logits(Bernoulli(2), torch.tensor([[40.0, -40.0]]), z, torch.zeros(2))
+        >>> torch.equal((x > 0).float(), z)
+        True
+    """
+    if family.spec.kind == "bernoulli":
+        sign = 2 * z - 1
+        return sign * F.softplus(noise + F.softplus(sign * eta))
+    top = torch.logsumexp(eta, -1, keepdim=True) + (z * noise).sum(-1, keepdim=True)
+    others = -torch.logaddexp(-top, -(eta + noise))
+    return torch.where(z > 0, top, others)
+
+
+__all__ = ["conditional_logits", "relaxed", "standard_noise"]
