@@ -209,6 +209,15 @@ OPTIONS = [
         ("gaussian code", "Choices"),
     ),
     Case("preset", (*TRAIN, "--preset", "fc-dvae"), ("--preset", "'fc-dvae'", "fc-bvae")),
+    Case(
+        "hidden of a cnn", ("train", "--preset", "cnn-bvae", "--hidden", "8", "--out", "new"),
+        ("hidden", "Got (8,)", "fc preset"),
+    ),
+    Case(
+        "a cnn on a table",
+        ("train", "--preset", "cnn-cvae", "--data", "mine.npy", "--out", "new"),
+        ("cnn", "pictures", "16 values", "fc preset", "--image-size"), saved(HALF),
+    ),
     Case("likelihood", (*TRAIN, "--likelihood", "poisson"), ("--likelihood", "'poisson'")),
     Case("option", ("train", "--epoch", "3", "--out", "new"), ("--epoch", "--epochs", "--help")),
     Case("argument", ("train", "digits", "--out", "new"), ("digits", "--help")),
@@ -276,14 +285,14 @@ RUNS = [
              replaced(MODEL, at, b"\xff"), BITS)
         for at in (0, 5, 7, 8, 9, 20)
     ],
-    Case("model NaN", EVALUATE, (MODEL, "decoder.biases.1", "NaN"),
-         reweighted(lambda t: t["decoder.biases.1"].fill_(float("nan"))), BITS),
-    Case("weights of another shape", EVALUATE, (MODEL, "decoder.biases.1", "float32 [9]", "[64]"),
-         reweighted(lambda t: t.update({"decoder.biases.1": torch.zeros(9)})), BITS),
-    Case("weights of another type", EVALUATE, (MODEL, "decoder.biases.1", "float64 [64]"),
-         reweighted(lambda t: t.update({"decoder.biases.1": torch.zeros(64).double()})), BITS),
-    Case("weights missing", EVALUATE, (MODEL, "decoder.biases.1", "absent"),
-         reweighted(lambda t: t.pop("decoder.biases.1")), BITS),
+    Case("model NaN", EVALUATE, (MODEL, "decoder.theta", "NaN"),
+         reweighted(lambda t: t["decoder.theta"].fill_(float("nan"))), BITS),
+    Case("weights of another shape", EVALUATE, (MODEL, "decoder.theta", "float32 [9]", "[1200]"),
+         reweighted(lambda t: t.update({"decoder.theta": torch.zeros(9)})), BITS),
+    Case("weights of another type", EVALUATE, (MODEL, "decoder.theta", "float64 [64]", "[1200]"),
+         reweighted(lambda t: t.update({"decoder.theta": torch.zeros(64).double()})), BITS),
+    Case("weights missing", EVALUATE, (MODEL, "decoder.theta", "absent"),
+         reweighted(lambda t: t.pop("decoder.theta")), BITS),
     Case("weights too many", EVALUATE, (MODEL, "tensor more", "absent"),
          reweighted(lambda t: t.update(more=torch.zeros(3))), BITS),
     Case("model a pickle", EVALUATE, (MODEL, "corrupt"),
@@ -311,7 +320,7 @@ RUNS = [
              edited(lambda c, p=part, k=key, v=value: c[p].update({k: v})), BITS)
         for part, key, value in [
             ("model", "n_features", "64"), ("model", "n_features", True),
-            ("model", "hidden", [-3]), ("model", "colour", 1),
+            ("model", "hidden", [-3]), ("model", "colour", 1), ("model", "network", "rnn"),
             ("model", "image_shape", [-8, -8]), ("model", "image_shape", [2, 4, 8]),
             ("training", "epochs", 2.5), ("training", "momentum", 0.9),
             ("data", "divisor", "x"), ("data", "divisor", 0),

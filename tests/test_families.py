@@ -95,7 +95,8 @@ def test_gradients_of_entropy_and_kl_reach_eta(family):
     eta = random_eta(family, rows=2).requires_grad_()
     prior = random_eta(family, rows=1, seed=1)[0]
     assert torch.autograd.gradcheck(family.entropy, (eta,))
-    assert torch.autograd.gradcheck(lambda e: family.kl(e, prior), (eta,))
+    assert torch.autograd.gradcheck(family.kl, (eta, prior.requires_grad_()))
+    assert torch.autograd.gradgradcheck(family.kl, (eta, prior))
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=repr)

@@ -19,7 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("files", "randomness", "allocator"),
     ("data",),
     ("families",),
-    ("likelihoods", "priors", "networks"),
+    ("likelihoods", "priors", "networks", "convolutional"),
     ("estimators",),
     ("model",),
     ("objectives",),
@@ -30,6 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("codes",),
     ("plots", "comparison_plots"),
     ("runs", "comparison"),
+    ("reproduction",),
     ("cli",),
 )
 FLOOR_OF = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}

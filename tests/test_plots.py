@@ -81,7 +81,7 @@ def test_rows_stand_above_their_reconstructions(n, tmp_path):
     assert drawn(figure, tmp_path).std() > 0.05
     shown = model.reconstruct(rows.batch(slice(None)))
     height, width = 4, 5
-    gap = plots._gap((height, width))
+    gap = plots.gap_of((height, width))
     bands = math.ceil(n / 12)
     # a pair of bands: gap, rows, gap, reconstructions, gap; two gaps more to the next pair
     band = 3 * gap + 2 * height
@@ -184,6 +184,20 @@ def test_pictures_of_odd_shapes(shape, tmp_path):
     figures = plots.run_figures(model, [metrics(1)], rows, generator=None)
     for figure in figures.values():
         assert drawn(figure, tmp_path).size < 30e6
+
+
+def test_few_colors_look_the_same(tmp_path):
+    figure = Figure(figsize=(3, 2))
+    axes = figure.subplots()
+    axes.imshow(np.random.default_rng(0).random((20, 30)), cmap="gray")
+    axes.plot([0, 29], [0, 19], color="#D55E00")
+    plots.save_figure(figure, tmp_path / "all.png")
+    plots.save_figure(figure, tmp_path / "few.png", colors=256)
+    pixels = [Image.open(tmp_path / f"{name}.png").convert("RGB") for name in ("all", "few")]
+    one, other = (np.asarray(picture).astype(int) for picture in pixels)
+    assert np.abs(one - other).max() < 16
+    sizes = [(tmp_path / f"{name}.png").stat().st_size for name in ("all", "few")]
+    assert sizes[1] < sizes[0] / 2
 
 
 def test_pyplot_is_never_loaded_and_no_figure_leaks(python, tmp_path):

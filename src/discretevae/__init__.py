@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         TrainConfig,
         parse_latent,
     )
+    from discretevae.convolutional import ConvDecoder, ConvEncoder
     from discretevae.data import Dataset, Rows, binarize, load_data, load_rows
     from discretevae.errors import (
         CollapseWarning,
@@ -106,6 +107,7 @@ _EXPORTS = {
         "TrainConfig",
         "parse_latent",
     ),
+    "convolutional": ("ConvDecoder", "ConvEncoder"),
     "data": ("Dataset", "Rows", "binarize", "load_data", "load_rows"),
     "errors": (
         "CollapseWarning",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from discretevae.config import ModelConfig, preset
+from discretevae.convolutional import ConvDecoder, ConvEncoder
 from discretevae.families import family_of
 from discretevae.likelihoods import Likelihood, likelihood_named
 from discretevae.networks import MLP
@@ -50,9 +51,15 @@ class DiscreteVAE(nn.Module):
         self.prior = FactorizedPrior(self.family, learned=config.prior == "factorized")
         n_eta = self.family.fixed_eta().numel()
         n_code = torch.Size(self.family.z_shape).numel()
-        widths = config.hidden
-        self.encoder = MLP([config.n_features, *widths, n_eta], generator=generator)
-        self.decoder = MLP([n_code, *reversed(widths), config.n_features], generator=generator)
+        self.encoder: MLP | ConvEncoder
+        self.decoder: MLP | ConvDecoder
+        if config.network == "cnn" and config.image_shape is not None:
+            self.encoder = ConvEncoder(config.image_shape, n_eta, generator=generator)
+            self.decoder = ConvDecoder(n_code, config.image_shape, generator=generator)
+        else:
+            widths = config.hidden or ()
+            self.encoder = MLP([config.n_features, *widths, n_eta], generator=generator)
+            self.decoder = MLP([n_code, *reversed(widths), config.n_features], generator=generator)
 
     @classmethod
     def for_data(
@@ -71,8 +78,8 @@ class DiscreteVAE(nn.Module):
         Args:
             data: anything with ``n_features`` and ``image_shape``.
             latent: the code, such as ``bernoulli:64``; None takes the preset's.
-            preset_name: a model of the paper.
-            hidden: widths of the hidden layers; None takes the preset's.
+            preset_name: a model of the paper, such as ``fc-bvae`` or ``cnn-bvae``.
+            hidden: widths of the hidden layers of an MLP; None takes the preset's.
             likelihood: ``bernoulli`` or ``gaussian``.
             prior: ``fixed`` or ``factorized``.
             seed: of the initial weights.
@@ -90,6 +97,7 @@ class DiscreteVAE(nn.Module):
         config = ModelConfig(
             n_features=data.n_features,
             latent=latent or base.latent,
+            network=base.network,
             hidden=hidden or base.hidden,
             likelihood=likelihood,
             prior=prior,

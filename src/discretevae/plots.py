@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from discretevae.codes.packing import encode_rows
@@ -22,7 +23,7 @@ from discretevae.files import write_atomic
 from discretevae.history import EpochMetrics
 from discretevae.model import DiscreteVAE
 
-Image = np.ndarray[Any, np.dtype[np.float64]]
+Picture = np.ndarray[Any, np.dtype[np.float64]]
 
 PICTURES_PER_GAP = 14
 """Pictures are this many times as high as the gap between them."""
@@ -33,8 +34,15 @@ MAX_INCHES = 50
 """Pictures one pixel wide would make a figure higher than a PNG can be."""
 
 
-def save_figure(figure: Figure, path: Path, *, dpi: int = 100) -> None:
+def save_figure(figure: Figure, path: Path, *, dpi: int = 100, colors: int | None = None) -> None:
     """Writes a figure as PNG, atomically.
+
+    Args:
+        figure: the figure.
+        path: of the file.
+        dpi: pixels per inch.
+        colors: the file holds so many at most, which makes it less than half as large; None for
+            all of them.
 
     Raises:
         OSError: the disk is full or the folder cannot be written to.
@@ -49,6 +57,14 @@ def save_figure(figure: Figure, path: Path, *, dpi: int = 100) -> None:
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    if colors is not None:
+        with Image.open(buffer) as full:
+            # dots of noise instead of a nearest color would cost more than they are worth
+            few = full.convert("RGB").quantize(
+                colors, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+            )
+        buffer = io.BytesIO()
+        few.save(buffer, format="png", optimize=True)
     write_atomic(path, buffer.getvalue())
 
 
@@ -106,8 +122,10 @@ def reconstructions(
     bands = []
     for start in range(0, len(x), columns):
         pairs = (part[start : start + columns] for part in (x, shown))
-        bands += [_mosaic(part, _shape(rows), columns) for part in pairs]
-    return _mosaic_figure(_stack(bands, _gap(_shape(rows))), "Rows, each above its reconstruction")
+        bands += [mosaic(part, _shape(rows), columns) for part in pairs]
+    return _mosaic_figure(
+        _stack(bands, gap_of(_shape(rows))), "Rows, each above its reconstruction"
+    )
 
 
 def samples(
@@ -122,7 +140,7 @@ def samples(
         generator: the source of the codes.
     """
     pictures = model.sample(n, generator=generator).cpu()
-    return _mosaic_figure(_mosaic(pictures, _shape(model.config), columns), "Samples of the prior")
+    return _mosaic_figure(mosaic(pictures, _shape(model.config), columns), "Samples of the prior")
 
 
 def categories(model: DiscreteVAE, rows: Rows, *, binarize_mode: BinarizeMode = "none") -> Figure:
@@ -187,7 +205,7 @@ def run_figures(
 
 def image_grid(pictures: Tensor, image_shape: tuple[int, int], title: str) -> Figure:
     """Pictures ``[n, P]`` in a grid, twelve to a line."""
-    return _mosaic_figure(_mosaic(pictures, image_shape, min(12, len(pictures))), title)
+    return _mosaic_figure(mosaic(pictures, image_shape, min(12, len(pictures))), title)
 
 
 def _shape(described: Any) -> tuple[int, int]:
@@ -195,10 +213,15 @@ def _shape(described: Any) -> tuple[int, int]:
     return shape
 
 
-def _mosaic(pictures: Tensor, shape: tuple[int, int], columns: int) -> Image:
-    """Pictures ``[n, P]`` side by side on a mid-grey ground, ``columns`` to a line."""
+def mosaic(pictures: Tensor, shape: tuple[int, int], columns: int) -> Picture:
+    """Pictures ``[n, P]`` side by side on a mid-grey ground, ``columns`` to a line.
+
+    Example:
+        >>> mosaic(torch.zeros(5, 64), (8, 8), 3).shape
+        (19, 28)
+    """
     height, width = shape
-    gap = _gap(shape)
+    gap = gap_of(shape)
     lines = math.ceil(len(pictures) / columns)
     ground = np.full((lines * (height + gap) + gap, columns * (width + gap) + gap), 0.5)
     for i, picture in enumerate(pictures.double().clamp(0, 1).numpy()):
@@ -208,13 +231,19 @@ def _mosaic(pictures: Tensor, shape: tuple[int, int], columns: int) -> Image:
     return ground
 
 
-def _gap(shape: tuple[int, int]) -> int:
+def gap_of(shape: tuple[int, int]) -> int:
+    """Pixels between pictures of this size in a `mosaic`.
+
+    Example:
+        >>> gap_of((28, 28))
+        2
+    """
     return max(1, shape[0] // PICTURES_PER_GAP)
 
 
-def _stack(bands: list[Image], gap: int) -> Image:
+def _stack(bands: list[Picture], gap: int) -> Picture:
     """Bands above each other, each pair close together and apart from the next."""
-    parts: list[Image] = []
+    parts: list[Picture] = []
     for i, band in enumerate(bands):
         parts.append(band if i % 2 == 0 else band[gap:])
         if i % 2 == 1 and i < len(bands) - 1:
@@ -222,11 +251,11 @@ def _stack(bands: list[Image], gap: int) -> Image:
     return np.concatenate(parts)
 
 
-def _mosaic_figure(mosaic: Image, title: str) -> Figure:
-    height, width = mosaic.shape
+def _mosaic_figure(picture: Picture, title: str) -> Figure:
+    height, width = picture.shape
     figure = Figure(figsize=(9, min(9 * height / width + 0.4, MAX_INCHES)), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(mosaic, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_axis_off()
     axes.set_title(title, fontsize=10)
     return figure
@@ -235,7 +264,9 @@ def _mosaic_figure(mosaic: Image, title: str) -> Figure:
 __all__ = [
     "categories",
     "curves",
+    "gap_of",
     "image_grid",
+    "mosaic",
     "reconstructions",
     "run_figures",
     "samples",

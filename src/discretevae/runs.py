@@ -93,9 +93,10 @@ def run(
         model = DiscreteVAE(config.model, generator=initial).to(device)
     except (RuntimeError, TypeError, OverflowError, MemoryError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        hidden = "" if config.model.hidden is None else f" and hidden {config.model.hidden}"
         raise ConfigError(
-            f"a model with latent {config.model.latent} and hidden {config.model.hidden} cannot "
-            f"be made ({reason}). Make it smaller."
+            f"a model with latent {config.model.latent}{hidden} cannot be made ({reason}). "
+            "Make it smaller."
         ) from None
     for rows in (data.train, data.test):
         require_fit(model, rows)

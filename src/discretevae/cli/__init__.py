@@ -25,6 +25,7 @@ COMMANDS = {
     "encode": "Turn rows into codes.",
     "decode": "Turn codes back into rows.",
     "compare": "Measure estimators side by side on your data.",
+    "reproduce": "Make the figures of the paper again, the defaults beside its protocol.",
     "estimators": "List the gradient estimators with their properties and sources.",
 }
 

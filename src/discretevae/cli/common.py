@@ -232,6 +232,28 @@ def counting_bar(title: str, total: int) -> Iterator[Callable[[int], object]]:
         yield lambda done: bar.update(task, completed=done)
 
 
+@contextlib.contextmanager
+def task_bar() -> Iterator[Callable[[str, int, int], object]]:
+    """A bar on standard error with what is being done; nothing unless a terminal looks."""
+    if not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # a file is to get its lines itself
+    ) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda what, done, total: bar.update(
+            task, description=what, completed=done, total=total
+        )
+
+
 __all__ = [
     "check_device",
     "counting_bar",
@@ -254,5 +276,6 @@ __all__ = [
     "run_argument",
     "seed_option",
     "split_option",
+    "task_bar",
     "write_pictures",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,7 +96,7 @@ def command(out: Path | None, **options: Any) -> None:
         _write_tables(folder, found)
 
     try:
-        with _bar() as progress:
+        with common.task_bar() as progress:
             result = compare(
                 data,
                 config,
@@ -152,7 +151,7 @@ def _configured(options: dict[str, Any]) -> tuple[list[str], RunConfig, Dataset]
     problems: list[str] = []
     base = preset(options["preset_name"])
     latent = options["latent"] or base.latent
-    hidden: tuple[int, ...] = base.hidden
+    hidden = base.hidden
     names: list[str] = []
     image_size = training = None
     with _collected(problems):
@@ -162,7 +161,9 @@ def _configured(options: dict[str, Any]) -> tuple[list[str], RunConfig, Dataset]
     with _collected(problems):
         require_repeats(options["repeats"])
     with _collected(problems):
-        ModelConfig(n_features=1, latent=latent, hidden=hidden)
+        ModelConfig(
+            n_features=1, latent=latent, network=base.network, hidden=hidden, image_shape=(1, 1)
+        )
         family = family_of(latent)
         if options["estimators"] is None:
             names = [name for name in SHORT_LIST if name in fitting_estimators(family)]
@@ -179,6 +180,7 @@ def _configured(options: dict[str, Any]) -> tuple[list[str], RunConfig, Dataset]
     model = ModelConfig(
         n_features=data.n_features,
         latent=latent,
+        network=base.network,
         hidden=hidden,
         likelihood=options["likelihood"],
         prior=options["prior"],
@@ -305,10 +307,12 @@ def _markdown(found: Comparison) -> str:
     moment_title, run_title = _titles(found)
     model, config = found.config.model, found.config.training
     source = Path(found.config.data.source).name
+    widths = model.hidden
+    network = "cnn" if widths is None else f"hidden {'-'.join(map(str, widths))}"
     parts = [
         f"# Gradient estimators on {source}, {model.latent}\n",
-        f"hidden {'-'.join(map(str, model.hidden))}, {model.likelihood} likelihood, {model.prior} "
-        f"prior, binarize {config.binarize}, lr {config.lr:g}, seed {config.seed}\n",
+        f"{network}, {model.likelihood} likelihood, {model.prior} prior, "
+        f"binarize {config.binarize}, lr {config.lr:g}, seed {config.seed}\n",
     ]
     if not found.is_complete:
         parts.append(f"Not complete: {len(found.runs)} of {len(found.estimators)} runs.\n")
@@ -354,23 +358,6 @@ def _print_tables(found: Comparison, data: Dataset) -> None:
         console.print()
         console.print(table)
     console.print()
-
-
-@contextlib.contextmanager
-def _bar() -> Iterator[Callable[[str, int, int], object]]:
-    """A bar on standard error with what is being done; nothing unless a terminal looks."""
-    if not sys.stderr.isatty():
-        yield lambda what, done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-        yield lambda what, done, total: bar.update(
-            task, description=what, completed=done, total=total
-        )
 
 
 command.params[1:1] = [param for param in train_command.params if param.name in LIKE_TRAIN]

@@ -63,7 +63,10 @@ MAY_CHANGE = {"epochs", "device", "data_dir", "out", "resume", "as_json"}
     help="The code: bernoulli:50, categorical:100, categorical:20x10 (20 variables of 10 "
     "categories), gaussian:16. Else the preset's.",
 )
-@click.option("--hidden", help="Widths of the hidden layers: 1024 or 200,200. Else the preset's.")
+@click.option(
+    "--hidden",
+    help="Widths of the hidden layers: 1024 or 200,200. Else the preset's. Not for cnn presets.",
+)
 @click.option(
     "--objective",
     type=click.Choice(OBJECTIVES),
@@ -102,9 +105,7 @@ MAY_CHANGE = {"epochs", "device", "data_dir", "out", "resume", "as_json"}
 )
 @click.option("--image-size", help="Resize a folder of images to this, such as 32x32.")
 @click.option("--epochs", type=int, default=DEFAULTS.epochs, show_default=True)
-@click.option(
-    "--batch-size", type=int, help="Rows per step.  [default: 2048, fewer for small data]"
-)
+@click.option("--batch-size", type=int, help="Rows per step.  [default: 128, fewer for small data]")
 @click.option("--lr", type=float, default=DEFAULTS.lr, show_default=True, help="Step size of Adam.")
 @common.seed_option
 @common.device_option
@@ -167,7 +168,7 @@ def _fresh(options: dict[str, Any]) -> tuple[RunConfig, Dataset]:
     base = preset(options["preset_name"])
     latent = options["latent"] or base.latent
     problems: list[str] = []
-    hidden: tuple[int, ...] = base.hidden
+    hidden = base.hidden
     image_size = None
     training = None
     try:
@@ -177,8 +178,10 @@ def _fresh(options: dict[str, Any]) -> tuple[RunConfig, Dataset]:
         problems += error.problems
     family = None
     try:
-        # one feature stands in until the data are read; everything else is checked now
-        ModelConfig(n_features=1, latent=latent, hidden=hidden)
+        # one pixel stands in until the data are read; everything else is checked now
+        ModelConfig(
+            n_features=1, latent=latent, network=base.network, hidden=hidden, image_shape=(1, 1)
+        )
         family = family_of(latent)
     except ConfigError as error:
         problems += error.problems
@@ -198,6 +201,7 @@ def _fresh(options: dict[str, Any]) -> tuple[RunConfig, Dataset]:
         model=ModelConfig(
             n_features=data.n_features,
             latent=latent,
+            network=base.network,
             hidden=hidden,
             likelihood=options["likelihood"],
             prior=options["prior"],

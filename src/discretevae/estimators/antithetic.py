@@ -86,7 +86,7 @@ class ARM:
     ) -> Estimate:
         """Draws the pairs, and weighs the difference of f by u − ½."""
         require_kind(self, family)
-        u, pair = _uniform_pairs(eta.detach(), self.samples // 2, generator)
+        u, pair, _ = _uniform_pairs(eta.detach(), self.samples // 2, generator)
         fz = f(pair.flatten(0, 1))
         before, after = fz.detach().reshape(2, -1, fz.shape[1])
         gradient = ((before - after).unsqueeze(-1) * (u - 0.5)).mean(0)
@@ -145,13 +145,12 @@ class DisARM:
     ) -> Estimate:
         """Draws the pairs, and weighs the difference of f by z − z̃."""
         require_kind(self, family)
-        logits = eta.detach()
-        _, pair = _uniform_pairs(logits, self.samples // 2, generator)
+        _, pair, likelier = _uniform_pairs(eta.detach(), self.samples // 2, generator)
         fz = f(pair.flatten(0, 1))
         before, after = fz.detach().reshape(2, -1, fz.shape[1])
         apart = pair[0] - pair[1]  # (−1)^z̃ 1[z ≠ z̃]
         half = 0.5 * (before - after).unsqueeze(-1)
-        gradient = torch.sigmoid(logits.abs()) * (half * apart).mean(0)
+        gradient = likelier * (half * apart).mean(0)
         disagreement = apart.square().mean((0, -1))
         return injected(fz, eta, gradient, diagnostics={"disagreement": disagreement})
 
@@ -288,14 +287,15 @@ def one_minus_correlation(logits: Tensor, n: int, copula: Copula) -> Tensor:
 
 def _uniform_pairs(
     logits: Tensor, pairs: int, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor]:
-    """u ``[m, B, D]`` and the two codes that it drives, ``[2, m, B, D]``."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """u ``[m, B, D]``, the two codes that it drives, ``[2, m, B, D]``, and σ(|η|), ``[B, D]``."""
     shape = (pairs, *logits.shape)
     u = torch.rand(shape, dtype=logits.dtype, device=logits.device, generator=generator)
     pair = torch.empty((2, *shape), dtype=logits.dtype, device=logits.device)
-    torch.gt(u, torch.sigmoid(-logits), out=pair[0])
-    torch.lt(u, torch.sigmoid(logits), out=pair[1])
-    return u, pair
+    on, off = torch.sigmoid(logits), torch.sigmoid(-logits)
+    torch.gt(u, off, out=pair[0])
+    torch.lt(u, on, out=pair[1])
+    return u, pair, torch.maximum(on, off)
 
 
 __all__ = ["ARM", "ARMS", "DisARM", "coupled_bits", "one_minus_correlation"]

@@ -127,8 +127,9 @@ class _KL(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, eta: Tensor, prior_eta: Tensor) -> Tensor:
-        ctx.save_for_backward(eta, prior_eta)
         q = torch.sigmoid(eta)
+        ctx.save_for_backward(eta, prior_eta)
+        ctx.q = q
         # ln(q/p) and ln((1 − q)/(1 − p)) differ by η − λ, so one logarithm of the two is enough
         off = F.logsigmoid(-eta) - F.logsigmoid(-prior_eta)
         return torch.addcmul(off, q, eta - prior_eta).sum(-1)
@@ -137,7 +138,7 @@ class _KL(torch.autograd.Function):
     def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, Tensor | None]:
         eta, prior_eta = ctx.saved_tensors
         weight = weight.unsqueeze(-1)
-        q = torch.sigmoid(eta)
+        q = torch.sigmoid(eta) if torch.is_grad_enabled() else ctx.q
         to_eta = q * (1 - q) * (eta - prior_eta) * weight if ctx.needs_input_grad[0] else None
         to_prior = None
         if ctx.needs_input_grad[1]:
