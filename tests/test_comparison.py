@@ -43,7 +43,7 @@ from discretevae.estimators import (
 from discretevae.families import family_of
 from discretevae.gradient_reports import _bias as comparison_bias
 from discretevae.gradients import encoder_gradient_noise
-from discretevae.model import DiscreteVAE
+from discretevae.model import DiscreteVAE, fresh_model
 from discretevae.objectives import elbo, multi_sample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -303,7 +303,7 @@ def test_an_annealed_member_is_measured_and_leads_at_its_temperature(monkeypatch
     members = {"annealed": member, "then": member.at(24)}
     reports = compare(data, told, members, moments=(1,), repeats=8).moments[0].reports
     assert reports[0].variance == reports[1].variance
-    model = comparison._fresh(told, "cpu")
+    model = fresh_model(told.model, seed=told.training.seed)
     comparison._train(model, data, told.training, member, lambda at: None)
     for key, value in model.state_dict().items():
         assert torch.equal(weights[0][key], value)

@@ -34,7 +34,7 @@ from discretevae.gradient_reports import (
 )
 from discretevae.gradients import PROBE_ROWS
 from discretevae.history import EpochMetrics
-from discretevae.model import DiscreteVAE
+from discretevae.model import DiscreteVAE, fresh_model
 from discretevae.objectives import choose_estimator
 from discretevae.randomness import generator_for
 from discretevae.training import Progress, train
@@ -208,7 +208,7 @@ def compare(
     if not moments or not all(0 <= moment <= 1 for moment in moments):
         raise ConfigError(f"moments must be one or several numbers in [0, 1]. Got {moments}.")
     require_repeats(repeats)
-    model = _fresh(config, device)
+    model = fresh_model(config.model, seed=config.training.seed, device=device)
     reference = choose_estimator(model.family, training)
     members = (
         dict(estimators)
@@ -319,7 +319,13 @@ def _run_of(
             history.append(at.metrics)
 
     try:
-        _train(_fresh(config, device), data, told, copy.deepcopy(member), note)
+        _train(
+            fresh_model(config.model, seed=config.training.seed, device=device),
+            data,
+            told,
+            copy.deepcopy(member),
+            note,
+        )
     except TrainingError as error:
         return MemberRun(name, tuple(history), str(error))
     return MemberRun(name, tuple(history))
@@ -336,18 +342,6 @@ def _train(
         # how much of the code is used stands in the result
         warnings.simplefilter("ignore", CollapseWarning)
         train(model, data, config, estimator=member, progress=progress)
-
-
-def _fresh(config: RunConfig, device: str) -> DiscreteVAE:
-    initial = generator_for(config.training.seed, "weights")
-    try:
-        return DiscreteVAE(config.model, generator=initial).to(device)
-    except (RuntimeError, TypeError, OverflowError, MemoryError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-        raise ConfigError(
-            f"a model with latent {config.model.latent} and hidden {config.model.hidden} cannot "
-            f"be made ({reason}). Make it smaller."
-        ) from None
 
 
 def _name_of(member: Estimator) -> str:

@@ -303,9 +303,9 @@ def preset(name: str) -> Preset:
 def auto_batch_size(n_rows: int) -> int:
     """128 where the data are large enough; else the power of two next to a tenth of the rows.
 
-    With fewer than ten steps an epoch Adam hardly moves; below 32 rows a step is all overhead. At
-    the paper's 2048 rows an epoch of MNIST takes half the time, and has a sixteenth of the steps:
-    the results page shows what that costs.
+    With fewer than ten steps an epoch Adam hardly moves; below 32 rows a step is all overhead. With
+    the paper's 2048 rows an epoch of MNIST has a sixteenth of the steps: the results page shows
+    what that costs.
 
     Example:
         >>> [auto_batch_size(n) for n in (60_000, 1_500, 40)]

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from discretevae.config import ModelConfig, preset
 from discretevae.convolutional import ConvDecoder, ConvEncoder
+from discretevae.errors import ConfigError
 from discretevae.families import family_of
 from discretevae.likelihoods import Likelihood, likelihood_named
 from discretevae.networks import MLP
 from discretevae.priors import FactorizedPrior
+from discretevae.randomness import generator_for
 
 
 class _Described(Protocol):
@@ -148,6 +150,28 @@ class DiscreteVAE(nn.Module):
         return self.likelihood.mean(self.output(self.prior.sample(n, generator=generator)))
 
 
+def fresh_model(config: ModelConfig, *, seed: int, device: str = "cpu") -> DiscreteVAE:
+    """A model whose initial weights follow from a run's seed, on its device.
+
+    Raises:
+        ConfigError: it is too large for the memory.
+
+    Example:
+        >>> config = ModelConfig(n_features=4, latent="bernoulli:3", hidden=(8,))
+        >>> fresh_model(config, seed=0).family
+        Bernoulli(n_variables=3)
+    """
+    try:
+        return DiscreteVAE(config, generator=generator_for(seed, "weights")).to(device)
+    except (RuntimeError, TypeError, OverflowError, MemoryError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        hidden = "" if config.hidden is None else f" and hidden {config.hidden}"
+        raise ConfigError(
+            f"a model with latent {config.latent}{hidden} cannot be made ({reason}). "
+            "Make it smaller."
+        ) from None
+
+
 class LogLikelihood:
     """f(z) = ln p(x|z) for a batch of rows: what the gradient estimators integrate.
 
@@ -226,4 +250,4 @@ class _OnePass(torch.autograd.Function):
         return None, None, *torch.autograd.grad(value, ctx.parameters, weight)
 
 
-__all__ = ["DiscreteVAE", "LogLikelihood"]
+__all__ = ["DiscreteVAE", "LogLikelihood", "fresh_model"]

@@ -12,12 +12,12 @@ from typing import Any
 from discretevae.checkpoint import is_run, load_config, save_config
 from discretevae.config import RunConfig
 from discretevae.data import Dataset
-from discretevae.errors import ConfigError, RunError, TrainingInterrupted
+from discretevae.errors import RunError, TrainingInterrupted
 from discretevae.evaluation import Evaluation, evaluate, require_fit
 from discretevae.families import family_of
 from discretevae.files import write_json
 from discretevae.history import EpochMetrics
-from discretevae.model import DiscreteVAE
+from discretevae.model import DiscreteVAE, fresh_model
 from discretevae.objectives import choose_estimator
 from discretevae.plots import run_figures, save_figure
 from discretevae.randomness import generator_for
@@ -88,16 +88,7 @@ def run(
     # what is wrong with the options is said before a folder is made
     choose_estimator(family_of(config.model.latent), config.training)
     prepare_folder(out, resume=resume)
-    initial = generator_for(config.training.seed, "weights")
-    try:
-        model = DiscreteVAE(config.model, generator=initial).to(device)
-    except (RuntimeError, TypeError, OverflowError, MemoryError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-        hidden = "" if config.model.hidden is None else f" and hidden {config.model.hidden}"
-        raise ConfigError(
-            f"a model with latent {config.model.latent}{hidden} cannot be made ({reason}). "
-            "Make it smaller."
-        ) from None
+    model = fresh_model(config.model, seed=config.training.seed, device=device)
     for rows in (data.train, data.test):
         require_fit(model, rows)
     before = load_config(out) if resume else None
