@@ -24,6 +24,7 @@ def epoch(number: int, **values: object) -> EpochMetrics:
         "loss": 0.0, "log_likelihood": 0.0, "kl": 0.0, "test_elbo": 0.0, "test_elbo_se": None,
         "grad_variance": 0.0, "grad_relative_variance": None, "ess": None, "active_units": 0,
         "codes_used": None, "code_entropy": None, "rows_per_second": 1.0, "seconds": float(number),
+        "cpu_seconds": None,
     }  # fmt: skip
     return EpochMetrics(epoch=number, **(known | values))
 

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = ("--hidden", "16", "--lr", "0.01", "--seed", "3")
 LATENTS = ("bernoulli:6", "categorical:5", "gaussian:3")
-TIMINGS = ("rows_per_second", "seconds")
+TIMINGS = ("rows_per_second", "seconds", "cpu_seconds")
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -39,7 +39,7 @@ def metrics(epoch: int, **changes: object) -> EpochMetrics:
         "epoch": epoch, "loss": 30 / epoch, "log_likelihood": -28 / epoch, "kl": 2 / epoch,
         "test_elbo": -31 / epoch, "test_elbo_se": 0.1, "grad_variance": 1e-3 / epoch,
         "grad_relative_variance": None, "ess": 1.0, "active_units": 3, "codes_used": 9,
-        "code_entropy": 2.0, "rows_per_second": 1e4, "seconds": 1.0,
+        "code_entropy": 2.0, "rows_per_second": 1e4, "seconds": 1.0, "cpu_seconds": None,
     }  # fmt: skip
     return EpochMetrics(**(values | changes))
 

@@ -58,7 +58,9 @@ def settings(**changes: object) -> TrainConfig:
 
 
 def without_timings(history: list[EpochMetrics]) -> list[EpochMetrics]:
-    return [dataclasses.replace(m, rows_per_second=0.0, seconds=0.0) for m in history]
+    return [
+        dataclasses.replace(m, rows_per_second=0.0, seconds=0.0, cpu_seconds=0.0) for m in history
+    ]
 
 
 def assert_same(one: DiscreteVAE, other: DiscreteVAE) -> None:

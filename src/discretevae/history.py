@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,8 @@ class EpochMetrics:
         code_entropy: likewise.
         rows_per_second: of the training steps alone.
         seconds: of the training steps alone, since the run began.
+        cpu_seconds: what the processor worked on the same steps, all threads together: the fairer
+            clock on a machine that others use too; None where another device did the work.
     """
 
     epoch: int
@@ -50,6 +53,25 @@ class EpochMetrics:
     code_entropy: float | None
     rows_per_second: float
     seconds: float
+    cpu_seconds: float | None
+
+
+def seconds_of(*histories: Sequence[EpochMetrics]) -> list[list[float]]:
+    """When each epoch was over, by one clock for all runs: the processor's where every one has it.
+
+    Returns:
+        Per run, per epoch: ``cpu_seconds``, or ``seconds`` if any of the epochs lacks the former.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> cpu, gpu = (SimpleNamespace(seconds=3.0, cpu_seconds=s) for s in (2.5, None))
+        >>> seconds_of([cpu]), seconds_of([cpu], [gpu])
+        ([[2.5]], [[3.0], [3.0]])
+    """
+    times = [[m.cpu_seconds for m in history if m.cpu_seconds is not None] for history in histories]
+    if all(len(one) == len(history) for one, history in zip(times, histories, strict=True)):
+        return times
+    return [[m.seconds for m in history] for history in histories]
 
 
 def collapse_advice(latent: LatentSpec, usage: EpochMetrics | CodeUsage) -> str | None:
@@ -99,4 +121,4 @@ def read_metrics(folder: Path) -> list[EpochMetrics]:
         raise RunError(f"{path}: corrupt ({error}). Train again.") from None
 
 
-__all__ = ["METRICS", "EpochMetrics", "collapse_advice", "read_metrics"]
+__all__ = ["METRICS", "EpochMetrics", "collapse_advice", "read_metrics", "seconds_of"]

@@ -70,6 +70,7 @@ class _Position:
     has_ess: bool = False
     epoch_seconds: float = 0.0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
 
 def train(
@@ -149,7 +150,7 @@ def train(
             for module in modules.values():
                 module.train()
             while here.step < n_steps:
-                began = time.perf_counter()
+                began, cpu_began = time.perf_counter(), time.process_time()
                 chosen = order[here.step * batch_size : (here.step + 1) * batch_size]
                 x = binarize(rows.batch(chosen).to(device), config.binarize, generator)
                 member = estimator_at(estimator, (here.epoch - 1) * n_steps + here.step)
@@ -169,6 +170,7 @@ def train(
                     here.has_ess = True
                     here.ess += terms.diagnostics["ess"].sum().item()
                 here.epoch_seconds += time.perf_counter() - began
+                here.cpu_seconds += time.process_time() - cpu_began
                 if progress is not None:
                     progress(Progress(here.epoch, here.step, n_steps))
                 if keeper is not None and (stop.is_set() or keeper.is_due()):
@@ -203,9 +205,12 @@ def train(
                     **asdict(tested.usage),
                     rows_per_second=here.rows / max(here.epoch_seconds, 1e-9),
                     seconds=here.seconds,
+                    cpu_seconds=here.cpu_seconds if device.type == "cpu" else None,
                 )
             )
-            here = _Position(epoch=here.epoch + 1, seconds=here.seconds)
+            here = _Position(
+                epoch=here.epoch + 1, seconds=here.seconds, cpu_seconds=here.cpu_seconds
+            )
             if progress is not None:
                 progress(Progress(here.epoch - 1, n_steps, n_steps, history[-1]))
             if keeper is not None and (here.epoch > config.epochs or keeper.is_due()):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from discretevae.history import EpochMetrics
+from discretevae.history import EpochMetrics, seconds_of
 
 WINDOW = 5
 """Epochs that the loss is averaged over before it is asked whether it fell."""
@@ -224,21 +224,24 @@ def sooner(paper: Sequence[EpochMetrics], ours: Sequence[EpochMetrics]) -> Soone
 
     Example:
         >>> from types import SimpleNamespace
-        >>> epochs = lambda *pairs: [SimpleNamespace(seconds=s, test_elbo=e) for s, e in pairs]
+        >>> epoch = lambda s, e: SimpleNamespace(cpu_seconds=s, test_elbo=e)
+        >>> epochs = lambda *pairs: [epoch(*pair) for pair in pairs]
         >>> sooner(epochs((50, -120), (100, -110)), epochs((20, -112), (40, -107), (160, -100)))
         Sooner(target=-110, paper_seconds=100, seconds=40, share=0.4, gain=3, gain_seconds=40, \
 at_end=False)
     """
-    target, limit = paper[-1].test_elbo, paper[-1].seconds
-    there = next((m.seconds for m in ours if m.test_elbo >= target), None)
-    within = [metrics for metrics in ours if metrics.seconds <= limit]
+    paper_times, times = seconds_of(paper, ours)
+    target, limit = paper[-1].test_elbo, paper_times[-1]
+    elbos = [metrics.test_elbo for metrics in ours]
+    there = next((time for time, elbo in zip(times, elbos, strict=True) if elbo >= target), None)
+    within = [time for time in times if time <= limit]
     return Sooner(
         target,
         limit,
         there,
         None if there is None else there / limit,
-        within[-1].test_elbo - target if within else None,
-        within[-1].seconds if within else None,
+        elbos[len(within) - 1] - target if within else None,
+        within[-1] if within else None,
         len(within) == len(ours),
     )
 

@@ -64,9 +64,9 @@ def _head(found: Findings) -> list[str]:
         "Likelihoods are in nats per row, ± one standard error over the test rows. Pixels are grey "
         "values in [0, 1] as they are, under a Bernoulli likelihood. The test ELBO of a curve is "
         "that after each epoch, with one draw of z per row where the code is too large for the "
-        "exact sum. Seconds are of the training steps alone, one run after the other; they are "
-        "comparable as far as the machine had nothing else to do. One run each, so differences "
-        "as small as those between seeds mean nothing."
+        "exact sum. Seconds are those that the processor worked on the training steps, all threads "
+        "together; of a run on another device, those that passed. One run each, so differences as "
+        "small as those between seeds mean nothing."
     )
     parts.append(
         "What figures 6 to 8 show is the paper's; the numbers of the others follow the order of "

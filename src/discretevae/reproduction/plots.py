@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from discretevae.comparison_plots import COLORS
 from discretevae.config import parse_latent
 from discretevae.data import Rows
-from discretevae.history import EpochMetrics
+from discretevae.history import EpochMetrics, seconds_of
 from discretevae.model import DiscreteVAE
 from discretevae.plots import Picture, gap_of, mosaic
 from discretevae.randomness import generator_for
@@ -110,10 +110,10 @@ def _draw_curves(panels: np.ndarray[Any, Any], pair: Pair) -> None:
     _draw_variance(
         relative, pair, "The same, by the squared gradient", lambda m: m.grad_relative_variance
     )
+    times = dict(zip(VARIANTS, seconds_of(*(pair[v].history for v in VARIANTS)), strict=True))
     for variant in VARIANTS:
         run = pair[variant]
-        seconds = [m.seconds for m in run.history]
-        _draw(elbo, variant, run, [m.test_elbo for m in run.history], seconds)
+        _draw(elbo, variant, run, [m.test_elbo for m in run.history], times[variant])
     _limit(elbo, [[m.test_elbo for m in pair[v].history] for v in VARIANTS])
     elbo.axhline(
         pair["paper"].history[-1].test_elbo,
@@ -126,7 +126,7 @@ def _draw_curves(panels: np.ndarray[Any, Any], pair: Pair) -> None:
     for axes in panels.flat:
         axes.title.set_fontsize(9.5)
         axes.set_xlabel("seconds of training" if axes is elbo else "epoch", fontsize=9)
-        ends = [pair[v].seconds if axes is elbo else len(pair[v].history) for v in VARIANTS]
+        ends = [times[v][-1] if axes is elbo else len(pair[v].history) for v in VARIANTS]
         axes.set_xlim(0, 1.02 * max(ends))
         axes.tick_params(labelsize=8.5)
         axes.grid(alpha=0.3)

@@ -11,7 +11,7 @@ from discretevae.checkpoint import is_run, load_config
 from discretevae.config import RunConfig, auto_batch_size, to_dict
 from discretevae.errors import RunError
 from discretevae.families import family_of
-from discretevae.history import METRICS, EpochMetrics, read_metrics
+from discretevae.history import METRICS, EpochMetrics, read_metrics, seconds_of
 from discretevae.objectives import estimator_name
 from discretevae.reproduction.experiments import EXPERIMENTS, VARIANTS, Experiment, Variant
 from discretevae.runs import SUMMARY, prepare_folder
@@ -59,8 +59,8 @@ class FinishedRun:
 
     @property
     def seconds(self) -> float:
-        """Of the training steps."""
-        return self.history[-1].seconds
+        """Of the training steps, by the processor's clock where it did the work."""
+        return seconds_of(self.history)[0][-1]
 
     def batch_size(self, n_rows: int) -> int:
         """B on so many training rows."""
