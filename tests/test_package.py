@@ -15,6 +15,7 @@ ROOT = Path(discretevae.__file__).parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     # from the ground up: a module imports from lower floors, or from its own package folder
     ("errors",),
+    ("activations", "schedules"),
     ("config",),
     ("files", "randomness", "allocator"),
     ("data",),
@@ -25,7 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("objectives",),
     ("gradients", "gradient_reports"),
     ("evaluation",),
-    ("checkpoint", "history"),
+    ("checkpoint", "history", "averaging"),
     ("training",),
     ("codes",),
     ("plots", "comparison_plots"),

@@ -9,15 +9,18 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from discretevae.activations import parse_activation
 from discretevae.errors import ConfigError, did_you_mean
+from discretevae.schedules import parse_schedule
 
 LatentKind = Literal["bernoulli", "categorical", "gaussian"]
 Network = Literal["mlp", "cnn"]
 BinarizeMode = Literal["none", "threshold", "dynamic"]
+Start = Literal["random", "mean"]
 
 LATENT_KINDS: tuple[LatentKind, ...] = ("bernoulli", "categorical", "gaussian")
 NETWORKS: tuple[Network, ...] = ("mlp", "cnn")
@@ -25,6 +28,7 @@ LIKELIHOODS = ("bernoulli", "gaussian")
 PRIORS = ("fixed", "factorized")
 OBJECTIVES = ("elbo", "multi-sample", "marginal", "wake-sleep")
 BINARIZE_MODES: tuple[BinarizeMode, ...] = ("none", "threshold", "dynamic")
+STARTS: tuple[Start, ...] = ("random", "mean")
 MAX_LATENT_SIZE = 1_000_000
 
 
@@ -105,8 +109,9 @@ class ModelConfig:
         n_features: P, observed dimensions of a row.
         latent: the code, spelled as `parse_latent` reads it.
         network: ``mlp``, or ``cnn``: the paper's convolutional layers, for pictures of any size.
-        hidden: widths of the MLP encoder's hidden layers, None for (1024,); the decoder mirrors
-            them. A CNN has none.
+        hidden: widths of the MLP encoder's hidden layers, None for (1024,), () for a linear one;
+            the decoder mirrors them. A CNN has none.
+        activation: between the layers of an MLP, as `parse_activation` reads it.
         likelihood: ``bernoulli`` for values in [0, 1], ``gaussian`` for N(x̂, 1).
         prior: ``fixed`` (uniform; standard normal for a Gaussian code) or ``factorized`` (learned).
         image_shape: (height, width) of a row, or None when rows are no pictures.
@@ -125,6 +130,7 @@ class ModelConfig:
     latent: str = "bernoulli:50"
     network: Network = "mlp"
     hidden: tuple[int, ...] | None = None
+    activation: str = "relu"
     likelihood: str = "bernoulli"
     prior: str = "fixed"
     image_shape: tuple[int, int] | None = None
@@ -134,17 +140,15 @@ class ModelConfig:
         if self.hidden is None and self.network != "cnn":
             object.__setattr__(self, "hidden", (1024,))  # the dataclass is frozen
         problems = []
-        try:
-            parse_latent(self.latent)
-        except ConfigError as error:
-            problems += error.problems
+        problems += _problems_of(parse_latent, self.latent)
         if not _is_int(self.n_features, 1):
             problems.append(_must("n_features", "an int >= 1", self.n_features))
         problems += _choice("network", self.network, NETWORKS)
         if self.network == "cnn":
             problems += self._cnn_problems()
-        elif not self.hidden or not all(_is_int(width, 1) for width in self.hidden):
-            problems.append(_must("hidden", "one or several ints >= 1", self.hidden))
+        elif self.hidden is None or not all(_is_int(width, 1) for width in self.hidden):
+            problems.append(_must("hidden", "ints >= 1", self.hidden))
+        problems += _problems_of(parse_activation, self.activation)
         problems += _choice("likelihood", self.likelihood, LIKELIHOODS)
         problems += _choice("prior", self.prior, PRIORS)
         if self.image_shape is not None and math.prod(self.image_shape) != self.n_features:
@@ -161,6 +165,8 @@ class ModelConfig:
                 "hidden must be left out for a cnn, whose layers are the paper's. Got "
                 f"{self.hidden}. Leave it out, or choose an fc preset."
             )
+        if self.activation != "relu":
+            problems.append(f"activation must be left out for a cnn. Got {self.activation}.")
         if self.image_shape is None:
             problems.append(
                 f"a cnn needs rows that are pictures. Got rows of {self.n_features} values without "
@@ -180,12 +186,18 @@ class TrainConfig:
         epochs: passes over the training rows.
         batch_size: B; None chooses one by `auto_batch_size`.
         lr: step size of Adam.
+        lr_schedule: how it falls, as `parse_schedule` reads it.
+        warmup: steps over which it first rises.
         objective: what is maximized: ``elbo``, ``multi-sample``, ``marginal`` or ``wake-sleep``.
         estimator: name and options of the gradient estimator; None takes the default for the
             objective and the code.
         samples: S, samples of z per row; None leaves the estimator's own default.
         binarize: ``none`` (values as they are), ``threshold`` (x > 0.5) or ``dynamic`` (x
             redrawn as Bernoulli(x) every time it is met).
+        average: decay of an exponential moving average of the weights, which is what is evaluated
+            and kept; None keeps the weights themselves.
+        start: ``random``, or ``mean``: the decoder's last bias starts where x̂ is the mean of the
+            training rows.
         seed: every random draw of the run follows from it.
 
     Raises:
@@ -202,6 +214,10 @@ class TrainConfig:
     epochs: int = 50
     batch_size: int | None = None
     lr: float = 1e-3
+    lr_schedule: str = "constant"
+    warmup: int = 0
+    average: float | None = None
+    start: Start = "random"
     objective: str = "elbo"
     estimator: str | None = None
     samples: int | None = None
@@ -217,6 +233,12 @@ class TrainConfig:
             problems.append(_must("batch_size", "an int >= 1", self.batch_size))
         if not (math.isfinite(self.lr) and self.lr > 0):
             problems.append(_must("lr", "> 0", self.lr))
+        problems += _problems_of(parse_schedule, self.lr_schedule)
+        if not _is_int(self.warmup, 0):
+            problems.append(_must("warmup", "an int >= 0", self.warmup))
+        if self.average is not None and not 0 < self.average < 1:
+            problems.append(_must("average", "> 0 and < 1", self.average))
+        problems += _choice("start", self.start, STARTS)
         if self.samples is not None and not _is_int(self.samples, 1):
             problems.append(_must("samples", "an int >= 1", self.samples))
         if not (_is_int(self.seed, 0) and self.seed < 2**63):
@@ -351,6 +373,14 @@ def run_config_from(values: Mapping[str, Any]) -> RunConfig:
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
     """JSON knows lists only; configurations hold tuples."""
     return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
+def _problems_of(parse: Callable[[str], object], text: str) -> list[str]:
+    try:
+        parse(text)
+    except ConfigError as error:
+        return error.problems
+    return []
 
 
 def _is_int(value: object, least: int) -> bool:

@@ -159,6 +159,12 @@ class ConvDecoder(_Layers):
             )
         return _one_channel(h.relu_(), *last, self.sizes[-1]).flatten(1)
 
+    @property
+    def output_bias(self) -> Tensor:
+        """The one bias of the last layer, ``[1]``, which all pixels share."""
+        bias: Tensor = self.biases[-1]
+        return bias.detach()
+
 
 def _one_channel(h: Tensor, kernel: Tensor, shift: Tensor, size: tuple[int, int]) -> Tensor:
     """The transposed convolution to one channel: ``[N, C, h, w]`` to ``[N, 1, H, W]``.

@@ -36,6 +36,10 @@ class Likelihood(Protocol):
         """E[x|z], the picture to show; same shape as ``output``."""
         ...
 
+    def output_for(self, mean: Tensor) -> Tensor:
+        """The output whose `mean` is this, kept off values that no output reaches."""
+        ...
+
 
 @dataclass(frozen=True)
 class BernoulliLikelihood:
@@ -66,6 +70,10 @@ class BernoulliLikelihood:
         """x̂ = sigmoid(output)."""
         return torch.sigmoid(output)
 
+    def output_for(self, mean: Tensor) -> Tensor:
+        """logit x̂, with x̂ at least 0.001 away from 0 and 1."""
+        return torch.logit(mean, eps=1e-3)
+
 
 @dataclass(frozen=True)
 class GaussianLikelihood:
@@ -92,6 +100,10 @@ class GaussianLikelihood:
     def mean(self, output: Tensor) -> Tensor:
         """x̂ itself."""
         return output
+
+    def output_for(self, mean: Tensor) -> Tensor:
+        """x̂ itself."""
+        return mean
 
     @staticmethod
     def _constant(x: Tensor) -> float:

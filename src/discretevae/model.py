@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from discretevae.activations import parse_activation
 from discretevae.config import ModelConfig, preset
 from discretevae.convolutional import ConvDecoder, ConvEncoder
 from discretevae.errors import ConfigError
@@ -60,8 +61,10 @@ class DiscreteVAE(nn.Module):
             self.decoder = ConvDecoder(n_code, config.image_shape, generator=generator)
         else:
             widths = config.hidden or ()
-            self.encoder = MLP([config.n_features, *widths, n_eta], generator=generator)
-            self.decoder = MLP([n_code, *reversed(widths), config.n_features], generator=generator)
+            between = parse_activation(config.activation)
+            sizes = (config.n_features, *widths, n_eta), (n_code, *widths[::-1], config.n_features)
+            self.encoder = MLP(sizes[0], generator=generator, activation=between)
+            self.decoder = MLP(sizes[1], generator=generator, activation=between)
 
     @classmethod
     def for_data(
@@ -100,7 +103,7 @@ class DiscreteVAE(nn.Module):
             n_features=data.n_features,
             latent=latent or base.latent,
             network=base.network,
-            hidden=hidden or base.hidden,
+            hidden=base.hidden if hidden is None else hidden,
             likelihood=likelihood,
             prior=prior,
             image_shape=data.image_shape,
@@ -120,6 +123,16 @@ class DiscreteVAE(nn.Module):
         lead = z.shape[: z.ndim - len(self.family.z_shape)]
         output: Tensor = self.decoder(z.reshape(lead.numel(), -1), frozen=frozen)
         return output.reshape(*lead, self.config.n_features)
+
+    @torch.no_grad()
+    def start_at(self, mean: Tensor) -> None:
+        """Sets the decoder's last bias so that x̂ is near ``mean``, ``[P]``, whatever the code.
+
+        A convolutional decoder has one bias for all pixels, which gets the mean over them.
+        """
+        bias = self.decoder.output_bias
+        mean = mean.to(bias) if len(bias) == len(mean) else mean.to(bias).mean(0, keepdim=True)
+        bias.copy_(self.likelihood.output_for(mean))
 
     def log_likelihood(self, x: Tensor) -> LogLikelihood:
         """f(z) = ln p(x|z) as a function of z, for rows ``[B, P]``."""

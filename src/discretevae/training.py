@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from discretevae.allocator import keep_freed_memory
+from discretevae.averaging import Average
 from discretevae.checkpoint import STATE, load_state, save_state, save_weights
 from discretevae.config import TrainConfig, auto_batch_size
 from discretevae.data import Dataset, Rows, binarize
@@ -31,12 +32,16 @@ from discretevae.history import METRICS, EpochMetrics, collapse_advice, read_met
 from discretevae.model import DiscreteVAE
 from discretevae.objectives import OBJECTIVES, check_pair, choose_estimator
 from discretevae.randomness import generator_for
+from discretevae.schedules import parse_schedule
 
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
 """A checkpoint costs an fsync; more often than this it would slow small runs down for nothing."""
 
 TEST_ROWS = 10_000
 """At most so many test rows are looked at after every epoch."""
+
+MEAN_ROWS = 4096
+"""Rows in one go when their mean is formed."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,10 @@ def train(
     test = data.test.subset(_some_rows(data.test, TEST_ROWS, config.seed, "test rows"))
     modules = _modules(model, estimator, probe)
     trained = [p for module in modules.values() for p in module.parameters()]
+    average = None if config.average is None else Average(model, config.average)
+    if average is not None:
+        modules["average"] = average.model
+    shown = model if average is None else average.model
     optimizer = torch.optim.Adam(trained, lr=config.lr, fused=True)
     generator = generator_for(config.seed, "samples", device=device)
     keeper = _Keeper(Path(out), modules, optimizer, generator) if out is not None else None
@@ -141,6 +150,10 @@ def train(
     history: list[EpochMetrics] = []
     if keeper is not None and resume:
         here, history = keeper.restore()
+    if config.start == "mean" and here == _Position():
+        model.start_at(_mean_of(rows, config))
+        shown.load_state_dict(model.state_dict())
+    schedule = parse_schedule(config.lr_schedule)
 
     with _stop_requests(active=keeper is not None) as stop:
         while here.epoch <= config.epochs:
@@ -153,7 +166,12 @@ def train(
                 began, cpu_began = time.perf_counter(), time.process_time()
                 chosen = order[here.step * batch_size : (here.step + 1) * batch_size]
                 x = binarize(rows.batch(chosen).to(device), config.binarize, generator)
-                member = estimator_at(estimator, (here.epoch - 1) * n_steps + here.step)
+                taken = (here.epoch - 1) * n_steps + here.step
+                for group in optimizer.param_groups:
+                    group["lr"] = config.lr * schedule.factor(
+                        taken, config.epochs * n_steps, warmup=config.warmup
+                    )
+                member = estimator_at(estimator, taken)
                 terms = objective(model, x, member, generator=generator)
                 for number, loss in enumerate(terms.losses()):
                     if number == 0:
@@ -161,6 +179,8 @@ def train(
                     optimizer.zero_grad()
                     loss.backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
+                if average is not None:
+                    average.update(model, taken)
 
                 here.step += 1
                 here.rows += len(x)
@@ -188,7 +208,7 @@ def train(
                 model, probe, member, generator=repeatable, objective=objective
             )
             tested = evaluate(
-                model, test, samples=1, binarize_mode=config.binarize, seed=config.seed
+                shown, test, samples=1, binarize_mode=config.binarize, seed=config.seed
             )
             here.seconds += here.epoch_seconds
             history.append(
@@ -215,6 +235,8 @@ def train(
                 progress(Progress(here.epoch - 1, n_steps, n_steps, history[-1]))
             if keeper is not None and (here.epoch > config.epochs or keeper.is_due()):
                 keeper.save(here, history)
+    if average is not None:
+        model.load_state_dict(average.model.state_dict())
     model.eval()
     advice = collapse_advice(model.family.spec, history[-1]) if history else None
     if advice is not None:
@@ -244,7 +266,7 @@ class _Keeper:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomic(self.folder / METRICS, lines.encode())
-            save_weights(self.folder, self.modules["model"])
+            save_weights(self.folder, self.modules.get("average", self.modules["model"]))
             save_state(self.folder, self.modules, self.optimizer, self.generator, asdict(here))
         except OSError as error:
             raise TrainingError(
@@ -304,6 +326,17 @@ def _probe_rows(rows: Rows, config: TrainConfig, device: torch.device) -> Tensor
     x = rows.batch(_some_rows(rows, PROBE_ROWS, config.seed, "probe rows")).to(device)
     generator = generator_for(config.seed, "probe binarization", device=device)
     return binarize(x, config.binarize, generator)
+
+
+def _mean_of(rows: Rows, config: TrainConfig) -> Tensor:
+    """The mean training row, ``[P]``, of the values that training meets."""
+    total = torch.zeros(rows.n_features, dtype=torch.float64)
+    for start in range(0, len(rows), MEAN_ROWS):
+        x = rows.batch(slice(start, start + MEAN_ROWS))
+        if config.binarize == "threshold":
+            x = binarize(x, "threshold")  # a dynamic draw has the mean of x itself
+        total += x.sum(0, dtype=torch.float64)
+    return (total / len(rows)).float()
 
 
 def _modules(model: DiscreteVAE, estimator: Estimator, probe: Tensor) -> dict[str, nn.Module]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from discretevae.cli import common
+from discretevae.cli.model_options import Asked
 from discretevae.cli.train import command as train_command
-from discretevae.config import DataConfig, ModelConfig, RunConfig, TrainConfig, preset
-from discretevae.errors import ConfigError, RunError, TrainingInterrupted
+from discretevae.config import RunConfig, TrainConfig
+from discretevae.errors import RunError, TrainingInterrupted
 
 if TYPE_CHECKING:
     from discretevae.comparison import Comparison
@@ -24,8 +24,8 @@ RESULT = "comparison.json"
 TABLES = "comparison.md"
 PICTURES = ("gradients.png", "elbo.png")
 LIKE_TRAIN = (
-    "preset_name", "source", "latent", "hidden", "likelihood", "prior", "binarize", "image_size",
-    "batch_size", "lr", "seed", "device", "data_dir", "as_json",
+    "preset_name", "source", "latent", "hidden", "activation", "likelihood", "prior", "binarize",
+    "image_size", "batch_size", "lr", "seed", "device", "data_dir", "as_json",
 )  # fmt: skip
 """Options that are those of ``train``, spelling and help included."""
 
@@ -143,64 +143,27 @@ def parse_names(text: str) -> list[str]:
 
 def _configured(options: dict[str, Any]) -> tuple[list[str], RunConfig, Dataset]:
     """Names, configuration and data. All that is wrong with the options is said at once."""
-    from discretevae.cli.train import _parse_hidden
     from discretevae.comparison import fitting_estimators, read_estimators
-    from discretevae.data import BUILTIN_NAMES, load_data
-    from discretevae.families import family_of
     from discretevae.gradient_reports import require_repeats
 
-    problems: list[str] = []
-    base = preset(options["preset_name"])
-    latent = options["latent"] or base.latent
-    hidden = base.hidden
+    asked, training = Asked(options), TrainConfig()
     names: list[str] = []
-    image_size = training = None
-    with _collected(problems):
-        hidden = _parse_hidden(options["hidden"]) or base.hidden
-    with _collected(problems):
-        image_size = common.parse_image_size(options["image_size"])
-    with _collected(problems):
+    with asked.collected():
         require_repeats(options["repeats"])
-    with _collected(problems):
-        ModelConfig(
-            n_features=1, latent=latent, network=base.network, hidden=hidden, image_shape=(1, 1)
-        )
-        family = family_of(latent)
-        if options["estimators"] is None:
-            names = [name for name in SHORT_LIST if name in fitting_estimators(family)]
-        else:
+    with asked.collected():
+        if options["estimators"] is not None:
             names = parse_names(options["estimators"])
-        read_estimators(names, family)
-    with _collected(problems):
+        elif asked.family is not None:
+            fitting = fitting_estimators(asked.family)
+            names = [name for name in SHORT_LIST if name in fitting]
+        if asked.family is not None:
+            read_estimators(names, asked.family)
+    with asked.collected():
         keys = ("epochs", "batch_size", "lr", "binarize", "seed")
         training = TrainConfig(**{key: options[key] for key in keys})
-    if problems or training is None:
-        raise ConfigError(problems)
-    source = options["source"]
-    data = load_data(source, data_dir=options["data_dir"], image_size=image_size, progress=True)
-    model = ModelConfig(
-        n_features=data.n_features,
-        latent=latent,
-        network=base.network,
-        hidden=hidden,
-        likelihood=options["likelihood"],
-        prior=options["prior"],
-        image_shape=data.image_shape,
-    )
-    named = DataConfig(
-        source=source if source in BUILTIN_NAMES else str(Path(source).absolute()),
-        image_size=image_size,
-        divisor=data.train.divisor,
-    )
-    return names, RunConfig(model=model, training=training, data=named), data
-
-
-@contextlib.contextmanager
-def _collected(problems: list[str]) -> Iterator[None]:
-    try:
-        yield
-    except ConfigError as error:
-        problems += error.problems
+    asked.require()
+    data = asked.load()
+    return names, asked.run_config(data, training), data
 
 
 def _require_ours(folder: Path) -> None:
@@ -309,7 +272,9 @@ def _markdown(found: Comparison) -> str:
     model, config = found.config.model, found.config.training
     source = Path(found.config.data.source).name
     widths = model.hidden
-    network = "cnn" if widths is None else f"hidden {'-'.join(map(str, widths))}"
+    network = "cnn" if widths is None else f"hidden {'-'.join(map(str, widths)) or 'none'}"
+    if model.activation != "relu":
+        network += f", {model.activation}"
     parts = [
         f"# Gradient estimators on {source}, {model.latent}\n",
         f"{network}, {model.likelihood} likelihood, {model.prior} prior, "

@@ -11,17 +11,16 @@ import click
 from click.core import ParameterSource
 
 from discretevae.cli import common
+from discretevae.cli.model_options import Asked
 from discretevae.config import (
     BINARIZE_MODES,
     LIKELIHOODS,
     OBJECTIVES,
     PRESETS,
     PRIORS,
-    DataConfig,
-    ModelConfig,
+    STARTS,
     RunConfig,
     TrainConfig,
-    preset,
 )
 from discretevae.errors import ConfigError
 
@@ -65,7 +64,14 @@ MAY_CHANGE = {"epochs", "device", "data_dir", "out", "resume", "as_json"}
 )
 @click.option(
     "--hidden",
-    help="Widths of the hidden layers: 1024 or 200,200. Else the preset's. Not for cnn presets.",
+    help="Widths of the hidden layers: 1024 or 200,200; none for linear networks. Else the "
+    "preset's. Not for cnn presets.",
+)
+@click.option(
+    "--activation",
+    default="relu",
+    show_default=True,
+    help="Between the layers: relu, tanh, leaky-relu or leaky-relu:0.2. Not for cnn presets.",
 )
 @click.option(
     "--objective",
@@ -79,7 +85,7 @@ MAY_CHANGE = {"epochs", "device", "data_dir", "out", "resume", "as_json"}
     "--estimator",
     help="Gradient estimator, NAME[:option=value,…], such as importance:proposal=tempered,tau=0.7 "
     "(the paper's) or rloo:samples=4; `discretevae estimators` lists them.  [default: exact for "
-    "small codes, else disarm for bits, rloo for categories]",
+    "small codes, else disarm for bits, reinmax for categories]",
 )
 @click.option("--samples", type=int, help="Draws of z per row and step; else the estimator's own.")
 @click.option(
@@ -107,6 +113,27 @@ MAY_CHANGE = {"epochs", "device", "data_dir", "out", "resume", "as_json"}
 @click.option("--epochs", type=int, default=DEFAULTS.epochs, show_default=True)
 @click.option("--batch-size", type=int, help="Rows per step.  [default: 128, fewer for small data]")
 @click.option("--lr", type=float, default=DEFAULTS.lr, show_default=True, help="Step size of Adam.")
+@click.option(
+    "--lr-schedule",
+    default=DEFAULTS.lr_schedule,
+    show_default=True,
+    help="How it falls to 0: constant (not at all), linear, cosine; linear:0.4 over the last 40 %.",
+)
+@click.option(
+    "--warmup", type=int, default=0, show_default=True, help="Steps over which it first rises."
+)
+@click.option(
+    "--average",
+    type=float,
+    help="Keep a moving average of the weights with this decay, such as 0.999.  [default: none]",
+)
+@click.option(
+    "--start",
+    type=click.Choice(STARTS),
+    default=DEFAULTS.start,
+    show_default=True,
+    help="The decoder's last bias: random, or where it gives the mean of the training rows.",
+)
 @common.seed_option
 @common.device_option
 @common.data_dir_option
@@ -161,60 +188,17 @@ def command(ctx: click.Context, /, **options: Any) -> None:
 
 def _fresh(options: dict[str, Any]) -> tuple[RunConfig, Dataset]:
     """Configuration and data of a new run. All that is wrong with the options is said at once."""
-    from discretevae.data import BUILTIN_NAMES, load_data
-    from discretevae.families import family_of
     from discretevae.objectives import choose_estimator
 
-    base = preset(options["preset_name"])
-    latent = options["latent"] or base.latent
-    problems: list[str] = []
-    hidden = base.hidden
-    image_size = None
-    training = None
-    try:
-        hidden = _parse_hidden(options["hidden"]) or base.hidden
-        image_size = common.parse_image_size(options["image_size"])
-    except ConfigError as error:
-        problems += error.problems
-    family = None
-    try:
-        # one pixel stands in until the data are read; everything else is checked now
-        ModelConfig(
-            n_features=1, latent=latent, network=base.network, hidden=hidden, image_shape=(1, 1)
-        )
-        family = family_of(latent)
-    except ConfigError as error:
-        problems += error.problems
-    try:
+    asked, training = Asked(options), DEFAULTS
+    with asked.collected():
         names = [f.name for f in dataclasses.fields(TrainConfig)]
         training = TrainConfig(**{name: options[name] for name in names})
-        if family is not None:
-            choose_estimator(family, training)
-    except ConfigError as error:
-        problems += error.problems
-    if problems or training is None:
-        raise ConfigError(problems)
-    source = options["source"]
-    data = load_data(source, data_dir=options["data_dir"], image_size=image_size, progress=True)
-    is_file = source not in BUILTIN_NAMES
-    config = RunConfig(
-        model=ModelConfig(
-            n_features=data.n_features,
-            latent=latent,
-            network=base.network,
-            hidden=hidden,
-            likelihood=options["likelihood"],
-            prior=options["prior"],
-            image_shape=data.image_shape,
-        ),
-        training=training,
-        data=DataConfig(
-            source=str(Path(source).absolute()) if is_file else source,
-            image_size=image_size,
-            divisor=data.train.divisor,
-        ),
-    )
-    return config, data
+        if asked.family is not None:
+            choose_estimator(asked.family, training)
+    asked.require()
+    data = asked.load()
+    return asked.run_config(data, training), data
 
 
 def _resumed(ctx: click.Context, out: Path, options: dict[str, Any]) -> tuple[RunConfig, Dataset]:
@@ -256,17 +240,6 @@ def _folder_to_resume(resume: Path, out: Path | None) -> Path:
     if out is None:
         raise ConfigError("--resume needs a run. Write --resume RUN, or name it with --out.")
     return out
-
-
-def _parse_hidden(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(
-            f"hidden {text!r} cannot be read. Write it like 1024 or 200,200."
-        ) from None
 
 
 class _ProgressBars:

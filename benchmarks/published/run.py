@@ -1,0 +1,134 @@
+"""One run of a published benchmark: resumable, and done when its ``result.json`` is there.
+
+python benchmarks/published/run.py                      list the protocols
+python benchmarks/published/run.py d-30x10 --seed 1     as published, with our method
+python benchmarks/published/run.py a-mnist --method disarm --epochs 400
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from protocols import PROTOCOLS, Protocol
+
+from discretevae.checkpoint import is_run, load_config, save_config
+from discretevae.config import RunConfig, to_dict
+from discretevae.data import Dataset, Rows, load_data
+from discretevae.data.split import held_out
+from discretevae.errors import RunError
+from discretevae.evaluation import evaluate
+from discretevae.files import write_json
+from discretevae.model import DiscreteVAE, fresh_model
+from discretevae.objectives import choose_estimator
+from discretevae.training import Progress, train
+
+RESULT = "result.json"
+SAMPLES = {"train": 10, "validation": 100, "test": 100}
+"""Draws per row at the end. The many training rows are there for the ELBO."""
+
+SPLIT_SEED = 0
+
+
+def parts_of(protocol: Protocol, data_dir: Path | None) -> dict[str, Rows]:
+    """Training, validation and test rows, the first of them of the protocol's number."""
+    data = load_data(protocol.source, data_dir=data_dir, progress=True)
+    left = len(data.train) - protocol.n_train
+    if left == 0:
+        return {"train": data.train, "test": data.test}
+    train_rows, validation = held_out(len(data.train), left, SPLIT_SEED)
+    return {
+        "train": data.train.subset(train_rows),
+        "validation": data.train.subset(validation),
+        "test": data.test,
+    }
+
+
+def evaluated(model: DiscreteVAE, parts: dict[str, Rows], config: RunConfig) -> dict[str, Any]:
+    """ELBO and S-sample bound of each part, with their standard errors."""
+    return {
+        part: evaluate(
+            model, rows, samples=SAMPLES[part], binarize_mode=config.training.binarize, seed=0
+        ).to_dict()
+        for part, rows in parts.items()
+    }
+
+
+def result_of(
+    protocol: Protocol, method: str, config: RunConfig, parts: dict[str, Rows], folder: Path
+) -> dict[str, Any]:
+    """Trains, or goes on, and evaluates."""
+    model = fresh_model(config.model, seed=config.training.seed)
+    held = parts.get("validation", parts["test"])
+    data = Dataset(protocol.source, parts["train"], held)
+    total = config.training.epochs
+
+    def told(progress: Progress) -> None:
+        m = progress.metrics
+        if m is not None:
+            print(
+                f"{protocol.name}/{method}/{config.training.seed} {m.epoch}/{total} "
+                f"loss {m.loss:.2f} held out {-m.test_elbo:.2f} {m.seconds:,.0f} s",
+                flush=True,
+            )
+
+    resume = is_run(folder)
+    if resume and load_config(folder) != config:
+        raise RunError(f"{folder}: holds a run of another configuration. Choose another --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    save_config(folder, config)
+    history = train(model, data, config.training, out=folder, resume=resume, progress=told)
+    last = history[-1]
+    best = max(history, key=lambda m: m.test_elbo)
+    n_steps = -(-len(parts["train"]) // protocol.batch_size)
+    return {
+        "protocol": protocol.name,
+        "method": method,
+        "about": protocol.methods[method].about,
+        "seed": config.training.seed,
+        "steps": n_steps * last.epoch,
+        "published_steps": n_steps * protocol.epochs,
+        "evaluations": choose_estimator(model.family, config.training).evaluations,
+        "seconds": last.seconds,
+        "cpu_seconds": last.cpu_seconds,
+        "last_loss": last.loss,
+        "best_held_out": {"epoch": best.epoch, "elbo": best.test_elbo, "se": best.test_elbo_se},
+        "parts": evaluated(model, parts, config),
+        "curve": [[m.epoch, round(m.loss, 3), round(m.test_elbo, 3)] for m in history],
+        "config": to_dict(config),
+    }
+
+
+@click.command()
+@click.argument("name", type=click.Choice(list(PROTOCOLS)), required=False)
+@click.option("--method", default="ours", show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--epochs", type=click.IntRange(1), help="Fewer than published.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/published"))
+@click.option("--data-dir", type=click.Path(path_type=Path))
+def main(
+    name: str | None, method: str, seed: int, epochs: int | None, out: Path, data_dir: Path | None
+) -> None:
+    """Run one protocol with one method and seed; without a name, list the protocols."""
+    if name is None:
+        for protocol in PROTOCOLS.values():
+            print(f"{protocol.name:<12} {protocol.title}; methods {', '.join(protocol.methods)}")
+        return
+    protocol = PROTOCOLS[name]
+    if method not in protocol.methods:
+        raise click.BadParameter(
+            f"choose one of {', '.join(protocol.methods)}", param_hint="method"
+        )
+    folder = out / name / method / str(seed)
+    if (folder / RESULT).exists():
+        print(f"{folder / RESULT} is there")
+        return
+    config = protocol.config(method, seed, epochs)
+    found = result_of(protocol, method, config, parts_of(protocol, data_dir), folder)
+    write_json(folder / RESULT, found)
+    print(folder / RESULT)
+
+
+if __name__ == "__main__":
+    main()
