@@ -125,8 +125,8 @@ def _grey(shape: str, reported: tuple[Reported, ...]) -> Protocol:
                     "start": "mean",
                 },
                 prior="factorized",
-                about="ReinMax at τ = 1.3; learned prior; start at the mean; lr 1e-3 falling to 0 over "
-                "the second half; weights averaged (0.999)",
+                about="ReinMax at τ = 1.3; learned prior; start at the mean; lr 1e-3 falling to 0 "
+                "over the second half; weights averaged (0.999)",
             ),
             "reinmax": Method(
                 training={"estimator": "reinmax", "lr": 5e-4},

@@ -157,15 +157,12 @@ def train(
 
     with _stop_requests(active=keeper is not None) as stop:
         while here.epoch <= config.epochs:
-            order = torch.randperm(
-                len(rows), generator=generator_for(config.seed, "order", here.epoch)
-            )
+            batches = rows.epoch(config.seed, here.epoch, batch_size)
             for module in modules.values():
                 module.train()
             while here.step < n_steps:
                 began, cpu_began = time.perf_counter(), time.process_time()
-                chosen = order[here.step * batch_size : (here.step + 1) * batch_size]
-                x = binarize(rows.batch(chosen).to(device), config.binarize, generator)
+                x = binarize(batches.take(here.step).to(device), config.binarize, generator)
                 taken = (here.epoch - 1) * n_steps + here.step
                 for group in optimizer.param_groups:
                     group["lr"] = config.lr * schedule.factor(

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from discretevae.errors import DataError, DataWarning
+from discretevae.randomness import generator_for
 
 MAX_BYTES = 16 * 2**30
 """Refuse a file that promises more than this: its header may lie, and memory is finite."""
@@ -107,6 +108,19 @@ class Rows:
         else:
             x = self.values.index_select(0, index).to(torch.float32)
         return x if self.divisor == 1.0 else x.div_(self.divisor)
+
+    def epoch(self, seed: int, epoch: int, batch_size: int) -> Batches:
+        """All rows in a random order, batch by batch: one pass of training.
+
+        The order follows from ``seed`` and ``epoch`` alone, so that a run can go on at any step.
+
+        Args:
+            seed: of the run.
+            epoch: counted from 1.
+            batch_size: B; the last batch may be smaller.
+        """
+        order = torch.randperm(len(self), generator=generator_for(seed, "order", epoch))
+        return Batches(self, order, batch_size)
 
     def subset(self, index: Tensor | slice) -> Rows:
         """The rows at `index` as a table of their own; a slice shares memory with this one.
@@ -197,6 +211,37 @@ class Rows:
                 )
         values = torch.from_numpy(_stored(table, np.uint8 if is_bytes else np.float32, copy))
         return cls(values, float(divisor), _as_labels(labels, len(table), name), shape, name)
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """One pass over rows in a given order, of which any batch can be asked for.
+
+    Args:
+        rows: a table.
+        order: the rows' numbers, int64 ``[N]``.
+        batch_size: B.
+
+    Example:
+        >>> batches = Rows.from_array([[0, 1], [1, 1], [1, 0]]).epoch(0, 1, batch_size=2)
+        >>> len(batches), batches.take(0).shape, batches.take(1).shape
+        (2, torch.Size([2, 2]), torch.Size([1, 2]))
+    """
+
+    rows: Rows
+    order: Tensor
+    batch_size: int
+
+    def __len__(self) -> int:
+        return -(-len(self.order) // self.batch_size)
+
+    def take(self, step: int, *, rank: int = 0, ranks: int = 1) -> Tensor:
+        """The rows of a step, ``[B, P]``, or the part of them that falls to one of several ranks.
+
+        The parts are consecutive and differ in length by at most one row; a part may be empty.
+        """
+        chosen = self.order[step * self.batch_size : (step + 1) * self.batch_size]
+        return self.rows.batch(chosen.tensor_split(ranks)[rank])
 
 
 @dataclass(frozen=True, eq=False)
