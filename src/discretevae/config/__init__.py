@@ -1,0 +1,55 @@
+"""Options of a model and of a training run: spelled, checked, written to JSON. No tensors here.
+
+Everything that the command line needs before it starts any work lives in this module, which
+imports nothing heavy, so that ``--help`` and a misspelled option answer at once.
+"""
+
+from __future__ import annotations
+
+from discretevae.config.latents import LATENT_KINDS, LatentKind, LatentSpec, parse_latent
+from discretevae.config.models import (
+    LIKELIHOODS,
+    NETWORKS,
+    PRESETS,
+    PRIORS,
+    ModelConfig,
+    Network,
+    Preset,
+    preset,
+)
+from discretevae.config.runs import DataConfig, RunConfig, run_config_from, to_dict
+from discretevae.config.trainings import (
+    BINARIZE_MODES,
+    OBJECTIVES,
+    STARTS,
+    BinarizeMode,
+    Start,
+    TrainConfig,
+    auto_batch_size,
+)
+
+__all__ = [
+    "BINARIZE_MODES",
+    "LATENT_KINDS",
+    "LIKELIHOODS",
+    "NETWORKS",
+    "OBJECTIVES",
+    "PRESETS",
+    "PRIORS",
+    "STARTS",
+    "BinarizeMode",
+    "DataConfig",
+    "LatentKind",
+    "LatentSpec",
+    "ModelConfig",
+    "Network",
+    "Preset",
+    "RunConfig",
+    "Start",
+    "TrainConfig",
+    "auto_batch_size",
+    "parse_latent",
+    "preset",
+    "run_config_from",
+    "to_dict",
+]

@@ -1,0 +1,114 @@
+"""How a model is trained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from discretevae.config.checks import choice, is_int, must, problems_of
+from discretevae.errors import ConfigError
+from discretevae.schedules import parse_schedule
+
+BinarizeMode = Literal["none", "threshold", "dynamic"]
+Start = Literal["random", "mean"]
+
+OBJECTIVES = ("elbo", "multi-sample", "marginal", "wake-sleep")
+BINARIZE_MODES: tuple[BinarizeMode, ...] = ("none", "threshold", "dynamic")
+STARTS: tuple[Start, ...] = ("random", "mean")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a model is trained.
+
+    Args:
+        epochs: passes over the training rows.
+        batch_size: B; None chooses one by `auto_batch_size`.
+        lr: step size of Adam.
+        lr_schedule: how it falls, as `parse_schedule` reads it.
+        warmup: steps over which it first rises.
+        objective: what is maximized: ``elbo``, ``multi-sample``, ``marginal`` or ``wake-sleep``.
+        estimator: name and options of the gradient estimator; None takes the default for the
+            objective and the code.
+        samples: S, samples of z per row; None leaves the estimator's own default.
+        binarize: ``none`` (values as they are), ``threshold`` (x > 0.5) or ``dynamic`` (x
+            redrawn as Bernoulli(x) every time it is met).
+        average: decay of an exponential moving average of the weights, which is what is evaluated
+            and kept; None keeps the weights themselves.
+        start: ``random``, or ``mean``: the decoder's last bias starts where x̂ is the mean of the
+            training rows.
+        seed: every random draw of the run follows from it.
+
+    Raises:
+        ConfigError: one or several values are wrong; all are named.
+
+    Example:
+        >>> try:
+        ...     TrainConfig(epochs=0, lr=-1.0)
+        ... except ConfigError as error:
+        ...     print(error)
+        epochs must be an int >= 1. Got 0.; lr must be > 0. Got -1.0.
+    """
+
+    epochs: int = 50
+    batch_size: int | None = None
+    lr: float = 1e-3
+    lr_schedule: str = "constant"
+    warmup: int = 0
+    average: float | None = None
+    start: Start = "random"
+    objective: str = "elbo"
+    estimator: str | None = None
+    samples: int | None = None
+    binarize: BinarizeMode = "none"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks every value, and says all that is wrong at once."""
+        problems = []
+        if not is_int(self.epochs, 1):
+            problems.append(must("epochs", "an int >= 1", self.epochs))
+        if self.batch_size is not None and not is_int(self.batch_size, 1):
+            problems.append(must("batch_size", "an int >= 1", self.batch_size))
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            problems.append(must("lr", "> 0", self.lr))
+        problems += problems_of(parse_schedule, self.lr_schedule)
+        if not is_int(self.warmup, 0):
+            problems.append(must("warmup", "an int >= 0", self.warmup))
+        if self.average is not None and not 0 < self.average < 1:
+            problems.append(must("average", "> 0 and < 1", self.average))
+        problems += choice("start", self.start, STARTS)
+        if self.samples is not None and not is_int(self.samples, 1):
+            problems.append(must("samples", "an int >= 1", self.samples))
+        if not (is_int(self.seed, 0) and self.seed < 2**63):
+            problems.append(must("seed", "an int from 0 to 2**63 - 1", self.seed))
+        problems += choice("objective", self.objective, OBJECTIVES)
+        problems += choice("binarize", self.binarize, BINARIZE_MODES)
+        if problems:
+            raise ConfigError(problems)
+
+
+def auto_batch_size(n_rows: int) -> int:
+    """128 where the data are large enough; else the power of two next to a tenth of the rows.
+
+    With fewer than ten steps an epoch Adam hardly moves; below 32 rows a step is all overhead. With
+    the paper's 2048 rows an epoch of MNIST has a sixteenth of the steps: the results page shows
+    what that costs.
+
+    Example:
+        >>> [auto_batch_size(n) for n in (60_000, 1_500, 40)]
+        [128, 128, 32]
+    """
+    return min(128, max(32, 1 << int(math.log2(max(n_rows / 10, 1)))))
+
+
+__all__ = [
+    "BINARIZE_MODES",
+    "OBJECTIVES",
+    "STARTS",
+    "BinarizeMode",
+    "Start",
+    "TrainConfig",
+    "auto_batch_size",
+]
