@@ -61,8 +61,9 @@ def edited(change: Callable[[dict], object], name="run/config.json"):
 
 def cut(name: str, keep: Callable[[int], int]):
     def do():
-        content = Path(name).read_bytes()
-        Path(name).write_bytes(content[: keep(len(content))])
+        for path in Path().glob(name):
+            content = path.read_bytes()
+            path.write_bytes(content[: keep(len(content))])
 
     return do
 
@@ -245,7 +246,7 @@ OPTIONS = [
 RESUME = ("train", "--resume", "run")
 EVALUATE = ("evaluate", "run")
 MODEL = "run/model.safetensors"
-STATE = "run/checkpoint/state.safetensors"
+STATE = "run/checkpoint/*.safetensors"
 BITS = "bernoulli:6"
 
 RUNS = [
@@ -259,7 +260,7 @@ RUNS = [
         ("--latent", "--lr", "cannot be changed", "start a new run"), run=BITS,
     ),
     Case(
-        "resume, state cut short", (*RESUME, "--epochs", "3"), ("state.safetensors", "corrupt"),
+        "resume, state cut short", (*RESUME, "--epochs", "3"), ("checkpoint", "corrupt"),
         cut(STATE, lambda n: n // 2), BITS,
     ),
     Case(

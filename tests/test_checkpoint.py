@@ -14,25 +14,23 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from discretevae import checkpoint, files
+from discretevae import files, states
 from discretevae.checkpoint import (
     is_run,
     load_config,
     load_run,
-    load_state,
-    read_tensors,
     save_config,
-    save_state,
     save_weights,
-    write_tensors,
 )
 from discretevae.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from discretevae.errors import RunError
+from discretevae.history import EpochMetrics, read_metrics
 from discretevae.model import DiscreteVAE
-from discretevae.training import EpochMetrics, read_metrics
+from discretevae.tensorfiles import read_tensors, write_tensors
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+STATE = "checkpoint/000000000001.safetensors"
 LATENTS = ("bernoulli:5", "categorical:4", "categorical:3x4", "gaussian:3")
 
 
@@ -55,6 +53,16 @@ def made(folder: Path, config: RunConfig) -> DiscreteVAE:
     save_config(folder, config)
     save_weights(folder, model)
     return model
+
+
+def save_state(folder, modules, optimizer, generator, position):
+    states.save_state(folder, 1, modules, optimizer, [generator.get_state()], position)
+
+
+def load_state(folder, modules, optimizer, generator):
+    content = states.read_newest(folder)
+    assert content is not None
+    return states.install_state(content, folder, modules, optimizer, generator)
 
 
 def stepped(model: DiscreteVAE) -> torch.optim.Optimizer:
@@ -113,7 +121,7 @@ def test_a_state_whose_moments_do_not_fit_is_refused(tmp_path):
     model = fresh(config)
     optimizer, generator = stepped(model), torch.Generator()
     save_state(tmp_path, {"model": model}, optimizer, generator, {})
-    path = tmp_path / checkpoint.STATE
+    path = tmp_path / STATE
     tensors, head = read_tensors(path)
     tensors["optimizer.model.encoder.theta.exp_avg"] = torch.zeros(2)
     write_tensors(path, tensors, head)
@@ -127,11 +135,11 @@ def test_a_state_without_a_random_state_is_refused(change, tmp_path):
     model = fresh(config)
     optimizer, generator = stepped(model), torch.Generator()
     save_state(tmp_path, {"model": model}, optimizer, generator, {})
-    path = tmp_path / checkpoint.STATE
+    path = tmp_path / STATE
     tensors, head = read_tensors(path)
-    state = tensors.pop("generator")
+    state = tensors.pop("generator.0")
     if change != "gone":
-        tensors["generator"] = state[:9] if change == "short" else state.float()
+        tensors["generator.0"] = state[:9] if change == "short" else state.float()
     write_tensors(path, tensors, head)
     with pytest.raises(RunError, match="random state"):
         load_state(tmp_path, {"model": model}, optimizer, generator)
@@ -175,7 +183,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("kind", ["pickle", "torch.save", "torch.save, old"])
-@pytest.mark.parametrize("name", ["model.safetensors", "checkpoint/state.safetensors"])
+@pytest.mark.parametrize("name", ["model.safetensors", STATE])
 def test_pickles_are_refused_and_do_not_run(kind, name, tmp_path):
     config = config_of()
     model = made(tmp_path, config)
@@ -207,12 +215,12 @@ def small_run(tmp_path_factory):
     config = config_of("categorical:3")
     model = made(folder, config)
     save_state(folder, {"model": model}, stepped(model), torch.Generator(), {"epoch": 2})
-    metrics = EpochMetrics(1, 2.0, 3.0, 4.0, 5.0, None, 6.0, None, 1.0, 1, 2, 0.5, 7.0, 8.0)
+    metrics = EpochMetrics(1, 2.0, 3.0, 4.0, 5.0, None, 6.0, None, 1.0, 1, 2, 0.5, 7.0, 8.0, 9.0)
     (folder / "metrics.jsonl").write_text(json.dumps(vars(metrics)) + "\n")
     return folder
 
 
-NAMES = ("config.json", "model.safetensors", "checkpoint/state.safetensors", "metrics.jsonl")
+NAMES = ("config.json", "model.safetensors", STATE, "metrics.jsonl")
 
 
 @given(
@@ -243,7 +251,7 @@ def test_damage_is_met_by_a_run_error_or_does_no_harm(small_run, name, where, in
         path.write_bytes(content)
         expected = fresh(load_config(small_run))
         try:
-            if "state" in name:
+            if name == STATE:
                 model = expected
                 optimizer = torch.optim.Adam(model.parameters(), fused=True)
                 position = load_state(folder, {"model": model}, optimizer, torch.Generator())

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from discretevae.checkpoint import load_run, read_tensors
+from discretevae.checkpoint import load_run
 from discretevae.cli import _run
 from discretevae.config import ModelConfig, RunConfig, TrainConfig, run_config_from, to_dict
 from discretevae.convolutional import ConvDecoder, ConvEncoder, image_sizes
@@ -25,6 +25,8 @@ from discretevae.model import DiscreteVAE
 from discretevae.objectives import elbo, multi_sample
 from discretevae.randomness import generator_for
 from discretevae.runs import run as run_all
+from discretevae.states import state_paths
+from discretevae.tensorfiles import read_tensors
 from discretevae.training import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -292,8 +294,8 @@ def test_a_resumed_run_is_the_same_to_the_bit(name, runs, tmp_path):
             model = DiscreteVAE(model.config, generator=generator_for(config.seed, "weights"))
         train(model, data, config, out=folder, resume=folder == part)
     assert torch.equal(before, torch.random.get_rng_state())
-    for file in ("model.safetensors", "checkpoint/state.safetensors"):
-        own, other = (read_tensors(folder / file)[0] for folder in (part, whole))
+    for files in (lambda folder: folder / "model.safetensors", lambda run: state_paths(run)[0]):
+        own, other = (read_tensors(files(folder))[0] for folder in (part, whole))
         assert own.keys() == other.keys()
         assert all(torch.equal(tensor, other[key]) for key, tensor in own.items())
     assert metrics_of(part) == metrics_of(whole)
@@ -364,7 +366,7 @@ def test_a_configuration_goes_through_json():
         ({"network": "cnn", "image_shape": None}, "a cnn needs .* pictures. Got rows of 4 values"),
         ({"network": "cnn", "image_shape": (-2, -2)}, r"image_shape must be two ints >= 1"),
         ({"network": "cnn", "image_shape": (2, 2, 1)}, r"image_shape must be two ints >= 1"),
-        ({"hidden": ()}, r"hidden must be one or several ints >= 1. Got \(\)"),
+        ({"hidden": (0,)}, r"hidden must be ints >= 1. Got \(0,\)"),
     ],
     ids=str,
 )

@@ -16,8 +16,8 @@ from discretevae import plots
 from discretevae.checkpoint import load_run
 from discretevae.config import ModelConfig
 from discretevae.data import Rows, load_rows
+from discretevae.history import EpochMetrics, read_metrics
 from discretevae.model import DiscreteVAE
-from discretevae.training import EpochMetrics, read_metrics
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from discretevae.activations import ACTIVATIONS, parse_activation
 from discretevae.averaging import Average
-from discretevae.config import ModelConfig, TrainConfig
+from discretevae.config import ModelConfig, SaveEvery, TrainConfig
 from discretevae.data import Dataset, Rows, binarize
 from discretevae.errors import ConfigError
 from discretevae.model import DiscreteVAE
@@ -33,6 +33,7 @@ def grey(n: int = 40) -> Dataset:
 
 
 DATA = grey()
+ALWAYS = SaveEvery(seconds=None, steps=1)
 N_STEPS = 4  # of an epoch: 32 rows in batches of 8
 
 
@@ -132,8 +133,8 @@ def test_the_average_is_what_is_kept_and_evaluated(tmp_path):
     for name, value in rule.model.state_dict().items():
         torch.testing.assert_close(averaged.state_dict()[name], value, msg=name)
     assert not torch.equal(raw.decoder.theta, averaged.decoder.theta)
-    from discretevae.checkpoint import read_tensors
     from discretevae.evaluation import evaluate
+    from discretevae.tensorfiles import read_tensors
 
     kept, _ = read_tensors(tmp_path / "run" / "model.safetensors")
     assert torch.equal(kept["decoder.theta"], averaged.decoder.theta)
@@ -145,8 +146,7 @@ class Stop(Exception):  # noqa: N818 - nothing went wrong
 
 
 @pytest.mark.parametrize("stop_at", [1, 6, 14])
-def test_resumed_equals_uninterrupted(stop_at, tmp_path, monkeypatch):
-    monkeypatch.setattr("discretevae.training.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+def test_resumed_equals_uninterrupted(stop_at, tmp_path):
     config = settings(average=0.8, lr_schedule="cosine", warmup=3, start="mean")
     whole, halved = fresh(), fresh()
     train(whole, DATA, config)
@@ -159,7 +159,7 @@ def test_resumed_equals_uninterrupted(stop_at, tmp_path, monkeypatch):
             raise Stop
 
     with pytest.raises(Stop):
-        train(halved, DATA, config, out=tmp_path / "run", progress=count)
+        train(halved, DATA, config, out=tmp_path / "run", progress=count, save_every=ALWAYS)
     again = fresh()
     train(again, DATA, config, out=tmp_path / "run", resume=True)
     for name, value in whole.state_dict().items():

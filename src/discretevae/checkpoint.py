@@ -6,7 +6,8 @@
       config.json                    format, versions, model, training, data
       model.safetensors              weights
       metrics.jsonl                  one line per epoch
-      checkpoint/state.safetensors   weights, optimizer, random state, position, in one file
+      checkpoint/STEP.safetensors    weights, optimizer, random state, position: the last two
+      lock                           held while somebody writes
       summary.json, figures/         what a finished run leaves
 
 Nothing is ever unpickled. Files are written aside and renamed, so they are whole or absent.
@@ -20,26 +21,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 import discretevae
 from discretevae.config import RunConfig, run_config_from, to_dict
 from discretevae.errors import ConfigError, RunError
-from discretevae.files import write_atomic, write_json
+from discretevae.files import write_json
 from discretevae.model import DiscreteVAE
+from discretevae.tensorfiles import read_tensors, write_tensors
 
 FORMAT = "discretevae-run"
 FORMAT_VERSION = 1
 MAX_CONFIG_BYTES = 1_000_000
-ADAM = {"step", "exp_avg", "exp_avg_sq"}
-"""What Adam remembers of each parameter."""
-
 CONFIG = "config.json"
 MODEL = "model.safetensors"
-STATE = Path("checkpoint") / "state.safetensors"
 
 
 @dataclass(frozen=True)
@@ -180,131 +176,6 @@ def _require_weights_of(module: nn.Module, tensors: Mapping[str, Tensor], path: 
             )
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], head: Mapping[str, Any]) -> None:
-    """Writes tensors and a JSON head as one safetensors file, atomically.
-
-    Raises:
-        OSError: the disk is full or the folder cannot be written to.
-    """
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomic(path, safetensors.torch.save(plain, {"head": json.dumps(head)}))
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Reads what `write_tensors` wrote.
-
-    Raises:
-        RunError: the file is missing, truncated or corrupt.
-    """
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            head = json.loads((file.metadata() or {}).get("head", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise RunError(f"{path}: no such file. Check the path or train again.") from None
-    except MemoryError:
-        raise
-    except Exception as error:
-        # a damaged header makes safetensors and torch raise almost anything
-        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-        raise RunError(
-            f"{path}: corrupt or truncated ({reason}). Restore the file or train again."
-        ) from None
-    if not isinstance(head, dict):
-        raise RunError(f"{path}: corrupt, its head is no object. Restore it or train again.")
-    return tensors, head
-
-
-def save_state(
-    folder: Path,
-    modules: Mapping[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-    position: Mapping[str, Any],
-) -> None:
-    """Writes all that a run needs to go on as if it had never stopped.
-
-    Args:
-        folder: the run.
-        modules: the model, and the estimator if it learns something, by name.
-        optimizer: its moments and step counts are saved by the names of the parameters.
-        generator: its state is saved.
-        position: epoch, step and running sums, as plain values.
-
-    Raises:
-        OSError: the disk is full or the folder cannot be written to.
-    """
-    tensors = {}
-    for part, module in modules.items():
-        for name, tensor in module.state_dict().items():
-            tensors[f"{part}.{name}"] = tensor
-        for name, parameter in module.named_parameters():
-            for key, value in optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{part}.{name}.{key}"] = value
-    tensors["generator"] = generator.get_state()
-    (folder / STATE).parent.mkdir(exist_ok=True)
-    write_tensors(folder / STATE, tensors, position)
-
-
-def load_state(
-    folder: Path,
-    modules: Mapping[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-) -> dict[str, Any]:
-    """Restores what `save_state` wrote and returns the position.
-
-    Raises:
-        RunError: there is no such file, or it is corrupt or of another model.
-    """
-    path = folder / STATE
-    tensors, position = read_tensors(path)
-    parts: dict[str, dict[str, Tensor]] = {part: {} for part in ("optimizer", *modules)}
-    for name, tensor in tensors.items():
-        part, _, rest = name.partition(".")
-        if part in parts:
-            parts[part][rest] = tensor
-    if "generator" not in tensors:
-        raise RunError(f"{path}: corrupt, the random state is missing. Train again.")
-    moments = parts.pop("optimizer")
-    for part, module in modules.items():
-        install_weights(module, parts[part], path)
-        for name, parameter in module.named_parameters():
-            _install_moments(optimizer, f"{part}.{name}", parameter, moments, path)
-    try:
-        generator.set_state(tensors["generator"])
-    except (RuntimeError, TypeError):
-        raise RunError(
-            f"{path}: its random state is of another kind of device. "
-            "Resume on the device that the run was started on."
-        ) from None
-    return position
-
-
-def _install_moments(
-    optimizer: torch.optim.Optimizer,
-    name: str,
-    parameter: nn.Parameter,
-    moments: Mapping[str, Tensor],
-    path: Path,
-) -> None:
-    """What Adam remembers of one parameter, if it was ever moved."""
-    own = {key.rpartition(".")[2]: key for key in moments if key.rpartition(".")[0] == name}
-    if own and own.keys() != ADAM:
-        raise RunError(f"{path}: corrupt, the optimizer's state of {name} is. Train again.")
-    for key in own.values():
-        shape = moments[key].shape
-        if shape not in (parameter.shape, torch.Size()):
-            raise RunError(
-                f"{path}: corrupt, tensor optimizer.{key} is {list(shape)}, but its parameter "
-                f"is {list(parameter.shape)}. Train again."
-            )
-    if own:
-        optimizer.state[parameter] = {
-            short: moments[key].to(parameter.device) for short, key in own.items()
-        }
-
-
 def _require_readable(config: RunConfig) -> None:
     """Refuses values that no run writes and that the configuration itself lets through.
 
@@ -352,14 +223,11 @@ def _described(tensor: Tensor | None) -> str:
 
 
 __all__ = [
-    "STATE",
     "Run",
+    "install_weights",
     "is_run",
     "load_config",
     "load_run",
-    "load_state",
-    "read_tensors",
     "save_config",
-    "save_state",
     "save_weights",
 ]

@@ -73,8 +73,16 @@ class DiscreteVAEWarning(UserWarning):
     """Base class of every warning issued by this package."""
 
 
+class CheckpointWarning(DiscreteVAEWarning):
+    """A damaged state was passed over, or a folder that had been removed was made again."""
+
+
 class CollapseWarning(DiscreteVAEWarning):
     """The code carries little or nothing about the data."""
+
+
+class ObjectiveWarning(DiscreteVAEWarning):
+    """What is trained on is no bound on ln p(x)."""
 
 
 class DataWarning(DiscreteVAEWarning):
@@ -97,6 +105,7 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
 
 
 __all__ = [
+    "CheckpointWarning",
     "CollapseWarning",
     "ConfigError",
     "DataError",
@@ -105,6 +114,7 @@ __all__ = [
     "DiscreteVAEWarning",
     "DownloadError",
     "MissingExtraError",
+    "ObjectiveWarning",
     "RunError",
     "TrainingError",
     "TrainingInterrupted",

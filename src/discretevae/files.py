@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -26,10 +28,34 @@ def write_atomic(path: Path, content: bytes) -> None:
         ...     (Path(folder) / "a.txt").read_bytes()
         b'whole'
     """
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write to, piece by piece, that becomes ``path`` when the block is left.
+
+    Raises:
+        OSError: as for `write_atomic`; the file at ``path`` stays as it was, as it does after any
+            other error in the block.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "a.txt"
+        ...     with atomic_file(path) as file:
+        ...         _ = file.write(b"who")
+        ...         _ = file.write(b"le")
+        ...     path.read_bytes()
+        b'whole'
+    """
+    if path.is_dir():  # the rename would fail too, but only after everything was written
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         with temporary.open("xb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -71,4 +97,4 @@ def array_bytes(array: Any) -> bytes:
     return buffer.getvalue()
 
 
-__all__ = ["array_bytes", "write_atomic", "write_json"]
+__all__ = ["array_bytes", "atomic_file", "write_atomic", "write_json"]

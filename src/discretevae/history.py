@@ -37,6 +37,8 @@ class EpochMetrics:
         seconds: of the training steps alone, since the run began.
         cpu_seconds: what the processor worked on the same steps, all threads together: the fairer
             clock on a machine that others use too; None where another device did the work.
+        validation_elbo: like ``test_elbo``, of the rows held out to stop in time; None without any.
+        validation_elbo_se: its standard error.
     """
 
     epoch: int
@@ -54,6 +56,8 @@ class EpochMetrics:
     rows_per_second: float
     seconds: float
     cpu_seconds: float | None
+    validation_elbo: float | None = None
+    validation_elbo_se: float | None = None
 
 
 def seconds_of(*histories: Sequence[EpochMetrics]) -> list[list[float]]:

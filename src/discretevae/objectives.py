@@ -84,7 +84,13 @@ Objective = Callable[..., Terms]
 
 
 def elbo(
-    model: DiscreteVAE, x: Tensor, estimator: Estimator, *, generator: torch.Generator | None
+    model: DiscreteVAE,
+    x: Tensor,
+    estimator: Estimator,
+    *,
+    generator: torch.Generator | None,
+    kl_weight: float = 1.0,
+    free_bits: float = 0.0,
 ) -> Terms:
     """The evidence lower bound E_q(z|x)[ln p(x|z)] − KL(q(z|x) ‖ p(z))  (paper, eq. 5, negated).
 
@@ -92,11 +98,18 @@ def elbo(
     pass at the sampled codes, the encoder from the estimator's surrogate; unless the estimator
     asks for it, nothing flows through the sample.
 
+    With ``kl_weight`` β ≠ 1 or ``free_bits`` λ > 0 the KL is replaced by β Σ_d max(λ, KL_d), where
+    KL_d of a latent variable is the mean over the batch (Kingma et al. 2016, eq. 15 with one
+    variable to a group): against a code that is given up before the decoder has learned to use it.
+    What is maximized is then no bound on ln p(x).
+
     Args:
         model: the model.
         x: rows ``[B, P]``.
         estimator: how the gradient of the first term is estimated.
         generator: the source of the samples.
+        kl_weight: β.
+        free_bits: λ, nats per latent variable.
 
     Example:
         >>> from discretevae.config import ModelConfig
@@ -110,20 +123,31 @@ def elbo(
     """
     eta = model.eta(x)
     estimate = estimator(model.family, eta, model.log_likelihood(x), generator=generator)
+    is_plain = kl_weight == 1 and free_bits == 0
     kl = model.prior.kl(eta)
+
+    def penalty(eta: Tensor) -> Tensor:
+        return model.prior.kl(eta) if is_plain else _shaped_kl(model, eta, kl_weight, free_bits)
 
     def once_more(surrogate: Callable[[Tensor], Tensor]) -> Tensor:
         eta = model.eta(x)
-        return -(surrogate(eta) - model.prior.kl(eta)).mean()
+        return -(surrogate(eta) - penalty(eta)).mean()
 
     return Terms(
-        estimate.surrogate - kl,
+        estimate.surrogate - (kl if is_plain else penalty(eta)),
         estimate.value,
         kl.detach(),
         estimate.diagnostics,
         estimate.control_loss,
         [partial(once_more, surrogate) for surrogate in estimate.again],
     )
+
+
+def _shaped_kl(model: DiscreteVAE, eta: Tensor, weight: float, free: float) -> Tensor:
+    """β Σ_d max(λ, KL_d), ``[B]``: its mean over rows is that of the definition."""
+    kl = model.prior.kl_per_variable(eta)
+    counts = kl.detach().mean(0) > free
+    return weight * torch.where(counts, kl, kl.new_tensor(free)).sum(-1)
 
 
 def multi_sample(

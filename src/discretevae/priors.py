@@ -48,6 +48,10 @@ class FactorizedPrior(nn.Module):
         """KL(q(z|x) ‖ p(z)) in closed form, nats per row, ``[B]``."""
         return self.family.kl(eta, self.eta())
 
+    def kl_per_variable(self, eta: Tensor) -> Tensor:
+        """The same for each variable of the code, ``[B, D]``."""
+        return self.family.kl_per_variable(eta, self.eta())
+
     def log_prob(self, z: Tensor) -> Tensor:
         """ln p(z), ``[S, B]``."""
         return self.family.log_prob(self.eta(), z)

@@ -6,21 +6,24 @@ import contextlib
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from discretevae.checkpoint import is_run, load_config, save_config
-from discretevae.config import RunConfig
+from discretevae.config import RunConfig, SaveEvery
 from discretevae.data import Dataset
 from discretevae.errors import RunError, TrainingInterrupted
 from discretevae.evaluation import Evaluation, evaluate, require_fit
 from discretevae.families import family_of
 from discretevae.files import write_json
 from discretevae.history import EpochMetrics
+from discretevae.locks import LOCK, writing
 from discretevae.model import DiscreteVAE, fresh_model
 from discretevae.objectives import choose_estimator
 from discretevae.plots import run_figures, save_figure
 from discretevae.randomness import generator_for
+from discretevae.ranks import Ranks
 from discretevae.training import Progress, train
 
 SUMMARY = "summary.json"
@@ -63,9 +66,11 @@ def run(
     resume: bool = False,
     device: str = "cpu",
     samples: int = 100,
+    save_every: SaveEvery | None = None,
+    ranks: Ranks | None = None,
     progress: Callable[[Progress], object] | None = None,
     evaluating: Callable[[int], object] | None = None,
-) -> RunResult:
+) -> RunResult | None:
     """Trains, evaluates and draws; leaves all of it in ``out``.
 
     Args:
@@ -75,8 +80,13 @@ def run(
         resume: go on with the run in ``out``.
         device: where to train.
         samples: S of the S-sample bound at the end.
+        save_every: how often to save; None for every ten seconds.
+        ranks: the processes that train together; None for this one alone.
         progress: called after every training step and epoch.
         evaluating: called with the number of test rows evaluated.
+
+    Returns:
+        What came of it; None on other ranks than the first, which does all that is not training.
 
     Raises:
         ConfigError: the estimator cannot handle the code, or the model is too large.
@@ -87,31 +97,48 @@ def run(
     """
     # what is wrong with the options is said before a folder is made
     choose_estimator(family_of(config.model.latent), config.training)
+    ranks = ranks or Ranks()
+    training = partial(
+        train, data=data, config=config.training, out=out, resume=resume, save_every=save_every,
+        ranks=ranks, progress=progress,
+    )  # fmt: skip
+    if not ranks.is_first:
+        training(fresh_model(config.model, seed=config.training.seed, device=device))
+        return None
     prepare_folder(out, resume=resume)
     model = fresh_model(config.model, seed=config.training.seed, device=device)
     for rows in (data.train, data.test):
         require_fit(model, rows)
     before = load_config(out) if resume else None
     out.mkdir(parents=True, exist_ok=True)
-    try:
-        save_config(out, config)
-    except OSError:
-        with contextlib.suppress(OSError):
-            out.rmdir()  # only if it is empty
-        raise
-    try:
-        history = train(model, data, config.training, out=out, resume=resume, progress=progress)
-    except RunError:
-        if before is not None:
-            save_config(out, before)
-        raise
-    try:
-        return _finish(model, data, config, history, out, samples, evaluating)
-    except KeyboardInterrupt:
-        raise TrainingInterrupted(
-            f"after the last epoch, before evaluation and pictures were done; all is "
-            f"saved. Go on with: discretevae train --resume {out}"
-        ) from None
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(writing(out))
+            save_config(out, config)
+        except OSError:
+            _remove_if_new(out)
+            raise
+        try:
+            history = training(model)
+        except RunError:
+            if before is not None:
+                save_config(out, before)
+            raise
+        try:
+            return _finish(model, data, config, history, out, samples, evaluating)
+        except KeyboardInterrupt:
+            raise TrainingInterrupted(
+                f"after the last epoch, before evaluation and pictures were done; all is "
+                f"saved. Go on with: discretevae train --resume {out}"
+            ) from None
+
+
+def _remove_if_new(out: Path) -> None:
+    """Leaves no folder behind that holds a lock and nothing else."""
+    with contextlib.suppress(OSError):
+        if [path.name for path in out.iterdir()] == [LOCK]:
+            (out / LOCK).unlink()
+        out.rmdir()
 
 
 def _finish(
@@ -165,12 +192,17 @@ def prepare_folder(out: Path, *, resume: bool) -> None:
         load_config(out)
     elif out.exists() and not out.is_dir():
         raise RunError(f"{out}: is a file, not a folder. Choose another --out.")
-    elif out.exists() and any(out.iterdir()):
+    elif out.exists() and any(not _is_left_over(path) for path in out.iterdir()):
         if is_run(out):
             raise RunError(
                 f"{out}: already holds a run. Go on with --resume {out}, or choose another --out."
             )
         raise RunError(f"{out}: holds files that are not ours. Choose another --out.")
+
+
+def _is_left_over(path: Path) -> bool:
+    """Whether a crash before the first save may have left the file."""
+    return path.name == LOCK or (path.name.startswith(".") and path.name.endswith(".tmp"))
 
 
 def free_folder(parent: Path, config: RunConfig) -> Path:

@@ -36,21 +36,26 @@ def command(
 
     Bits are packed eight to a byte, the first bit highest: uint8 [rows, ceil(bits/8)], as
     numpy.packbits does. Categories are numbers from 0: uint8 [rows, variables], or uint16 or
-    int64 where there are more. A Gaussian code is float32.
+    int64 where there are more. A Gaussian code is float32. Rows and codes may be larger than
+    memory.
     """
     from discretevae.codes.packing import encode_rows
-    from discretevae.files import array_bytes, write_atomic
+    from discretevae.evaluation import require_fit
 
     common.require_suffix(out, ".npy")
     run = common.open_run(run_folder, device)
     common.refuse_same_file(out, data_argument or data_option or run.config.data.source, "data")
     rows = common.open_rows(run.config, data_argument, data_option, split=split, data_dir=data_dir)
+    require_fit(run.model, rows)  # before a folder is made
+    common.make_parent(out)
     with common.counting_bar("encoding", len(rows)) as progress:
         codes = encode_rows(
-            run.model, rows, binarize_mode=run.config.training.binarize, progress=progress
+            run.model,
+            rows,
+            binarize_mode=run.config.training.binarize,
+            progress=progress,
+            out=out,
         )
-    common.make_parent(out)
-    write_atomic(out, array_bytes(codes))
     common.report_files(
         as_json, out=out, rows=len(codes), dtype=str(codes.dtype), shape=list(codes.shape)
     )

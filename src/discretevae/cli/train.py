@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from click.core import ParameterSource
 
 from discretevae.cli import common
 from discretevae.cli.model_options import Asked
+from discretevae.cli.training_bars import TrainingBars
 from discretevae.config import (
     BINARIZE_MODES,
     LIKELIHOODS,
@@ -20,19 +22,28 @@ from discretevae.config import (
     PRIORS,
     STARTS,
     RunConfig,
+    SaveEvery,
     TrainConfig,
+    parse_save_every,
 )
-from discretevae.errors import ConfigError
+from discretevae.errors import ConfigError, ObjectiveWarning
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from discretevae.data import Dataset
+    from discretevae.history import EpochMetrics
+    from discretevae.ranks import Ranks
     from discretevae.runs import RunResult
+    from discretevae.training import Progress
 
 DEFAULTS = TrainConfig()
 HERE = "."
 """What ``--resume`` without a folder stands for: the folder that ``--out`` names."""
 
-MAY_CHANGE = {"epochs", "device", "data_dir", "out", "resume", "as_json"}
+MAY_CHANGE = {
+    "epochs", "device", "data_dir", "out", "resume", "as_json", "save_every", "tensorboard",
+}  # fmt: skip
 """Options that may be given anew when a run is resumed."""
 
 
@@ -122,6 +133,7 @@ MAY_CHANGE = {"epochs", "device", "data_dir", "out", "resume", "as_json"}
 @click.option(
     "--warmup", type=int, default=0, show_default=True, help="Steps over which it first rises."
 )
+@click.option("--clip", type=float, help="The largest norm of a gradient.  [default: none]")
 @click.option(
     "--average",
     type=float,
@@ -133,6 +145,29 @@ MAY_CHANGE = {"epochs", "device", "data_dir", "out", "resume", "as_json"}
     default=DEFAULTS.start,
     show_default=True,
     help="The decoder's last bias: random, or where it gives the mean of the training rows.",
+)
+@click.option(
+    "--validation",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Share of the training rows that is held out and measured after every epoch.",
+)
+@click.option(
+    "--patience",
+    type=int,
+    help="Stop after so many epochs without a better ELBO of the validation rows, and keep the "
+    "best weights.  [default: never]",
+)
+@click.option(
+    "--kl-warmup",
+    type=float,
+    help="Let the weight of the KL rise to 1 over so many epochs.  [default: none]",
+)
+@click.option(
+    "--free-bits",
+    type=float,
+    help="Nats of each latent variable's KL that cost nothing.  [default: none]",
 )
 @common.seed_option
 @common.device_option
@@ -150,36 +185,67 @@ MAY_CHANGE = {"epochs", "device", "data_dir", "out", "resume", "as_json"}
     type=click.Path(path_type=Path),
     help="Go on with this run, or with the one in --out; a larger --epochs prolongs it.",
 )
+@click.option(
+    "--save-every",
+    default="10s",
+    show_default=True,
+    help="How often to save besides the end: 10s, 5min, 500steps.",
+)
+@click.option(
+    "--tensorboard", is_flag=True, help="Write the metrics for TensorBoard to RUN/tensorboard too."
+)
 @common.json_option
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> None:
     """Train a model and leave weights, metrics and pictures in a run folder.
 
-    With no argument: 50 bits on scikit-learn's digits, in under a minute.
+    With no argument: 50 bits on scikit-learn's digits, in under a minute. Started by torchrun,
+    several processes train one model together, on one machine or on many.
     """
+    from discretevae.ranks import joined
+
+    save_every = parse_save_every(options["save_every"])
+    with joined(common.check_device(options["device"])) as ranks:
+        _train(ctx, options, save_every, ranks)
+
+
+def _train(
+    ctx: click.Context, options: dict[str, Any], save_every: SaveEvery, ranks: Ranks
+) -> None:
     from discretevae.runs import free_folder, prepare_folder, run
 
-    device = common.check_device(options["device"])
     out: Path | None = options["out"]
     resume = options["resume"] is not None
     if resume:
         out = _folder_to_resume(options["resume"], out)
         config, data = _resumed(ctx, out, options)
     else:
-        if out is not None:
+        if out is not None and ranks.is_first:
             prepare_folder(out, resume=False)
         config, data = _fresh(options)
         out = out or free_folder(Path("runs"), config)
-    with _ProgressBars(config, data) as bars:
+    ranks.wait()  # all have looked at the folder before the first of them writes to it
+    _say_what_is_no_bound(config, ranks)
+    with TrainingBars(config, data, ranks) as bars, _tensorboard(options, out, ranks) as board:
+
+        def told(progress: Progress) -> None:
+            bars.training(progress)
+            if progress.metrics is not None:
+                board(progress.metrics)
+
         result = run(
             data,
             config,
             out=out,
             resume=resume,
-            device=device,
-            progress=bars.training,
+            device=str(ranks.device),
+            save_every=save_every,
+            ranks=ranks,
+            progress=told,
             evaluating=bars.evaluating,
         )
+    if result is None:
+        return
     if options["as_json"]:
         common.print_json(result.to_dict())
     else:
@@ -242,74 +308,34 @@ def _folder_to_resume(resume: Path, out: Path | None) -> Path:
     return out
 
 
-class _ProgressBars:
-    """A bar for the epochs with the figures of the last one; silent unless a terminal looks."""
-
-    def __init__(self, config: RunConfig, data: Dataset) -> None:
-        self.config, self.data = config, data
-        self.bar: Any = None
-
-    def __enter__(self) -> _ProgressBars:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self.bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                TextColumn("{task.fields[figures]}"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self.bar.start()
-            self.task = self.bar.add_task("starting", total=None, figures="")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-
-    def training(self, progress: Any) -> None:
-        """Called by the loop after every step and epoch."""
-        if self.bar is None:
-            return
-        epochs = self.config.training.epochs
-        changes: dict[str, Any] = {
-            "description": f"epoch {progress.epoch}/{epochs}",
-            "total": epochs * progress.n_steps,
-            "completed": (progress.epoch - 1) * progress.n_steps + progress.step,
-        }
-        if progress.metrics is not None:
-            changes["figures"] = _figures(progress.metrics, self.config)
-        self.bar.update(self.task, **changes)
-
-    def evaluating(self, rows: int) -> None:
-        """Called by the evaluation at the end."""
-        if self.bar is not None:
-            self.bar.update(
-                self.task,
-                description="evaluating",
-                total=len(self.data.test),
-                completed=rows,
-                figures="",
-            )
+def _say_what_is_no_bound(config: RunConfig, ranks: Ranks) -> None:
+    """What is off by default and changes the objective is said loudly."""
+    training, said = config.training, []
+    if training.kl_warmup is not None:
+        said.append(f"the weight of the KL rises to 1 over {training.kl_warmup:g} epochs")
+    if training.free_bits is not None:
+        said.append(f"{training.free_bits:g} nats of each latent variable's KL cost nothing")
+    if said and ranks.is_first:
+        warnings.warn(
+            f"{' and '.join(said)}: the loss is no bound on ln p(x). What is evaluated is the "
+            "ELBO itself.",
+            ObjectiveWarning,
+            stacklevel=2,
+        )
 
 
-def _figures(metrics: Any, config: RunConfig) -> str:
-    from discretevae.config import parse_latent
+@contextlib.contextmanager
+def _tensorboard(
+    options: dict[str, Any], out: Path, ranks: Ranks
+) -> Iterator[Callable[[EpochMetrics], object]]:
+    """What takes the metrics of an epoch to TensorBoard's own files; nothing unless asked for."""
+    if not options["tensorboard"] or not ranks.is_first:
+        yield lambda metrics: None
+        return
+    from discretevae.tensorboard import writer
 
-    latent = parse_latent(config.model.latent)
-    error = "" if metrics.test_elbo_se is None else f" ±{metrics.test_elbo_se:.1f}"
-    if latent.kind == "categorical" and latent.n_variables == 1:
-        used = f"codes in use {metrics.codes_used}/{latent.n_categories}"
-    else:
-        used = f"active {metrics.active_units}/{latent.n_variables}"
-    entropy = "" if metrics.code_entropy is None else f"  entropy {metrics.code_entropy:.2f}"
-    return (
-        f"test ELBO {metrics.test_elbo:.1f}{error}  KL {metrics.kl:.1f}  {used}{entropy}  "
-        f"grad var {metrics.grad_variance:.1e}  {metrics.rows_per_second:,.0f} rows/s"
-    )
+    with writer(out / "tensorboard") as board:
+        yield board
 
 
 def _print_summary(result: RunResult, config: RunConfig, data: Dataset) -> None:

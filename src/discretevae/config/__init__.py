@@ -18,6 +18,7 @@ from discretevae.config.models import (
     preset,
 )
 from discretevae.config.runs import DataConfig, RunConfig, run_config_from, to_dict
+from discretevae.config.saving import SaveEvery, parse_save_every
 from discretevae.config.trainings import (
     BINARIZE_MODES,
     OBJECTIVES,
@@ -45,10 +46,12 @@ __all__ = [
     "Network",
     "Preset",
     "RunConfig",
+    "SaveEvery",
     "Start",
     "TrainConfig",
     "auto_batch_size",
     "parse_latent",
+    "parse_save_every",
     "preset",
     "run_config_from",
     "to_dict",

@@ -34,10 +34,16 @@ class TrainConfig:
         samples: S, samples of z per row; None leaves the estimator's own default.
         binarize: ``none`` (values as they are), ``threshold`` (x > 0.5) or ``dynamic`` (x
             redrawn as Bernoulli(x) every time it is met).
+        clip: the largest norm that a gradient may have; None leaves it as it is.
         average: decay of an exponential moving average of the weights, which is what is evaluated
             and kept; None keeps the weights themselves.
         start: ``random``, or ``mean``: the decoder's last bias starts where x̂ is the mean of the
             training rows.
+        validation: share of the training rows that is held out and measured after every epoch.
+        patience: epochs without a better validation ELBO after which training ends; what is kept
+            are the weights of the best epoch. None trains to the end.
+        kl_warmup: epochs over which the weight of the KL rises to 1; None for 1 from the start.
+        free_bits: nats of each latent variable's KL, in the mean over a batch, that cost nothing.
         seed: every random draw of the run follows from it.
 
     Raises:
@@ -56,8 +62,13 @@ class TrainConfig:
     lr: float = 1e-3
     lr_schedule: str = "constant"
     warmup: int = 0
+    clip: float | None = None
     average: float | None = None
     start: Start = "random"
+    validation: float = 0.0
+    patience: int | None = None
+    kl_warmup: float | None = None
+    free_bits: float | None = None
     objective: str = "elbo"
     estimator: str | None = None
     samples: int | None = None
@@ -79,6 +90,7 @@ class TrainConfig:
         if self.average is not None and not 0 < self.average < 1:
             problems.append(must("average", "> 0 and < 1", self.average))
         problems += choice("start", self.start, STARTS)
+        problems += self._further_problems()
         if self.samples is not None and not is_int(self.samples, 1):
             problems.append(must("samples", "an int >= 1", self.samples))
         if not (is_int(self.seed, 0) and self.seed < 2**63):
@@ -87,6 +99,25 @@ class TrainConfig:
         problems += choice("binarize", self.binarize, BINARIZE_MODES)
         if problems:
             raise ConfigError(problems)
+
+    def _further_problems(self) -> list[str]:
+        problems = []
+        if not 0 <= self.validation < 1:
+            problems.append(must("validation", ">= 0 and < 1", self.validation))
+        if self.patience is not None:
+            if not is_int(self.patience, 1):
+                problems.append(must("patience", "an int >= 1", self.patience))
+            if self.validation == 0:
+                problems.append("patience needs rows to judge by. Give validation, such as 0.1.")
+        for name in ("clip", "kl_warmup", "free_bits"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                problems.append(must(name, "> 0", value))
+        if self.objective != "elbo" and (self.kl_warmup or self.free_bits):
+            problems.append(
+                f"kl_warmup and free_bits change the ELBO. Got objective {self.objective}."
+            )
+        return problems
 
 
 def auto_batch_size(n_rows: int) -> int:

@@ -76,6 +76,10 @@ class Family(Protocol):
         """KL(q ‖ p) for p of the same family, ``[B]``."""
         ...
 
+    def kl_per_variable(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
+        """KL(q_d ‖ p_d) of each variable of the code, ``[B, D]``; adds up to `kl`."""
+        ...
+
     def sample(self, eta: Tensor, n_samples: int, *, generator: torch.Generator | None) -> Tensor:
         """``n_samples`` draws, ``[S, B, *z_shape]``."""
         ...

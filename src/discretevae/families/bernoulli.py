@@ -89,6 +89,11 @@ class Bernoulli:
         result: Tensor = _KL.apply(eta, prior_eta)  # type: ignore[no-untyped-call]
         return result
 
+    def kl_per_variable(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
+        """KL(q_d ‖ p_d), ``[B, D]``."""
+        off = F.logsigmoid(-eta) - F.logsigmoid(-prior_eta)
+        return off + torch.sigmoid(eta) * (eta - prior_eta)
+
     def sample(self, eta: Tensor, n_samples: int, *, generator: torch.Generator | None) -> Tensor:
         """z_d = 1 if u_d < sigmoid(η_d), one uniform u per bit, ``[S, B, D]``."""
         u = torch.rand(

@@ -84,8 +84,12 @@ class Categorical:
 
     def kl(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
         """KL(q ‖ p) = Σ_d Σ_k q_dk (ln q_dk − ln p_dk), ``[B]``."""
+        return self.kl_per_variable(eta, prior_eta).sum(-1)
+
+    def kl_per_variable(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
+        """KL(q_d ‖ p_d), ``[B, D]``."""
         log_q = _log_softmax(eta)
-        return (log_q.exp() * (log_q - _log_softmax(prior_eta))).sum((-1, -2))
+        return (log_q.exp() * (log_q - _log_softmax(prior_eta))).sum(-1)
 
     def sample(self, eta: Tensor, n_samples: int, *, generator: torch.Generator | None) -> Tensor:
         """The inverse of the cumulative distribution at one uniform per variable, ``[S, B, D, K]``.

@@ -94,10 +94,14 @@ class Gaussian:
 
     def kl(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
         """KL(q ‖ p) between normals, summed over variables, ``[B]``."""
+        return self.kl_per_variable(eta, prior_eta).sum(-1)
+
+    def kl_per_variable(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
+        """KL(q_d ‖ p_d), ``[B, D]``."""
         mu, var = self.moments(eta)
         prior_mu, prior_var = self.moments(prior_eta)
         ratio = var / prior_var
-        return (0.5 * (ratio - 1 - ratio.log() + (mu - prior_mu).square() / prior_var)).sum(-1)
+        return 0.5 * (ratio - 1 - ratio.log() + (mu - prior_mu).square() / prior_var)
 
     def sample(self, eta: Tensor, n_samples: int, *, generator: torch.Generator | None) -> Tensor:
         """z = μ + σε, ε ~ N(0, 1), ``[S, B, D]``; differentiable in ``eta`` (paper, section 2)."""

@@ -1,0 +1,152 @@
+"""The processes of one training run: one alone, or several that ``torchrun`` started.
+
+Every rank takes its own part of each batch and its own random numbers, and all of them take the
+same step: gradients, losses and requests to stop are added up in one message. The rest of the
+package asks this module and knows nothing of processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from torch import Tensor
+
+from discretevae.errors import ConfigError
+
+PATIENCE = timedelta(hours=12)
+"""How long the others wait for the first rank, which evaluates and saves alone."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those of a run.
+
+    Args:
+        rank: from 0.
+        count: of the processes.
+        device: where this one computes.
+
+    Example:
+        >>> Ranks().is_first, Ranks().total([1.0, 2.0])
+        (True, [1.0, 2.0])
+    """
+
+    rank: int = 0
+    count: int = 1
+    device: torch.device = torch.device("cpu")  # noqa: RUF009 - immutable
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one evaluates, writes and tells."""
+        return self.rank == 0
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether there are no others."""
+        return self.count == 1
+
+    def mean(self, tensors: Sequence[Tensor], said: Sequence[float]) -> list[float]:
+        """Replaces tensors by their means over all ranks; the sums of what each rank says.
+
+        Everything travels in one message, in which float32 tensors keep all their digits.
+        """
+        if self.is_alone:
+            return list(said)
+        flat = torch.cat(
+            [*(t.reshape(-1) for t in tensors), torch.tensor(said, device=self.device)]
+        )
+        torch.distributed.all_reduce(flat)
+        start = 0
+        for tensor in tensors:
+            tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor) / self.count)
+            start += tensor.numel()
+        return [float(value) for value in flat[start:].tolist()]
+
+    def total(self, values: Sequence[float]) -> list[float]:
+        """Sums over all ranks, in double precision."""
+        if self.is_alone:
+            return list(values)
+        sums = torch.tensor(values, dtype=torch.float64, device=self.device)
+        torch.distributed.all_reduce(sums)
+        return [float(value) for value in sums.tolist()]
+
+    def gather(self, tensor: Tensor) -> list[Tensor]:
+        """A tensor of each rank, in their order; all of one shape."""
+        if self.is_alone:
+            return [tensor]
+        here = tensor.to(self.device)
+        found = [torch.empty_like(here) for _ in range(self.count)]
+        torch.distributed.all_gather(found, here)
+        return [part.cpu() for part in found]
+
+    def share(self, content: bytes | None) -> bytes | None:
+        """The first rank's bytes, on every rank."""
+        if self.is_alone:
+            return content
+        length = -1 if content is None else len(content)
+        (length,) = (int(n) for n in self.total([float(length) if self.is_first else 0.0]))
+        if length < 0:
+            return None
+        buffer = torch.empty(length, dtype=torch.uint8)
+        if content is not None and self.is_first:
+            buffer = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        buffer = buffer.to(self.device)
+        torch.distributed.broadcast(buffer, 0)
+        return bytes(buffer.cpu().numpy())
+
+    def wait(self) -> None:
+        """Until all ranks are here."""
+        if not self.is_alone:
+            torch.distributed.barrier()
+
+
+@contextlib.contextmanager
+def joined(device: str) -> Iterator[Ranks]:
+    """Joins the run that ``torchrun`` started; without one, this process is alone.
+
+    Gloo connects processes on CPUs, NCCL those with a GPU each: of ``cuda`` every process of a
+    machine takes the one of its local rank.
+
+    Args:
+        device: what was asked for.
+
+    Raises:
+        ConfigError: ``torchrun`` set what cannot be used.
+    """
+    count = _whole("WORLD_SIZE", 1)
+    if count <= 1:
+        yield Ranks(device=torch.device(device))
+        return
+    if not torch.distributed.is_available():
+        raise ConfigError("this torch knows no distributed training. Run a single process.")
+    rank, local = _whole("RANK", 0), _whole("LOCAL_RANK", 0)
+    here = torch.device("cuda", local) if device == "cuda" else torch.device(device)
+    if here.type == "cuda":
+        torch.cuda.set_device(here)
+    backend = "nccl" if here.type == "cuda" else "gloo"
+    torch.distributed.init_process_group(backend, timeout=PATIENCE)
+    try:
+        yield Ranks(rank, count, here)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def _whole(name: str, default: int) -> int:
+    text = os.environ.get(name)
+    if text is None:
+        return default
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(
+            f"the environment says {name}={text!r}, which is no whole number. Unset it, or start "
+            "with torchrun."
+        ) from None
+
+
+__all__ = ["Ranks", "joined"]

@@ -1,0 +1,56 @@
+"""Which rows a training looks at for what, and their mean."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from discretevae.config import TrainConfig
+from discretevae.data import Rows, binarize
+from discretevae.data.split import held_out
+from discretevae.errors import ConfigError
+from discretevae.gradients import PROBE_ROWS
+from discretevae.randomness import generator_for
+
+MEAN_ROWS = 4096
+"""Rows in one go when their mean is formed."""
+
+
+def validation_split(rows: Rows, config: TrainConfig) -> tuple[Rows, Rows | None]:
+    """The rows to learn from, and those that are looked at to stop in time."""
+    if not config.validation:
+        return rows, None
+    n_held = round(len(rows) * config.validation)
+    if not 0 < n_held < len(rows):
+        raise ConfigError(
+            f"validation {config.validation:g} of {len(rows):,} rows leaves {n_held} to validate "
+            "on. Give more rows, or another share."
+        )
+    learned, held = held_out(len(rows), n_held, config.seed)
+    return rows.subset(learned), rows.subset(held)
+
+
+def some_rows(rows: Rows, count: int, seed: int, purpose: str) -> Tensor:
+    """Which rows stand for all: drawn at random, because a file may be sorted by class."""
+    return torch.randperm(len(rows), generator=generator_for(seed, purpose))[:count]
+
+
+def probe_rows(rows: Rows, config: TrainConfig, device: torch.device) -> Tensor:
+    """The fixed batch that the gradient's variance is measured on, binarized once."""
+    x = rows.batch(some_rows(rows, PROBE_ROWS, config.seed, "probe rows")).to(device)
+    generator = generator_for(config.seed, "probe binarization", device=device)
+    return binarize(x, config.binarize, generator)
+
+
+def mean_of(rows: Rows, config: TrainConfig) -> Tensor:
+    """The mean training row, ``[P]``, of the values that training meets."""
+    total = torch.zeros(rows.n_features, dtype=torch.float64)
+    for start in range(0, len(rows), MEAN_ROWS):
+        x = rows.batch(slice(start, start + MEAN_ROWS))
+        if config.binarize == "threshold":
+            x = binarize(x, "threshold")  # a dynamic draw has the mean of x itself
+        total += x.sum(0, dtype=torch.float64)
+    return (total / len(rows)).float()
+
+
+__all__ = ["mean_of", "probe_rows", "some_rows", "validation_split"]
