@@ -18,6 +18,7 @@ from discretevae.config import RunConfig, to_dict
 from discretevae.data import Dataset, Rows, load_data
 from discretevae.data.split import held_out
 from discretevae.errors import RunError
+from discretevae.estimators.base import declared_evaluations
 from discretevae.evaluation import evaluate
 from discretevae.files import write_json
 from discretevae.model import DiscreteVAE, fresh_model
@@ -89,7 +90,9 @@ def result_of(
         "seed": config.training.seed,
         "steps": n_steps * last.epoch,
         "published_steps": n_steps * protocol.epochs,
-        "evaluations": choose_estimator(model.family, config.training).evaluations,
+        "evaluations": declared_evaluations(
+            choose_estimator(model.family, config.training), model.family
+        ),
         "seconds": last.seconds,
         "cpu_seconds": last.cpu_seconds,
         "last_loss": last.loss,

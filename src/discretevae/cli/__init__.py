@@ -20,6 +20,7 @@ from discretevae.errors import DiscreteVAEError, TrainingInterrupted, did_you_me
 COMMANDS = {
     "train": "Train a model; with no argument, on scikit-learn's digits.",
     "evaluate": "Measure a trained model on test rows.",
+    "runs": "List the runs in a folder with their figures.",
     "sample": "Draw pictures from the prior.",
     "reconstruct": "Show rows beside their reconstructions.",
     "encode": "Turn rows into codes.",

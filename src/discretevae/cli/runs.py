@@ -1,0 +1,143 @@
+"""``discretevae runs``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from discretevae.cli import common
+
+MAX_DEPTH = 3
+"""Folders below the one that is asked for: a reproduction's runs lie two below it."""
+
+
+@click.command("runs", epilog="Example: discretevae runs runs --sort elbo")
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("runs"))
+@click.option(
+    "--sort",
+    type=click.Choice(["name", "elbo", "time"]),
+    default="name",
+    show_default=True,
+    help="By folder, by test ELBO (best first), or by when they were last written to (latest "
+    "first).",
+)
+@common.json_option
+def command(folder: Path, sort: str, as_json: bool) -> None:
+    """List the runs in a folder, runs by default, with their figures.
+
+    The ELBO and its standard error are those of the test rows, in nats per row; of a run that is
+    not finished they are those after its last epoch.
+    """
+    from discretevae.errors import RunError
+
+    if not folder.is_dir():
+        raise RunError(f"{folder}: no such folder. Check the path.")
+    rows = [_described(path) for path in _found(folder, MAX_DEPTH)]
+    if sort == "elbo":
+        rows.sort(key=lambda row: -float("inf") if row["elbo"] is None else row["elbo"])
+        rows.reverse()
+    elif sort == "time":
+        rows.sort(key=lambda row: row["changed"], reverse=True)
+    if as_json:
+        common.print_json(rows)
+        return
+    if not rows:
+        click.echo(f"{folder}: no runs. Make one: discretevae train --out {folder}/first")
+        return
+    head = ("run", "data", "code", "estimator", "epochs", "state", "test ELBO", "seconds")
+    lines = [head, *(_cells(row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def _found(folder: Path, depth: int) -> list[Path]:
+    """Run folders at or below a folder, by name; what is inside a run is not looked at."""
+    from discretevae.checkpoint import is_run
+
+    if is_run(folder):
+        return [folder]
+    if depth == 0:
+        return []
+    below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+    return [run for path in below for run in _found(path, depth - 1)]
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    """What is known of a run; its problem, if it cannot be read."""
+    from discretevae.checkpoint import load_config
+    from discretevae.errors import RunError
+    from discretevae.families import family_of
+    from discretevae.history import METRICS, read_metrics
+    from discretevae.objectives import estimator_name
+
+    row: dict[str, Any] = {
+        "run": str(folder), "data": None, "latent": None, "estimator": None, "epoch": 0,
+        "epochs": None, "state": "damaged", "elbo": None, "se": None, "seconds": None,
+        "changed": max((path.stat().st_mtime for path in folder.iterdir()), default=0.0),
+    }  # fmt: skip
+    try:
+        config = load_config(folder)
+        history = read_metrics(folder) if (folder / METRICS).exists() else []
+        tested = _tested(folder, len(history))
+    except RunError as error:
+        return row | {"problem": str(error)}
+    training = config.training
+    row |= {
+        "data": Path(config.data.source).name,
+        "latent": config.model.latent,
+        "estimator": estimator_name(family_of(config.model.latent), training),
+        "epoch": len(history),
+        "epochs": training.epochs,
+        "state": _state(folder, tested is not None),
+    }
+    if history:
+        last = history[-1]
+        row |= {"elbo": last.test_elbo, "se": last.test_elbo_se, "seconds": last.seconds}
+    if tested is not None:
+        row |= {"elbo": tested["value"], "se": tested["se"]}
+    return row
+
+
+def _tested(folder: Path, n_epochs: int) -> dict[str, Any] | None:
+    """The test ELBO of a run that was evaluated after its last epoch."""
+    from discretevae.errors import RunError
+
+    path = folder / "summary.json"
+    try:
+        summary = json.loads(path.read_text())
+        if summary["last_epoch"]["epoch"] != n_epochs:
+            return None
+        elbo = summary["test"]["elbo"]
+        return {"value": float(elbo["value"]), "se": elbo["se"]}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise RunError(f"{path}: corrupt ({type(error).__name__}).") from None
+
+
+def _state(folder: Path, is_evaluated: bool) -> str:
+    from discretevae.locks import is_locked
+
+    if is_locked(folder):
+        return "running"
+    return "finished" if is_evaluated else "stopped"
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    if row["state"] == "damaged":
+        return (row["run"], *["–"] * 4, "damaged", "–", "–")
+    elbo = "–" if row["elbo"] is None else f"{row['elbo']:.2f}"
+    error = "" if row["se"] is None else f" ± {row['se']:.2f}"
+    seconds = "–" if row["seconds"] is None else f"{row['seconds']:,.0f}"
+    return (
+        row["run"], row["data"], row["latent"], row["estimator"],
+        f"{row['epoch']}/{row['epochs']}", row["state"], elbo + error, seconds,
+    )  # fmt: skip
+
+
+__all__ = ["command"]
