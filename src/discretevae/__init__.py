@@ -24,12 +24,14 @@ if TYPE_CHECKING:
         LatentSpec,
         ModelConfig,
         RunConfig,
+        SaveEvery,
         TrainConfig,
         parse_latent,
     )
     from discretevae.convolutional import ConvDecoder, ConvEncoder
     from discretevae.data import Dataset, Rows, binarize, load_data, load_rows
     from discretevae.errors import (
+        CheckpointWarning,
         CollapseWarning,
         ConfigError,
         DataError,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
         DiscreteVAEWarning,
         DownloadError,
         MissingExtraError,
+        ObjectiveWarning,
         RunError,
         TrainingError,
         TrainingInterrupted,
@@ -90,6 +93,7 @@ if TYPE_CHECKING:
     from discretevae.networks import MLP
     from discretevae.objectives import Terms, elbo, marginal, multi_sample, wake_sleep
     from discretevae.priors import FactorizedPrior
+    from discretevae.ranks import Ranks
     from discretevae.runs import RunResult, run
     from discretevae.training import Progress, train
 
@@ -104,12 +108,14 @@ _EXPORTS = {
         "LatentSpec",
         "ModelConfig",
         "RunConfig",
+        "SaveEvery",
         "TrainConfig",
         "parse_latent",
     ),
     "convolutional": ("ConvDecoder", "ConvEncoder"),
     "data": ("Dataset", "Rows", "binarize", "load_data", "load_rows"),
     "errors": (
+        "CheckpointWarning",
         "CollapseWarning",
         "ConfigError",
         "DataError",
@@ -118,6 +124,7 @@ _EXPORTS = {
         "DiscreteVAEWarning",
         "DownloadError",
         "MissingExtraError",
+        "ObjectiveWarning",
         "RunError",
         "TrainingError",
         "TrainingInterrupted",
@@ -170,6 +177,7 @@ _EXPORTS = {
     "networks": ("MLP",),
     "objectives": ("Terms", "elbo", "marginal", "multi_sample", "wake_sleep"),
     "priors": ("FactorizedPrior",),
+    "ranks": ("Ranks",),
     "runs": ("RunResult", "run"),
     "training": ("Progress", "train"),
 }
