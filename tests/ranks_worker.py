@@ -95,8 +95,12 @@ def told(ranks: Ranks, out: Path, *_: str) -> None:
     totals = ranks.total([float(ranks.rank), 0.5])
     gathered = [part.tolist() for part in ranks.gather(torch.tensor([ranks.rank]))]
     shared = [ranks.share(b"abc" if ranks.is_first else None), ranks.share(None)]
+    copied = torch.full((2,), float(ranks.rank))
+    ranks.copy_first([copied])
     ranks.wait()
-    (out / f"{ranks.rank}.txt").write_text(repr((tensor.tolist(), said, totals, gathered, shared)))
+    (out / f"{ranks.rank}.txt").write_text(
+        repr((tensor.tolist(), said, totals, gathered, shared, copied.tolist()))
+    )
 
 
 def everything(ranks: Ranks, out: Path, *_: str) -> None:

@@ -75,6 +75,11 @@ class Ranks:
         torch.distributed.all_reduce(sums)
         return [float(value) for value in sums.tolist()]
 
+    def copy_first(self, tensors: Sequence[Tensor]) -> None:
+        """Replaces tensors by those of the first rank."""
+        for tensor in tensors if not self.is_alone else ():
+            torch.distributed.broadcast(tensor, 0)
+
     def gather(self, tensor: Tensor) -> list[Tensor]:
         """A tensor of each rank, in their order; all of one shape."""
         if self.is_alone:

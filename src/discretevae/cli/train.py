@@ -26,7 +26,7 @@ from discretevae.config import (
     TrainConfig,
     parse_save_every,
 )
-from discretevae.errors import ConfigError, ObjectiveWarning
+from discretevae.errors import ConfigError, ObjectiveWarning, TrainingInterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -206,7 +206,12 @@ def command(ctx: click.Context, /, **options: Any) -> None:
 
     save_every = parse_save_every(options["save_every"])
     with joined(common.check_device(options["device"])) as ranks:
-        _train(ctx, options, save_every, ranks)
+        try:
+            _train(ctx, options, save_every, ranks)
+        except TrainingInterrupted:
+            if ranks.is_first:
+                raise
+            ctx.exit(130)  # one of them tells
 
 
 def _train(

@@ -189,6 +189,7 @@ class _Training:
 
     def _start(self) -> None:
         """What is done once, before the first step."""
+        self.ranks.copy_first(list(self.model.state_dict().values()))
         if self.config.start == "mean":
             self.model.start_at(mean_of(self.rows, self.config))
             self.shown.load_state_dict(self.model.state_dict())
@@ -243,14 +244,15 @@ class _Training:
         terms = self._objective_at(taken)(self.model, x, member, generator=self.generator)
         for number, loss in enumerate(terms.losses()):
             self.optimizer.zero_grad()
+            value = loss.item()
             weighted = loss if self.ranks.is_alone else loss * weight
             weighted.backward()  # type: ignore[no-untyped-call]
-            said = (weighted.item() / self.ranks.count, *wants)
+            said = (value * weight / self.ranks.count, *wants)
             mean_loss, *wants_now = self.ranks.mean(self._shared(), said)
             if number == 0:
                 self._require_finite_loss(mean_loss, keeper)
                 if weight:
-                    self._add_up(terms, loss.item(), len(x))
+                    self._add_up(terms, value, len(x))
             if self.config.clip is not None:
                 nn.utils.clip_grad_norm_(self.trained, self.config.clip)
             self.optimizer.step()
