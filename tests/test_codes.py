@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,9 +20,11 @@ from hypothesis.extra import numpy as hnp
 from discretevae import pack_codes, unpack_codes
 from discretevae.checkpoint import load_run
 from discretevae.codes.packing import decode_codes, encode_rows, read_codes
-from discretevae.data import load_rows
+from discretevae.data import Rows, load_rows
+from discretevae.data.prefetch import one_ahead
 from discretevae.errors import DataError
 from discretevae.families import Bernoulli, Categorical, Gaussian
+from discretevae.ranks import Ranks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -135,6 +143,162 @@ def test_encode_and_decode_are_reconstruct(latent, cli, trained, tmp_path):
     assert torch.allclose(decode_codes(run.model, array), run.model.reconstruct(x), atol=2e-6)
     assert cli("decode", folder, codes, "--out", tmp_path / "b.png").status == 0
     assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "latent", ["bernoulli:6", "categorical:5", "gaussian:3", "categorical:3x4"]
+)
+@pytest.mark.parametrize("where", ["memory", "disk", "sparse"])
+def test_encoding_to_a_file_is_saving_what_is_encoded(
+    latent, where, trained, tmp_path, monkeypatch
+):
+    """To the byte, in chunks of any size, wherever the rows lie."""
+    monkeypatch.setattr("discretevae.codes.packing.DECODER_ROWS", 50)
+    model = load_run(trained(latent)).model
+    plain = load_rows("digits", split="test")
+    np.save(tmp_path / "rows.npy", plain.values)
+    rows = plain
+    if where == "disk":
+        monkeypatch.setattr("discretevae.data.streamed.IN_MEMORY_BYTES", 0)
+        rows = load_rows(tmp_path / "rows.npy", divisor=16)
+        assert rows.is_streamed
+    elif where == "sparse":
+        rows = Rows.from_array(scipy.sparse.csr_array(plain.values.numpy()), divisor=16)
+    codes = encode_rows(model, plain)
+    assert np.array_equal(encode_rows(model, rows), codes)
+    done = []
+    written = encode_rows(model, rows, out=tmp_path / "c.npy", progress=done.append)
+    np.save(tmp_path / "saved.npy", codes)
+    assert (tmp_path / "c.npy").read_bytes() == (tmp_path / "saved.npy").read_bytes()
+    assert np.array_equal(written, codes)
+    assert not written.flags.writeable
+    assert done == [50, 100, 150, 200, 250, 297]
+
+
+class Threads:
+    """Ranks that are threads of this process."""
+
+    def __init__(self, count):
+        self.count, self.here, self.barrier = count, [None] * count, threading.Barrier(count)
+
+    def of(self, rank):
+        threads = self
+
+        class One(Ranks):
+            def gather(self, tensor):
+                threads.here[self.rank] = tensor
+                threads.barrier.wait(60)
+                found = [part.clone() for part in threads.here]
+                threads.barrier.wait(60)
+                return found
+
+        return One(rank, self.count)
+
+
+@pytest.mark.parametrize("latent", ["bernoulli:6", "categorical:5", "gaussian:3"])
+@pytest.mark.parametrize(("count", "size"), [(2, 50), (3, 50), (2, 297), (4, 99), (5, 2)])
+def test_ranks_share_the_chunks(latent, count, size, trained, tmp_path, monkeypatch):
+    """Also in a last round in which there is nothing left for some of them."""
+    monkeypatch.setattr("discretevae.codes.packing.DECODER_ROWS", size)
+    model = load_run(trained(latent)).model
+    rows = load_rows("digits", split="test")
+    codes = encode_rows(model, rows)
+    ranks = Threads(count)
+
+    def encode(rank, out=None):
+        with torch.no_grad():
+            return encode_rows(model, rows, out=out, ranks=ranks.of(rank))
+
+    with ThreadPoolExecutor(count) as threads:
+        for found in threads.map(encode, range(count)):
+            assert np.array_equal(found, codes)
+        out = tmp_path / "c.npy"
+        first, *others = threads.map(encode, range(count), [out] * count)
+    assert np.array_equal(first, codes)
+    assert np.array_equal(np.load(out), codes)
+    assert all(other.shape == (0, codes.shape[1]) for other in others)
+
+
+def test_processes_that_torchrun_started_share_the_work(cli, trained, tmp_path):
+    folder, alone, shared = trained("bernoulli:6"), tmp_path / "a.npy", tmp_path / "b.npy"
+    assert cli("encode", folder, "--split", "test", "--out", alone).status == 0
+    how = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2)
+    done = subprocess.run(
+        [sys.executable, *map(str, how), "-m", "discretevae", "encode", folder, "--split", "test",
+         "--out", shared, "--json"],
+        capture_output=True, text=True, timeout=300, check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"] == 297
+    assert shared.read_bytes() == alone.read_bytes()
+
+
+def test_codes_do_not_go_into_the_folder_of_the_rows(cli, trained, tmp_path):
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    np.save(shards / "a.npy", load_rows("digits", split="test").values)
+    said = cli("encode", trained("bernoulli:6"), shards, "--out", shards / "codes.npy")
+    assert said.status == 2
+    assert "Choose another --out" in said.err
+    assert [entry.name for entry in shards.iterdir()] == ["a.npy"]
+    assert cli("encode", trained("bernoulli:6"), shards, "--out", tmp_path / "c.npy").status == 0
+    assert len(np.load(tmp_path / "c.npy")) == 297
+
+
+def test_a_file_that_ends_while_it_is_encoded_leaves_what_was_there(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("discretevae.codes.packing.DECODER_ROWS", 50)
+    monkeypatch.setattr("discretevae.data.streamed.IN_MEMORY_BYTES", 0)
+    model = load_run(trained("bernoulli:6")).model
+    path, out = tmp_path / "rows.npy", tmp_path / "c.npy"
+    np.save(path, load_rows("digits", split="test").values)
+    rows = load_rows(path, divisor=16)
+    out.write_bytes(b"before")
+
+    def cut(done):
+        if done == 100:
+            path.write_bytes(path.read_bytes()[:5000])
+
+    with pytest.raises(DataError, match="changed while it was in use"):
+        encode_rows(model, rows, out=out, progress=cut)
+    assert out.read_bytes() == b"before"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["c.npy", "rows.npy"]
+
+
+def test_wide_rows_are_encoded_few_at_a_time(trained, monkeypatch):
+    monkeypatch.setattr("discretevae.codes.packing.CHUNK_VALUES", 64 * 70)
+    done = []
+    rows = load_rows("digits", split="test")
+    codes = encode_rows(load_run(trained("bernoulli:6")).model, rows, progress=done.append)
+    assert done == [70, 140, 210, 280, 297]
+    assert len(codes) == 297
+
+
+def test_the_command_writes_nothing_if_the_rows_do_not_fit(cli, trained, tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((3, 5), np.uint8))
+    out = tmp_path / "new" / "c.npy"
+    said = cli("encode", trained("bernoulli:6"), tmp_path / "a.npy", "--out", out)
+    assert said.status == 2
+    assert "5 features" in said.err
+    assert not out.parent.exists()
+
+
+def test_what_is_read_ahead_comes_in_order_and_stops_in_time():
+    made = []
+
+    def make(n):
+        made.append(n)
+        if n == 4:
+            raise DataError("four")
+        return n
+
+    results = one_ahead(make, range(10))
+    assert made == []
+    assert [next(results) for _ in range(4)] == [0, 1, 2, 3]
+    with pytest.raises(DataError, match="four"):
+        next(results)
+    assert max(made) <= 5
+    assert list(one_ahead(make, [])) == []
 
 
 def test_all_rows_are_encoded_in_the_order_of_the_file(cli, trained, tmp_path, monkeypatch):

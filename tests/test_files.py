@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from discretevae import files
-from discretevae.files import array_bytes, write_atomic, write_json
+from discretevae.files import array_bytes, atomic_file, write_atomic, write_json
 
 
 class Full:
@@ -66,6 +66,25 @@ def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_atomic(tmp_path / "no" / "a.bin", b"x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_pieces_become_a_file_when_the_block_is_left(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with atomic_file(path) as file:
+        for piece in (b"ne", b"", b"w"):
+            file.write(piece)
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    with pytest.raises(ZeroDivisionError), atomic_file(path) as file:
+        file.write(bytes(1 // 0))
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_in_the_way_is_told_before_anything_is_written(tmp_path):
+    with pytest.raises(IsADirectoryError), atomic_file(tmp_path):
+        pytest.fail("the block was entered")
 
 
 def test_json_is_strict_and_ends_in_a_newline(tmp_path):

@@ -170,6 +170,7 @@ def test_what_a_crash_left_half_written_is_removed(tmp_path):
 
 HOLDER = """
 import sys, time
+from pathlib import Path
 from discretevae.locks import writing
 with writing(Path(sys.argv[1])):
     print("held", flush=True)

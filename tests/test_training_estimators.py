@@ -7,8 +7,7 @@ import warnings
 import pytest
 import torch
 
-import discretevae.training
-from discretevae.config import TrainConfig
+from discretevae.config import SaveEvery, TrainConfig
 from discretevae.data import binarize, load_data
 from discretevae.errors import CollapseWarning, ConfigError
 from discretevae.estimators import ESTIMATORS, make_estimator
@@ -17,6 +16,7 @@ from discretevae.objectives import DEFAULT_ESTIMATORS, choose_estimator, elbo
 from discretevae.randomness import generator_for
 from discretevae.training import train
 
+ALWAYS = SaveEvery(seconds=None, steps=1)
 LATENTS = {"bernoulli": "bernoulli:6", "categorical": "categorical:2x4", "gaussian": "gaussian:3"}
 CASES = [
     (name, kind)
@@ -95,8 +95,7 @@ class _StopError(Exception):
         *(f"{name}:tau=1,anneal=0.1,floor=0.2" for name in ("gumbel-softmax", "gumbel-rao")),
     ],
 )
-def test_what_a_member_has_learned_survives_a_resume(data, name, tmp_path, monkeypatch):
-    monkeypatch.setattr(discretevae.training, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+def test_what_a_member_has_learned_survives_a_resume(data, name, tmp_path):
     config = TrainConfig(epochs=2, batch_size=400, lr=0.01, estimator=name)
     whole, expected = fitted(data, "bernoulli:6", config)
 
@@ -105,7 +104,7 @@ def test_what_a_member_has_learned_survives_a_resume(data, name, tmp_path, monke
             raise _StopError
 
     with pytest.raises(_StopError):
-        fitted(data, "bernoulli:6", config, out=tmp_path, progress=stop)
+        fitted(data, "bernoulli:6", config, out=tmp_path, progress=stop, save_every=ALWAYS)
     resumed, history = fitted(data, "bernoulli:6", config, out=tmp_path, resume=True)
     assert same_weights(whole, resumed)
     assert history[-1].grad_variance == expected[-1].grad_variance
@@ -133,9 +132,8 @@ def test_reuse_moves_the_encoder_at_every_step_and_the_decoder_once_per_batch(da
         assert torch.equal(decoder_before, decoder) == (step % 3 != 1)
 
 
-def test_reuse_resumes_to_the_bit_between_batches(data, tmp_path, monkeypatch):
+def test_reuse_resumes_to_the_bit_between_batches(data, tmp_path):
     """Adam has counted three times as many steps for the encoder as for the decoder."""
-    monkeypatch.setattr(discretevae.training, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     config = TrainConfig(epochs=2, batch_size=400, lr=0.01, estimator="reuse:steps=3,clip=2")
     whole, expected = fitted(data, "categorical:2x4", config)
 
@@ -144,7 +142,7 @@ def test_reuse_resumes_to_the_bit_between_batches(data, tmp_path, monkeypatch):
             raise _StopError
 
     with pytest.raises(_StopError):
-        fitted(data, "categorical:2x4", config, out=tmp_path, progress=stop)
+        fitted(data, "categorical:2x4", config, out=tmp_path, progress=stop, save_every=ALWAYS)
     resumed, history = fitted(data, "categorical:2x4", config, out=tmp_path, resume=True)
     assert same_weights(whole, resumed)
     assert history[-1].grad_variance == expected[-1].grad_variance

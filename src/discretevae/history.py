@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from discretevae.config import LatentSpec
@@ -118,11 +118,25 @@ def read_metrics(folder: Path) -> list[EpochMetrics]:
     path = folder / METRICS
     try:
         lines = path.read_text().splitlines()
-        return [EpochMetrics(**json.loads(line)) for line in lines]
+        return [_checked(EpochMetrics(**json.loads(line))) for line in lines]
     except FileNotFoundError:
         raise RunError(f"{path}: no such file. Check the path.") from None
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{path}: corrupt ({error}). Train again.") from None
+
+
+def _checked(metrics: EpochMetrics) -> EpochMetrics:
+    """The same, if every value is of the type that it is declared as.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for field in fields(metrics):
+        value, kind = getattr(metrics, field.name), str(field.type)
+        known = {int} if kind.startswith("int") else {int, float}
+        if type(value) not in known and not (value is None and "None" in kind):
+            raise ValueError(f"{field.name} is {value!r:.40}")
+    return metrics
 
 
 __all__ = ["METRICS", "EpochMetrics", "collapse_advice", "read_metrics", "seconds_of"]

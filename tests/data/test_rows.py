@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from discretevae.data import Dataset, Rows, binarize
-from discretevae.data import rows as rows_module
 from discretevae.data.split import held_out
 from discretevae.errors import ConfigError, DataError, DataWarning
 
@@ -58,6 +57,7 @@ REFUSED = [
     ([[1, 2], [3]], {}, "not a rectangular array"),
     (np.ma.masked_equal([[1, 2]], 2), {}, "masked"),
     (np.float32(3), {}, "Got shape ()"),
+    (torch.eye(3).to_sparse(), {}, "a torch tensor of layout torch.sparse_coo"),
     (np.zeros(5), {}, "Got shape (5,)"),
     (np.zeros((2, 3, 4, 3)), {}, "Got shape (2, 3, 4, 3)"),
     (np.zeros((2, 2, 2, 2, 2)), {}, "Got shape (2, 2, 2, 2, 2)"),
@@ -88,7 +88,7 @@ def test_bad_arrays_are_refused_in_one_line(array, options, message):
 
 
 def test_first_bad_value_is_found_across_chunks(monkeypatch):
-    monkeypatch.setattr(rows_module, "_CHUNK", 6)
+    monkeypatch.setattr("discretevae.data.values.CHUNK", 6)
     table = np.ones((11, 3)) / 2
     table[7, 2] = table[10, 0] = np.nan
     with pytest.raises(DataError, match=r"2 values NaN.*row 7, column 2"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,18 @@ from torch import Tensor
 
 from discretevae.config import BinarizeMode
 from discretevae.data import Rows, most_likely
+from discretevae.data.prefetch import one_ahead
 from discretevae.errors import DataError
 from discretevae.evaluation import DECODER_ROWS, require_fit
 from discretevae.families import Bernoulli, Categorical, Family
+from discretevae.files import atomic_file
 from discretevae.model import DiscreteVAE
+from discretevae.ranks import Ranks
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+CHUNK_VALUES = 1 << 24
+"""Of rows so wide that `DECODER_ROWS` hold more values than these, fewer are encoded in one go."""
 
 
 def pack_codes(family: Family, codes: Tensor) -> Array:
@@ -74,24 +80,36 @@ def unpack_codes(family: Family, packed: Array) -> Tensor:
     return torch.from_numpy(packed.copy())
 
 
-@torch.no_grad()
 def encode_rows(
     model: DiscreteVAE,
     rows: Rows,
     *,
     binarize_mode: BinarizeMode = "none",
     progress: Callable[[int], object] | None = None,
+    out: Path | None = None,
+    ranks: Ranks | None = None,
 ) -> Array:
-    """The packed most likely code of every row.
+    """The packed most likely code of every row, in the order of the rows.
+
+    Rows are read in chunks, the next one while the last is encoded. Several ranks take the chunks
+    in turn; the codes are those of one process to the bit.
 
     Args:
         model: the model.
         rows: N rows.
         binarize_mode: as in training, so that the encoder meets what it was trained on.
         progress: called with the number of rows done after every chunk.
+        out: a ``.npy`` file to write, chunk by chunk, so that neither rows nor codes need fit into
+            memory; what is there stays until the new file is whole. The first rank writes it.
+        ranks: the processes that share the work; None for this one alone.
+
+    Returns:
+        As `pack_codes` gives them, on every rank; with ``out`` a read-only map of the file, which
+        is empty on all ranks but the first.
 
     Raises:
-        DataError: the rows do not fit the model.
+        DataError: the rows do not fit the model, or can no longer be read.
+        OSError: ``out`` cannot be written.
 
     Example:
         >>> from discretevae.data import load_data
@@ -100,14 +118,61 @@ def encode_rows(
         (297, 7)
     """
     require_fit(model, rows)
+    ranks = ranks or Ranks()
+    parts = _encoded(model, rows, binarize_mode, progress, ranks)
+    if out is None:
+        return np.concatenate(list(parts))
+    if not ranks.is_first:
+        return np.concatenate([part[:0] for part in parts])
+    with atomic_file(out) as file:
+        for number, part in enumerate(parts):
+            if number == 0:
+                header = {
+                    "descr": np.lib.format.dtype_to_descr(part.dtype),
+                    "fortran_order": False,
+                    "shape": (len(rows), *part.shape[1:]),
+                }
+                np.lib.format.write_array_header_1_0(file, header)
+            file.write(part.tobytes())
+    written: Array = np.load(out, mmap_mode="r", allow_pickle=False)
+    return written
+
+
+def _encoded(
+    model: DiscreteVAE,
+    rows: Rows,
+    binarize_mode: BinarizeMode,
+    progress: Callable[[int], object] | None,
+    ranks: Ranks,
+) -> Iterator[Array]:
+    """The packed codes, chunk by chunk; of each round of chunks a rank encodes one."""
     device = model.prior.raw.device
-    parts = []
-    for start in range(0, len(rows), DECODER_ROWS):
-        x = most_likely(rows.batch(slice(start, start + DECODER_ROWS)), binarize_mode).to(device)
-        parts.append(pack_codes(model.family, model.encode(x)))
+    size = max(1, min(DECODER_ROWS, CHUNK_VALUES // rows.n_features))
+    rounds = range(0, max(1, len(rows)), size * ranks.count)
+
+    def read(start: int) -> Tensor:
+        # in the last round there may be nothing left: any rows will do, and are not kept
+        start = min(start + ranks.rank * size, max(0, len(rows) - 1))
+        return most_likely(rows.batch(slice(start, start + size)), binarize_mode)
+
+    for start, x in zip(rounds, one_ahead(read, rounds), strict=True):
+        own = pack_codes(model.family, model.encode(x.to(device)))
+        for place, part in enumerate(_of_all(own, size, ranks)):
+            left = len(rows) - (start + place * size)
+            if left > 0 or start == place == 0:
+                yield part[:left]
         if progress is not None:
-            progress(min(start + DECODER_ROWS, len(rows)))
-    return np.concatenate(parts)
+            progress(min(start + size * ranks.count, len(rows)))
+
+
+def _of_all(own: Array, size: int, ranks: Ranks) -> list[Array]:
+    """A chunk of each rank, in their order; all filled up to ``size`` rows."""
+    if ranks.is_alone:
+        return [own]
+    full = np.zeros((size, own.shape[1]), own.dtype)
+    full[: len(own)] = own
+    found = ranks.gather(torch.from_numpy(full.view(np.uint8)))
+    return [part.numpy().view(own.dtype) for part in found]
 
 
 def decode_codes(model: DiscreteVAE, packed: Array) -> Tensor:

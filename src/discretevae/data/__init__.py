@@ -216,9 +216,10 @@ def _split(rows: Rows, test_fraction: float, seed: int) -> tuple[Rows, Rows]:
 
 def _joined(parts: Sequence[Rows]) -> Rows:
     first = parts[0]
+    # what comes in parts is in memory: built-in sets, and the two of an archive
     labels = [rows.labels for rows in parts if rows.labels is not None]
     return Rows(
-        torch.cat([rows.values for rows in parts]),
+        torch.cat([rows.values for rows in parts if isinstance(rows.values, torch.Tensor)]),
         first.divisor,
         torch.cat(labels) if len(labels) == len(parts) else None,
         first.image_shape,

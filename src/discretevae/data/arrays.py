@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from discretevae.data.rows import Rows, check_size
+from discretevae.data.disk import NpyTable, Stamp
+from discretevae.data.rows import Rows, rows_on_disk
+from discretevae.data.sparse import Sparse, expanded, from_compressed, from_coordinates
+from discretevae.data.values import as_labels, check_size, table_shape
 from discretevae.errors import DataError, DataWarning
 
 _WHOLE = ("x", "data", "images")
@@ -20,14 +26,13 @@ _TEST = ("test", "x_test", "test_data", "test_images")
 _LABELS = ("y", "labels", "label", "target", "targets")
 _TRAIN_LABELS = ("y_train", "train_labels", "labels_train")
 _TEST_LABELS = ("y_test", "test_labels", "labels_test")
+_SPARSE = {"format", "shape", "data"}
 
 
 def read_npy(
     path: Path, *, image_size: tuple[int, int] | None = None, divisor: float | None = None
 ) -> dict[str, Rows]:
-    """Read one array of numbers.
-
-    The file is mapped, not loaded, so that a float64 file is turned into float32 piece by piece.
+    """Read one array of numbers; a large one is streamed.
 
     Returns:
         `{"all": rows}`.
@@ -35,18 +40,39 @@ def read_npy(
     Raises:
         DataError: Python objects, cut short, or no array at all.
     """
+    table = open_npy(path, image_size=image_size)
+    return {"all": rows_on_disk(table, image_shape=table.image_shape, divisor=divisor)}
+
+
+def open_npy(path: Path, *, image_size: tuple[int, int] | None = None) -> NpyTable:
+    """The table in a `.npy` file, of which the header only is read.
+
+    A file of any size will do, since its header cannot promise more than is there.
+
+    Raises:
+        DataError: Python objects, cut short, no array of rows.
+    """
+    name = str(path)
     with path.open("rb") as file:
-        shape, dtype = _header(file, str(path))
-        promised = check_size(str(path), shape, dtype.itemsize)
-        there = path.stat().st_size - file.tell()
-    if there < promised:
+        sides, dtype, by_columns = _header(file, name)
+        promised = check_size(name, sides, dtype.itemsize, max_bytes=sys.maxsize)
+        offset, stamp = file.tell(), Stamp.of(os.fstat(file.fileno()))
+    if stamp.size - offset < promised:
         raise DataError(
-            f"{path} ends after {there:,} of {promised:,} bytes of values. Fetch or save it again."
+            f"{path} ends after {stamp.size - offset:,} of {promised:,} bytes of values. Fetch or "
+            "save it again."
         )
-    # An empty array cannot be mapped; from_array has the message for it.
-    array = np.load(path, mmap_mode="r", allow_pickle=False) if promised else np.empty(shape, dtype)
-    rows = Rows.from_array(array, image_shape=image_size, divisor=divisor, name=str(path))
-    return {"all": rows}
+    shape, image_shape = table_shape(sides, dtype, image_size, name)
+    return NpyTable(
+        path,
+        sides,
+        shape,
+        dtype,
+        offset=offset,
+        by_columns=by_columns,
+        stamp=stamp,
+        image_shape=image_shape,
+    )
 
 
 def read_npz(
@@ -55,7 +81,8 @@ def read_npz(
     """Read an archive of arrays: one table, or a train and a test part.
 
     Known names: `x`, `data` or `images` with `y` or `labels`; `train` and `test` or `x_train` and
-    `x_test` with `y_train` and `y_test`. An archive of one array may call it anything.
+    `x_test` with `y_train` and `y_test`. An archive of one array may call it anything. What
+    `scipy.sparse.save_npz` wrote is known by its own names, and stays sparse.
 
     Returns:
         `{"all": rows}`, or `{"train": rows, "test": rows}`.
@@ -64,6 +91,9 @@ def read_npz(
         DataError: no known names, Python objects, damaged, or larger than memory should hold.
     """
     with NpzFile(path) as archive:
+        if set(archive.names) >= _SPARSE:
+            store, divisor = _sparse(archive, path, divisor)
+            return {"all": Rows(store, divisor, None, image_size, str(path))}
         names = {name.lower(): name for name in archive.names}
         if len(archive.names) == 1:
             names = {"x": archive.names[0]}
@@ -137,7 +167,7 @@ class NpzFile:
         entry = self._members[name]
         try:
             with self._zip.open(entry) as file:
-                shape, dtype = _header(file, label)
+                shape, dtype, _ = _header(file, label)
                 promised = check_size(label, shape, dtype.itemsize, self._max_bytes)
                 if file.tell() + promised > entry.file_size:
                     raise DataError(f"{label} is cut short. Fetch or save the file again.")
@@ -159,7 +189,8 @@ class NpzFile:
         return np.asarray(array)
 
 
-def _header(file: IO[bytes], label: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _header(file: IO[bytes], label: str) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
+    """Shape, dtype, and whether the values lie in Fortran order."""
     try:
         version = np.lib.format.read_magic(file)
         # Version 3 differs only in allowing field names outside Latin-1, and fields are refused.
@@ -167,7 +198,7 @@ def _header(file: IO[bytes], label: str) -> tuple[tuple[int, ...], np.dtype[Any]
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
-        shape, _, dtype = read(file)
+        shape, by_columns, dtype = read(file)
     except (OSError, MemoryError):
         raise
     except Exception as error:
@@ -180,7 +211,7 @@ def _header(file: IO[bytes], label: str) -> tuple[tuple[int, ...], np.dtype[Any]
         raise DataError(
             f"{label} holds Python objects, which are never loaded. Save a numeric array instead."
         )
-    return shape, dtype
+    return shape, dtype, by_columns
 
 
 def _pick(names: dict[str, str], known: tuple[str, ...], path: Path) -> str | None:
@@ -215,13 +246,36 @@ def _two_parts(
     )
     cut = {"train": slice(0, len(train)), "test": slice(len(train), None)}
     return {
-        part: Rows.from_array(
-            both.values[where],
-            labels=labels[part],
-            image_shape=both.image_shape,
-            divisor=both.divisor,
-            name=str(path),
-            copy=False,
+        part: replace(
+            both.subset(where), labels=as_labels(labels[part], len(arrays[part]), str(path))
         )
         for part, where in cut.items()
     }
+
+
+def _sparse(archive: NpzFile, path: Path, divisor: float | None) -> tuple[Sparse, float]:
+    """The matrix that `scipy.sparse.save_npz` wrote, and its divisor."""
+    kind = archive.read("format")
+    needed = {"csr": ("indices", "indptr"), "csc": ("indices", "indptr"), "coo": ("row", "col")}
+    known = kind.item() if kind.shape == () else None
+    known = known.decode("latin-1") if isinstance(known, bytes) else known
+    if known not in needed:
+        raise DataError(
+            f"{path}: a sparse matrix of format {known!r}. Read are csr, csc and coo: save "
+            "matrix.tocsr()."
+        )
+    if missing := [name for name in needed[known] if name not in archive.names]:
+        raise DataError(f"{path}: a sparse matrix without {', '.join(missing)}. Save it again.")
+    sides = archive.read("shape")
+    if sides.shape != (2,) or sides.dtype.kind not in "iu":
+        raise DataError(
+            f"{path}: a sparse matrix needs 2 sides, whole numbers. Got {sides.dtype} of shape "
+            f"{sides.shape}. Save it again."
+        )
+    name, shape = str(path), (int(sides[0]), int(sides[1]))
+    entries, first, second = (archive.read(part) for part in ("data", *needed[known]))
+    if known == "csr":
+        return from_compressed(second, first, entries, shape, name, divisor)
+    if known == "csc":
+        second = expanded(second, len(entries), shape[1], name)
+    return from_coordinates(first, second, entries, shape, name, divisor)

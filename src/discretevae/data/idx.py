@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from discretevae.data.rows import Rows, check_size
+from discretevae.data.rows import Rows
+from discretevae.data.values import check_size
 from discretevae.errors import DataError
 
 _GZIP = b"\x1f\x8b"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from discretevae.data.rows import Rows, check_size
+from discretevae.data.rows import Rows
+from discretevae.data.values import check_size
 from discretevae.errors import DataError
 
 if TYPE_CHECKING:

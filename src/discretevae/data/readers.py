@@ -9,8 +9,10 @@ from typing import Protocol
 from discretevae.data.arrays import read_npy, read_npz
 from discretevae.data.idx import is_idx, read_idx
 from discretevae.data.images import read_image_folder
+from discretevae.data.parquet import read_parquet
 from discretevae.data.rows import Rows
-from discretevae.data.tables import read_csv, read_parquet
+from discretevae.data.shards import is_shards, read_shards
+from discretevae.data.tables import read_csv
 from discretevae.errors import DataError
 
 
@@ -32,13 +34,16 @@ _BY_SUFFIX: dict[str, Reader] = {
     ".parquet": read_parquet,
 }
 
-READABLE = ".npy, .npz, .csv, .tsv, .parquet, IDX (plain or .gz), or a folder of pictures"
+READABLE = (
+    ".npy, .npz, .csv, .tsv, .parquet, IDX (plain or .gz), or a folder of pictures or of .npy and "
+    ".parquet files"
+)
 
 
 def read_path(
     path: Path, *, image_size: tuple[int, int] | None = None, divisor: float | None = None
 ) -> dict[str, Rows]:
-    """Read a file, or a folder of pictures.
+    """Read a file, or a folder of pictures or of shards.
 
     Args:
         path: it must exist.
@@ -71,7 +76,7 @@ def read_path(
 
 def _reader(path: Path) -> Reader:
     if path.is_dir():
-        return read_image_folder
+        return read_shards if is_shards(path) else read_image_folder
     if not path.is_file():
         raise DataError(f"{path} is neither a file nor a folder. Pass {READABLE}.")
     suffix = path.suffix.lower()

@@ -23,4 +23,8 @@ def held_out(n_rows: int, n_test: int, seed: int) -> tuple[Tensor, Tensor]:
         (True, 3)
     """
     order = torch.randperm(n_rows, generator=torch.Generator().manual_seed(seed))
-    return order[n_test:].sort().values, order[:n_test].sort().values
+    test = order[:n_test].sort().values
+    # a mark for each row: to sort the others too would take several times the memory
+    is_kept = torch.ones(n_rows, dtype=torch.bool)
+    is_kept[test] = False
+    return is_kept.nonzero().squeeze(1), test

@@ -1,4 +1,4 @@
-"""Tables of text and of columns: `.csv` and `.parquet`, numbers only.
+"""Tables of text: `.csv` and `.tsv`, numbers only.
 
 A column named `label`, `target` or `class` that holds whole numbers becomes the labels; every
 other column is a feature.
@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from discretevae.data.rows import Rows, check_size
-from discretevae.errors import DataError, DataWarning, MissingExtraError
+from discretevae.data.rows import Rows
+from discretevae.errors import DataError, DataWarning
 
 _LABEL_NAMES = ("label", "target", "class")
 _BLOCK = 1 << 22
@@ -43,7 +43,7 @@ def read_csv(
     try:
         with path.open(encoding="utf-8-sig") as file:
             first, delimiter, names = _first_line(file, path)
-            label = _label_column(names, path)
+            label = label_column(names, path)
             lines = (line for line in itertools.chain(first, file) if not line.isspace())
             table, labels = _parse(lines, delimiter, label, path)
     except UnicodeDecodeError as error:
@@ -60,69 +60,7 @@ def read_csv(
     if labels is not None and not np.array_equal(labels, np.rint(labels)):
         table = np.insert(table.astype(np.float32), label or 0, labels, axis=1)
         labels = None
-        _warn_label_is_feature(path, names[label or 0])
-    return {"all": _rows(table, labels, names, path, image_size, divisor)}
-
-
-def read_parquet(
-    path: Path, *, image_size: tuple[int, int] | None = None, divisor: float | None = None
-) -> dict[str, Rows]:
-    """Read a Parquet table whose columns are numbers or booleans.
-
-    Returns:
-        `{"all": rows}`.
-
-    Raises:
-        MissingExtraError: pyarrow is not installed.
-        DataError: a column of another type, missing values, damaged.
-    """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise MissingExtraError(
-            f"{path}: Parquet files need pyarrow. Run: pip install 'discretevae[parquet]'"
-        ) from None
-    try:
-        with pq.ParquetFile(path) as file:
-            schema, n_rows = file.schema_arrow, file.metadata.num_rows
-            for field in schema:
-                kind = field.type
-                if not (
-                    pa.types.is_boolean(kind)
-                    or pa.types.is_integer(kind)
-                    or pa.types.is_floating(kind)
-                ):
-                    raise DataError(
-                        f"{path}: column {field.name!r} is {kind}, not numbers. Drop or encode it."
-                    )
-            check_size(str(path), (n_rows, len(schema)), 8)
-            dtypes = [field.type.to_pandas_dtype() for field in schema]
-            table = np.empty((n_rows, len(schema)), np.result_type(*dtypes) if dtypes else None)
-            start = 0
-            for batch in file.iter_batches():
-                for index, column in enumerate(batch.columns):
-                    if column.null_count:
-                        raise DataError(
-                            f"{path}: {column.null_count} missing values in column "
-                            f"{schema[index].name!r}. Fill them or drop their rows."
-                        )
-                    table[start : start + len(batch), index] = column.to_numpy(zero_copy_only=False)
-                start += len(batch)
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, PermissionError):
-            raise
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"{path}: not a Parquet file, or damaged ({reason}). Save it again."
-        ) from None
-    names, labels = list(schema.names), None
-    if (label := _label_column(names, path)) is not None:
-        column = np.asarray(table[:, label])
-        if column.dtype.kind != "f" or np.array_equal(column, np.rint(column)):
-            table, labels = np.delete(table, label, axis=1), column
-        else:
-            _warn_label_is_feature(path, names[label])
+        warn_label_is_feature(path, names[label or 0])
     return {"all": _rows(table, labels, names, path, image_size, divisor)}
 
 
@@ -221,7 +159,12 @@ def _is_number(cell: str) -> bool:
     return "_" not in cell
 
 
-def _label_column(names: list[str], path: Path) -> int | None:
+def label_column(names: list[str], path: Path) -> int | None:
+    """The number of the column that names labels, if there is one.
+
+    Raises:
+        DataError: several do.
+    """
     found = [i for i, name in enumerate(names) if name.strip().casefold() in _LABEL_NAMES]
     if len(found) > 1:
         raise DataError(
@@ -230,7 +173,8 @@ def _label_column(names: list[str], path: Path) -> int | None:
     return found[0] if found else None
 
 
-def _warn_label_is_feature(path: Path, name: str) -> None:
+def warn_label_is_feature(path: Path, name: str) -> None:
+    """Says that a column was not taken for labels, in spite of its name."""
     warnings.warn(
         f"{path}: column {name} does not hold whole numbers and was read as a feature, not as "
         "labels.",
@@ -247,17 +191,22 @@ def _rows(
     image_size: tuple[int, int] | None,
     divisor: float | None,
 ) -> Rows:
+    if names and not names[0]:
+        refuse_counting(table[:, 0], path)
+    return Rows.from_array(
+        table, labels=labels, image_shape=image_size, divisor=divisor, name=str(path), copy=False
+    )
+
+
+def refuse_counting(column: npt.NDArray[Any], path: Path) -> None:
+    """Refuses a first column without a name that holds 0, 1, 2, ...
+
+    Raises:
+        DataError: it does.
+    """
     # An index that came along would be learned as a feature; a single row proves nothing.
-    if (
-        names
-        and not names[0]
-        and len(table) > 1
-        and np.array_equal(table[:, 0], np.arange(len(table)))
-    ):
+    if len(column) > 1 and np.array_equal(column, np.arange(len(column))):
         raise DataError(
             f"{path}: the first column has no name and only counts the rows. Save the table "
             "without its index, or name the column."
         )
-    return Rows.from_array(
-        table, labels=labels, image_shape=image_size, divisor=divisor, name=str(path), copy=False
-    )

@@ -1,0 +1,276 @@
+"""Which values a table may hold, how they are stored, and what number a stored one stands for.
+
+The same rules for all: arrays in memory, files on disk, sparse matrices.
+
+| values | stored as | divisor |
+|---|---|---|
+| bool; whole numbers that are all 0 or 1, of any dtype | uint8 | 1 |
+| whole numbers in [0, 255] of any dtype, the largest > 1 | uint8 | 255 |
+| everything else | float32 | 1 |
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from discretevae.errors import DataError, DataWarning
+
+MAX_BYTES = 16 * 2**30
+"""Refuse what promises to fill more memory than this: a header may lie, and memory is finite."""
+
+CHUNK = 1 << 22
+"""Values looked at in one go: large enough to be fast, small enough (32 MiB) not to matter."""
+
+_FAINT = 64
+"""Whole numbers that stay below this are rarely 8-bit grey values; worth a warning."""
+
+_BYTE = np.dtype(np.uint8)
+
+Array = npt.NDArray[Any]
+
+
+class Facts(NamedTuple):
+    """What the rules need to know of values: bounds, and whether all of them are whole.
+
+    The bounds of bytes are not always the nearest ones: 0 and 255 hold for all of them.
+    """
+
+    low: float
+    high: float
+    whole: bool
+
+    def joined(self, other: Facts) -> Facts:
+        """The facts of both together."""
+        low, high = min(self.low, other.low), max(self.high, other.high)
+        return Facts(low, high, self.whole and other.whole)
+
+
+def scan(
+    pieces: Iterable[tuple[int, Array]],
+    dtype: np.dtype[Any],
+    name: str,
+    *,
+    divisor: float | None = None,
+) -> Facts:
+    """Looks at values piece by piece; no further than necessary where no value can be bad.
+
+    Args:
+        pieces: pairs of the first row's number and rows `[n, P]`, all of one dtype.
+        dtype: that dtype.
+        name: starts the message.
+        divisor: given, the values need not be looked at to choose it.
+
+    Raises:
+        DataError: NaN, infinite, or too large for float32; with the place of the first.
+    """
+    if dtype.kind == "b":
+        return Facts(0.0, 1.0, True)
+    if dtype == _BYTE and divisor is not None:
+        return Facts(0.0, 255.0, True)
+    low, high, whole, bad, first = float("inf"), float("-inf"), True, 0, (0, 0)
+    limit = 0.0
+    if dtype.kind == "f":
+        # Not beyond the dtype of the table itself either: float16 cannot compare with it.
+        limit = min(float(np.finfo(kind).max) for kind in (dtype, np.float32))
+    for start, part in pieces:
+        if dtype.kind == "f":
+            # NaN fails the comparison too, and a float64 beyond float32 would turn infinite.
+            fine = np.abs(part) <= limit
+            if not fine.all():
+                if not bad:
+                    row, column = np.argwhere(~fine)[0]
+                    first = (start + int(row), int(column))
+                bad += int(fine.size - np.count_nonzero(fine))
+                continue
+            whole = whole and bool((part == np.rint(part)).all())
+        low, high = min(low, float(part.min())), max(high, float(part.max()))
+        if dtype == _BYTE and high > 1:
+            return Facts(0.0, 255.0, True)  # nothing that the rest may hold changes the rules
+    if bad:
+        raise DataError(
+            f"{name}: {count(bad, 'value')} NaN, infinite or too large for float32, the first in "
+            f"row {first[0]}, column {first[1]} (counted from 0). Fill them or drop their rows."
+        )
+    return Facts(low, high, whole)
+
+
+def storage(
+    facts: Facts, dtype: np.dtype[Any], name: str, *, divisor: float | None = None
+) -> tuple[np.dtype[Any], float]:
+    """How such values are stored, and what they are divided by: the table at the top.
+
+    Warns:
+        DataWarning: whole numbers, but so small that they are hardly 8-bit grey values.
+
+    Example:
+        >>> storage(Facts(0, 255, True), np.dtype("int64"), "mine")
+        (dtype('uint8'), 255.0)
+    """
+    is_bytes = facts.whole and facts.low >= 0 and facts.high <= 255
+    if divisor is None:
+        divisor = 255.0 if is_bytes and facts.high > 1 else 1.0
+        if 1 < facts.high < _FAINT and is_bytes and dtype != _BYTE:
+            warnings.warn(
+                f"{name}: whole numbers from 0 to {facts.high:g}, read as 8-bit grey values: "
+                f"x is at most {facts.high / 255:.2g}. If {facts.high:g} is meant to be 1, "
+                f"divide by it first, or pass divisor={facts.high:g}.",
+                DataWarning,
+                stacklevel=3,
+            )
+    return np.dtype(np.uint8 if is_bytes else np.float32), float(divisor)
+
+
+def table_shape(
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    image_shape: tuple[int, int] | None,
+    name: str,
+) -> tuple[tuple[int, int], tuple[int, int] | None]:
+    """The rows and features ``(N, P)`` of an array of this shape, and the pictures' size if any.
+
+    Args:
+        shape: `[rows, features]`; or `[rows, height, width]`, or 4-D with a single channel before
+            or behind height and width.
+        dtype: of the array.
+        image_shape: (height, width) that the rows are said to have.
+        name: starts every message.
+
+    Raises:
+        DataError: not numbers, other axes, empty, or pictures of another size.
+    """
+    if dtype.kind not in "biuf":
+        raise DataError(
+            f"{name}: values must be numbers. Got dtype {dtype}. Convert them first, for "
+            "example with array.astype('float32')."
+        )
+    sides = shape
+    if len(sides) == 4 and 1 in (sides[1], sides[3]):
+        sides = (sides[0], *(sides[2:] if sides[1] == 1 else sides[1:3]))
+    if len(sides) not in (2, 3):
+        raise DataError(
+            f"{name}: rows must come as [rows, features] or as grey pictures [rows, height, "
+            f"width]. Got shape {shape}. Reshape them first; of colors make one channel."
+        )
+    if 0 in sides:
+        raise DataError(f"{name}: no values in an array of shape {shape}. Give at least 1 row.")
+    n_features = prod(sides[1:])
+    if len(sides) == 3:
+        own = (sides[1], sides[2])
+        if image_shape is not None and tuple(image_shape) != own:
+            raise DataError(
+                f"{name}: the pictures are {own[0]}x{own[1]}, not {image_shape[0]}x"
+                f"{image_shape[1]} as asked for. Only a folder of pictures can be resized."
+            )
+        image_shape = own
+    elif image_shape is not None:
+        image_shape = (int(image_shape[0]), int(image_shape[1]))
+        check_image_shape(image_shape, n_features, name)
+    return (sides[0], n_features), image_shape
+
+
+def as_array(array: npt.ArrayLike | Tensor, name: str) -> Array:
+    """A NumPy array that shares memory with what is given, if it can.
+
+    Raises:
+        DataError: masked values, or nothing rectangular.
+    """
+    if isinstance(array, Tensor):
+        if array.layout != torch.strided:
+            raise DataError(
+                f"{name}: a torch tensor of layout {array.layout}. Pass a matrix of scipy.sparse, "
+                "or tensor.to_dense()."
+            )
+        array = array.detach().cpu()
+        # NumPy has no bfloat16 and no 8-bit floats; float32 holds all of their values.
+        return (array.float() if array.is_floating_point() else array).numpy()
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise DataError(f"{name}: some values are masked. Fill them or drop their rows first.")
+    try:
+        return np.asarray(array)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{name}: not a rectangular array of numbers ({error}).") from None
+
+
+def as_labels(labels: npt.ArrayLike | Tensor | None, n_rows: int, name: str) -> Tensor | None:
+    """One whole number for each row, int64 ``[N]``.
+
+    Raises:
+        DataError: another number of labels, or not whole.
+    """
+    if labels is None:
+        return None
+    got = as_array(labels, f"{name}: labels")
+    if got.shape != (n_rows,):
+        raise DataError(
+            f"{name}: {n_rows} rows need labels of shape ({n_rows},). Got {got.shape}. "
+            "Give one label for each row."
+        )
+    if got.dtype.kind not in "biu" and not (
+        got.dtype.kind == "f" and np.isfinite(got).all() and (got == np.rint(got)).all()
+    ):
+        raise DataError(
+            f"{name}: labels must be whole numbers. Got dtype {got.dtype}. Number the classes, "
+            "for example with numpy.unique(labels, return_inverse=True)[1]."
+        )
+    return torch.from_numpy(got.astype(np.int64))
+
+
+def converted(table: Array, dtype: np.dtype[Any], *, copy: bool) -> Array:
+    """The table in the dtype that it is stored in, piece by piece; itself if it may be shared."""
+    # torch warns about memory that must not be written to, such as a mapped file.
+    if not copy and table.dtype == dtype and table.flags.c_contiguous and table.flags.writeable:
+        return table
+    out = np.empty(table.shape, dtype)
+    for start, stop in spans(table.shape):
+        out[start:stop] = table[start:stop]
+    return out
+
+
+def check_image_shape(shape: tuple[int, int], n_features: int, name: str) -> None:
+    """Refuses a height and width that do not give the features of a row.
+
+    Raises:
+        DataError: they do not.
+    """
+    if min(shape) < 1 or shape[0] * shape[1] != n_features:
+        raise DataError(
+            f"{name}: pictures of {shape[0]}x{shape[1]} need {shape[0] * shape[1]} values a row. "
+            f"Got {n_features}. Give the height and width of the rows."
+        )
+
+
+def check_size(
+    name: str, shape: tuple[int, ...], itemsize: int, max_bytes: int | None = None
+) -> int:
+    """The bytes of an array that a header promises, refused before anything is allocated.
+
+    Raises:
+        DataError: more than ``max_bytes``, which is `MAX_BYTES` if None; or a negative side.
+    """
+    limit = MAX_BYTES if max_bytes is None else max_bytes
+    size = prod(shape) * itemsize
+    if any(side < 0 for side in shape) or size > limit:
+        raise DataError(
+            f"{name}: its header promises an array of shape {shape}, {size:,} bytes; at most "
+            f"{limit:,} are read. Split the file, or fetch it again if it is damaged."
+        )
+    return size
+
+
+def spans(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """The rows of a table in pieces of about `CHUNK` values: (start, stop)."""
+    step = max(1, CHUNK // max(1, shape[1]))
+    return ((start, min(start + step, shape[0])) for start in range(0, shape[0], step))
+
+
+def count(n: int, noun: str) -> str:
+    """How many, in words: ``1 value``, ``2,000 values``."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
