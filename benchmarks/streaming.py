@@ -14,7 +14,6 @@ memory.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import statistics
 import subprocess
@@ -47,7 +46,6 @@ class Round(NamedTuple):
     """Seconds per step, without the first few."""
 
     mean: float
-    slowest: float
     cpu: float
 
 
@@ -66,8 +64,7 @@ def seconds_of(data: Dataset, steps: int, batch_size: int, seed: int) -> Round:
     with contextlib.suppress(_EnoughError):
         train(model, data, TrainConfig(batch_size=batch_size, seed=seed), progress=between)
     ends, cpu = ends[WARM_UP - 1 :], cpu[WARM_UP - 1 :]
-    slowest = max(b - a for a, b in itertools.pairwise(ends))
-    return Round((ends[-1] - ends[0]) / steps, slowest, (cpu[-1] - cpu[0]) / steps)
+    return Round((ends[-1] - ends[0]) / steps, (cpu[-1] - cpu[0]) / steps)
 
 
 def speed(path: Path, rounds: int, steps: int, batch_size: int) -> dict[str, Any]:
@@ -92,7 +89,6 @@ def speed(path: Path, rounds: int, steps: int, batch_size: int) -> dict[str, Any
         "steps": steps,
         "disk_ms": round(1e3 * statistics.median(d.mean for d in disk), 2),
         "memory_ms": round(1e3 * statistics.median(m.mean for m in memory), 2),
-        "slowest_disk_step_ms": round(1e3 * max(d.slowest for d in disk), 1),
         "speed_of_memory": round(statistics.median(ratios), 3),
         "ratios": [round(ratio, 3) for ratio in ratios],
         "cpu_speed_of_memory": round(statistics.median(cpu_ratios), 3),
@@ -120,7 +116,7 @@ def memory(path: Path, steps: int, batch_size: int) -> dict[str, Any]:
 @click.option("--gigabytes", default=4.0, show_default=True)
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to make the file.")
 @click.option("--rounds", default=7, show_default=True)
-@click.option("--steps", default=1000, show_default=True, help="Of a round.")
+@click.option("--steps", default=700, show_default=True, help="Of a round.")
 @click.option("--batch-size", default=128, show_default=True)
 @click.option("--speed", "speed_of", type=click.Path(path_type=Path), hidden=True)
 @click.option("--memory", "memory_of", type=click.Path(path_type=Path), hidden=True)

@@ -198,10 +198,8 @@ def read_codes(path: Path, family: Family) -> Array:
             packed = np.load(path, allow_pickle=False, mmap_mode="r")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file. Check the path.") from None
-    except MemoryError:
-        raise
     except Exception as error:
-        # a damaged header makes numpy raise almost anything, tokenize.TokenError for one
+        # a damaged header makes numpy raise almost anything, MemoryError and TokenError too
         reason = str(error).splitlines()[0] if str(error) else "truncated"
         raise DataError(
             f"{path}: no readable .npy file ({reason.rstrip('.')}). Give one that `encode` wrote."

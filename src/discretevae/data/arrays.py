@@ -20,6 +20,9 @@ from discretevae.data.sparse import Sparse, expanded, from_compressed, from_coor
 from discretevae.data.values import as_labels, check_size, table_shape
 from discretevae.errors import DataError, DataWarning
 
+MAX_HEADER_BYTES = 1 << 20
+"""Numpy's own headers of plain numbers take 118 bytes."""
+
 _WHOLE = ("x", "data", "images")
 _TRAIN = ("train", "x_train", "train_data", "train_images")
 _TEST = ("test", "x_test", "test_data", "test_images")
@@ -144,7 +147,7 @@ class NpzFile:
         self._max_bytes = max_bytes
         try:
             self._zip = zipfile.ZipFile(path)
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, NotImplementedError) as error:  # or of a version to come
             raise DataError(
                 f"{path}: not an .npz archive, or cut short ({error}). Fetch or save it again."
             ) from None
@@ -183,8 +186,9 @@ class NpzFile:
         ) as error:
             if isinstance(error, DataError):
                 raise
+            reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
             raise DataError(
-                f"{label} cannot be unpacked ({error}). Fetch or save the file again."
+                f"{label} cannot be unpacked ({reason}). Fetch or save the file again."
             ) from None
         return np.asarray(array)
 
@@ -198,6 +202,7 @@ def _header(file: IO[bytes], label: str) -> tuple[tuple[int, ...], np.dtype[Any]
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
+        _require_short_header(file, version)
         shape, by_columns, dtype = read(file)
     except (OSError, MemoryError):
         raise
@@ -212,6 +217,19 @@ def _header(file: IO[bytes], label: str) -> tuple[tuple[int, ...], np.dtype[Any]
             f"{label} holds Python objects, which are never loaded. Save a numeric array instead."
         )
     return shape, dtype, by_columns
+
+
+def _require_short_header(file: IO[bytes], version: tuple[int, int]) -> None:
+    """Refuses a header whose length would take memory before it is found to be a lie.
+
+    Raises:
+        ValueError: it says that it is longer than any header of numbers.
+    """
+    place = file.tell()
+    length = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
+    file.seek(place)
+    if length > MAX_HEADER_BYTES:
+        raise ValueError(f"its header would take {length:,} bytes")
 
 
 def _pick(names: dict[str, str], known: tuple[str, ...], path: Path) -> str | None:
