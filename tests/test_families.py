@@ -12,8 +12,10 @@ from discretevae.families import (
     Bernoulli,
     Categorical,
     Gaussian,
+    Product,
     family_of,
     is_enumerable,
+    parts_of,
 )
 
 DISCRETE = [
@@ -23,8 +25,15 @@ DISCRETE = [
     Categorical(1, 2),
     Categorical(1, 7),
     Categorical(3, 4),
+    Product((Bernoulli(2), Categorical(1, 3), Categorical(2, 2))),
 ]
-FAMILIES = [*DISCRETE, Gaussian(1), Gaussian(3)]
+FAMILIES = [
+    *DISCRETE,
+    Gaussian(1),
+    Gaussian(3),
+    Product((Categorical(1, 3), Gaussian(2))),
+    Product((Bernoulli(2), Gaussian(1), Categorical(2, 3))),
+]
 EXTREMES = [40.0, -40.0, 200.0, -1e4, 1e4]
 
 
@@ -84,7 +93,8 @@ def test_log_prob_is_linear_in_the_sufficient_statistics(family):
     eta = random_eta(family)
     z = family.sample(eta, 4, generator=torch.Generator().manual_seed(0))
     inner = (eta * family.sufficient_statistics(z)).flatten(2).sum(-1)
-    log_h = -0.5 * family.n_variables * math.log(2 * math.pi) if family.n_states is None else 0.0
+    reals = sum(part.n_variables for part in parts_of(family) if part.n_states is None)
+    log_h = -0.5 * reals * math.log(2 * math.pi)
     expected = inner - family.log_normalizer(eta) + log_h
     assert torch.allclose(family.log_prob(eta, z), expected, atol=1e-10)
 

@@ -19,7 +19,6 @@ from discretevae.config import ModelConfig, SaveEvery, TrainConfig, parse_latent
 from discretevae.data import Dataset, Rows, load_data
 from discretevae.errors import CollapseWarning, ConfigError, DataError, RunError, TrainingError
 from discretevae.estimators import Estimate, Importance, with_gradient_of
-from discretevae.evaluation import CodeUsage
 from discretevae.gradients import encoder_gradient_noise
 from discretevae.history import EpochMetrics, collapse_advice, read_metrics
 from discretevae.model import DiscreteVAE

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from discretevae.checkpoint import Run, load_run
+    from discretevae.code_sizes import Choice, SizeResult, SizeRun, Step, choose_size
     from discretevae.codes.packing import decode_codes, encode_rows, pack_codes, unpack_codes
     from discretevae.comparison import Comparison, compare
     from discretevae.config import (
@@ -83,24 +84,34 @@ if TYPE_CHECKING:
         with_gradient_of,
     )
     from discretevae.estimators.contract import check_estimator_contract
-    from discretevae.evaluation import CodeUsage, Evaluation, Measured, evaluate
+    from discretevae.evaluation import (
+        Evaluation,
+        Measured,
+        RowScores,
+        evaluate,
+        row_scores,
+        score_samples,
+    )
     from discretevae.families import Bernoulli, Categorical, Family, Gaussian, family_of
     from discretevae.gradient_reports import GradientReport, measure_gradients
     from discretevae.gradients import GradientNoise, encoder_gradient_noise
     from discretevae.history import EpochMetrics, read_metrics
     from discretevae.likelihoods import BernoulliLikelihood, GaussianLikelihood, Likelihood
-    from discretevae.model import DiscreteVAE, LogLikelihood
+    from discretevae.integrands import LogJoint, LogLikelihood
+    from discretevae.model import DiscreteVAE
     from discretevae.networks import MLP
     from discretevae.objectives import Terms, elbo, marginal, multi_sample, wake_sleep
     from discretevae.priors import FactorizedPrior
     from discretevae.ranks import Ranks
     from discretevae.runs import RunResult, run
+    from discretevae.sweeps import Sweep, sweep
     from discretevae.training import Progress, train
 
 __version__ = "0.1.0"
 
 _EXPORTS = {
     "checkpoint": ("Run", "load_run"),
+    "code_sizes": ("Choice", "SizeResult", "SizeRun", "Step", "choose_size"),
     "codes.packing": ("decode_codes", "encode_rows", "pack_codes", "unpack_codes"),
     "comparison": ("Comparison", "compare"),
     "config": (
@@ -167,18 +178,27 @@ _EXPORTS = {
         "with_gradient_of",
     ),
     "estimators.contract": ("check_estimator_contract",),
-    "evaluation": ("CodeUsage", "Evaluation", "Measured", "evaluate"),
+    "evaluation": (
+        "Evaluation",
+        "Measured",
+        "RowScores",
+        "evaluate",
+        "row_scores",
+        "score_samples",
+    ),
     "families": ("Bernoulli", "Categorical", "Family", "Gaussian", "family_of"),
     "gradient_reports": ("GradientReport", "measure_gradients"),
     "gradients": ("GradientNoise", "encoder_gradient_noise"),
     "history": ("EpochMetrics", "read_metrics"),
     "likelihoods": ("BernoulliLikelihood", "GaussianLikelihood", "Likelihood"),
-    "model": ("DiscreteVAE", "LogLikelihood"),
+    "integrands": ("LogJoint", "LogLikelihood"),
+    "model": ("DiscreteVAE",),
     "networks": ("MLP",),
     "objectives": ("Terms", "elbo", "marginal", "multi_sample", "wake_sleep"),
     "priors": ("FactorizedPrior",),
     "ranks": ("Ranks",),
     "runs": ("RunResult", "run"),
+    "sweeps": ("Sweep", "sweep"),
     "training": ("Progress", "train"),
 }
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}

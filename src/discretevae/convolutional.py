@@ -108,7 +108,7 @@ class ConvDecoder(_Layers):
     ::
 
         n_in → 128·h·w                                linear, ReLU
-             → 64 → 64 → 32 → 1×H×W channels          3×3, stride 2, padding 1, ReLU between
+             → 64 → 64 → 32 → C×H×W channels          3×3, stride 2, padding 1, ReLU between
 
     h×w is what four halvings leave of H×W, 2×2 for 28×28. Every layer undoes the size of its
     counterpart in the encoder: the output padding is 1 where the size to reach is even, else 0.
@@ -118,6 +118,7 @@ class ConvDecoder(_Layers):
     Args:
         n_in: inputs per row, the code.
         image_shape: H, W: height and width of the pictures.
+        n_channels: C, numbers that the likelihood needs of each pixel.
         generator: the source of the initial weights, as in `ConvEncoder`; None takes torch's
             global one.
 
@@ -134,17 +135,18 @@ class ConvDecoder(_Layers):
         n_in: int,
         image_shape: tuple[int, int],
         *,
+        n_channels: int = 1,
         generator: torch.Generator | None = None,
     ) -> None:
         sizes = image_sizes(image_shape)
         n_flat = CHANNELS[-1] * math.prod(sizes[-1])
-        pairs = itertools.pairwise(reversed(CHANNELS))
+        pairs = itertools.pairwise((*reversed(CHANNELS[1:]), n_channels))
         convolutions = [((n_from, n_to, 3, 3), n_to) for n_from, n_to in pairs]
         super().__init__([((n_flat, n_in), n_flat), *convolutions], generator)
         self.sizes = tuple(reversed(sizes))
 
     def forward(self, z: Tensor, *, frozen: bool = False) -> Tensor:
-        """``[N, n_in]`` to ``[N, H·W]``; ``frozen`` lets no gradient reach the parameters."""
+        """``[N, n_in]`` to ``[N, C·H·W]``; ``frozen`` lets no gradient reach the parameters."""
         (weight, bias), *convolutions, last = self.layers(frozen=frozen)
         h = F.linear(z, weight, bias).reshape(len(z), CHANNELS[-1], *self.sizes[0])
         h = _channels_last(h)
@@ -157,23 +159,24 @@ class ConvDecoder(_Layers):
                 padding=1,
                 output_padding=(1 - height % 2, 1 - width % 2),
             )
-        return _one_channel(h.relu_(), *last, self.sizes[-1]).flatten(1)
+        return _few_channels(h.relu_(), *last, self.sizes[-1]).flatten(1)
 
     @property
     def output_bias(self) -> Tensor:
-        """The one bias of the last layer, ``[1]``, which all pixels share."""
+        """The biases of the last layer, ``[C]``, which all pixels share."""
         bias: Tensor = self.biases[-1]
         return bias.detach()
 
 
-def _one_channel(h: Tensor, kernel: Tensor, shift: Tensor, size: tuple[int, int]) -> Tensor:
-    """The transposed convolution to one channel: ``[N, C, h, w]`` to ``[N, 1, H, W]``.
+def _few_channels(h: Tensor, kernel: Tensor, shift: Tensor, size: tuple[int, int]) -> Tensor:
+    """The transposed convolution to few channels: ``[N, 32, h, w]`` to ``[N, C, H, W]``.
 
     Every place of h gives a patch of 3×3 values, and they add up where they overlap. Forwards, on a
     CPU, torch's own takes three times as long, and much of the decoder's time.
     """
     patches = h.permute(0, 2, 3, 1).flatten(1, 2) @ kernel.flatten(1)
-    return F.fold(patches.transpose(1, 2), size, kernel_size=3, stride=2, padding=1) + shift
+    folded = F.fold(patches.transpose(1, 2), size, kernel_size=3, stride=2, padding=1)
+    return folded + shift.view(-1, 1, 1)
 
 
 def _channels_last(tensor: Tensor) -> Tensor:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,13 +14,15 @@ from discretevae.config import BinarizeMode
 from discretevae.data import Rows, binarize
 from discretevae.errors import ConfigError, DataError
 from discretevae.families import is_enumerable
+from discretevae.likelihoods import bits_per_dimension
 from discretevae.model import DiscreteVAE
+from discretevae.usage import CodeUsage, UsageTally, n_discrete_states
 
 DECODER_ROWS = 4096
 """Decoder rows in one go: large enough for the matrix products, small enough for the cache."""
 
-ACTIVE_VARIANCE = 0.01
-"""A latent variable whose posterior mean varies less than this over rows is called inactive."""
+LEAST_ROWS = 16
+"""Rows scored together however many samples they need, so that the encoder has some work to do."""
 
 
 @dataclass(frozen=True)
@@ -35,21 +36,37 @@ class Measured:
     se: float | None
 
 
-@dataclass(frozen=True)
-class CodeUsage:
-    """How much of the code the data use.
+@dataclass(frozen=True, eq=False)
+class RowScores:
+    """What is known of every row; nats, float64, each ``[N]``.
 
     Args:
-        codes_used: distinct most-likely codes over the rows; None for a Gaussian code.
-        active_units: latent variables whose posterior mean varies over rows by more than 0.01
-            (for a category: the summed variance of its K probabilities).
-        code_entropy: entropy in nats of the distribution of most-likely codes over the rows, at
-            most ln min(rows, states); None for a Gaussian code.
+        elbo: E_q ln p(x|z) − KL.
+        log_likelihood: E_q ln p(x|z).
+        kl: KL(q(z|x) ‖ p(z)).
+        bounds: the S-sample bound for every S that was asked for.
+        log_px: ln p(x) itself where the code can be enumerated, else None.
+        usage: how much of the code the rows use.
+        is_surrogate: whether the likelihood is no probability of these rows, see `Evaluation`.
     """
 
-    codes_used: int | None
-    active_units: int
-    code_entropy: float | None
+    elbo: Tensor
+    log_likelihood: Tensor
+    kl: Tensor
+    bounds: Mapping[int, Tensor]
+    log_px: Tensor | None
+    usage: CodeUsage
+    is_surrogate: bool
+
+    @property
+    def bound(self) -> Tensor:
+        """The bound of the largest S."""
+        return self.bounds[max(self.bounds)]
+
+    @property
+    def best(self) -> Tensor:
+        """What comes nearest to ln p(x): itself, or the bound of the largest S."""
+        return self.bound if self.log_px is None else self.log_px
 
 
 @dataclass(frozen=True)
@@ -59,13 +76,20 @@ class Evaluation:
     Args:
         elbo: E_q ln p(x|z) − KL. Exact given the rows for an enumerable code, else with
             ``samples`` draws of z per row.
-        log_likelihood: E_q ln p(x|z).
-        kl: KL(q(z|x) ‖ p(z)), closed form.
+        log_likelihood: E_q ln p(x|z); its negative is the distortion.
+        kl: KL(q(z|x) ‖ p(z)), the rate; closed form where the prior has one.
         bound: ln 1/S Σ_s p(x|z_s) p(z_s) / q(z_s|x), the S-sample bound (Burda et al. 2016).
-        samples: S.
+        samples: S, the largest one if several were asked for.
         log_px: ln p(x) itself where the code can be enumerated, else None.
         usage: how much of the code is used.
         rows: how many rows were evaluated.
+        bounds: the bound for every S that was asked for.
+        bits_per_dimension: of ``log_px`` or else ``bound``, where the likelihood is a probability
+            of these rows; None for densities and surrogates.
+        is_surrogate: whether the likelihood is no probability of these rows, as a Bernoulli one of
+            grey values is not: all figures are then a cross-entropy's, comparable between models
+            of the same rows and with nothing else.
+        entropy_ceiling: the most that ``usage.code_entropy`` can be, ln min(rows, states).
     """
 
     elbo: Measured
@@ -76,22 +100,30 @@ class Evaluation:
     log_px: Measured | None
     usage: CodeUsage
     rows: int
+    bounds: Mapping[int, Measured]
+    bits_per_dimension: Measured | None
+    is_surrogate: bool
+    entropy_ceiling: float | None
 
     def to_dict(self) -> dict[str, Any]:
         """The object that ``evaluate --json`` prints."""
         values = asdict(self)
         values["bound"]["samples"] = values.pop("samples")
+        values["bounds"] = [{"samples": s, **asdict(b)} for s, b in self.bounds.items()]
+        values["rate"] = asdict(self.kl)
+        values["distortion"] = {"value": -self.log_likelihood.value, "se": self.log_likelihood.se}
         values.update(values.pop("usage"))
+        used = self.usage.codes_used
+        values["distinct_rate"] = None if used is None else used / self.rows
         values["rows"] = values.pop("rows")
         return values
 
 
-@torch.no_grad()
 def evaluate(
     model: DiscreteVAE,
     rows: Rows,
     *,
-    samples: int = 100,
+    samples: int | Sequence[int] = 100,
     binarize_mode: BinarizeMode = "none",
     seed: int = 0,
     progress: Callable[[int], object] | None = None,
@@ -101,13 +133,14 @@ def evaluate(
     Args:
         model: the model.
         rows: N rows; all are used.
-        samples: S, draws of z per row.
+        samples: S, draws of z per row; of several, the largest must be a multiple of the others,
+            whose bounds are then means over disjoint groups of the same draws.
         binarize_mode: as in training; ``dynamic`` draws once, from ``seed``.
         seed: of the draws.
         progress: called with the number of rows done after every chunk.
 
     Raises:
-        ConfigError: ``samples`` is below 1.
+        ConfigError: ``samples`` is below 1, or one S does not divide the largest.
         DataError: the rows do not fit the model, or are too large for it to score.
 
     Example:
@@ -118,22 +151,72 @@ def evaluate(
         >>> result.elbo.value <= result.bound.value <= result.log_px.value
         True
     """
-    if samples < 1:
-        raise ConfigError(f"samples must be an int >= 1. Got {samples}.")
+    scores = row_scores(
+        model, rows, samples=samples, binarize_mode=binarize_mode, seed=seed, progress=progress
+    )
+    return summary_of(scores, model)
+
+
+def summary_of(scores: RowScores, model: DiscreteVAE) -> Evaluation:
+    """The means over rows, with their standard errors."""
+    n = len(scores.elbo)
+    bounds = {s: measured(bound) for s, bound in scores.bounds.items()}
+    log_px = None if scores.log_px is None else measured(scores.log_px)
+    states = n_discrete_states(model.family)
+    is_probability = model.likelihood.is_probability and not scores.is_surrogate
+    return Evaluation(
+        elbo=measured(scores.elbo),
+        log_likelihood=measured(scores.log_likelihood),
+        kl=measured(scores.kl),
+        bound=bounds[max(bounds)],
+        samples=max(bounds),
+        log_px=log_px,
+        usage=scores.usage,
+        rows=n,
+        bounds=bounds,
+        bits_per_dimension=_in_bits(log_px or bounds[max(bounds)], model.config.n_features)
+        if is_probability
+        else None,
+        is_surrogate=scores.is_surrogate,
+        entropy_ceiling=None if states is None else math.log(min(n, states)),
+    )
+
+
+@torch.no_grad()
+def row_scores(
+    model: DiscreteVAE,
+    rows: Rows,
+    *,
+    samples: int | Sequence[int] = 100,
+    binarize_mode: BinarizeMode = "none",
+    seed: int = 0,
+    progress: Callable[[int], object] | None = None,
+) -> RowScores:
+    """What `evaluate` takes the means of, for every row; the arguments are the same.
+
+    Example:
+        >>> from discretevae.data import load_data
+        >>> data = load_data("digits")
+        >>> model = DiscreteVAE.for_data(data, latent="bernoulli:20")
+        >>> scores = row_scores(model, data.test, samples=(1, 10))
+        >>> scores.elbo.shape, sorted(scores.bounds)
+        (torch.Size([297]), [1, 10])
+    """
+    sizes = _sample_sizes(samples)
     require_fit(model, rows)
-    device = model.prior.raw.device
-    generator = torch.Generator(device).manual_seed(seed)
-    exact = is_enumerable(model.family)
-    chunk = DECODER_ROWS if exact else max(1, DECODER_ROWS // samples)
+    generator = torch.Generator(model.device).manual_seed(seed)
+    exact = is_enumerable(model.family) and model.prior.is_exact
+    chunk = DECODER_ROWS if exact else max(LEAST_ROWS, DECODER_ROWS // sizes[-1])
     columns: list[Tensor] = []
-    tally = _UsageTally(model)
+    tally, is_surrogate = UsageTally(model.family), False
     for start in range(0, len(rows), chunk):
-        x = rows.batch(slice(start, start + chunk)).to(device)
+        x = rows.batch(slice(start, start + chunk)).to(model.device)
         x = binarize(x, binarize_mode, generator)
+        is_surrogate = is_surrogate or model.likelihood.is_surrogate_for(x)
         eta = model.eta(x)
         tally.add(eta)
         score = _score_exactly if exact else _score_by_sampling
-        columns.append(score(model, x, eta, samples, generator).cpu())
+        columns.append(score(model, x, eta, sizes, generator).cpu())
         if progress is not None:
             progress(min(start + chunk, len(rows)))
     scores = torch.cat(columns, 1).double()
@@ -143,25 +226,44 @@ def evaluate(
             f"{rows.name}: the likelihood of {bad:,} of {len(rows):,} rows is beyond float32. "
             "Rescale their values."
         )
-    likelihood, kl, bound, *log_px = scores
-    return Evaluation(
-        elbo=_measured(likelihood - kl),
-        log_likelihood=_measured(likelihood),
-        kl=_measured(kl),
-        bound=_measured(bound),
-        samples=samples,
-        log_px=_measured(log_px[0]) if log_px else None,
-        usage=tally.result(),
-        rows=len(rows),
-    )
+    likelihood, kl, *others = scores
+    bounds = dict(zip(sizes, others, strict=False))
+    log_px = others[len(sizes)] if exact else None
+    return RowScores(likelihood - kl, likelihood, kl, bounds, log_px, tally.result(), is_surrogate)
+
+
+def score_samples(
+    model: DiscreteVAE,
+    rows: Rows,
+    *,
+    samples: int = 100,
+    binarize_mode: BinarizeMode = "none",
+    seed: int = 0,
+) -> Tensor:
+    """How normal each row is, ``[N]``: ln p(x) where it is exact, else the S-sample bound, nats.
+
+    Args:
+        model: the model.
+        rows: N rows.
+        samples: S.
+        binarize_mode: as in training.
+        seed: of the draws.
+
+    Example:
+        >>> from discretevae.data import load_data
+        >>> data = load_data("digits")
+        >>> model = DiscreteVAE.for_data(data, latent="categorical:10")
+        >>> score_samples(model, data.test).shape
+        torch.Size([297])
+    """
+    return row_scores(model, rows, samples=samples, binarize_mode=binarize_mode, seed=seed).best
 
 
 def require_fit(model: DiscreteVAE, rows: Rows) -> None:
     """Refuses rows that the model cannot take.
 
     Raises:
-        DataError: another number of features, or values outside [0, 1] under a likelihood that
-            needs them inside.
+        DataError: another number of features, or values that the likelihood does not know.
 
     Example:
         >>> from discretevae.data import load_data
@@ -174,81 +276,99 @@ def require_fit(model: DiscreteVAE, rows: Rows) -> None:
             f"{rows.name}: rows have {rows.n_features} features, but the model takes {expected}. "
             "Give data of the model's own width."
         )
-    if model.likelihood.needs_unit_interval:
+    if model.likelihood.support == "bytes":
+        rows.require_bytes()
+    elif model.likelihood.needs_unit_interval:
         rows.require_unit_interval()
 
 
-def _score_exactly(
-    model: DiscreteVAE, x: Tensor, eta: Tensor, samples: int, generator: torch.Generator
-) -> Tensor:
-    """(E_q ln p(x|z), KL, S-sample bound, ln p(x)), each exact but the third; ``[4, B]``."""
-    table = model.log_likelihood(x).table()
-    log_q = model.family.log_prob_table(eta)
-    log_prior = model.prior.log_prob_table()
-    q = log_q.exp()
-    drawn = torch.multinomial(q, samples, replacement=True, generator=generator)
-    log_weight = (table + log_prior - log_q).gather(1, drawn)
-    bound = torch.logsumexp(log_weight, 1) - math.log(samples)
-    log_px = torch.logsumexp(table + log_prior, 1)
-    return torch.stack(((q * table).sum(1), model.prior.kl(eta), bound, log_px))
+def measured(per_row: Tensor) -> Measured:
+    """The mean over rows with its standard error.
 
-
-def _score_by_sampling(
-    model: DiscreteVAE, x: Tensor, eta: Tensor, samples: int, generator: torch.Generator
-) -> Tensor:
-    """(E_q ln p(x|z), KL, S-sample bound), ``[3, B]``; S is cut in pieces that fit the cache."""
-    f = model.log_likelihood(x)
-    total = torch.zeros(len(x), device=x.device)
-    log_sum = torch.full((len(x),), -math.inf, device=x.device)
-    piece = max(1, DECODER_ROWS // len(x))
-    for start in range(0, samples, piece):
-        z = model.family.sample(eta, min(piece, samples - start), generator=generator)
-        fz = f(z)
-        log_weight = fz + model.prior.log_prob(z) - model.family.log_prob(eta, z)
-        total += fz.sum(0)
-        log_sum = torch.logaddexp(log_sum, torch.logsumexp(log_weight, 0))
-    return torch.stack((total / samples, model.prior.kl(eta), log_sum - math.log(samples)))
-
-
-class _UsageTally:
-    """Collects what `CodeUsage` needs, chunk by chunk."""
-
-    def __init__(self, model: DiscreteVAE) -> None:
-        self.model = model
-        self.codes: list[np.ndarray[Any, np.dtype[Any]]] = []
-        self.sum = self.sum_of_squares = torch.zeros(())
-        self.rows = 0
-
-    def add(self, eta: Tensor) -> None:
-        """One chunk's natural parameters."""
-        family = self.model.family
-        discrete = family.n_states is not None
-        mean = (family.mean(eta) if discrete else family.mode(eta)).double().cpu()
-        self.sum = self.sum + mean.sum(0)
-        self.sum_of_squares = self.sum_of_squares + mean.square().sum(0)
-        self.rows += len(eta)
-        if discrete:
-            codes = family.to_codes(family.mode(eta)).cpu().numpy()
-            is_bits = family.spec.kind == "bernoulli"
-            self.codes.append(np.packbits(codes, axis=1) if is_bits else codes)
-
-    def result(self) -> CodeUsage:
-        """The tally of all chunks."""
-        variance = self.sum_of_squares / self.rows - (self.sum / self.rows).square()
-        per_variable = variance.reshape(self.model.family.n_variables, -1).sum(1)
-        active = int((per_variable > ACTIVE_VARIANCE).sum())
-        if not self.codes:
-            return CodeUsage(None, active, None)
-        _, counts = np.unique(np.concatenate(self.codes), axis=0, return_counts=True)
-        share = counts / counts.sum()
-        return CodeUsage(len(counts), active, float(-(share * np.log(share)).sum()) + 0.0)
-
-
-def _measured(per_row: Tensor) -> Measured:
+    Example:
+        >>> measured(torch.tensor([1.0, 3.0]))
+        Measured(value=2.0, se=1.0)
+    """
     mean = per_row.mean().item()
     if len(per_row) < 2:
         return Measured(mean, None)
     return Measured(mean, per_row.std().item() / math.sqrt(len(per_row)))
 
 
-__all__ = ["CodeUsage", "Evaluation", "Measured", "evaluate", "require_fit"]
+def _sample_sizes(samples: int | Sequence[int]) -> list[int]:
+    sizes = sorted({samples} if isinstance(samples, int) else set(samples))
+    if not sizes or sizes[0] < 1:
+        raise ConfigError(f"samples must be an int >= 1. Got {sizes[0] if sizes else 'none'}.")
+    odd = [size for size in sizes if sizes[-1] % size]
+    if odd:
+        raise ConfigError(
+            f"samples {odd[0]} does not divide {sizes[-1]}. Give sizes such as 100 and 5000."
+        )
+    return sizes
+
+
+def _score_exactly(
+    model: DiscreteVAE, x: Tensor, eta: Tensor, sizes: Sequence[int], generator: torch.Generator
+) -> Tensor:
+    """(E_q ln p(x|z), KL, S-sample bounds, ln p(x)), all but the bounds exact; ``[3 + S's, B]``."""
+    table = model.log_likelihood(x).table()
+    log_q = model.family.log_prob_table(eta)
+    log_prior = model.prior.log_prob_table()
+    q = log_q.exp()
+    kl = _kl(model, eta, q @ log_prior)
+    drawn = torch.multinomial(q, sizes[-1], replacement=True, generator=generator)
+    log_weight = (table + log_prior - log_q).gather(1, drawn).T
+    log_px = torch.logsumexp(table + log_prior, 1)
+    return torch.stack(((q * table).sum(1), kl, *_bounds(log_weight, sizes), log_px))
+
+
+def _score_by_sampling(
+    model: DiscreteVAE, x: Tensor, eta: Tensor, sizes: Sequence[int], generator: torch.Generator
+) -> Tensor:
+    """(E_q ln p(x|z), KL, S-sample bounds), ``[2 + S's, B]``; S is cut in pieces for the cache."""
+    f, prior = model.log_likelihood(x), model.prior
+    total, of_prior = torch.zeros(len(x), device=x.device), torch.zeros(len(x), device=x.device)
+    log_weights = []
+    piece = max(1, DECODER_ROWS // len(x))
+    for start in range(0, sizes[-1], piece):
+        z = model.family.sample(eta, min(piece, sizes[-1] - start), generator=generator)
+        fz, log_prior = f(z), prior.log_weight(z, generator=generator)
+        log_weights.append(fz + log_prior - model.family.log_prob(eta, z))
+        total += fz.sum(0)
+        of_prior += log_prior.sum(0)
+    kl = _kl(model, eta, of_prior / sizes[-1])
+    return torch.stack((total / sizes[-1], kl, *_bounds(torch.cat(log_weights), sizes)))
+
+
+def _kl(model: DiscreteVAE, eta: Tensor, expected_log_prior: Tensor) -> Tensor:
+    if model.prior.has_closed_kl:
+        return model.prior.kl(eta)
+    return -model.family.entropy(eta) - expected_log_prior
+
+
+def _bounds(log_weight: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """ln 1/s Σ w over groups of s of the S draws, their mean for every s: ``[S, B]`` to ``[B]``."""
+    return [
+        (log_weight.unflatten(0, (-1, s)).logsumexp(1) - math.log(s)).mean(0)  # type: ignore[no-untyped-call]
+        for s in sizes
+    ]
+
+
+def _in_bits(nats: Measured, n_features: int) -> Measured:
+    se = None if nats.se is None else -bits_per_dimension(nats.se, n_features)
+    return Measured(bits_per_dimension(nats.value, n_features), se)
+
+
+__all__ = [
+    "DECODER_ROWS",
+    "CodeUsage",
+    "Evaluation",
+    "Measured",
+    "RowScores",
+    "evaluate",
+    "measured",
+    "require_fit",
+    "row_scores",
+    "score_samples",
+    "summary_of",
+]

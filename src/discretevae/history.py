@@ -9,8 +9,8 @@ from pathlib import Path
 
 from discretevae.config import LatentSpec
 from discretevae.errors import RunError
-from discretevae.evaluation import CodeUsage
 from discretevae.families import family_of, is_enumerable
+from discretevae.usage import CodeUsage
 
 METRICS = "metrics.jsonl"
 
@@ -30,7 +30,7 @@ class EpochMetrics:
             `discretevae.gradients.encoder_gradient_noise`.
         grad_relative_variance: the same relative to the squared gradient; None where unknown.
         ess: mean effective sample size of the importance weights; None where there are none.
-        active_units: see `discretevae.evaluation.CodeUsage`; over the test rows.
+        active_units: see `discretevae.usage.CodeUsage`; over the test rows.
         codes_used: likewise.
         code_entropy: likewise.
         rows_per_second: of the training steps alone.

@@ -1,5 +1,8 @@
 """What is maximized. How its gradient is estimated is the estimator's business.
 
+Where KL(q ‖ p) has no closed form, as under an autoregressive prior, ln p(z) joins what the
+estimator integrates, and the entropy of q, which has one, stays outside.
+
 ======================  ==========================================  =====================
 objective               per row                                     estimators
 ======================  ==========================================  =====================
@@ -29,12 +32,12 @@ from discretevae.estimators import (
     Importance,
     UnorderedSet,
     default_estimator,
-    make_estimator,
+    estimator_for,
     with_gradient_of,
 )
 from discretevae.estimators.base import effective_sample_size
 from discretevae.families import MAX_STATES, Family, is_enumerable
-from discretevae.model import DiscreteVAE, LogLikelihood
+from discretevae.model import DiscreteVAE
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +47,8 @@ class Terms:
     Args:
         surrogate: ``[B]``, equal to the objective; backward through it gives the gradient.
         log_likelihood: ``[B]``, an estimate of E_q ln p(x|z), detached.
-        kl: ``[B]``, KL(q(z|x) ‖ p(z)) in closed form, detached.
+        kl: ``[B]``, KL(q(z|x) ‖ p(z)), detached; in closed form where the prior has one, else
+            −H(q) − E_q ln p(z) at the samples that were drawn.
         diagnostics: the estimator's further figures, each ``[B]``.
         control_loss: what trains the estimator's own parameters, if it has any.
         again: further losses on the same batch, each to be formed after the step before it.
@@ -101,7 +105,7 @@ def elbo(
     With ``kl_weight`` β ≠ 1 or ``free_bits`` λ > 0 the KL is replaced by β Σ_d max(λ, KL_d), where
     KL_d of a latent variable is the mean over the batch (Kingma et al. 2016, eq. 15 with one
     variable to a group): against a code that is given up before the decoder has learned to use it.
-    What is maximized is then no bound on ln p(x).
+    What is maximized is then no bound on ln p(x). Free bits need a KL in closed form.
 
     Args:
         model: the model.
@@ -110,6 +114,9 @@ def elbo(
         generator: the source of the samples.
         kl_weight: β.
         free_bits: λ, nats per latent variable.
+
+    Raises:
+        ConfigError: free bits are asked for, and the prior's KL has no closed form.
 
     Example:
         >>> from discretevae.config import ModelConfig
@@ -122,6 +129,9 @@ def elbo(
         True
     """
     eta = model.eta(x)
+    if not model.prior.has_closed_kl:
+        require_closed_kl(model, free_bits)
+        return _elbo_with_prior(model, x, eta, estimator, generator, kl_weight)
     estimate = estimator(model.family, eta, model.log_likelihood(x), generator=generator)
     is_plain = kl_weight == 1 and free_bits == 0
     kl = model.prior.kl(eta)
@@ -141,6 +151,47 @@ def elbo(
         estimate.control_loss,
         [partial(once_more, surrogate) for surrogate in estimate.again],
     )
+
+
+def _elbo_with_prior(
+    model: DiscreteVAE,
+    x: Tensor,
+    eta: Tensor,
+    estimator: Estimator,
+    generator: torch.Generator | None,
+    weight: float,
+) -> Terms:
+    """E_q[ln p(x|z) + β ln p(z)] + β H(q), for priors without a closed KL."""
+    f = model.log_joint(x, generator=generator, prior_weight=weight)
+    estimate = estimator(model.family, eta, f, generator=generator)
+    entropy = model.family.entropy(eta)
+
+    def once_more(surrogate: Callable[[Tensor], Tensor]) -> Tensor:
+        eta = model.eta(x)
+        return -(surrogate(eta) + weight * model.family.entropy(eta)).mean()
+
+    log_prior = f.expected_log_prior(eta)
+    return Terms(
+        estimate.surrogate + weight * entropy,
+        estimate.value - weight * log_prior,
+        -(entropy.detach() + log_prior),
+        estimate.diagnostics,
+        estimate.control_loss,
+        [partial(once_more, surrogate) for surrogate in estimate.again],
+    )
+
+
+def require_closed_kl(model: DiscreteVAE, free_bits: float | None) -> None:
+    """Refuses free bits under a prior whose KL has no closed form.
+
+    Raises:
+        ConfigError: they are asked for.
+    """
+    if free_bits and not model.prior.has_closed_kl:
+        raise ConfigError(
+            f"free bits need a KL in closed form, which prior {model.config.prior} has not. "
+            "Leave --free-bits out, or choose --prior fixed or factorized."
+        )
 
 
 def _shaped_kl(model: DiscreteVAE, eta: Tensor, weight: float, free: float) -> Tensor:
@@ -169,13 +220,15 @@ def multi_sample(
         >>> multi_sample(model, torch.rand(5, 4), VIMCO(), generator=generator).surrogate.shape
         torch.Size([5])
     """
+    _require_exact_prior(model, "multi-sample")
     eta = model.eta(x)
-    joint = _LogJoint(model, x)
-    estimate = estimator(model.family, eta, joint, generator=generator)  # type: ignore[arg-type]
+    joint = model.log_joint(x, generator=generator)
+    estimate = estimator(model.family, eta, joint, generator=generator)
+    log_likelihood, log_prior = joint.seen or (estimate.value, estimate.value)
     return Terms(
         estimate.surrogate,
-        joint.mean_log_likelihood,
-        model.prior.kl(eta).detach(),
+        log_likelihood,
+        _kl(model, eta, log_prior),
         {"ess": estimate.diagnostics["ess"]} if "ess" in estimate.diagnostics else {},
         estimate.control_loss,
     )
@@ -208,16 +261,19 @@ def marginal(
         >>> bool((terms.surrogate >= terms.elbo).all())            # ln p(x) ≥ ELBO
         True
     """
+    _require_exact_prior(model, "marginal")
     eta = model.eta(x)
     table = model.log_likelihood(x).table()
-    log_joint = table + model.prior.log_prob_table()
+    log_prior = model.prior.log_prob_table()
+    log_joint = table + log_prior
     log_px = torch.logsumexp(log_joint, 1)
     posterior = torch.softmax(log_joint.detach(), 1)
     log_q = model.family.log_prob_table(eta)
     # the encoder's loss adds its gradient, not its value: cross-entropy to the exact posterior
     surrogate = with_gradient_of(log_px, log_px + (posterior * log_q).sum(1))
-    expected = (log_q.detach().exp() * table.detach()).sum(1)
-    return Terms(surrogate, expected, model.prior.kl(eta).detach())
+    q = log_q.detach().exp()
+    expected = (q * table.detach()).sum(1)
+    return Terms(surrogate, expected, _kl(model, eta, q @ log_prior.detach()))
 
 
 def wake_sleep(
@@ -245,10 +301,12 @@ def wake_sleep(
         >>> terms = wake_sleep(model, torch.rand(5, 4), estimator, generator=generator)
         >>> terms.loss.backward()
     """
+    _require_exact_prior(model, "wake-sleep")
     eta = model.eta(x)
     z = model.family.sample(eta, estimator.samples, generator=generator).detach()
     log_likelihood = model.log_likelihood(x)(z)
-    log_joint = log_likelihood + model.prior.log_prob(z)
+    log_prior = model.prior.log_prob(z)
+    log_joint = log_likelihood + log_prior
     log_q = model.family.log_prob(eta, z)
     log_weight = (log_joint - log_q).detach()
     weight = torch.softmax(log_weight, 0)
@@ -257,9 +315,24 @@ def wake_sleep(
     return Terms(
         with_gradient_of(bound, term),
         log_likelihood.detach().mean(0),
-        model.prior.kl(eta).detach(),
+        _kl(model, eta, log_prior.detach().mean(0)),
         {"ess": effective_sample_size(log_weight)},
     )
+
+
+def _kl(model: DiscreteVAE, eta: Tensor, log_prior: Tensor) -> Tensor:
+    """KL(q ‖ p), ``[B]``, detached: closed, or −H(q) − E_q ln p(z) with the latter given."""
+    if model.prior.has_closed_kl:
+        return model.prior.kl(eta).detach()
+    return -(model.family.entropy(eta) + log_prior).detach()
+
+
+def _require_exact_prior(model: DiscreteVAE, objective: str) -> None:
+    if not model.prior.is_exact:
+        raise ConfigError(
+            f"objective {objective} needs ln p(z) itself, of which prior {model.config.prior} "
+            "gives a bound. Choose --objective elbo."
+        )
 
 
 OBJECTIVES: Mapping[str, Objective] = {
@@ -306,7 +379,7 @@ def choose_estimator(family: Family, config: TrainConfig) -> Estimator:
     name, samples = estimator_name(family, config), config.samples
     if config.objective == "wake-sleep" and config.estimator is None and samples is None:
         samples = WAKE_SLEEP_SAMPLES
-    estimator = make_estimator(name, kind=family.spec.kind, samples=samples)
+    estimator = estimator_for(name, family, samples=samples)
     check_pair(config.objective, estimator)
     if isinstance(estimator, (Exact, UnorderedSet)) and not is_enumerable(family):
         raise ConfigError(
@@ -349,21 +422,6 @@ def check_pair(objective: str, estimator: Estimator) -> None:
             )
         if estimator.samples < 2:
             raise ConfigError("objective wake-sleep needs samples >= 2. Got 1.")
-
-
-class _LogJoint:
-    """f(z) = ln p(x|z) + ln p(z), remembering the mean of its first part."""
-
-    def __init__(self, model: DiscreteVAE, x: Tensor) -> None:
-        self.model = model
-        self.log_likelihood: LogLikelihood = model.log_likelihood(x)
-        self.mean_log_likelihood = torch.zeros(len(x))
-
-    def __call__(self, z: Tensor) -> Tensor:
-        """``[S, B, *z_shape]`` to ``[S, B]``."""
-        log_likelihood = self.log_likelihood(z)
-        self.mean_log_likelihood = log_likelihood.detach().mean(0)
-        return log_likelihood + self.model.prior.log_prob(z)
 
 
 __all__ = [

@@ -118,7 +118,7 @@ def reconstructions(
         binarize_mode: as in training; binary models are shown binary rows.
     """
     x = most_likely(rows.batch(slice(0, n)), binarize_mode)
-    shown = model.reconstruct(x.to(model.prior.raw.device)).cpu()
+    shown = model.reconstruct(x.to(model.device)).cpu()
     bands = []
     for start in range(0, len(x), columns):
         pairs = (part[start : start + columns] for part in (x, shown))

@@ -159,7 +159,7 @@ def _finish(
         seed=config.training.seed,
         progress=evaluating,
     )
-    device = model.prior.raw.device
+    device = model.device
     generator = generator_for(config.training.seed, "figures", device=device)
     (out / FIGURES).mkdir(exist_ok=True)
     paths = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -170,7 +171,7 @@ BAD = [
     ({"shape": np.array([3.0, 4.0])}, "Got float64"),
     ({"shape": np.array([-3, 4])}, r"shape \(-3, 4\)"),
     ({"shape": np.array([3, 0])}, r"no values in an array of shape \(3, 0\)"),
-    ({"shape": np.array([2**40, 4])}, "starts int"),
+    ({"shape": np.array([2**40, 4])}, "1,099,511,627,776 rows with 5 entries; at most 536,870,912"),
     ({"shape": np.array([3, 2**40])}, r"rows of 1,099,511,627,776 values; at most 1,048,576"),
     ({"shape": np.array([30, 4])}, "starts int"),
     ({"format": np.array("bsr")}, "format 'bsr'"),
@@ -189,10 +190,123 @@ def test_unsound_matrices_are_refused_in_one_line(tmp_path, change, message):
     assert "\n" not in str(caught.value)
 
 
-def test_coordinates_do_not_promise_endless_empty_rows(tmp_path):
-    np.savez(tmp_path / "a.npz", **(parts_of(CSR.tocoo()) | {"shape": np.array([2**30, 4])}))
-    with pytest.raises(DataError, match="at most"):
-        load_rows(tmp_path / "a.npz")
+def refused(path, message):
+    """The message, of which no memory was spent before it: less than 4 MB."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=message) as caught:
+            load_rows(path)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "coo"])
+@pytest.mark.parametrize("n", [2**20 + 1, 10**8, 2**30, 2**63 - 1])
+def test_a_file_does_not_promise_endless_empty_rows(tmp_path, kind, n):
+    """A row without entries takes nothing of a file (coo, csc), or next to nothing (packed)."""
+    np.savez(tmp_path / "a.npz", **(parts_of(CSR.asformat(kind)) | {"shape": np.array([n, 4])}))
+    refused(tmp_path / "a.npz", "rows with 5 entries; at most")
+
+
+def test_empty_rows_are_read_up_to_the_limit(tmp_path, monkeypatch):
+    coo = CSR.tocoo()
+    coo.resize((2**20, 4))
+    sp.save_npz(tmp_path / "a.npz", coo)
+    rows = load_rows(tmp_path / "a.npz", divisor=5)
+    assert len(rows) == 2**20
+    assert torch.equal(rows.batch(slice(0, 3)), torch.from_numpy(CSR.toarray() / 5).float())
+    assert not rows.batch(slice(3, 1000)).any()
+    # more of them beside more entries: 16 rows to each
+    monkeypatch.setattr("discretevae.data.sparse.MAX_EMPTY_ROWS", 8)
+    for n, is_fine in ((80, True), (81, False)):
+        coo.resize((n, 4))
+        sp.save_npz(tmp_path / "a.npz", coo)
+        if is_fine:
+            assert len(load_rows(tmp_path / "a.npz", divisor=5)) == n
+        else:
+            refused(tmp_path / "a.npz", "81 rows with 5 entries; at most 80 rows")
+
+
+def test_rows_and_entries_have_a_limit_together_even_in_memory(monkeypatch):
+    monkeypatch.setattr("discretevae.data.sparse.MAX_ROWS_AND_ENTRIES", 8)
+    assert len(Rows.from_array(CSR, divisor=5)) == 3
+    monkeypatch.setattr("discretevae.data.sparse.MAX_ROWS_AND_ENTRIES", 7)
+    for matrix in (CSR, CSR.tocoo()):
+        with pytest.raises(DataError, match="at most 7 of both together"):
+            Rows.from_array(matrix)
+
+
+def archive_of(path, parts, compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in parts.items():
+            archive.writestr(f"{name}.npy", content)
+
+
+def npy(array, length=None):
+    """A file of the array, of which the header promises so many values."""
+    file = io.BytesIO()
+    header = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
+    header["shape"] = array.shape if length is None else (length,)
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue() + array.tobytes()
+
+
+@pytest.mark.parametrize("part", ["data", "indices", "indptr"])
+@pytest.mark.parametrize("length", [10**6, 10**8])
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_lie_that_header_and_directory_tell_together_costs_nothing(
+    tmp_path, part, length, compression
+):
+    """No packed array becomes more than 1032 times larger than itself."""
+    parts = {name: npy(array) for name, array in parts_of(CSR).items()}
+    parts[part] = npy(parts_of(CSR)[part], length)
+    archive_of(tmp_path / "a.npz", parts, compression)
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
+        at = -1
+        while (at := content.find(signature, at + 1)) >= 0:
+            content[at + offset : at + offset + 4] = b"\xfe\xff\xff\xff"
+    (tmp_path / "a.npz").write_bytes(content)
+    refused(tmp_path / "a.npz", f"'{part}' is cut short")
+
+
+def test_an_array_that_is_longer_than_its_table_is_not_unpacked(tmp_path):
+    parts = parts_of(CSR) | {"indptr": np.zeros(10**6, np.int64)}
+    np.savez_compressed(tmp_path / "a.npz", **parts)
+    assert (tmp_path / "a.npz").stat().st_size < 100_000
+    refused(tmp_path / "a.npz", "'indptr' is longer than its table")
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_compression_without_a_bound_is_refused(tmp_path, compression):
+    parts = {name: npy(array) for name, array in parts_of(CSR).items()}
+    archive_of(tmp_path / "a.npz", parts, compression)
+    refused(tmp_path / "a.npz", r"unknown compression\. Save it with numpy\.savez")
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_starts_whose_differences_overflow_are_refused(tmp_path, dtype):
+    """0, 2^63 - 1, 2^64 - 2, 5: as wrapped numbers every row would have a size above 0."""
+    starts = np.array([0, 2**63 - 1, 2**64 - 2, 5], np.uint64).astype(dtype)
+    with np.errstate(over="ignore"):
+        assert (np.diff(starts.astype(np.int64)) >= 0).all()  # what a subtraction would see
+    np.savez(tmp_path / "a.npz", **(parts_of(CSR) | {"indptr": starts}))
+    refused(tmp_path / "a.npz", "do not share out its 5 entries")
+
+
+def test_sums_of_one_place_that_are_too_large_are_told(tmp_path):
+    place = ([1, 1, 0], [2, 2, 1])
+    for value in (1e308, 3e38):
+        entries = np.array([value, value, 1.0], np.float64)
+        sp.save_npz(tmp_path / "a.npz", sp.coo_array((entries, place), shape=(2, 3)))
+        with pytest.raises(DataError, match=r"too large for float32.*row 1, column 2"):
+            load_rows(tmp_path / "a.npz")
+    wide = np.array([2**62, 2**62, 1])
+    sp.save_npz(tmp_path / "a.npz", sp.coo_array((wide, place), shape=(2, 3)))
+    assert load_rows(tmp_path / "a.npz").values.bounds == (0, 2.0**63)
 
 
 @pytest.mark.parametrize(

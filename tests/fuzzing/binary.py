@@ -104,11 +104,7 @@ def _fields(header: str) -> tuple[str, str, str]:
 
 def npz_members(content: bytes, rng: Random) -> bytes:
     """One array of the archive is mutated, named anew, doubled or dropped; the rest fits."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = [(name, archive.read(name)) for name in archive.namelist()]
-    except Exception:  # damaged by a mutation before
-        return content
+    members = _members(content)
     if not members:
         return content
     at = rng.randrange(len(members))
@@ -124,6 +120,43 @@ def npz_members(content: bytes, rng: Random) -> bytes:
         members.append(members[at])
     else:
         del members[at]
+    return _archive(members, rng)
+
+
+def npz_promise(content: bytes, rng: Random) -> bytes:
+    """An array whose header promises gigabytes, which the directory of the archive bears out."""
+    members = _members(content)
+    if not members:
+        return content
+    at = rng.randrange(len(members))
+    name, array = members[at]
+    if array[:6] != b"\x93NUMPY" or b"\n" not in array:
+        return content
+    header, rest = array[10 : array.index(b"\n")].decode("latin1"), array[array.index(b"\n") + 1 :]
+    descr, order, shape = _fields(header)
+    sides = shape.strip("()").split(",")
+    sides[0] = str(rng.choice((10**6, 10**8, 10**9, 2**31)))
+    text = f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': ({','.join(sides)}), }}\n"
+    head = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode("latin1")
+    members[at] = name, head + rest
+    out = bytearray(_archive(members, rng))
+    for signature, offset in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
+        for start in range(len(out)):
+            if out.startswith(signature, start):
+                out[start + offset : start + offset + 4] = b"\xfe\xff\xff\xff"
+    return bytes(out)
+
+
+def _members(content: bytes) -> list[tuple[str, bytes]]:
+    """The arrays of an archive; none of a damaged one."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return [(name, archive.read(name)) for name in archive.namelist()]
+    except Exception:  # damaged by a mutation before
+        return []
+
+
+def _archive(members: list[tuple[str, bytes]], rng: Random) -> bytes:
     out = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of doubled names

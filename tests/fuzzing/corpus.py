@@ -93,6 +93,14 @@ def run_files(run: Path) -> dict[str, list[bytes]]:
     }
 
 
+def sparse_npz(kind: str = "csr", **parts: Any) -> bytes:
+    """What `scipy.sparse.save_npz` writes of a table of 4 entries, with other parts in it."""
+    table = scipy.sparse.csr_matrix(np.diag([1, 2, 3, 4])).asformat(kind)
+    with np.load(io.BytesIO(_bytes(lambda file: scipy.sparse.save_npz(file, table)))) as archive:
+        found = dict(archive) | parts
+    return _bytes(lambda file: np.savez(file, **found))
+
+
 def _bytes(write: Callable[[io.BytesIO], object]) -> bytes:
     buffer = io.BytesIO()
     write(buffer)

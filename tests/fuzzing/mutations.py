@@ -11,7 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from random import Random
 
-from fuzzing.binary import idx_header, npy_header, npz_members, pack_again, png_chunk, zip_fields
+from fuzzing.binary import (
+    idx_header,
+    npy_header,
+    npz_members,
+    npz_promise,
+    pack_again,
+    png_chunk,
+    zip_fields,
+)
 from fuzzing.blind import BLIND, Mutation
 from fuzzing.tensors import tensors_data, tensors_entry, tensors_header
 from fuzzing.text import csv_cell, csv_whole, json_line, json_text, json_value
@@ -23,7 +31,7 @@ AWARE: dict[str, tuple[Mutation, ...]] = {
     "npy-stream": (npy_header,),
     "shards": (npy_header,),
     "codes": (npy_header,),
-    "npz": (npz_members, npz_members, zip_fields),
+    "npz": (npz_members, npz_members, npz_promise, zip_fields),
     "csv": (csv_cell, csv_cell, csv_whole),
     "config": (json_value, json_value, json_value, json_text),
     "metrics": (json_line, json_line, json_text),

@@ -26,6 +26,7 @@ COMMANDS = {
     "encode": "Turn rows into codes.",
     "decode": "Turn codes back into rows.",
     "compare": "Measure estimators side by side on your data.",
+    "sweep": "Train codes of several sizes, and say where more bits stop paying.",
     "reproduce": "Make the figures of the paper again, the defaults beside its protocol.",
     "estimators": "List the gradient estimators with their properties and sources.",
 }

@@ -33,7 +33,10 @@ class Asked:
 
     def __post_init__(self) -> None:
         """Looks at everything that can be checked before the data are read."""
+        import torch
+
         from discretevae.families import family_of
+        from discretevae.priors import make_prior
 
         base = preset(self.options["preset_name"])
         self.network, self.hidden = base.network, base.hidden
@@ -45,8 +48,10 @@ class Asked:
             self.image_size = common.parse_image_size(self.options["image_size"])
         with self.collected():
             # one pixel stands in until the data are read
-            self._model(n_features=1, image_shape=(1, 1))
+            config = self._model(n_features=1, image_shape=(1, 1))
             self.family = family_of(self.latent)
+            with torch.device("meta"):  # whether they go together; nothing is made
+                make_prior(config.prior, self.family)
 
     @contextlib.contextmanager
     def collected(self) -> Iterator[None]:

@@ -57,7 +57,7 @@ def command(
         common.make_parent(out)
         save_figure(reconstructions(run.model, rows, n=n, binarize_mode=mode), out)
     else:
-        x = most_likely(rows.batch(slice(0, n)), mode).to(run.model.prior.raw.device)
+        x = most_likely(rows.batch(slice(0, n)), mode).to(run.model.device)
         common.write_pictures(out, run.model.reconstruct(x).cpu(), shape, "")
     common.report_files(as_json, out=out, rows=n)
 

@@ -16,10 +16,8 @@ from discretevae.cli.model_options import Asked
 from discretevae.cli.training_bars import TrainingBars
 from discretevae.config import (
     BINARIZE_MODES,
-    LIKELIHOODS,
     OBJECTIVES,
     PRESETS,
-    PRIORS,
     STARTS,
     RunConfig,
     SaveEvery,
@@ -66,12 +64,13 @@ MAY_CHANGE = {
     "source",
     default="digits",
     show_default=True,
-    help="digits, mnist, fashion-mnist, binarized-mnist, a file or a folder of images.",
+    help="digits, mnist, fashion-mnist, binarized-mnist, a file (.npy, .npz dense or sparse, .csv, "
+    ".tsv, .parquet, IDX), or a folder of images or of .npy or .parquet shards.",
 )
 @click.option(
     "--latent",
     help="The code: bernoulli:50, categorical:100, categorical:20x10 (20 variables of 10 "
-    "categories), gaussian:16. Else the preset's.",
+    "categories), gaussian:16, or several, such as categorical:10+gaussian:16. Else the preset's.",
 )
 @click.option(
     "--hidden",
@@ -95,23 +94,25 @@ MAY_CHANGE = {
 @click.option(
     "--estimator",
     help="Gradient estimator, NAME[:option=value,…], such as importance:proposal=tempered,tau=0.7 "
-    "(the paper's) or rloo:samples=4; `discretevae estimators` lists them.  [default: exact for "
-    "small codes, else disarm for bits, reinmax for categories]",
+    "(the paper's) or rloo:samples=4; `discretevae estimators` lists them. Of a code of several "
+    "parts, one for each discrete part: disarm+reinmax.  [default: exact for small codes, else "
+    "disarm for bits, reinmax for categories]",
 )
 @click.option("--samples", type=int, help="Draws of z per row and step; else the estimator's own.")
 @click.option(
     "--likelihood",
-    type=click.Choice(LIKELIHOODS),
     default="bernoulli",
     show_default=True,
-    help="p(x|z): bernoulli for values in [0, 1], gaussian is N(x̂, 1).",
+    help="p(x|z): bernoulli or continuous-bernoulli for values in [0, 1]; beta-binomial or "
+    "logistic for 8-bit values; gaussian is N(x̂, 1), gaussian:0.1 has another σ, gaussian:learned "
+    "learns one for each feature.",
 )
 @click.option(
     "--prior",
-    type=click.Choice(PRIORS),
     default="fixed",
     show_default=True,
-    help="p(z): fixed (uniform; standard normal) or factorized (learned).",
+    help="p(z): fixed (uniform; standard normal), or learned: factorized, autoregressive, "
+    "mixture:10 (for Gaussian codes), layer:200 (a second layer, for bits).",
 )
 @click.option(
     "--binarize",

@@ -16,7 +16,7 @@ from discretevae.data import Rows, most_likely
 from discretevae.data.prefetch import one_ahead
 from discretevae.errors import DataError
 from discretevae.evaluation import DECODER_ROWS, require_fit
-from discretevae.families import Bernoulli, Categorical, Family
+from discretevae.families import Bernoulli, Categorical, Family, Gaussian, parts_of
 from discretevae.files import atomic_file
 from discretevae.model import DiscreteVAE
 from discretevae.ranks import Ranks
@@ -32,7 +32,9 @@ def pack_codes(family: Family, codes: Tensor) -> Array:
 
     Returns:
         uint8 ``[N, ⌈D/8⌉]`` for bits, the first bit highest; the least of uint8, uint16 and int64
-        that holds K − 1 for categories ``[N, D]``; float32 ``[N, D]`` for a Gaussian code.
+        that holds K − 1 for categories ``[N, D]``; float32 ``[N, D]`` for a Gaussian code. A code
+        of several parts has their columns side by side, one for each bit, in the least of these
+        types that holds all of them.
 
     Example:
         >>> pack_codes(Bernoulli(3), torch.tensor([[1, 0, 1]], dtype=torch.uint8))
@@ -68,16 +70,27 @@ def unpack_codes(family: Family, packed: Array) -> Tensor:
         if bits[:, n:].any():
             raise DataError(f"codes hold more than {n} bits. Give codes that `encode` wrote.")
         return torch.from_numpy(bits[:, :n].copy())
-    if isinstance(family, Categorical):
-        if packed.size and not 0 <= packed.min() <= packed.max() < family.n_categories:
-            raise DataError(
-                f"codes hold categories from {packed.min()} to {packed.max()}, but the model has "
-                f"0 to {family.n_categories - 1}. Give codes that this model's `encode` wrote."
-            )
-        return torch.from_numpy(packed.astype(np.int64))
-    if not np.isfinite(packed).all():
-        raise DataError("codes hold NaN or infinite values. Give codes that `encode` wrote.")
-    return torch.from_numpy(packed.copy())
+    first = 0
+    for part in parts_of(family):
+        _require_codes_of(part, packed[:, first : first + part.n_variables])
+        first += part.n_variables
+    whole = family.n_states is not None
+    return torch.from_numpy(packed.astype(np.int64 if whole else np.float32))
+
+
+def _require_codes_of(part: Family, columns: Array) -> None:
+    if isinstance(part, Gaussian):
+        if not np.isfinite(columns).all():
+            raise DataError("codes hold NaN or infinite values. Give codes that `encode` wrote.")
+        return
+    count = _n_values(part)
+    if columns.size and not (columns.min() >= 0 and columns.max() < count):
+        raise DataError(
+            f"codes hold categories from {columns.min()} to {columns.max()}, but the model has "
+            f"0 to {count - 1}. Give codes that this model's `encode` wrote."
+        )
+    if columns.dtype.kind == "f" and (columns != np.rint(columns)).any():
+        raise DataError("codes hold fractions for categories. Give codes that `encode` wrote.")
 
 
 def encode_rows(
@@ -146,7 +159,7 @@ def _encoded(
     ranks: Ranks,
 ) -> Iterator[Array]:
     """The packed codes, chunk by chunk; of each round of chunks a rank encodes one."""
-    device = model.prior.raw.device
+    device = model.device
     size = max(1, min(DECODER_ROWS, CHUNK_VALUES // rows.n_features))
     rounds = range(0, max(1, len(rows)), size * ranks.count)
 
@@ -214,13 +227,16 @@ def read_codes(path: Path, family: Family) -> Array:
 
 
 def _dtype(family: Family) -> type[np.generic]:
-    if isinstance(family, Bernoulli):
+    if family.n_states is None:
+        return np.float32
+    most = max(_n_values(part) for part in parts_of(family))
+    if most <= 256:
         return np.uint8
-    if isinstance(family, Categorical):
-        if family.n_categories <= 256:
-            return np.uint8
-        return np.uint16 if family.n_categories <= 65_536 else np.int64
-    return np.float32
+    return np.uint16 if most <= 65_536 else np.int64
+
+
+def _n_values(part: Family) -> int:
+    return part.n_categories if isinstance(part, Categorical) else 2
 
 
 __all__ = ["decode_codes", "encode_rows", "pack_codes", "read_codes", "unpack_codes"]

@@ -7,16 +7,16 @@ imports nothing heavy, so that ``--help`` and a misspelled option answer at once
 from __future__ import annotations
 
 from discretevae.config.latents import LATENT_KINDS, LatentKind, LatentSpec, parse_latent
+from discretevae.config.likelihoods import LikelihoodSpec, parse_likelihood
 from discretevae.config.models import (
-    LIKELIHOODS,
     NETWORKS,
     PRESETS,
-    PRIORS,
     ModelConfig,
     Network,
     Preset,
     preset,
 )
+from discretevae.config.priors import PriorSpec, parse_prior
 from discretevae.config.runs import DataConfig, RunConfig, run_config_from, to_dict
 from discretevae.config.saving import SaveEvery, parse_save_every
 from discretevae.config.trainings import (
@@ -32,25 +32,27 @@ from discretevae.config.trainings import (
 __all__ = [
     "BINARIZE_MODES",
     "LATENT_KINDS",
-    "LIKELIHOODS",
     "NETWORKS",
     "OBJECTIVES",
     "PRESETS",
-    "PRIORS",
     "STARTS",
     "BinarizeMode",
     "DataConfig",
     "LatentKind",
     "LatentSpec",
+    "LikelihoodSpec",
     "ModelConfig",
     "Network",
     "Preset",
+    "PriorSpec",
     "RunConfig",
     "SaveEvery",
     "Start",
     "TrainConfig",
     "auto_batch_size",
     "parse_latent",
+    "parse_likelihood",
+    "parse_prior",
     "parse_save_every",
     "preset",
     "run_config_from",

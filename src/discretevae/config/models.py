@@ -10,13 +10,13 @@ from typing import Literal
 from discretevae.activations import parse_activation
 from discretevae.config.checks import choice, is_int, must, problems_of
 from discretevae.config.latents import parse_latent
+from discretevae.config.likelihoods import parse_likelihood
+from discretevae.config.priors import parse_prior
 from discretevae.errors import ConfigError, did_you_mean
 
 Network = Literal["mlp", "cnn"]
 
 NETWORKS: tuple[Network, ...] = ("mlp", "cnn")
-LIKELIHOODS = ("bernoulli", "gaussian")
-PRIORS = ("fixed", "factorized")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +30,10 @@ class ModelConfig:
         hidden: widths of the MLP encoder's hidden layers, None for (1024,), () for a linear one;
             the decoder mirrors them. A CNN has none.
         activation: between the layers of an MLP, as `parse_activation` reads it.
-        likelihood: ``bernoulli`` for values in [0, 1], ``gaussian`` for N(x̂, 1).
-        prior: ``fixed`` (uniform; standard normal for a Gaussian code) or ``factorized`` (learned).
+        likelihood: p(x|z), as `parse_likelihood` reads it: ``bernoulli`` for values in [0, 1],
+            ``gaussian`` for N(x̂, 1), ``beta-binomial`` for 8-bit values …
+        prior: p(z), as `parse_prior` reads it: ``fixed`` (uniform; standard normal for a Gaussian
+            code), ``factorized`` (learned), ``autoregressive`` …
         image_shape: (height, width) of a row, or None when rows are no pictures.
 
     Raises:
@@ -67,8 +69,8 @@ class ModelConfig:
         elif self.hidden is None or not all(is_int(width, 1) for width in self.hidden):
             problems.append(must("hidden", "ints >= 1", self.hidden))
         problems += problems_of(parse_activation, self.activation)
-        problems += choice("likelihood", self.likelihood, LIKELIHOODS)
-        problems += choice("prior", self.prior, PRIORS)
+        problems += problems_of(parse_likelihood, self.likelihood)
+        problems += problems_of(parse_prior, self.prior)
         if self.image_shape is not None and math.prod(self.image_shape) != self.n_features:
             problems.append(
                 f"image_shape must hold {self.n_features} pixels. Got {self.image_shape}."
@@ -136,10 +138,8 @@ def preset(name: str) -> Preset:
 
 
 __all__ = [
-    "LIKELIHOODS",
     "NETWORKS",
     "PRESETS",
-    "PRIORS",
     "ModelConfig",
     "Network",
     "Preset",

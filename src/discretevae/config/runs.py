@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from discretevae.config.models import ModelConfig
+from discretevae.config.priors import parse_prior
 from discretevae.config.trainings import TrainConfig
 from discretevae.errors import ConfigError
 
@@ -44,6 +45,27 @@ class RunConfig:
     model: ModelConfig
     training: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
+
+    def __post_init__(self) -> None:
+        """Checks what model and training can only do together.
+
+        Raises:
+            ConfigError: they do not go together.
+        """
+        prior, training = parse_prior(self.model.prior), self.training
+        problems = []
+        if training.free_bits is not None and prior.kind not in ("fixed", "factorized"):
+            problems.append(
+                f"free_bits needs a KL in closed form, which prior {prior} has not. Leave it out, "
+                "or choose the prior fixed or factorized."
+            )
+        if training.objective != "elbo" and prior.kind == "layer":
+            problems.append(
+                f"objective {training.objective} needs ln p(z) itself, of which prior {prior} "
+                "gives a bound. Choose objective elbo."
+            )
+        if problems:
+            raise ConfigError(problems)
 
 
 def to_dict(config: ModelConfig | TrainConfig | DataConfig | RunConfig) -> dict[str, Any]:

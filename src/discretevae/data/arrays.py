@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import struct
 import sys
 import warnings
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,12 +20,22 @@ import numpy.typing as npt
 
 from discretevae.data.disk import NpyTable, Stamp
 from discretevae.data.rows import Rows, rows_on_disk
-from discretevae.data.sparse import Sparse, expanded, from_compressed, from_coordinates
+from discretevae.data.sparse import (
+    Sparse,
+    check_promise,
+    expanded,
+    from_compressed,
+    from_coordinates,
+)
 from discretevae.data.values import as_labels, check_size, table_shape
 from discretevae.errors import DataError, DataWarning
 
 MAX_HEADER_BYTES = 1 << 20
 """Numpy's own headers of plain numbers take 118 bytes."""
+
+_EXPANSION = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
+"""How many times larger than itself a packed array can become, by the compression. NumPy writes
+these two; of others a few bytes can become gigabytes."""
 
 _WHOLE = ("x", "data", "images")
 _TRAIN = ("train", "x_train", "train_data", "train_images")
@@ -147,7 +161,12 @@ class NpzFile:
         self._max_bytes = max_bytes
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, NotImplementedError) as error:  # or of a version to come
+        except (
+            zipfile.BadZipFile,
+            NotImplementedError,  # of a version to come
+            struct.error,
+            ValueError,  # names that are no text, places before the beginning
+        ) as error:
             raise DataError(
                 f"{path}: not an .npz archive, or cut short ({error}). Fetch or save it again."
             ) from None
@@ -164,18 +183,36 @@ class NpzFile:
     def __exit__(self, *_: object) -> None:
         self._zip.close()
 
+    def header(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """Shape and dtype of an array that the archive has room for; nothing else is unpacked."""
+        label, entry = self._label(name), self._members[name]
+        # a size that the directory of the archive tells may be a lie, that of the file is none
+        packed = min(entry.compress_size, self._path.stat().st_size)
+        if entry.compress_type not in _EXPANSION:
+            raise DataError(f"{label}: an unknown compression. Save it with numpy.savez.")
+        room = min(entry.file_size, packed * _EXPANSION[entry.compress_type])
+        with self._unpacking(name) as file:
+            shape, dtype, _ = _header(file, label)
+            promised = check_size(label, shape, dtype.itemsize, self._max_bytes)
+            if file.tell() + promised > room:
+                raise DataError(f"{label} is cut short. Fetch or save the file again.")
+        return shape, dtype
+
     def read(self, name: str) -> npt.NDArray[Any]:
         """One array by its name."""
-        label = f"{self._path}: array {name!r}"
-        entry = self._members[name]
+        self.header(name)
+        with self._unpacking(name) as file:
+            return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+
+    def _label(self, name: str) -> str:
+        return f"{self._path}: array {name!r}"
+
+    @contextlib.contextmanager
+    def _unpacking(self, name: str) -> Iterator[IO[bytes]]:
+        """The bytes of an array; whatever damage makes of them becomes a `DataError`."""
         try:
-            with self._zip.open(entry) as file:
-                shape, dtype, _ = _header(file, label)
-                promised = check_size(label, shape, dtype.itemsize, self._max_bytes)
-                if file.tell() + promised > entry.file_size:
-                    raise DataError(f"{label} is cut short. Fetch or save the file again.")
-            with self._zip.open(entry) as file:
-                array = np.lib.format.read_array(file, allow_pickle=False)
+            with self._zip.open(self._members[name]) as file:
+                yield file
         except (
             zipfile.BadZipFile,
             zlib.error,
@@ -188,9 +225,8 @@ class NpzFile:
                 raise
             reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
             raise DataError(
-                f"{label} cannot be unpacked ({reason}). Fetch or save the file again."
+                f"{self._label(name)} cannot be unpacked ({reason}). Fetch or save the file again."
             ) from None
-        return np.asarray(array)
 
 
 def _header(file: IO[bytes], label: str) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
@@ -204,6 +240,8 @@ def _header(file: IO[bytes], label: str) -> tuple[tuple[int, ...], np.dtype[Any]
         }[version]
         _require_short_header(file, version)
         shape, by_columns, dtype = read(file)
+        if any(type(side) is not int for side in shape):
+            raise ValueError(f"its header says shape {shape}")
     except (OSError, MemoryError):
         raise
     except Exception as error:
@@ -273,9 +311,8 @@ def _two_parts(
 
 def _sparse(archive: NpzFile, path: Path, divisor: float | None) -> tuple[Sparse, float]:
     """The matrix that `scipy.sparse.save_npz` wrote, and its divisor."""
-    kind = archive.read("format")
     needed = {"csr": ("indices", "indptr"), "csc": ("indices", "indptr"), "coo": ("row", "col")}
-    known = kind.item() if kind.shape == () else None
+    known = archive.read("format").item() if archive.header("format")[0] == () else None
     known = known.decode("latin-1") if isinstance(known, bytes) else known
     if known not in needed:
         raise DataError(
@@ -284,13 +321,20 @@ def _sparse(archive: NpzFile, path: Path, divisor: float | None) -> tuple[Sparse
         )
     if missing := [name for name in needed[known] if name not in archive.names]:
         raise DataError(f"{path}: a sparse matrix without {', '.join(missing)}. Save it again.")
-    sides = archive.read("shape")
-    if sides.shape != (2,) or sides.dtype.kind not in "iu":
+    sides, dtype = archive.header("shape")
+    if sides != (2,) or dtype.kind not in "iu":
         raise DataError(
-            f"{path}: a sparse matrix needs 2 sides, whole numbers. Got {sides.dtype} of shape "
-            f"{sides.shape}. Save it again."
+            f"{path}: a sparse matrix needs 2 sides, whole numbers. Got {dtype} of shape {sides}. "
+            "Save it again."
         )
-    name, shape = str(path), (int(sides[0]), int(sides[1]))
+    n_rows, n_features = archive.read("shape").tolist()
+    name, shape = str(path), (n_rows, n_features)
+    # all headers before the first array: what they promise together must be sound
+    n_entries = prod(archive.header("data")[0])
+    check_promise(shape, n_entries, name)
+    for part in needed[known]:
+        if prod(archive.header(part)[0]) > max(n_entries, *shape) + 1:
+            raise DataError(f"{path}: array {part!r} is longer than its table. Save it again.")
     entries, first, second = (archive.read(part) for part in ("data", *needed[known]))
     if known == "csr":
         return from_compressed(second, first, entries, shape, name, divisor)

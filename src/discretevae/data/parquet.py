@@ -64,13 +64,13 @@ class ParquetTable(DiskTable):
         with self._opened() as file:
             self._metadata, schema = file.metadata, file.schema_arrow
             sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+            dtypes = _dtypes(schema, self.name)
         n_rows = int(self._metadata.num_rows)
         if min(sizes, default=0) < 0 or sum(sizes) != n_rows:
             raise self._damaged(f"{n_rows:,} rows in groups of {sum(sizes):,}")
         require_few_rows(n_rows, self.name)
         self.edges = np.cumsum([0, *sizes], dtype=np.int64)
         self.gap = max(1, n_rows)  # a group is unpacked whole, however few of its rows are wanted
-        dtypes = _dtypes(schema, self.name)
         self.labels, label = None, label_column(schema.names, path)
         columns = list(range(len(dtypes)))
         if label is not None:
@@ -194,7 +194,7 @@ class ParquetTable(DiskTable):
             self.stamp.require(self.path.stat(), self.name)
             with pq.ParquetFile(self.path, metadata=self._metadata, pre_buffer=False) as file:
                 yield file
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # names that are no text
             if isinstance(error, PermissionError) and self._metadata is None:
                 raise
             raise self._damaged(" ".join(str(error).split())) from None

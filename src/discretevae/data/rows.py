@@ -31,6 +31,9 @@ from discretevae.data.values import (
 )
 from discretevae.errors import DataError
 
+_BYTE_ROUNDING = 1e-3
+"""How far 255 x may be from a whole number, so that k/255 in float32 still counts as one."""
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:
@@ -170,6 +173,32 @@ class Rows:
                 "Rescale them to [0, 1], or use --likelihood gaussian."
             )
 
+    def require_bytes(self) -> None:
+        """Refuse values that are not k/255 for k = 0 … 255, which 8-bit likelihoods need.
+
+        Bytes with the divisor 255 are known to be so; everything else is looked at once.
+
+        Raises:
+            DataError: some x is not; one of them is named.
+
+        Example:
+            >>> Rows.from_array([[0, 255], [51, 7]]).require_bytes()
+            >>> Rows.from_array([[0.0, 0.5]], name="mine").require_bytes()
+            Traceback (most recent call last):
+            ...
+            discretevae.errors.DataError: mine: 1 value of 2 not k/255 for k = 0 to 255, such as \
+0.5. Give whole numbers from 0 to 255, or use --likelihood continuous-bernoulli.
+        """
+        wrong, example = self._not_bytes
+        if wrong:
+            x = example / self.divisor
+            other = "continuous-bernoulli" if 0 <= x <= 1 else "gaussian"
+            raise DataError(
+                f"{self.name}: {count(wrong, 'value')} of {prod(self.values.shape):,} not k/255 "
+                f"for k = 0 to 255, such as {x:g}. Give whole numbers from 0 to 255, or use "
+                f"--likelihood {other}."
+            )
+
     @classmethod
     def from_array(
         cls,
@@ -238,6 +267,22 @@ class Rows:
             outside += int(((part < 0) | (part > self.divisor)).sum())
             low, high = min(low, float(part.min())), max(high, float(part.max()))
         return outside, low, high
+
+    @cached_property
+    def _not_bytes(self) -> tuple[int, float]:
+        """How many values do not stand for k/255, and the first of them."""
+        wrong, example = 0, 0.0
+        for part in self._store.pieces():
+            if part.dtype == torch.uint8 and self.divisor == 255:
+                break  # no value of this type is anything else
+            k = part.double().mul_(255 / self.divisor)
+            whole = k.round()
+            # float32 keeps k/255 to 2e-5 of a grey level
+            bad = ((k - whole).abs() > _BYTE_ROUNDING) | (whole < 0) | (whole > 255)
+            if bad.any():
+                example = example if wrong else float(part[bad][0])
+                wrong += int(bad.sum())
+        return wrong, example
 
     def _x(self, values: Tensor) -> Tensor:
         """Stored values as float32, which are nobody else's, to x."""

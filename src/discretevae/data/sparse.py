@@ -12,11 +12,20 @@ import torch
 from torch import Tensor
 
 from discretevae.data.stores import Permuted
-from discretevae.data.values import CHUNK, Array, Facts, check_size, scan, storage
+from discretevae.data.values import CHUNK, Array, Facts, scan, storage
 from discretevae.errors import DataError
 
 MAX_FEATURES = 1 << 20
 """A batch is unpacked to full rows: more features than this would fill the memory."""
+
+MAX_EMPTY_ROWS = 1 << 20
+"""A row without entries takes next to nothing of a file, but memory: so many are always fine."""
+
+ROWS_PER_ENTRY = 16
+"""Above `MAX_EMPTY_ROWS`, a file must hold an entry for every so many rows."""
+
+MAX_ROWS_AND_ENTRIES = 1 << 29
+"""Of both together, in memory or in a file; each takes some numbers of 8 bytes while it is read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +134,7 @@ def from_compressed(
         DataError: empty, too wide, arrays that do not fit together, or values that are refused
             anywhere.
     """
-    _check_shape(shape, name)
+    check_shape(shape, len(entries), name)
     _check_entries(columns, entries, shape[1], name)
     row = expanded(starts, len(entries), shape[0], name)
     columns = columns.astype(np.int32, copy=False)
@@ -156,8 +165,7 @@ def from_coordinates(
     Raises:
         DataError: as for `from_compressed`.
     """
-    _check_shape(shape, name)
-    check_size(name, (shape[0],), 64)  # even a row without entries takes memory
+    check_shape(shape, len(entries), name)
     _check_entries(column, entries, shape[1], name)
     if len(row) != len(entries) or (len(row) and not 0 <= row.min() <= row.max() < shape[0]):
         raise _damaged(name, f"entries outside its {shape[0]:,} rows")
@@ -166,9 +174,10 @@ def from_coordinates(
     place, entries = place[order], entries[order]
     first = np.flatnonzero(np.diff(place, prepend=-1))
     if len(first) < len(place):
-        # in a dtype that holds the sums
-        wide = entries.astype(np.int64 if entries.dtype.kind in "bi" else np.float64)
-        entries, place = np.add.reduceat(wide, first), place[first]
+        # in a dtype that holds the sums; one that is too large is told by its place later
+        with np.errstate(over="ignore", invalid="ignore"):
+            entries = np.add.reduceat(entries.astype(np.float64), first)
+        place = place[first]
     starts = np.searchsorted(place, np.arange(shape[0] + 1) * shape[1])
     return from_compressed(starts, place % shape[1], entries, shape, name, divisor)
 
@@ -181,14 +190,46 @@ def expanded(starts: Array, n_entries: int, n: int, name: str) -> npt.NDArray[np
     """
     if starts.shape != (n + 1,) or starts.dtype.kind not in "iu":
         raise _damaged(name, f"starts {starts.dtype} {starts.shape} of {n:,} rows or columns")
-    ends = starts.astype(np.int64)
-    sizes = ends[1:] - ends[:-1]
-    if starts[0] != 0 or starts[-1] != n_entries or (sizes < 0).any():
+    # compared, not subtracted: the difference of two numbers of a damaged file may overflow
+    if starts[0] != 0 or starts[-1] != n_entries or (starts[1:] < starts[:-1]).any():
         raise _damaged(name, f"rows or columns that do not share out its {n_entries:,} entries")
-    return np.repeat(np.arange(n, dtype=np.int32), sizes)
+    ends = starts.astype(np.int64)
+    return np.repeat(np.arange(n, dtype=np.int32), ends[1:] - ends[:-1])
 
 
-def _check_shape(shape: tuple[int, int], name: str) -> None:
+def check_promise(shape: tuple[int, int], n_entries: int, name: str) -> None:
+    """Refuses the table of a file that is large by what it promises, before it is unpacked.
+
+    Args:
+        shape: (N, P) as the file says.
+        n_entries: E, how many entries it holds.
+        name: starts every message.
+
+    Raises:
+        DataError: as for `check_shape`; or N above both `MAX_EMPTY_ROWS` and `ROWS_PER_ENTRY` E.
+
+    Example:
+        >>> check_promise((1000, 16), 5, "words.npz")
+        >>> check_promise((100_000_000, 16), 5, "words.npz")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        discretevae.errors.DataError: words.npz: 100,000,000 rows with 5 entries; at most ...
+    """
+    check_shape(shape, n_entries, name)
+    most = max(MAX_EMPTY_ROWS, ROWS_PER_ENTRY * n_entries)
+    if shape[0] > most:
+        raise DataError(
+            f"{name}: {shape[0]:,} rows with {n_entries:,} entries; at most {most:,} rows are read "
+            "of a file with so few. Drop the rows without entries, or fetch it again."
+        )
+
+
+def check_shape(shape: tuple[int, int], n_entries: int, name: str) -> None:
+    """Refuses a table of which the rows and entries, or a batch of it, would fill the memory.
+
+    Raises:
+        DataError: no rows or features, P above `MAX_FEATURES`, or N + E above
+            `MAX_ROWS_AND_ENTRIES`.
+    """
     n_features = shape[1]
     if min(shape) < 1:
         raise DataError(f"{name}: no values in an array of shape {shape}. Give at least 1 row.")
@@ -196,6 +237,11 @@ def _check_shape(shape: tuple[int, int], name: str) -> None:
         raise DataError(
             f"{name}: rows of {n_features:,} values; at most {MAX_FEATURES:,} are read, because a "
             "batch is unpacked to full rows. Keep the columns that occur most."
+        )
+    if shape[0] + n_entries > MAX_ROWS_AND_ENTRIES:
+        raise DataError(
+            f"{name}: {shape[0]:,} rows with {n_entries:,} entries; at most "
+            f"{MAX_ROWS_AND_ENTRIES:,} of both together are read. Split the table."
         )
 
 

@@ -17,6 +17,7 @@ from discretevae.estimators.double_control import RODEO, DoubleCV
 from discretevae.estimators.exact import Exact, LocalExpectation
 from discretevae.estimators.importance import Importance
 from discretevae.estimators.multisample import VIMCO
+from discretevae.estimators.partwise import PartWise
 from discretevae.estimators.relaxation import (
     GappedST,
     GumbelRao,
@@ -30,7 +31,7 @@ from discretevae.estimators.reuse import Reuse
 from discretevae.estimators.score import EMA, NVIL, RLOO
 from discretevae.estimators.unordered import UnorderedSet
 from discretevae.estimators.vq import VQ
-from discretevae.families import Family, is_enumerable
+from discretevae.families import Family, Product, is_enumerable
 
 ESTIMATORS: Mapping[str, type[Estimator]] = {
     "importance": Importance,
@@ -81,9 +82,62 @@ def default_estimator(family: Family) -> str:
     """
     if family.spec.kind == "gaussian":
         return "reparametrized"
+    if isinstance(family, Product) and not is_enumerable(family):
+        discrete = [part for part in family.parts if part.n_states is not None]
+        return "+".join(map(_default_of_part, discrete))
     if is_enumerable(family):
         return "exact"
     return "disarm" if family.spec.kind == "bernoulli" else "reinmax"
+
+
+MAX_PART_STATES = 32
+"""A part of at most so many states is summed over by default: at every row's own draw of the other
+parts, so that each state costs a decoder row."""
+
+
+def _default_of_part(part: Family) -> str:
+    if part.n_states is not None and part.n_states <= MAX_PART_STATES:
+        return "exact"
+    return "disarm" if part.spec.kind == "bernoulli" else "reinmax"
+
+
+def estimator_for(text: str, family: Family, *, samples: int | None = None) -> Estimator:
+    """Reads an estimator for a code of any kind.
+
+    For a code of several parts that is one estimator for each discrete part, joined by + in their
+    order, or one name for all of them; ``exact`` sums over the whole code where it can.
+
+    Args:
+        text: as `make_estimator` reads it, several joined by +.
+        family: the code.
+        samples: sets the option of that name.
+
+    Raises:
+        ConfigError: as `make_estimator`; or the parts and the estimators do not match.
+
+    Example:
+        >>> from discretevae.families import family_of
+        >>> hybrid = family_of("categorical:10+gaussian:16")
+        >>> estimator_for("exact", hybrid).members
+        (Exact(),)
+        >>> estimator_for("disarm+reinmax", family_of("bernoulli:50+categorical:20x10")).members
+        (DisARM(samples=2), ReinMax(samples=1, tau=1.0))
+    """
+    if not isinstance(family, Product):
+        return make_estimator(text, kind=family.spec.kind, samples=samples)
+    if text == "exact" and is_enumerable(family):
+        return Exact()
+    discrete = [part for part in family.parts if part.n_states is not None]
+    texts = text.split("+")
+    if len(texts) == 1:
+        texts *= len(discrete)
+    if len(texts) != len(discrete):
+        raise ConfigError(
+            f"estimator {text!r} is {len(texts)} estimators, but {family.spec} has "
+            f"{len(discrete)} discrete parts. Give one for each, or one for all."
+        )
+    pairs = zip(texts, discrete, strict=True)
+    return PartWise([make_estimator(t, kind=part.spec.kind, samples=samples) for t, part in pairs])
 
 
 def make_estimator(text: str, *, kind: LatentKind, samples: int | None = None) -> Estimator:
@@ -183,6 +237,7 @@ __all__ = [
     "Integrand",
     "LocalExpectation",
     "MuProp",
+    "PartWise",
     "ReinMax",
     "Reparametrized",
     "Reuse",
@@ -190,6 +245,7 @@ __all__ = [
     "StraightThrough",
     "UnorderedSet",
     "default_estimator",
+    "estimator_for",
     "make_estimator",
     "option_types",
     "with_gradient_of",

@@ -18,6 +18,7 @@ from discretevae.families.base import MAX_STATES, Family, is_enumerable
 from discretevae.families.bernoulli import Bernoulli
 from discretevae.families.categorical import Categorical
 from discretevae.families.gaussian import Gaussian
+from discretevae.families.product import Product, parts_of
 
 
 def family_of(latent: str | LatentSpec) -> Family:
@@ -31,6 +32,8 @@ def family_of(latent: str | LatentSpec) -> Family:
         Categorical(n_variables=20, n_categories=10)
     """
     spec = parse_latent(latent) if isinstance(latent, str) else latent
+    if spec.kind == "product":
+        return Product(tuple(family_of(part) for part in spec.parts))
     if spec.kind == "bernoulli":
         return Bernoulli(spec.n_variables)
     if spec.kind == "categorical":
@@ -44,6 +47,8 @@ __all__ = [
     "Categorical",
     "Family",
     "Gaussian",
+    "Product",
     "family_of",
     "is_enumerable",
+    "parts_of",
 ]

@@ -228,7 +228,7 @@ def pictures_figure(opened: Sequence[tuple[FinishedRun, DiscreteVAE]], rows: Row
 def _bands(opened: Sequence[tuple[FinishedRun, DiscreteVAE]], rows: Rows, blocks: int) -> Picture:
     """Test rows above their reconstructions as one picture, blocks apart from each other."""
     x = rows.batch(slice(0, blocks * COLUMNS))
-    shown = [x, *(model.reconstruct(x.to(model.prior.raw.device)).cpu() for _, model in opened)]
+    shown = [x, *(model.reconstruct(x.to(model.device)).cpu() for _, model in opened)]
     shape = _shape(rows)
     gap = gap_of(shape)
     parts: list[Picture] = []
@@ -264,7 +264,7 @@ def _draw_bands(
 
 
 def _sampled(run: FinishedRun, model: DiscreteVAE) -> Picture:
-    generator = generator_for(run.config.training.seed, "figures", device=model.prior.raw.device)
+    generator = generator_for(run.config.training.seed, "figures", device=model.device)
     pictures = model.sample(SAMPLE_LINES * SAMPLE_COLUMNS, generator=generator).cpu()
     return mosaic(pictures, _shape(model.config), SAMPLE_COLUMNS)
 

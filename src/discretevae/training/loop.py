@@ -139,7 +139,7 @@ class _Training:
         require_fit(model, data.train)
         require_fit(model, data.test)
         keep_freed_memory()
-        self.device = model.prior.raw.device
+        self.device = model.device
         self.rows, self.validation = validation_split(data.train, config)
         self.test = data.test.subset(some_rows(data.test, TEST_ROWS, config.seed, "test rows"))
         self.batch_size = config.batch_size or auto_batch_size(len(self.rows))

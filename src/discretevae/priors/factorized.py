@@ -1,14 +1,17 @@
-"""p(z): the prior over codes, fixed or learned."""
+"""A prior of the same form as q(z|x): fixed, or learned with one set of natural parameters."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from discretevae.families import Family
+from discretevae.priors.base import Prior, require_temperature
 
 
-class FactorizedPrior(nn.Module):
+class FactorizedPrior(Prior):
     """p(z) = Π_d p(z_d), of the same family as q(z|x).
 
     Fixed, it is uniform over a discrete code and standard normal over a Gaussian one. Learned, its
@@ -27,11 +30,12 @@ class FactorizedPrior(nn.Module):
         torch.Size([2, 3])
     """
 
+    has_closed_kl: ClassVar[bool] = True
+
     raw: Tensor
 
     def __init__(self, family: Family, *, learned: bool = False) -> None:
-        super().__init__()
-        self.family = family
+        super().__init__(family)
         # the number of unconstrained outputs equals the number of natural parameters; zeros of
         # the former are the reference distribution of every family
         raw = torch.zeros(family.fixed_eta().numel())
@@ -52,17 +56,21 @@ class FactorizedPrior(nn.Module):
         """The same for each variable of the code, ``[B, D]``."""
         return self.family.kl_per_variable(eta, self.eta())
 
-    def log_prob(self, z: Tensor) -> Tensor:
-        """ln p(z), ``[S, B]``."""
+    def log_prob(self, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """ln p(z), ``[S, B]``; ``generator`` is not drawn from."""
         return self.family.log_prob(self.eta(), z)
 
     def log_prob_table(self) -> Tensor:
         """ln p of every z in the order of the family's ``enumerate``, ``[N]``."""
         return self.family.log_prob_table(self.eta().unsqueeze(0))[0]
 
-    def sample(self, n: int, *, generator: torch.Generator | None) -> Tensor:
-        """``n`` codes, ``[n, *z_shape]``."""
-        return self.family.sample(self.eta().detach(), n, generator=generator)
+    def sample(
+        self, n: int, *, generator: torch.Generator | None, temperature: float = 1.0
+    ) -> Tensor:
+        """``n`` codes, ``[n, *z_shape]``, at natural parameters η/T."""
+        require_temperature(temperature)
+        # of a normal, η/T = (μ/(Tσ²), −1/(2Tσ²)): the same mean and T times the variance
+        return self.family.sample(self.eta().detach() / temperature, n, generator=generator)
 
 
 __all__ = ["FactorizedPrior"]

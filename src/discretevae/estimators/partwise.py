@@ -1,0 +1,190 @@
+"""Codes of several parts: every discrete part by a member of its own, the real part by its path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from discretevae.config import LatentKind
+from discretevae.errors import ConfigError
+from discretevae.estimators.base import (
+    Estimate,
+    Estimator,
+    Integrand,
+    declared_evaluations,
+    estimator_at,
+    with_gradient_of,
+)
+from discretevae.estimators.exact import Exact
+from discretevae.estimators.multisample import VIMCO
+from discretevae.estimators.reuse import Reuse
+from discretevae.families import Family, Product
+
+
+class PartWise(nn.Module):
+    """For a `Product` code: each discrete part by its own member, a Gaussian part by its path.
+
+    For parts z = (z_1, …, z_n) with k discrete ones, every discrete part i in its turn sees the
+    others held at one draw ẑ of them:
+
+        ∂/∂η_i E_q f ≈ member_i applied to z_i ↦ f(z_i, ẑ_others)
+        ∂/∂θ   E_q f ≈ 1/k Σ_i that of member_i, for the decoder and, through ẑ = μ + σε, for a
+                       Gaussian part
+
+    The parts are independent given x, so that this is unbiased wherever the members are. With
+    `Exact` for a part, its states are summed over at every row's own draw of the others, which
+    costs as many decoder rows as it has states.
+
+    Args:
+        members: one estimator for each discrete part, in their order.
+
+    Raises:
+        ConfigError: a member does not estimate the ELBO of one step, or there is none.
+
+    Example:
+        >>> from discretevae.families import Categorical, Gaussian
+        >>> family = Product((Categorical(1, 3), Gaussian(1)))
+        >>> eta = family.fixed_eta().expand(1, -1).clone().requires_grad_()
+        >>> class Sum:
+        ...     def __call__(self, z):
+        ...         return z.square().sum(-1)
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> member = PartWise([Exact()])
+        >>> member(family, eta, Sum(), generator=generator).surrogate.shape
+        torch.Size([1])
+        >>> member.evaluations_for(family)
+        3
+    """
+
+    kinds: ClassVar[tuple[LatentKind, ...]] = ("product",)
+
+    def __init__(self, members: Sequence[Estimator]) -> None:
+        super().__init__()
+        if not members:
+            raise ConfigError("a code of several parts needs an estimator for each discrete one.")
+        for member in members:
+            if isinstance(member, (Reuse, VIMCO)):
+                raise ConfigError(
+                    f"{type(member).__name__} cannot handle one part of a code. Choose another."
+                )
+        self.members = tuple(members)
+        self.learning = nn.ModuleList(m for m in members if isinstance(m, nn.Module))
+
+    @property
+    def is_unbiased(self) -> bool:
+        """Whether all members are."""
+        return all(member.is_unbiased for member in self.members)
+
+    @property
+    def evaluations(self) -> int:
+        """Of members that cost the same on every code. `evaluations_for` says it for any."""
+        return sum(member.evaluations for member in self.members)
+
+    def evaluations_for(self, family: Family) -> int:
+        """The sum over discrete parts: a member's own, or the states of a part that is summed."""
+        total = 0
+        for part, member in zip(_discrete(_product(family)), self.members, strict=True):
+            summed = isinstance(member, Exact) and part.n_states
+            total += summed or declared_evaluations(member, part)
+        return total
+
+    def at(self, step: int) -> Self:
+        """The member as it is at a training step: each of the parts' as it is then."""
+        members = [estimator_at(member, step) for member in self.members]
+        changed = any(new is not old for new, old in zip(members, self.members, strict=True))
+        return type(self)(members) if changed else self
+
+    def prepare(self, family: Family, like: Tensor) -> None:
+        """What members learn is made for their parts."""
+        product = _product(family)
+        pairs = zip(product.parts, product.split_eta(like), strict=True)
+        discrete = [(part, eta) for part, eta in pairs if part.n_states is not None]
+        for (part, eta), member in zip(discrete, self.members, strict=True):
+            prepare = getattr(member, "prepare", None)
+            if prepare is not None:
+                prepare(part, eta)
+
+    def forward(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draws all parts once, then lets every member estimate its own."""
+        product = _product(family)
+        discrete = [i for i, part in enumerate(product.parts) if part.n_states is not None]
+        k = len(discrete)
+        if k != len(self.members):
+            raise ConfigError(
+                f"{product.spec} has {k} discrete parts. Got {len(self.members)} estimators."
+            )
+        etas = product.split_eta(eta)
+        held = [
+            part.sample(part_eta, 1, generator=generator)
+            for part, part_eta in zip(product.parts, etas, strict=True)
+        ]
+        estimates = []
+        for i, member in zip(discrete, self.members, strict=True):
+            # the mean over members below takes each part's gradient k times too small
+            own = etas[i] if k == 1 else with_gradient_of(etas[i], k * etas[i])
+            beside = _Beside(f, product, i, held)
+            estimates.append(member(product.parts[i], own, beside, generator=generator))
+        value = torch.stack([estimate.value for estimate in estimates]).mean(0)
+        surrogate = torch.stack([estimate.surrogate for estimate in estimates]).mean(0)
+        losses = [e.control_loss for e in estimates if e.control_loss is not None]
+        return Estimate(
+            value,
+            with_gradient_of(value, surrogate),
+            control_loss=torch.stack(losses).sum() if losses else None,
+        )
+
+
+class _Beside:
+    """f as a function of one part of the code, the others held at a draw ``[1, B, …]`` each."""
+
+    def __init__(self, f: Integrand, family: Product, index: int, held: Sequence[Tensor]) -> None:
+        self.f, self.family, self.index, self.held = f, family, index, held
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """``[S, B, *z_shape]`` of the part to ``[S, B]``."""
+        return self.f(self._joined(z, self.held))
+
+    def table(self) -> Tensor:
+        """``[B, N]``, with a decoder row for every row and state: every row has its own others."""
+        part = self.family.parts[self.index]
+        states = part.enumerate().to(self.held[self.index]).unsqueeze(1)
+        rows = self.held[self.index].shape[1]
+        return self(states.expand(-1, rows, *part.z_shape)).T
+
+    def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """f and ∂f/∂z of the part; f also carries the gradient of what is held."""
+        detached = [code.detach() for code in self.held]
+        value, grad = self.f.value_and_grad(self._joined(z.detach(), detached))
+        grads = self.family.split_z(grad)
+        for i, code in enumerate(self.held):
+            if i != self.index and code.requires_grad:
+                value = with_gradient_of(value, value + (grads[i] * code).flatten(2).sum(-1))
+        return value, grads[self.index]
+
+    def frozen(self) -> _Beside:
+        """The same with no gradient to the decoder or to what is held."""
+        held = [code.detach() for code in self.held]
+        return _Beside(self.f.frozen(), self.family, self.index, held)
+
+    def _joined(self, z: Tensor, held: Sequence[Tensor]) -> Tensor:
+        codes = [code.expand(len(z), *code.shape[1:]) for code in held]
+        codes[self.index] = z
+        return self.family.join_z(codes)
+
+
+def _product(family: Family) -> Product:
+    if isinstance(family, Product):
+        return family
+    raise ConfigError(f"PartWise is made for codes of several parts. Got {family.spec}.")
+
+
+def _discrete(family: Product) -> list[Family]:
+    return [part for part in family.parts if part.n_states is not None]
+
+
+__all__ = ["PartWise"]

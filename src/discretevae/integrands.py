@@ -1,0 +1,217 @@
+"""What the estimators integrate: ln p(x|z) or ln p(x, z) of a batch, as a function of z."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from discretevae.families import Family
+from discretevae.likelihoods import Likelihood
+from discretevae.priors import Prior
+
+
+class Scored(Protocol):
+    """What is asked of a model: everything but its encoder."""
+
+    family: Family
+    likelihood: Likelihood
+    prior: Prior
+    decoder: Any
+
+    def output(self, z: Tensor, *, frozen: bool = False) -> Tensor:
+        """What the decoder says of codes."""
+        ...
+
+
+class LogLikelihood:
+    """f(z) = ln p(x|z) for a batch of rows: what the gradient estimators integrate.
+
+    Args:
+        model: whose decoder and likelihood are asked.
+        x: ``[B, P]``.
+
+    Example:
+        >>> from discretevae import DiscreteVAE, ModelConfig
+        >>> config = ModelConfig(n_features=4, latent="categorical:3", hidden=(8,))
+        >>> model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0))
+        >>> f = model.log_likelihood(torch.rand(5, 4))
+        >>> z = model.family.enumerate()                           # [3, 1, 3]
+        >>> f(z.unsqueeze(1).expand(3, 5, 1, 3)).shape             # 15 decoder rows
+        torch.Size([3, 5])
+        >>> f.table().shape                                        # 3 decoder rows
+        torch.Size([5, 3])
+    """
+
+    def __init__(self, model: Scored, x: Tensor, *, is_frozen: bool = False) -> None:
+        self.model = model
+        self.x = x
+        self.is_frozen = is_frozen
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """``[S, B, *z_shape]`` to ``[S, B]``, nats per row."""
+        output = self.model.output(z, frozen=self.is_frozen)
+        with _fixed(self.model.likelihood, when=self.is_frozen):
+            return self.model.likelihood.log_prob(output, self.x)
+
+    def table(self) -> Tensor:
+        """Every row against every state of an enumerable code: ``[B, N]``.
+
+        Raises:
+            ConfigError: the code has too many states.
+        """
+        states = self.model.family.enumerate().to(self.x)
+        output = self.model.output(states, frozen=self.is_frozen)
+        with _fixed(self.model.likelihood, when=self.is_frozen):
+            return self.model.likelihood.table(output, self.x)
+
+    def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """f and ∂f/∂z from one forward and one backward pass: ``[S, B]``, ``[S, B, *z_shape]``.
+
+        The gradient of what f learns is formed in that same backward pass and handed out when
+        ``backward`` is called on f, provided that all samples weigh alike, as in a mean over
+        samples and rows; else a second pass is made.
+        """
+        parameters = () if self.is_frozen else self.parameters()
+        value, grad = _OnePass.apply(self, z, *parameters)  # type: ignore[no-untyped-call]
+        return value, grad
+
+    def parameters(self) -> tuple[nn.Parameter, ...]:
+        """What f learns: the decoder's parameters, and the likelihood's if it has any."""
+        return *self.model.decoder.parameters(), *_parameters(self.model.likelihood)
+
+    def frozen(self) -> LogLikelihood:
+        """The same f, through which no gradient reaches its parameters."""
+        return type(self)(self.model, self.x, is_frozen=True)
+
+
+class LogJoint(LogLikelihood):
+    """f(z) = ln p(x|z) + w ln p(z): what is integrated where KL(q ‖ p) has no closed form.
+
+    The entropy of q, which has one, stays outside: −ln q(z) in f would add to the variance of the
+    encoder's gradient and tell nothing.
+
+    Args:
+        model: whose decoder, likelihood and prior are asked.
+        x: ``[B, P]``.
+        generator: the source of what a prior must draw, such as a second layer.
+        prior_weight: w.
+
+    Attributes:
+        seen: the means over samples of ln p(x|z) and of ln p(z) in the last call, each ``[B]``,
+            detached; None before one.
+        table_seen: ln p(z) of all states in the last `table`, ``[N]``, detached; None before one.
+
+    Example:
+        >>> from discretevae import DiscreteVAE, ModelConfig
+        >>> config = ModelConfig(n_features=4, latent="bernoulli:3", prior="autoregressive")
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> model = DiscreteVAE(config, generator=generator)
+        >>> f = model.log_joint(torch.rand(5, 4), generator=generator)
+        >>> z = torch.zeros(2, 5, 3)
+        >>> log_px_given_z = model.log_likelihood(f.x)(z)
+        >>> bool(torch.allclose(f(z), log_px_given_z + model.prior.log_prob(z)))
+        True
+    """
+
+    def __init__(
+        self,
+        model: Scored,
+        x: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        prior_weight: float = 1.0,
+        is_frozen: bool = False,
+    ) -> None:
+        super().__init__(model, x, is_frozen=is_frozen)
+        self.generator, self.prior_weight = generator, prior_weight
+        self.seen: tuple[Tensor, Tensor] | None = None
+        self.table_seen: Tensor | None = None
+
+    def expected_log_prior(self, eta: Tensor) -> Tensor:
+        """E_q ln p(z), ``[B]``, by what was seen: the sum over a table, or the samples' mean."""
+        if self.table_seen is not None:
+            return self.model.family.log_prob_table(eta.detach()).exp() @ self.table_seen
+        if self.seen is not None:
+            return self.seen[1]
+        raise RuntimeError("nothing was evaluated yet")
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """``[S, B, *z_shape]`` to ``[S, B]``, nats per row."""
+        log_likelihood, log_prior = super().__call__(z), self._of_prior(z)
+        self.seen = log_likelihood.detach().mean(0), log_prior.detach().mean(0)
+        return log_likelihood + self.prior_weight * log_prior
+
+    def table(self) -> Tensor:
+        """Every row against every state of an enumerable code: ``[B, N]``."""
+        log_prior = self._of_prior(self.model.family.enumerate().to(self.x))
+        self.table_seen = log_prior.detach()
+        return super().table() + self.prior_weight * log_prior
+
+    def parameters(self) -> tuple[nn.Parameter, ...]:
+        """Those of decoder and likelihood, and the prior's."""
+        return *super().parameters(), *self.model.prior.parameters()
+
+    def frozen(self) -> LogJoint:
+        """The same f, through which no gradient reaches its parameters."""
+        return LogJoint(
+            self.model,
+            self.x,
+            generator=self.generator,
+            prior_weight=self.prior_weight,
+            is_frozen=True,
+        )
+
+    def _of_prior(self, z: Tensor) -> Tensor:
+        with _fixed(self.model.prior, when=self.is_frozen):
+            return self.model.prior.log_prob(z, generator=self.generator)
+
+
+def _parameters(part: object) -> tuple[nn.Parameter, ...]:
+    return tuple(part.parameters()) if isinstance(part, nn.Module) else ()
+
+
+@contextlib.contextmanager
+def _fixed(part: object, *, when: bool) -> Iterator[None]:
+    """Inside, no gradient is recorded for the parameters of a part."""
+    parameters = [p for p in _parameters(part) if p.requires_grad] if when else []
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+class _OnePass(torch.autograd.Function):
+    """f(z) with ∂f/∂z beside it and the gradient of what f learns kept for later."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, f: LogLikelihood, z: Tensor, *parameters: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            value = f(z)
+            grad, *ctx.kept = torch.autograd.grad(
+                value.sum(), (z, *parameters), materialize_grads=True
+            )
+        ctx.f, ctx.z, ctx.parameters = f, z, parameters
+        ctx.mark_non_differentiable(grad)
+        return value.detach(), grad
+
+    @staticmethod
+    def backward(ctx: Any, weight: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        kept, ctx.kept = ctx.kept, None
+        if kept is not None and bool((weight == weight.flatten()[0]).all()):
+            return None, None, *(grad.mul_(weight.flatten()[0]) for grad in kept)
+        with torch.enable_grad():
+            value = ctx.f(ctx.z.detach())
+        return None, None, *torch.autograd.grad(value, ctx.parameters, weight)
+
+
+__all__ = ["LogJoint", "LogLikelihood", "Scored"]

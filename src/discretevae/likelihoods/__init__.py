@@ -1,0 +1,76 @@
+"""p(x|z): the log-probability of a row under what the decoder says, in nats per row.
+
+| class | text | x | channels |
+|---|---|---|---|
+| `BernoulliLikelihood` | ``bernoulli`` | 0 or 1; a surrogate between | 1 |
+| `ContinuousBernoulliLikelihood` | ``continuous-bernoulli`` | [0, 1] | 1 |
+| `GaussianLikelihood` | ``gaussian``, ``gaussian:σ`` | real | 1 |
+| `LearnedGaussianLikelihood` | ``gaussian:learned`` | real | 1 |
+| `BetaBinomialLikelihood` | ``beta-binomial`` | k/255 | 2 |
+| `LogisticLikelihood` | ``logistic``, ``logistic:M`` | k/255 | 2, or 3·M |
+
+The decoder's ``output`` is ``[S, B, C·P]`` for S samples of B rows of P features and C channels.
+`Likelihood.table` scores every row against every state of an enumerable code; ``output`` is then
+``[N, C·P]`` and the result ``[B, N]``. All values and gradients are finite far beyond
+abs(output) = 40.
+"""
+
+from __future__ import annotations
+
+from discretevae.config.likelihoods import LikelihoodSpec, parse_likelihood
+from discretevae.errors import ConfigError
+from discretevae.likelihoods.base import Likelihood, Support, bits_per_dimension
+from discretevae.likelihoods.bernoulli import BernoulliLikelihood
+from discretevae.likelihoods.beta_binomial import BetaBinomialLikelihood
+from discretevae.likelihoods.continuous_bernoulli import ContinuousBernoulliLikelihood
+from discretevae.likelihoods.gaussian import GaussianLikelihood, LearnedGaussianLikelihood
+from discretevae.likelihoods.logistic import LogisticLikelihood
+
+
+def likelihood_named(text: str | LikelihoodSpec, n_features: int | None = None) -> Likelihood:
+    """The likelihood that ``--likelihood`` names.
+
+    Args:
+        text: as `parse_likelihood` reads it.
+        n_features: P; needed by ``gaussian:learned``, which has a parameter for each feature.
+
+    Raises:
+        ConfigError: there is none of that name, its option is out of range, or P is missing.
+
+    Example:
+        >>> likelihood_named("gaussian:0.1")
+        GaussianLikelihood(scale=0.1)
+        >>> likelihood_named("logistic:5").n_outputs(784)
+        11760
+    """
+    spec = parse_likelihood(text) if isinstance(text, str) else text
+    if spec.kind == "gaussian" and spec.scale is None:
+        if n_features is None:
+            raise ConfigError(
+                f"likelihood {spec} learns a number for each feature. Say how many features "
+                "there are: likelihood_named(text, n_features)."
+            )
+        return LearnedGaussianLikelihood(n_features)
+    if spec.kind == "gaussian":
+        return GaussianLikelihood(spec.scale or 1.0)
+    if spec.kind == "logistic":
+        return LogisticLikelihood(spec.n_components)
+    if spec.kind == "beta-binomial":
+        return BetaBinomialLikelihood()
+    if spec.kind == "continuous-bernoulli":
+        return ContinuousBernoulliLikelihood()
+    return BernoulliLikelihood()
+
+
+__all__ = [
+    "BernoulliLikelihood",
+    "BetaBinomialLikelihood",
+    "ContinuousBernoulliLikelihood",
+    "GaussianLikelihood",
+    "LearnedGaussianLikelihood",
+    "Likelihood",
+    "LogisticLikelihood",
+    "Support",
+    "bits_per_dimension",
+    "likelihood_named",
+]

@@ -1,0 +1,93 @@
+"""What every likelihood can do, and the unit in which others report it."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+Support = Literal["unit interval", "bytes", "real"]
+"""What x may be: any number in [0, 1]; k/255 for k = 0 … 255; any number."""
+
+
+class Likelihood(Protocol):
+    """What the model needs of p(x|z) = Π_p p(x_p|z).
+
+    The decoder gives C numbers for each of the P features of a row, channel by channel:
+    ``output`` is ``[..., C·P]``, and as ``[..., C, P]`` its channel c holds what the likelihood
+    calls its c-th parameter. That is also how a convolution with C output channels lays them out.
+
+    Attributes:
+        name: as `parse_likelihood` reads it.
+        channels: C.
+        support: what x may be.
+        needs_unit_interval: whether every x must lie in [0, 1].
+        is_probability: whether exp(`log_prob`) sums to one over the values that x can take
+            (for Bernoulli: over 0 and 1); False for densities, which may exceed 1.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - described above, like the next four
+
+    @property
+    def channels(self) -> int: ...  # noqa: D102
+
+    @property
+    def support(self) -> Support: ...  # noqa: D102
+
+    @property
+    def needs_unit_interval(self) -> bool: ...  # noqa: D102
+
+    @property
+    def is_probability(self) -> bool: ...  # noqa: D102
+
+    def n_outputs(self, n_features: int) -> int:
+        """C·P: the numbers that the decoder must give for a row of P features."""
+        ...
+
+    def is_surrogate_for(self, x: Tensor) -> bool:
+        """Whether `log_prob` of these rows is neither a probability's nor a density's logarithm."""
+        ...
+
+    def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
+        """ln p(x|z) of every sample and row: ``[S, B, C·P]``, ``[B, P]`` to ``[S, B]``."""
+        ...
+
+    def table(self, output: Tensor, x: Tensor) -> Tensor:
+        """ln p(x_b | state n): ``[N, C·P]``, ``[B, P]`` to ``[B, N]``."""
+        ...
+
+    def mean(self, output: Tensor) -> Tensor:
+        """E[x|z], the picture to show, in the units of x: ``[..., C·P]`` to ``[..., P]``."""
+        ...
+
+    def output_for(self, mean: Tensor) -> Tensor:
+        """An output whose `mean` is this, ``[P]`` to ``[C·P]``; values no output reaches move."""
+        ...
+
+    def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
+        """A draw x ~ p(x|z), in the units of x: ``[..., C·P]`` to ``[..., P]``."""
+        ...
+
+
+def bits_per_dimension(nats: float, n_features: int) -> float:
+    """−nats / (P ln 2): what a row costs in bits, for each of its features.
+
+    It is the length of a code under a likelihood that is a probability (``is_probability``), and
+    can then be compared between models of the same values. Of a density it is no length: it may
+    be negative, and x → 2x adds one.
+
+    Args:
+        nats: ln p(x) or a bound on it, nats per row.
+        n_features: P.
+
+    Example:
+        >>> round(bits_per_dimension(-784 * 1.5 * 0.6931471805599453, 784), 6)
+        1.5
+    """
+    return -nats / (n_features * math.log(2))
+
+
+__all__ = ["Likelihood", "Support", "bits_per_dimension"]

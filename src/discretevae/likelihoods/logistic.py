@@ -1,0 +1,203 @@
+"""8-bit values as a continuous one that was rounded: discretised logistic distributions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everyone knows
+from torch import Tensor
+
+from discretevae.errors import ConfigError
+from discretevae.likelihoods import eight_bit
+from discretevae.likelihoods.base import Support
+from discretevae.likelihoods.closed_form import summed
+from discretevae.likelihoods.eight_bit import LEVELS, TOP
+
+MIN_LOG_SCALE = -8.0
+"""The least ln s: a logistic of this width lies within one of the 256 values to 99 %."""
+
+_LEAST_DELTA = 1e-30
+"""What a width s of over e⁶³ leaves of the 254 inner values, so that its logarithm is finite."""
+
+_START_LOG_SCALE = -2.0
+_SPREAD = 0.25
+
+
+@dataclass(frozen=True)
+class LogisticLikelihood:
+    """p(k|z) = Σ_m π_m [F((k + ½)/255; μ_m, s_m) − F((k − ½)/255; μ_m, s_m)] for x = k/255.
+
+    F(t; μ, s) = σ((t − μ)/s). The tails belong to the ends: F(−½/255) counts as 0 and
+    F(255½/255) as 1, so that μ far outside of [0, 1] puts nearly everything on 0 or 255.
+
+        ln p = ln σ(b) + ln σ(−a) + ln(1 − e^{−δ}),   a, b = (k ∓ ½ − 255 μ)/(255 s), δ = 1/(255 s)
+
+    is the same without a difference of two close numbers.
+
+    Channels: μ and then the raw ln s, when M = 1; else M logits of π, M times μ, M times the raw
+    ln s. ln s = −8 + softplus(raw + 8).
+
+    Args:
+        n_components: M.
+
+    Raises:
+        ConfigError: M is not an int ≥ 1.
+
+    Example:
+        >>> likelihood = LogisticLikelihood()
+        >>> output = torch.tensor([[0.0, -2.0]])                      # half of it lies below 0
+        >>> likelihood.log_prob(output, torch.tensor([[0.0], [1.0]])).exp()
+        tensor([0.5036, 0.0006])
+        >>> LogisticLikelihood(5).n_outputs(784) // 784
+        15
+
+    Source: Salimans, Karpathy, Chen & Kingma, "PixelCNN++" (ICLR 2017), eq. 2, without the
+    dependence between colors. Implementations differ in their units (x in [−1, 1] there), in the
+    least s, and in that many replace small masses by a density times a width; here all are exact.
+    """
+
+    support: ClassVar[Support] = "bytes"
+    needs_unit_interval: ClassVar[bool] = True
+    is_probability: ClassVar[bool] = True
+
+    n_components: int = 1
+
+    def __post_init__(self) -> None:
+        """Checks M."""
+        if not isinstance(self.n_components, int) or self.n_components < 1:
+            raise ConfigError(f"n_components must be an int >= 1. Got {self.n_components}.")
+
+    @property
+    def name(self) -> str:
+        """``logistic``, or ``logistic:M``."""
+        return "logistic" if self.n_components == 1 else f"logistic:{self.n_components}"
+
+    @property
+    def channels(self) -> int:
+        """2 for one component, 3·M for several."""
+        return 2 if self.n_components == 1 else 3 * self.n_components
+
+    def n_outputs(self, n_features: int) -> int:
+        """C·P."""
+        return self.channels * n_features
+
+    def is_surrogate_for(self, x: Tensor) -> bool:
+        """False: it is a probability of all 8-bit values."""
+        return False
+
+    def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
+        """Σ_p ln p(k_p), k = 255 x, ``[S, B]``."""
+        return summed(_log_mass, output, x, self.channels)
+
+    def table(self, output: Tensor, x: Tensor) -> Tensor:
+        """The 256 masses of every state and feature, then a sum of those that occur, ``[B, N]``.
+
+        At most 2²² masses of components are held at a time.
+        """
+        return eight_bit.table(_log_masses, self.channels, output, x)
+
+    def mean(self, output: Tensor) -> Tensor:
+        """Σ_{j=1}^{255} P(k ≥ j) / 255, and P(k ≥ j) = Σ_m π_m σ((μ_m − (j − ½)/255)/s_m)."""
+        n_features = output.shape[-1] // self.channels
+        return eight_bit.each_feature(_mean, self.channels, output, n_features)
+
+    def output_for(self, mean: Tensor) -> Tensor:
+        """Equal components of a fixed width, side by side, moved to this mean by halving.
+
+        The mean is kept 0.001 away from 0 and 1.
+        """
+        wanted = mean.double().clamp(1e-3, 1 - 1e-3)
+        low, high = torch.full_like(wanted, -4), torch.full_like(wanted, 5)
+        for _ in range(60):  # 2⁻⁶⁰ of the first interval
+            middle = (low + high) / 2
+            is_below = self.mean(self._placed(middle)) < wanted
+            low, high = torch.where(is_below, middle, low), torch.where(is_below, high, middle)
+        return self._placed(low).to(mean.dtype)
+
+    def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
+        """Each k with its probability, by the inverse of the distribution function."""
+        return eight_bit.sample(_log_masses, self.channels, output, generator=generator)
+
+    def _placed(self, center: Tensor) -> Tensor:
+        """The output whose components lie around this center: ``[P]`` to ``[C·P]``."""
+        width = torch.full_like(center, _START_LOG_SCALE)
+        if self.n_components == 1:
+            return torch.cat((center, width))
+        m = self.n_components
+        offsets = torch.linspace(-_SPREAD, _SPREAD, m).tolist()
+        parts = [torch.zeros_like(center)] * m + [center + o for o in offsets] + [width] * m
+        return torch.cat(parts)
+
+
+def _log_mass(output: Tensor, x: Tensor, *, with_gradient: bool) -> tuple[Tensor, Tensor | None]:
+    """ln p(k) of ``[R, C, P]``, ``[R, P]``, and its derivatives."""
+    k = eight_bit.levels(x).unsqueeze(1)
+    logits, mu, raw = _split(output)
+    terms, slopes = _component(mu, raw, k, with_gradient=with_gradient)
+    if logits is None:
+        return terms.squeeze(1), slopes
+    joint = terms + logits.log_softmax(1)
+    value = joint.logsumexp(1)
+    if slopes is None:
+        return value, None
+    share = (joint - value.unsqueeze(1)).exp()
+    to_mu, to_raw = slopes.chunk(2, 1)
+    to_logits = share - logits.softmax(1)
+    return value, torch.cat((to_logits, share * to_mu, share * to_raw), 1)
+
+
+def _log_masses(parameters: Tensor) -> Tensor:
+    """ln p(k) of every k: ``[C, *shape]`` to ``[256, *shape]``."""
+    logits, mu, raw = _split(parameters.unsqueeze(0))
+    k = torch.arange(LEVELS, dtype=mu.dtype, device=mu.device).reshape(-1, *[1] * (mu.ndim - 1))
+    terms, _ = _component(mu, raw, k, with_gradient=False)
+    if logits is None:
+        return terms.squeeze(1)
+    return (terms + logits.log_softmax(1)).logsumexp(1)
+
+
+def _mean(parameters: Tensor) -> Tensor:
+    """E[x|z]: ``[C, n]`` to ``[n]``."""
+    logits, mu, raw = _split(parameters.unsqueeze(0))
+    edges = torch.arange(TOP, dtype=mu.dtype, device=mu.device).reshape(-1, 1, 1) + 0.5
+    above = torch.sigmoid((mu - edges / TOP) * (-_log_scale(raw)).exp()).mean(0)
+    return above[0] if logits is None else (above * logits[0].softmax(0)).sum(0)
+
+
+def _split(output: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Logits of π, μ and raw ln s, each ``[R, M, …]``."""
+    if output.shape[1] == 2:
+        return None, output[:, :1], output[:, 1:]
+    logits, mu, raw = output.chunk(3, 1)
+    return logits, mu, raw
+
+
+def _log_scale(raw: Tensor) -> Tensor:
+    return F.softplus(raw - MIN_LOG_SCALE) + MIN_LOG_SCALE
+
+
+def _component(
+    mu: Tensor, raw: Tensor, k: Tensor, *, with_gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    """ln of one component's mass, and its derivatives in μ and raw ln s one after the other."""
+    log_s = _log_scale(raw)
+    inverse = (-log_s).exp()
+    b = ((k + 0.5) / TOP - mu) * inverse
+    a = ((k - 0.5) / TOP - mu) * inverse
+    above, below = k.clamp(max=1), (TOP - k).clamp(max=1)
+    inside = above + below - 1
+    delta = (inverse / TOP).clamp(min=_LEAST_DELTA)
+    within = -torch.expm1(-delta)
+    log_right, log_left = F.logsigmoid(b), F.logsigmoid(-a)
+    value = below * log_right + above * log_left + inside * within.log()
+    if not with_gradient:
+        return value, None
+    right, left = below * (log_right - b).exp(), above * (log_left + a).exp()
+    to_mu = (left - right) * inverse
+    to_log_s = left * a - right * b - inside * ((1 - within) * delta / within)
+    return value, torch.cat((to_mu, to_log_s * torch.sigmoid(raw - MIN_LOG_SCALE)), 1)
+
+
+__all__ = ["MIN_LOG_SCALE", "LogisticLikelihood"]

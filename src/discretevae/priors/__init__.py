@@ -1,0 +1,108 @@
+"""p(z): the prior over codes, fixed or learned; one protocol, one file per idea, one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+
+from discretevae.activations import RELU, Activation
+from discretevae.config.priors import PriorSpec, parse_prior
+from discretevae.families import Family
+from discretevae.priors.autoregressive import DEFAULT_HIDDEN, AutoregressivePrior
+from discretevae.priors.base import Prior
+from discretevae.priors.factorized import FactorizedPrior
+from discretevae.priors.layered import LayeredPrior
+from discretevae.priors.mixture import MixturePrior
+from discretevae.priors.variables import discrete_widths
+
+Builder = Callable[[PriorSpec, Family, Activation, torch.Generator | None], Prior]
+
+
+def _fixed(
+    spec: PriorSpec, family: Family, activation: Activation, generator: torch.Generator | None
+) -> Prior:
+    return FactorizedPrior(family)
+
+
+def _factorized(
+    spec: PriorSpec, family: Family, activation: Activation, generator: torch.Generator | None
+) -> Prior:
+    return FactorizedPrior(family, learned=True)
+
+
+def _autoregressive(
+    spec: PriorSpec, family: Family, activation: Activation, generator: torch.Generator | None
+) -> Prior:
+    hidden = DEFAULT_HIDDEN if spec.hidden is None else spec.hidden
+    return AutoregressivePrior(family, hidden=hidden, activation=activation, generator=generator)
+
+
+def _mixture(
+    spec: PriorSpec, family: Family, activation: Activation, generator: torch.Generator | None
+) -> Prior:
+    return MixturePrior(family, spec.size, generator=generator)
+
+
+def _layer(
+    spec: PriorSpec, family: Family, activation: Activation, generator: torch.Generator | None
+) -> Prior:
+    return LayeredPrior(
+        family, spec.size, hidden=spec.hidden or (), activation=activation, generator=generator
+    )
+
+
+PRIORS: Mapping[str, Builder] = {
+    "fixed": _fixed,
+    "factorized": _factorized,
+    "autoregressive": _autoregressive,
+    "mixture": _mixture,
+    "layer": _layer,
+}
+"""How each kind is built, by the name that ``--prior`` begins with."""
+
+
+def make_prior(
+    prior: str | PriorSpec,
+    family: Family,
+    *,
+    activation: Activation = RELU,
+    generator: torch.Generator | None = None,
+) -> Prior:
+    """The prior that a text like ``autoregressive:256,256`` describes, with fresh weights.
+
+    Args:
+        prior: as `parse_prior` reads it.
+        family: of the codes.
+        activation: between the layers of the prior's networks, if it has any.
+        generator: the source of the initial weights; None takes torch's global one.
+
+    Raises:
+        ConfigError: the text cannot be read, or the prior cannot serve the family; those that
+            can are named.
+
+    Example:
+        >>> from discretevae.families import Bernoulli, Gaussian
+        >>> make_prior("mixture:10", Gaussian(3), generator=torch.Generator()).n_components
+        10
+        >>> make_prior("mixture:10", Bernoulli(3))
+        Traceback (most recent call last):
+        ...
+        discretevae.errors.ConfigError: a mixture prior needs a code of real numbers; \
+bernoulli:3 is none. Choose fixed, factorized, autoregressive or layer:200.
+    """
+    spec = parse_prior(prior) if isinstance(prior, str) else prior
+    return PRIORS[spec.kind](spec, family, activation, generator)
+
+
+__all__ = [
+    "DEFAULT_HIDDEN",
+    "PRIORS",
+    "AutoregressivePrior",
+    "FactorizedPrior",
+    "LayeredPrior",
+    "MixturePrior",
+    "Prior",
+    "discrete_widths",
+    "make_prior",
+]

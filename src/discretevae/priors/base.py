@@ -1,0 +1,119 @@
+"""What every prior can do."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from discretevae.errors import ConfigError
+from discretevae.families import Family
+
+
+class Prior(nn.Module, ABC):
+    """p(z) over the codes of a family; shapes in the words of the mathematics page.
+
+    A member of one's own has `log_prob` and `sample`, and says whether it is exact; a closed
+    divergence is the luxury of those that have the family's own form.
+
+    Attributes:
+        family: the code's family.
+        has_closed_kl: whether `kl` and `kl_per_variable` exist.
+        is_exact: whether `log_prob` is ln p(z) itself; else it is a bound, in expectation.
+    """
+
+    has_closed_kl: ClassVar[bool] = False
+    is_exact: ClassVar[bool] = True
+
+    def __init__(self, family: Family) -> None:
+        super().__init__()
+        self.family = family
+
+    @abstractmethod
+    def log_prob(self, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """ln p(z), nats per row: ``[S, B, *z_shape]`` to ``[S, B]``, or with any other lead.
+
+        Differentiable in the prior's parameters, and in z where z is real or relaxed.
+
+        Args:
+            z: codes.
+            generator: the source of what must be drawn; exact members draw nothing.
+        """
+
+    def log_weight(self, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """What stands for ln p(z) in an S-sample bound, ``[S, B]``: E exp(log_weight) = p(z).
+
+        ln p(z) itself where that is known.
+        """
+        return self.log_prob(z, generator=generator)
+
+    @abstractmethod
+    def sample(
+        self, n: int, *, generator: torch.Generator | None, temperature: float = 1.0
+    ) -> Tensor:
+        """``n`` codes, ``[n, *z_shape]``.
+
+        Args:
+            n: how many.
+            generator: the source of the draws; None takes torch's global one.
+            temperature: T divides the natural parameters of each conditional: the logits of bits
+                and categories, so that T → 0 takes the likeliest; a normal keeps its mean and its
+                σ is multiplied by √T. 1 is the model itself.
+
+        Raises:
+            ConfigError: the temperature is not above 0.
+        """
+
+    def kl(self, eta: Tensor) -> Tensor:
+        """KL(q(z|x) ‖ p(z)) in closed form, nats per row, ``[B]``.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        raise self._no_kl()
+
+    def kl_per_variable(self, eta: Tensor) -> Tensor:
+        """The same for each variable of the code, ``[B, D]``.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        raise self._no_kl()
+
+    def log_prob_table(self) -> Tensor:
+        """ln p of every z in the order of the family's ``enumerate``, ``[N]``.
+
+        Raises:
+            ConfigError: the code has more than 4,096 states.
+        """
+        return self.log_prob(self.family.enumerate().to(self._like()))
+
+    def _like(self) -> Tensor:
+        """A tensor of the prior's own type and device."""
+        return next(itertools.chain(self.parameters(), self.buffers()))
+
+    def _no_kl(self) -> ConfigError:
+        return ConfigError(
+            f"KL(q ‖ p) has no closed form under {type(self).__name__}. Estimate it as "
+            "−H(q) − E_q ln p(z), with the family's entropy and the prior's log_prob."
+        )
+
+
+def require_temperature(temperature: float) -> None:
+    """Refuses a temperature that is not above 0.
+
+    Raises:
+        ConfigError: it is 0, negative, infinite or no number.
+
+    Example:
+        >>> require_temperature(0.5)
+    """
+    if not 0 < temperature < math.inf:
+        raise ConfigError(f"temperature must be > 0 and finite. Got {temperature}.")
+
+
+__all__ = ["Prior", "require_temperature"]

@@ -1,0 +1,150 @@
+"""One network for all conditionals: masks let output d see the variables before d only."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everyone knows
+from torch import Tensor, nn
+
+from discretevae.activations import RELU, Activation
+
+
+class MaskedLinear(nn.Module):
+    """y = (W ⊙ M) x + b with M = 1[degree of the input ≤ degree of the output].
+
+    Weights and biases start from U(−1/√n, 1/√n) with n the layer's inputs, as in
+    `discretevae.networks.MLP`.
+
+    Args:
+        before: degrees of the inputs, n_in of them.
+        after: degrees of the outputs, n_out of them.
+        bias: whether there is a b.
+        zero: start from zeros instead.
+        generator: the source of the initial weights; None takes torch's global one.
+
+    Example:
+        >>> layer = MaskedLinear([1, 2], [1, 2], generator=torch.Generator().manual_seed(0))
+        >>> layer.mask()
+        tensor([[1., 0.],
+                [1., 1.]])
+        >>> layer(torch.ones(3, 2)).shape
+        torch.Size([3, 2])
+    """
+
+    def __init__(
+        self,
+        before: Sequence[int],
+        after: Sequence[int],
+        *,
+        bias: bool = True,
+        zero: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.before, self.after = tuple(before), tuple(after)
+        self.weight = nn.Parameter(torch.zeros(len(after), len(before)))
+        self.bias = nn.Parameter(torch.zeros(len(after))) if bias else None
+        if not zero:
+            bound = 1 / math.sqrt(len(before))
+            for parameter in self.parameters():
+                parameter.detach().uniform_(-bound, bound, generator=generator)
+        self._mask: Tensor | None = None
+
+    def mask(self) -> Tensor:
+        """M, ``[n_out, n_in]`` of 0 and 1, of the weights' type and device."""
+        # made when first needed: a model that is only built to learn its sizes holds no numbers
+        if self._mask is None or (self._mask.dtype, self._mask.device) != (
+            self.weight.dtype,
+            self.weight.device,
+        ):
+            with torch.inference_mode(False):  # or else no training could use it afterwards
+                before, after = (
+                    torch.tensor(degrees, device=self.weight.device)
+                    for degrees in (self.before, self.after)
+                )
+                self._mask = (before <= after.unsqueeze(1)).to(self.weight.dtype)
+        return self._mask
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, n_in]`` to ``[N, n_out]``."""
+        return F.linear(x, self.weight * self.mask(), self.bias)
+
+
+class MaskedNetwork(nn.Module):
+    """Logits of p(z_d|z_<d) for every variable d from one forward pass over z.
+
+    Each hidden unit is given a degree m and sees only the variables 1 … m; the logits of variable
+    d see only the hidden units of degree below d:
+
+        h = a((W ⊙ M) z + b),   M[unit, column of z_j] = 1[j ≤ m],   1 ≤ m < D
+        l = (V ⊙ M′) h + (A ⊙ M″) z + c,   M′[column of z_d, unit] = 1[m < d],   M″ = 1[j < d]
+
+    and between hidden layers 1[m ≤ m′]. Degrees run through 1 … D − 1 again and again, so that
+    each is as frequent as any other. A connects z to the logits without a detour: alone it is
+    logistic regression of each variable on those before it. V, A and c start at zero, so that
+    training starts from the uniform distribution.
+
+    Args:
+        widths: columns of each variable: 1 for a bit, K for a category in one-hot form.
+        hidden: widths of the hidden layers; () for A and c alone.
+        activation: a.
+        generator: the source of the initial weights; None takes torch's global one.
+
+    Example:
+        >>> net = MaskedNetwork((1, 3, 1), hidden=(8,), generator=torch.Generator().manual_seed(0))
+        >>> net(torch.zeros(2, 5))
+        tensor([[0., 0., 0., 0., 0.],
+                [0., 0., 0., 0., 0.]], grad_fn=<AddBackward0>)
+
+    Source: Germain, Gregor, Murray & Larochelle, "MADE: Masked Autoencoder for Distribution
+    Estimation" (ICML 2015), section 4, with its direct connections. Implementations differ in
+    the degrees, which the paper draws at random.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        *,
+        hidden: Sequence[int],
+        activation: Activation = RELU,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.activation = activation
+        columns = [d for d, width in enumerate(widths, 1) for _ in range(width)]
+        earlier = [d - 1 for d in columns]
+        highest = max(len(widths) - 1, 1)
+        degrees = [columns, *([unit % highest + 1 for unit in range(n)] for n in hidden)]
+        self.layers = nn.ModuleList(
+            MaskedLinear(before, after, generator=generator)
+            for before, after in itertools.pairwise(degrees)
+        )
+        self.direct = MaskedLinear(columns, earlier, zero=True)
+        self.output: MaskedLinear | None = None
+        if hidden:
+            self.output = MaskedLinear(degrees[-1], earlier, bias=False, zero=True)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """``[N, Σ widths]`` to ``[N, Σ widths]``; logits of d are constant in z_d and later."""
+        logits: Tensor = self.direct(z)
+        if self.output is not None:
+            h = z
+            for layer in self.layers:
+                h = _activated(layer(h), self.activation)
+            logits = logits + self.output(h)
+        return logits
+
+
+def _activated(h: Tensor, activation: Activation) -> Tensor:
+    if activation.name == "relu":
+        return F.relu(h)
+    if activation.name == "tanh":
+        return torch.tanh(h)
+    return F.leaky_relu(h, activation.slope)
+
+
+__all__ = ["MaskedLinear", "MaskedNetwork"]

@@ -1,0 +1,172 @@
+"""Clusters in the prior: a mixture of normals over a Gaussian code."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from discretevae.errors import ConfigError
+from discretevae.families import Family, Gaussian
+from discretevae.priors.base import Prior, require_temperature
+from discretevae.priors.variables import choices_for
+
+VARIANCE_FLOOR = 1e-4
+"""`MixturePrior.place` raises smaller variances to this, σ = 0.01: a cluster of one row has none,
+and a component as thin as a needle is one that no further step can move."""
+
+
+class MixturePrior(Prior):
+    """p(z) = Σ_k π_k N(z; μ_k, diag σ_k²) over a Gaussian code; exact.
+
+        ln p(z) = logsumexp_k [ln π_k − ½ Σ_d ((z_d − μ_kd)²/σ_kd² + ln 2πσ_kd²)]
+
+    It starts from equal weights, means drawn from N(0, ½) and variances of ½, which together have
+    the mean and the variance of the standard normal; equal components would never part.
+
+    Args:
+        family: a Gaussian code.
+        n_components: K.
+        generator: the source of the initial means; None takes torch's global one.
+
+    Attributes:
+        logits: ln π up to a constant, ``[K]``.
+        means: μ, ``[K, D]``.
+        log_var: ln σ², ``[K, D]``.
+
+    Raises:
+        ConfigError: the code is not Gaussian, or K is below 1.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> prior = MixturePrior(Gaussian(2), 3, generator=generator)
+        >>> z = prior.sample(4, generator=generator)
+        >>> prior.log_prob(z).shape, prior.responsibilities(z).shape
+        (torch.Size([4]), torch.Size([4, 3]))
+
+    Source: as the prior of a code, Dilokthanakul et al., "Deep Unsupervised Clustering with
+    Gaussian Mixture Variational Autoencoders" (2016), and Jiang et al., "Variational Deep
+    Embedding" (IJCAI 2017), whose component is a latent variable with a posterior of its own;
+    here it is summed over.
+    """
+
+    def __init__(
+        self, family: Family, n_components: int, *, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__(family)
+        if not isinstance(family, Gaussian):
+            raise ConfigError(
+                f"a mixture prior needs a code of real numbers; {family.spec} is none. "
+                f"Choose {choices_for(family)}."
+            )
+        if n_components < 1:
+            raise ConfigError(f"n_components must be an int >= 1. Got {n_components}.")
+        shape = (n_components, family.n_variables)
+        self.logits = nn.Parameter(torch.zeros(n_components))
+        self.means = nn.Parameter(torch.empty(shape))
+        self.means.detach().normal_(0, math.sqrt(0.5), generator=generator)
+        self.log_var = nn.Parameter(torch.full(shape, math.log(0.5)))
+
+    @property
+    def n_components(self) -> int:
+        """K."""
+        return len(self.logits)
+
+    def log_prob(self, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """ln p(z), ``[S, B]``; ``generator`` is not drawn from."""
+        return torch.logsumexp(self._log_joint(z), -1)
+
+    def log_responsibilities(self, z: Tensor) -> Tensor:
+        """ln p(k|z) for each component: ``[..., D]`` to ``[..., K]``."""
+        return torch.log_softmax(self._log_joint(z), -1)
+
+    def responsibilities(self, z: Tensor) -> Tensor:
+        """p(k|z) for each component: ``[..., D]`` to ``[..., K]``."""
+        return torch.softmax(self._log_joint(z), -1)
+
+    @torch.no_grad()
+    def place(self, weights: Tensor, means: Tensor, variances: Tensor) -> None:
+        """Sets the components, for instance to what a clustering of codes has found.
+
+        Args:
+            weights: ``[K]``, above 0; divided by their sum.
+            means: ``[K, D]``.
+            variances: ``[K, D]``, not negative; those below 1e-4 are raised to it.
+
+        Raises:
+            ConfigError: a shape is wrong, or a value out of range.
+
+        Example:
+            >>> prior = MixturePrior(Gaussian(1), 2, generator=torch.Generator().manual_seed(0))
+            >>> prior.place(torch.tensor([1.0, 3.0]), torch.zeros(2, 1), torch.ones(2, 1))
+            >>> prior.responsibilities(torch.zeros(1))
+            tensor([0.2500, 0.7500], grad_fn=<SoftmaxBackward0>)
+        """
+        problems = []
+        for name, value, target in (
+            ("weights", weights, self.logits),
+            ("means", means, self.means),
+            ("variances", variances, self.log_var),
+        ):
+            if value.shape != target.shape:
+                problems.append(
+                    f"{name} must have the shape {list(target.shape)}. Got {list(value.shape)}."
+                )
+            elif not bool(value.isfinite().all()):
+                problems.append(f"{name} must be finite.")
+        if not bool((weights > 0).all()):
+            problems.append("weights must be > 0. Leave empty components out.")
+        if bool((variances < 0).any()):
+            problems.append("variances must be >= 0.")
+        if problems:
+            raise ConfigError(problems)
+        self.logits.copy_((weights / weights.sum()).log())
+        self.means.copy_(means)
+        self.log_var.copy_(variances.clamp_min(VARIANCE_FLOOR).log())
+
+    @torch.no_grad()
+    def sample(
+        self, n: int, *, generator: torch.Generator | None, temperature: float = 1.0
+    ) -> Tensor:
+        """``n`` codes, ``[n, D]``: components at logits/T, then normals of T times the variance."""
+        require_temperature(temperature)
+        share = torch.softmax(self.logits / temperature, 0)
+        drawn = torch.multinomial(share, n, replacement=True, generator=generator)
+        return self._around(drawn, generator, temperature)
+
+    @torch.no_grad()
+    def sample_component(
+        self, k: int, n: int, *, generator: torch.Generator | None, temperature: float = 1.0
+    ) -> Tensor:
+        """``n`` codes of component ``k``, counted from 0, ``[n, D]``.
+
+        Raises:
+            ConfigError: there is no such component, or the temperature is not above 0.
+        """
+        require_temperature(temperature)
+        if not 0 <= k < self.n_components:
+            raise ConfigError(
+                f"component must be an int from 0 to {self.n_components - 1}. Got {k}."
+            )
+        drawn = torch.full((n,), k, device=self.logits.device)
+        return self._around(drawn, generator, temperature)
+
+    def _around(
+        self, components: Tensor, generator: torch.Generator | None, temperature: float
+    ) -> Tensor:
+        means, log_var = self.means[components], self.log_var[components]
+        options: dict[str, Any] = {"dtype": means.dtype, "device": means.device}
+        noise = torch.randn(means.shape, generator=generator, **options)
+        return means + math.sqrt(temperature) * torch.exp(0.5 * log_var) * noise
+
+    def _log_joint(self, z: Tensor) -> Tensor:
+        """ln π_k + ln N(z; μ_k, σ_k²), ``[..., K]``."""
+        # differences first: the expanded square would cancel far away from the means
+        distance = (z.unsqueeze(-2) - self.means) * torch.exp(-0.5 * self.log_var)
+        log_normal = -0.5 * (distance.square() + self.log_var + math.log(2 * math.pi)).sum(-1)
+        return torch.log_softmax(self.logits, 0) + log_normal
+
+
+__all__ = ["VARIANCE_FLOOR", "MixturePrior"]

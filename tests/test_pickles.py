@@ -1,0 +1,384 @@
+"""Pickles under every name that is read: refused, or taken for harmless data, and never run.
+
+A pickle runs code when it is loaded. `CASES` puts one, in every form that NumPy, torch and scipy
+write, in the place of each file of a run and of each kind of data. It cannot fall behind the
+source unnoticed: each function there that opens a file must be met by a case, or be excused in
+`EXCUSED`.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import gzip
+import io
+import os
+import pickle
+import shutil
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from fuzzing import example
+from fuzzing.corpus import run_files
+from fuzzing.pickles import FORMS, GOOD, SRC, payloads, watched, written
+from fuzzing.source import dangers, openers
+from PIL import Image
+
+from discretevae.checkpoint import load_run
+from discretevae.cli import compare, runs
+from discretevae.codes.packing import read_codes
+from discretevae.data import load_data, load_rows
+from discretevae.errors import DiscreteVAEError
+from discretevae.history import read_metrics
+from discretevae.locks import is_locked, writing
+from discretevae.reproduction.experiments import EXPERIMENTS
+from discretevae.reproduction.records import read_finished, run_folder
+from discretevae.reproduction.report import require_ours
+from discretevae.training import train
+
+# what reads
+
+
+class Case(NamedTuple):
+    """A file of this name, the functions that open it, and whether they must refuse it."""
+
+    name: str
+    read: Callable[[Path, bytes], object]
+    met: tuple[str, ...]
+    is_refused: bool = True
+
+
+def rows_from(name: str, *, asked: str = "", beside: str = "", good: bytes = b"", most: int = -1):
+    """Reads data through both ways in.
+
+    ``asked`` is the path that is given, if another one; ``beside`` a good file in the same folder;
+    above ``most`` bytes the rows are streamed.
+    """
+
+    def read(folder: Path, content: bytes) -> None:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        if beside:
+            path.with_name(beside).write_bytes(good)
+        with pytest.MonkeyPatch.context() as patch:
+            if most >= 0:
+                patch.setattr("discretevae.data.streamed.IN_MEMORY_BYTES", most)
+            with pytest.raises(DiscreteVAEError):
+                load_data(folder / (asked or name))
+            load_rows(folder / (asked or name))
+
+    return read
+
+
+def builtin(name: str, file: str):
+    """Reads a built-in set from the user's own folder."""
+
+    def read(folder: Path, content: bytes) -> None:
+        (folder / file).write_bytes(content)
+        load_data(name, data_dir=folder, download=False)
+
+    return read
+
+
+def fetched(folder: Path, content: bytes) -> None:
+    """Reads a built-in set of which a mirror sends the payload."""
+    with pytest.MonkeyPatch.context() as patch:
+        send = lambda url, path, **_: path.write_bytes(content)  # noqa: E731
+        patch.setattr("discretevae.data.builtin.download", send)
+        patch.setattr("pooch.os_cache", lambda name: folder / name)
+        load_data("binarized-mnist", download=True)
+
+
+def of_run(file: str, read: Callable[[Path], object]):
+    """Reads a run in which a file is another one; ``*`` stands for every state."""
+
+    def do(folder: Path, content: bytes) -> None:
+        run = folder / "run"
+        for path in run.glob(file) if "*" in file else [run / file]:
+            path.write_bytes(content)
+        read(run)
+
+    return do
+
+
+def resumed(run: Path) -> None:
+    train(example.model(), example.data(), example.training(2), out=run, resume=True)
+
+
+def held(run: Path) -> None:
+    """Asks for the lock while somebody else has it."""
+    fcntl = pytest.importorskip("fcntl")
+    with (run / "lock").open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert is_locked(run)
+        with writing(run):
+            pass
+
+
+def free(run: Path) -> None:
+    assert not is_locked(run)
+    with writing(run):
+        pass
+
+
+def listed(run: Path) -> None:
+    runs._tested(run, 1)
+
+
+def decoded(run: Path) -> None:
+    read_codes(run / "codes.npy", example.model().family)
+
+
+def of_report(run: Path) -> None:
+    experiment = EXPERIMENTS["fc-bvae-mnist"]
+    folder = run_folder(run.parent, experiment, "ours")
+    shutil.copytree(run, folder)
+    read_finished(run.parent, experiment, "ours")
+
+
+def of_report_folder(run: Path) -> None:
+    (run / "report.md").touch()
+    require_ours(run)
+
+
+PICTURE = written(lambda file: Image.new("L", (4, 4), 7).save(file, "PNG"))
+TABLE = written(lambda file: np.save(file, GOOD))
+THREE = bytes((0, 0, 8, 2, 0, 0, 0, 3, 0, 0, 0, 1, 4, 5, 6))
+PIXELS, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+
+NPY, IDX = "data.arrays.open_npy", "data.idx.read_idx_bytes"
+NPZ, UNPACK = "data.arrays.NpzFile.__init__", "data.arrays.NpzFile._unpacking"
+PARQUET, PHOTO = "data.parquet.ParquetTable._opened", "data.images._read"
+TEXT = ("data.tables.read_csv", "data.tables._parse", "data.tables._explain")
+
+CASES = [
+    # a file of data, by its suffix
+    Case("x.npy", rows_from("x.npy"), (NPY,)),
+    Case("x.npy, streamed", rows_from("x.npy", most=0), (NPY,)),
+    Case("x.npz", rows_from("x.npz"), (NPZ, UNPACK)),
+    Case("x.csv", rows_from("x.csv"), TEXT),
+    Case("x.tsv", rows_from("x.tsv"), TEXT),
+    Case("x.parquet", rows_from("x.parquet"), (PARQUET,)),
+    # by its content
+    *(
+        Case(name, rows_from(name), ("data.readers._by_magic", IDX, NPY, NPZ))
+        for name in ("x", "x.gz", "x.idx", "x-idx3-ubyte", "x.png", "x.pkl", "x.pt", "x.zip")
+    ),
+    Case("labels beside pictures", rows_from(
+        LABELS, asked=PIXELS, beside=PIXELS, good=THREE
+    ), (IDX,)),
+    # a folder
+    Case("a picture", rows_from("photos/1.png", asked="photos"), (PHOTO,)),
+    Case("a class", rows_from("photos/cat/1.png", asked="photos"), (PHOTO,)),
+    Case("a picture too many", rows_from(
+        "photos/2.png", asked="photos", beside="1.png", good=PICTURE
+    ), (PHOTO,)),
+    Case("a shard", rows_from("s/2.npy", asked="s", beside="1.npy", good=TABLE), (NPY,)),
+    Case("a Parquet shard", rows_from("s/1.parquet", asked="s"), (PARQUET,)),
+    # built-in sets
+    Case("mnist", builtin("mnist", PIXELS), (IDX,)),
+    Case("fashion-mnist", builtin("fashion-mnist", f"{PIXELS}.gz"), (IDX,)),
+    Case("binarized-mnist", builtin("binarized-mnist", "binarized_mnist.npz"), (NPZ,)),
+    Case("a mirror's file", fetched, ("data.builtin._get_bits",)),
+    # a run
+    Case("config.json", of_run("config.json", load_run), ("checkpoint._read_json",)),
+    Case("config.json, resumed",  # never parsed: kept, and written back should it vanish
+         of_run("config.json", resumed), ("training.keeper.Keeper.__enter__",), is_refused=False),
+    Case("model.safetensors", of_run("model.safetensors", load_run),
+         ("tensorfiles.read_tensors", "tensorfiles.parse_tensors")),
+    Case("checkpoint/STEP.safetensors", of_run("checkpoint/*.safetensors", resumed),
+         ("states.read_newest", "tensorfiles.parse_tensors")),
+    Case("metrics.jsonl", of_run("metrics.jsonl", read_metrics), ("history.read_metrics",)),
+    Case("metrics.jsonl, resumed", of_run("metrics.jsonl", resumed), ("history.read_metrics",)),
+    Case("summary.json", of_run("summary.json", listed), ("cli.runs._tested",)),
+    Case("summary.json, reported", of_run("summary.json", of_report),
+         ("reproduction.records.read_finished",)),
+    Case("lock", of_run("lock", free), ("locks.writing", "locks.is_locked"), is_refused=False),
+    Case("lock, held", of_run("lock", held), ("locks.writing", "locks.is_locked")),
+    # what else is read back
+    Case("comparison.json", of_run(compare.RESULT, compare._require_ours),
+         ("cli.compare._require_ours",)),
+    Case("report.json", of_run("report.json", of_report_folder),
+         ("reproduction.report.require_ours",)),
+    Case("codes.npy", of_run("codes.npy", decoded), ("codes.packing.read_codes",)),
+]  # fmt: skip
+
+EXCUSED = {
+    "codes.packing.encode_rows": "a file that it has just written",
+    "data.disk.NpyTable.read_into": "bytes that become numbers, of a header that was read before",
+    "data.disk.NpyTable._fill": "the same",
+    "data.disk.NpyTable.will_read": "hands no bytes on",
+    "data.download.download": "writes",
+    "files.atomic_file": "writes",
+    "plots.save_figure": "a picture that it has just drawn",
+}
+
+LEFT = {"lock, held": UnicodeDecodeError}
+"""What is not mended yet: bytes of a lock that are no text."""
+
+# that nothing runs
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A tiny run that was trained."""
+    folder = tmp_path_factory.mktemp("pickles") / "run"
+    run_files(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(
+            case,
+            id=case.name,
+            marks=[pytest.mark.xfail(raises=LEFT[case.name], strict=True)]
+            if case.name in LEFT
+            else [],
+        )
+        for case in CASES
+    ],
+)
+def test_a_pickle_is_refused_or_harmless_and_never_runs(case, run, tmp_path):
+    met: set[str] = set()
+    for number, name in enumerate(FORMS):
+        folder, mark = tmp_path / str(number), tmp_path / f"ran-{number}"
+        folder.mkdir()
+        shutil.copytree(run, folder / "run")
+        content, error = payloads(mark)[name], None
+        with watched() as (called, unpickled), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                case.read(folder, content)
+            except DiscreteVAEError as raised:
+                error = str(raised)
+        assert not mark.exists(), f"{name} ran"
+        assert not unpickled, f"{name} was unpickled"
+        if case.is_refused:
+            assert error is not None, f"{name} was accepted"
+        assert error is None or 0 < len(error) < 1500
+        met |= called
+    assert met >= set(case.met)
+
+
+def test_the_bombs_are_real_and_the_watch_sees_them(tmp_path):
+    """Loaded as other programs load them, all of them run."""
+
+    def from_zip(content: bytes) -> None:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            for name in archive.namelist():
+                if name.endswith("data.pkl"):
+                    pickle.loads(archive.read(name))  # noqa: S301
+
+    def from_npz(content: bytes) -> None:
+        for array in np.load(io.BytesIO(content), allow_pickle=True).values():
+            array.shape  # noqa: B018
+
+    loads = {
+        "pickle in gzip": lambda content: pickle.loads(gzip.decompress(content)),  # noqa: S301
+        "torch": from_zip,
+        "npy of objects": lambda content: np.load(io.BytesIO(content), allow_pickle=True),
+        **dict.fromkeys(("npz of objects", "npz of pickled labels", "sparse npz"), from_npz),
+    }
+    for number, name in enumerate(FORMS):
+        mark = tmp_path / str(number)
+        content = payloads(mark)[name]
+        with watched() as (_, unpickled), contextlib.suppress(OSError, EOFError):
+            # the old form of torch is several pickles, of which the bomb is not the first
+            file = io.BytesIO(content)
+            loads.get(name, lambda _: [pickle.load(file) for _ in range(9)])(content)  # noqa: B023, S301
+        assert mark.exists(), name
+        assert unpickled, name
+
+
+# the command line
+
+TRAIN = ("train", "--epochs", "1", "--hidden", "4", "--out", "new", "--data")
+COMMANDS = [
+    *(((*TRAIN, name), name) for name in ("x.npy", "x.npz", "x.csv", "x.parquet", "x.gz", "x.pt")),
+    ((*TRAIN, "photos"), "photos/1.png"),
+    ((*TRAIN, "shards"), "shards/1.npy"),
+    (("evaluate", "run", "good.npy"), "run/model.safetensors"),
+    (("evaluate", "run", "good.npy"), "run/config.json"),
+    (("encode", "run", "x.npz", "--out", "codes.npy"), "x.npz"),
+    (("decode", "run", "codes.npy", "--out", "new.png"), "codes.npy"),
+    (("train", "--resume", "run", "--data", "good.npy"), "run/config.json"),
+    (("train", "--resume", "run", "--data", "good.npy"), "run/checkpoint/*.safetensors"),
+    (("compare", "--epochs", "1", "--out", "old"), "old/comparison.json"),
+    (("reproduce", "fig6", "--quick", "--out", "old"), "old/report.json"),
+]
+
+
+@pytest.mark.parametrize(
+    ("args", "file"), [pytest.param(*one, id=f"{one[0][0]} {one[1]}") for one in COMMANDS]
+)
+def test_commands_refuse_a_pickle_in_one_line(args, file, run, cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("good.npy", (np.arange(180).reshape(20, 9) % 7 > 3).astype(np.uint8))
+    shutil.copytree(run, "run")
+    mark = tmp_path / "ran"
+    for name, content in payloads(mark).items():
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        for path in list(Path().glob(file)) or [Path(file)]:
+            path.write_bytes(content)
+        before = {path: path.stat().st_size for path in Path().rglob("*")}
+        with watched() as (_, unpickled):
+            status, out, err = cli(*args)
+        assert (status, out, len(err.splitlines())) == (2, "", 1), (name, err)
+        assert err.startswith("Error: ")
+        assert not mark.exists()
+        assert not unpickled
+        assert {path: path.stat().st_size for path in Path().rglob("*")} == before
+
+
+# that no reader is forgotten
+
+
+@functools.cache
+def sources() -> dict[str, ast.Module]:
+    return {
+        str(path.relative_to(SRC).with_suffix("")).replace(os.sep, "."): ast.parse(path.read_text())
+        for path in sorted(SRC.rglob("*.py"))
+    }
+
+
+def test_every_function_that_opens_a_file_is_met_or_excused():
+    """A new reader needs a case of its own in `CASES`."""
+    found = set().union(*(openers(tree, module) for module, tree in sources().items()))
+    met = {name for case in CASES for name in case.met}
+    assert found == met | set(EXCUSED)
+    assert not met & set(EXCUSED)
+
+
+def test_nothing_in_the_source_unpickles_or_runs_what_it_reads():
+    assert {module: found for module, tree in sources().items() if (found := dangers(tree))} == {}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pickle", "import joblib.numpy_pickle", "from pickle import loads", "eval(text)",
+        "from yaml import load", "torch.load(path)", "torch.load(path, weights_only=True)",
+        "from torch import load", "exec(code)", "np.load(path)", "np.load(p, allow_pickle=yes)",
+        "np.lib.format.read_array(file)", "np.load(path, allow_pickle=True)", "pd.read_pickle(p)",
+        "dist.all_gather_object(a, b)", "__import__(name)", "compile(a, b, 'exec')",
+    ],
+)  # fmt: skip
+def test_the_scan_sees_what_is_dangerous(code):
+    assert dangers(ast.parse(code))
+
+
+def test_the_scan_takes_nothing_else_for_dangerous_and_sees_what_opens():
+    assert not dangers(ast.parse("model.eval(); re.compile(a); np.load(p, allow_pickle=False)"))
+    code = "class A:\n def f(self, p):\n  with p.open() as file: return file.read()"
+    assert openers(ast.parse(code), "m") == {"m.A.f"}
+    for call in ("open(p)", "np.load(p)", "gzip.GzipFile(p)", "x.load(p)"):
+        assert bool(openers(ast.parse(call), "m")) is not call.startswith("x")
