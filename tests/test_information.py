@@ -18,6 +18,7 @@ from discretevae.errors import ConfigError, DataError
 from discretevae.families import family_of
 from discretevae.information import kl_split
 from discretevae.model import DiscreteVAE
+from discretevae.priors import make_prior
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -455,6 +456,27 @@ def test_a_prior_that_is_only_a_bound_is_sampled_and_lies_above():
     truth["marginal_kl"] += 0.3
     off = deviations(split, truth)
     assert max(map(abs, off.values())) < SIGMAS, off
+
+
+@pytest.mark.parametrize(
+    ("latent", "prior"),
+    [
+        ("bernoulli:5", "autoregressive:8"),
+        ("categorical:3x4", "autoregressive:8"),
+        ("bernoulli:14", "autoregressive:8"),
+        ("bernoulli:5", "layer:3"),
+        ("gaussian:3", "mixture:2"),
+    ],
+)
+def test_every_kind_of_prior_can_be_split(latent, prior):
+    model, rows = model_of(latent), rows_of(latent)
+    model.prior = make_prior(prior, model.family, generator=torch.Generator().manual_seed(2))
+    before = torch.get_rng_state()
+    split = kl_split(model, rows, samples=100)
+    assert torch.equal(before, torch.get_rng_state())
+    add_up(split)
+    assert not split.has_factorized_prior
+    assert (split.samples == 0) == (prior.startswith("auto") and latent != "bernoulli:14")
 
 
 def test_saturated_logits_leave_every_figure_finite():

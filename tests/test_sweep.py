@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from discretevae import sweeps
+from discretevae import runs, sweeps
 from discretevae.cli import _run
 from discretevae.cli.sweep import parse_sizes
 from discretevae.code_sizes import (
@@ -29,7 +29,7 @@ from discretevae.code_sizes import (
 from discretevae.config import ModelConfig, RunConfig, TrainConfig, parse_latent
 from discretevae.data import load_data
 from discretevae.errors import ConfigError, RunError, TrainingInterrupted
-from discretevae.evaluation import Measured
+from discretevae.evaluation import Measured, row_scores
 from discretevae.sweep_plans import latent_at, pattern_of, plan
 from discretevae.sweep_plots import reconstruction_figure, size_figure
 from discretevae.sweeps import SCORES, sweep
@@ -254,6 +254,12 @@ def made(tmp_path_factory):
     return out
 
 
+@pytest.fixture(autouse=True)
+def _no_pictures_of_runs(monkeypatch):
+    """Those of each single run are looked at elsewhere, and take most of the time of such runs."""
+    monkeypatch.setattr(runs, "run_figures", lambda *args, **options: {})
+
+
 @pytest.fixture
 def copy(made, tmp_path):
     return Path(shutil.copytree(made, tmp_path / "copy"))
@@ -300,7 +306,7 @@ def test_pictures_show_something(made):
         assert np.asarray(image.convert("L")).std() > 10
     with Image.open(made / "figures" / "reconstructions.png") as image:
         # four lines of twelve 8×8 pictures with gaps of one pixel, and a title
-        assert image.size == (975, round(100 * (9 * 37 / 109 + 0.34)))
+        assert image.size == (975, int(100 * (9 * 37 / 109 + 0.34)))
         assert np.asarray(image.convert("L")).std() > 10
 
 
@@ -316,18 +322,15 @@ def test_what_is_finished_is_left_alone_and_more_may_be_added(copy, cli, monkeyp
     assert (status, err, trained) == (0, "", [])
     assert out.count("(was there)") == 3
     assert all(path.read_bytes() == content for path, content in before.items())
-    monkeypatch.undo()
-    monkeypatch.setattr(
-        sweeps, "run", lambda *a, **k: trained.append(k["out"].name) or ours(*a, **k)
-    )
+    monkeypatch.setattr(sweeps, "row_scores", row_scores)
     first = read(copy)
     (copy / "2" / SCORES).write_bytes(b"damaged")
-    args = ("--sizes", "2,5,14", "--seeds", "2")
+    args = ("--sizes", "2,5", "--seeds", "2")
     status, out, err = cli(*COMMAND, "--out", copy, *args)
     assert (status, err) == (0, "")
-    assert trained == ["2-seed1", "5", "5-seed1", "14-seed1"]
+    assert trained == ["2-seed1", "5", "5-seed1"]
     found = read(copy)
-    assert (found["sizes"], found["seeds"]) == ([2, 5, 14], [0, 1])
+    assert (found["sizes"], found["seeds"]) == ([2, 5], [0, 1])
     assert without_times(found["results"][0]["runs"][0]) == without_times(
         first["results"][0]["runs"][0]
     )
@@ -365,7 +368,7 @@ def test_an_interrupted_sweep_ends_like_an_uninterrupted_one(made, cli, tmp_path
     assert not partial["is_complete"]
     assert partial["choice"] is None
     assert [row["size"] for row in partial["results"]] == [2]
-    monkeypatch.undo()
+    monkeypatch.setattr(sweeps, "run", ours)
     status, out, err = cli(*COMMAND, "--out", folder, "--json")
     assert (status, err) == (0, "")
     printed = json.loads(out)
@@ -396,6 +399,7 @@ def test_the_table_for_people(copy, cli):
         f"{found['choice']['size']}*",
         "per bit",
         found["choice"]["reason"],
+        "bernoulli:14: only ",  # the warning of a run, at the end and not between the lines
         "One run per size",
         f"{copy}/figures/sweep.png".rsplit("/", 1)[1],
         "reconstructions.png",
@@ -444,7 +448,7 @@ def test_rows_that_are_no_pictures_have_one_picture(cli, tmp_path):
     assert [path.name for path in (tmp_path / "new" / "figures").iterdir()] == ["sweep.png"]
     assert "reconstructions" not in out
     assert [row["latent"] for row in read(tmp_path / "new")["results"]] == [
-        "categorical:3",
+        "categorical:1x3",
         "categorical:2x3",
     ]
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from discretevae.checkpoint import Run, load_run
     from discretevae.code_sizes import Choice, SizeResult, SizeRun, Step, choose_size
     from discretevae.codes.packing import decode_codes, encode_rows, pack_codes, unpack_codes
+    from discretevae.codes.search import CodeIndex, Neighbors
     from discretevae.comparison import Comparison, compare
     from discretevae.config import (
         DataConfig,
@@ -113,6 +114,7 @@ _EXPORTS = {
     "checkpoint": ("Run", "load_run"),
     "code_sizes": ("Choice", "SizeResult", "SizeRun", "Step", "choose_size"),
     "codes.packing": ("decode_codes", "encode_rows", "pack_codes", "unpack_codes"),
+    "codes.search": ("CodeIndex", "Neighbors"),
     "comparison": ("Comparison", "compare"),
     "config": (
         "DataConfig",

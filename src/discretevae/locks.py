@@ -47,7 +47,7 @@ def writing(folder: Path) -> Iterator[None]:
         finally:
             _held[key] -= 1
         return
-    with (folder / LOCK).open("a+") as file:
+    with (folder / LOCK).open("a+", errors="replace") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,21 +68,24 @@ def save_figure(figure: Figure, path: Path, *, dpi: int = 100, colors: int | Non
     write_atomic(path, buffer.getvalue())
 
 
-def curves(history: Sequence[EpochMetrics]) -> Figure:
+def curves(history: Sequence[EpochMetrics], *, is_surrogate: bool = False) -> Figure:
     """Loss, log-likelihood and gradient variance against epochs: the paper's figure 6.
 
     Args:
         history: the epochs of a run, at least one.
+        is_surrogate: whether the likelihood is no probability of the rows, which the titles then
+            say.
     """
+    unit = "[nats per row, surrogate]" if is_surrogate else "[nats per row]"
     epochs = [metrics.epoch for metrics in history]
     figure = Figure(figsize=(11, 3.3), layout="constrained")
     loss, likelihood, variance = figure.subplots(1, 3)
     loss.plot(epochs, [metrics.loss for metrics in history], label="training rows, −objective")
     loss.plot(epochs, [-metrics.test_elbo for metrics in history], "--", label="test rows, −ELBO")
-    loss.set_title("Loss [nats per row]")
+    loss.set_title(f"Loss {unit}")
     loss.legend(frameon=False)
     likelihood.plot(epochs, [metrics.log_likelihood for metrics in history])
-    likelihood.set_title("Log-likelihood: E_q ln p(x|z) [nats per row]")
+    likelihood.set_title(f"Log-likelihood: E_q ln p(x|z) {unit}")
     variance.plot(epochs, [metrics.grad_variance for metrics in history])
     spread = [metrics.grad_variance for metrics in history]
     if max(spread) > 10 * min(spread) > 0:
@@ -143,6 +146,35 @@ def samples(
     return _mosaic_figure(mosaic(pictures, _shape(model.config), columns), "Samples of the prior")
 
 
+def prior_samples(
+    models: Mapping[str, DiscreteVAE], *, n: int = 48, columns: int = 12, seed: int = 0
+) -> Figure:
+    """E[x|z] for codes drawn from the priors of several models, below each other.
+
+    Args:
+        models: by the titles that they get; all with the same ``image_shape``.
+        n: how many of each.
+        columns: how many side by side.
+        seed: of the codes.
+    """
+    bands = []
+    for model in models.values():
+        generator = torch.Generator(model.device).manual_seed(seed)
+        pictures = model.sample(n, generator=generator).cpu()
+        bands.append(mosaic(pictures, _shape(model.config), columns))
+    height, width = bands[0].shape
+    inches = 8.0
+    each = inches * height / width + 0.3
+    figure = Figure(figsize=(inches, each * len(bands)), layout="constrained")
+    for axes, title, band in zip(
+        figure.subplots(len(bands), 1, squeeze=False)[:, 0], models, bands, strict=True
+    ):
+        axes.imshow(band, cmap="gray", vmin=0, vmax=1)
+        axes.set_axis_off()
+        axes.set_title(f"Samples of the prior: {title}", fontsize=10)
+    return figure
+
+
 def categories(model: DiscreteVAE, rows: Rows, *, binarize_mode: BinarizeMode = "none") -> Figure:
     """What each category of a one-variable code decodes to, with its share of the rows.
 
@@ -189,12 +221,13 @@ def run_figures(
     *,
     generator: torch.Generator | None,
     binarize_mode: BinarizeMode = "none",
+    is_surrogate: bool = False,
 ) -> dict[str, Figure]:
     """Every picture that fits the run, by file name without its ending.
 
     Rows that are no pictures have curves only.
     """
-    figures = {"curves": curves(history)}
+    figures = {"curves": curves(history, is_surrogate=is_surrogate)}
     if model.config.image_shape is not None and rows.image_shape is not None:
         figures["reconstructions"] = reconstructions(model, rows, binarize_mode=binarize_mode)
         figures["samples"] = samples(model, generator=generator)
@@ -267,6 +300,7 @@ __all__ = [
     "gap_of",
     "image_grid",
     "mosaic",
+    "prior_samples",
     "reconstructions",
     "run_figures",
     "samples",

@@ -169,6 +169,7 @@ def _finish(
         data.test,
         generator=generator,
         binarize_mode=config.training.binarize,
+        is_surrogate=evaluation.is_surrogate,
     )
     for stem, figure in figures.items():
         paths.append(out / FIGURES / f"{stem}.png")

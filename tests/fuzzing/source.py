@@ -8,6 +8,7 @@ OPENS = {
     "open", "read_text", "read_bytes", "readinto", "open_memmap", "memmap", "fromfile", "loadtxt",
     "genfromtxt", "ParquetFile", "read_table", "ZipFile", "GzipFile", "safe_open", "load_file",
     "urlopen", "FileIO", "fdopen", "read_csv", "np.load", "numpy.load", "safetensors.torch.load",
+    "safetensors.numpy.load",
 }  # fmt: skip
 """What opens a file, by its last name; by its whole name where others are called alike."""
 

@@ -128,3 +128,12 @@ def test_real_columns_are_standard_normal_wherever_they_stand():
     hot = real * 1.03 + 0.02
     assert ((hot.var(0) / 0.25 - 1).abs() > 5.5 * 2**0.5 / 200).all()
     assert (hot.mean(0).abs() > 5.5 * 0.5 / 200).any()
+
+
+def test_no_hidden_unit_is_wasted():
+    """Each of them sees some variable, and some variable sees it."""
+    net = network((1, 3, 1, 2), (30, 20))
+    for layer in net.layers:
+        assert bool((layer.mask().sum(1) > 0).all())
+    assert bool((net.layers[1].mask().sum(0) > 0).all())
+    assert bool((net.output.mask().sum(0) > 0).all())

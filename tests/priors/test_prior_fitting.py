@@ -65,10 +65,20 @@ def made(text, model, seed=0):
     return make_prior(text, model.family, generator=torch.Generator().manual_seed(seed))
 
 
-def fitted(text, model, rows, epochs=15, lr=0.02, seed=0):
+def fitted(text, model, rows, epochs, lr=0.05, batch_size=128, seed=0):
     prior = made(text, model)
-    history = fit_prior(model, rows, prior, epochs=epochs, batch_size=128, lr=lr, seed=seed)
+    history = fit_prior(model, rows, prior, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)
     return prior, history
+
+
+@pytest.fixture(scope="module")
+def autoregressive(model, rows):
+    return fitted("autoregressive:32", model, rows, epochs=30, batch_size=256)
+
+
+@pytest.fixture(scope="module")
+def factorized(model, rows):
+    return fitted("factorized", model, rows, epochs=10, lr=0.1)
 
 
 def total_correlation(shares):
@@ -81,27 +91,34 @@ def total_correlation(shares):
     return (joint * (joint.log() - product.log())).sum().item()
 
 
-def test_an_autoregressive_prior_recovers_the_distribution(model, rows, shares):
-    prior, history = fitted("autoregressive:32", model, rows)
+def test_an_autoregressive_prior_recovers_the_distribution(autoregressive, shares):
+    prior, history = autoregressive
     entropy = -(shares * shares.log()).sum().item()
     assert 0 <= divergence(shares, prior) < 2e-3
     assert history[-1].log_prob == pytest.approx(-entropy, abs=0.01)
-    assert [epoch.epoch for epoch in history] == list(range(1, 16))
+    assert [epoch.epoch for epoch in history] == list(range(1, 31))
 
 
-def test_independent_bits_reach_the_total_correlation_and_no_further(model, rows, shares):
-    prior, history = fitted("factorized", model, rows, lr=0.1)
+def test_independent_bits_reach_the_total_correlation_and_no_further(factorized, shares):
+    prior, _ = factorized
     best = total_correlation(shares)
     assert best > 0.1
-    assert divergence(shares, prior) == pytest.approx(best, abs=2e-3)
-    better, its_history = fitted("autoregressive:32", model, rows)
-    assert its_history[-1].log_prob > history[-1].log_prob + best / 2
-    ours, theirs = (expected_log_prob(model, rows, p).value for p in (better, prior))
+    assert best - 1e-6 < divergence(shares, prior) < best + 1e-3
+
+
+def test_the_gain_over_independent_bits_is_what_they_miss(
+    model, rows, shares, autoregressive, factorized
+):
+    best = total_correlation(shares)
+    assert autoregressive[1][-1].log_prob > factorized[1][-1].log_prob + best / 2
+    ours, theirs = (
+        expected_log_prob(model, rows, prior).value for prior, _ in (autoregressive, factorized)
+    )
     assert ours - theirs == pytest.approx(best, abs=5e-3)
 
 
 def test_a_second_layer_beats_independent_bits(model, rows, shares):
-    prior, _ = fitted("layer:6", model, rows, epochs=30, lr=0.05)
+    prior, _ = fitted("layer:6", model, rows, epochs=20, lr=0.1)
     assert divergence(shares, prior) < total_correlation(shares) / 2
 
 
@@ -136,9 +153,18 @@ def test_codes_are_drawn_anew_in_every_pass(rows):
     model.encoder.theta.detach().zero_()
     prior = made("autoregressive:64", model)
     few = rows.subset(slice(0, 64))
-    fit_prior(model, few, prior, epochs=300, batch_size=64, lr=0.01)
+    fit_prior(model, few, prior, epochs=100, batch_size=64, lr=0.02)
     fair = -13 * math.log(2)
-    assert expected_log_prob(model, rows, prior).value == pytest.approx(fair, abs=0.15)
+    assert expected_log_prob(model, rows, prior).value == pytest.approx(fair, abs=0.3)
+    # power: 64 codes that are drawn once are learned by heart, and all others pay for it
+    once, generator = made("autoregressive:64", model), torch.Generator().manual_seed(0)
+    z = model.family.sample(torch.zeros(64, 13), 1, generator=generator)
+    optimizer = torch.optim.Adam(once.parameters(), lr=0.02)
+    for _ in range(100):
+        optimizer.zero_grad()
+        (-once.log_prob(z).mean()).backward()
+        optimizer.step()
+    assert expected_log_prob(model, rows, once).value < fair - 3
 
 
 def test_dynamic_binarization_draws_anew_and_follows_the_seed(model):

@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,6 +127,14 @@ def open_rows(
 def print_json(value: object) -> None:
     """One JSON object on standard output."""
     click.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def print_columns(lines: Sequence[Sequence[str]]) -> None:
+    """Cells below each other, two spaces apart; long lines are left to the terminal."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
 
 
 def report_files(as_json: bool, **facts: Any) -> None:
@@ -267,6 +275,7 @@ __all__ = [
     "open_rows",
     "open_run",
     "parse_image_size",
+    "print_columns",
     "print_json",
     "refuse_same_file",
     "report_files",

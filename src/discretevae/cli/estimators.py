@@ -41,10 +41,7 @@ def command(latent: str | None, bibtex: bool, as_json: bool) -> None:
                 " ".join(f"{key}={value}" for key, value in row["options"].items()),
             )
         )
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+    common.print_columns(lines)
 
 
 def _members(latent: str | None) -> list[dict[str, Any]]:

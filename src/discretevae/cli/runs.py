@@ -49,10 +49,7 @@ def command(folder: Path, sort: str, as_json: bool) -> None:
         return
     head = ("run", "data", "code", "estimator", "epochs", "state", "test ELBO", "seconds")
     lines = [head, *(_cells(row) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+    common.print_columns(lines)
 
 
 def _found(folder: Path, depth: int) -> list[Path]:

@@ -12,6 +12,13 @@ from discretevae.cli import common
 @click.command("sample", epilog="Example: discretevae sample runs/mnist-bernoulli50 --n 96")
 @common.run_argument
 @click.option("--n", type=int, default=60, show_default=True, help="How many.")
+@click.option(
+    "--temperature",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Below 1 the prior's likelier codes are drawn more often, above 1 less.",
+)
 @common.seed_option
 @common.device_option
 @click.option(
@@ -21,7 +28,13 @@ from discretevae.cli import common
 )
 @common.json_option
 def command(
-    run_folder: Path, n: int, seed: int, device: str, out: Path | None, as_json: bool
+    run_folder: Path,
+    n: int,
+    temperature: float,
+    seed: int,
+    device: str,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """Decode codes drawn from the prior of RUN."""
     from discretevae.randomness import generator_for
@@ -31,7 +44,7 @@ def command(
     run = common.open_run(run_folder, device)
     out = out or run_folder / "figures" / "samples.png"
     generator = generator_for(seed, "figures", device=device)
-    pictures = run.model.sample(n, generator=generator).cpu()
+    pictures = run.model.sample(n, generator=generator, temperature=temperature).cpu()
     common.write_pictures(out, pictures, run.config.model.image_shape, f"{n} samples of the prior")
     common.report_files(as_json, out=out, rows=n)
 

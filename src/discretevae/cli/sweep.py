@@ -233,8 +233,22 @@ def _print_table(found: Sweep, data: Dataset) -> None:
         click.echo(found.choice.reason)
         if found.choice.doubt is not None:
             click.echo(found.choice.doubt)
+    for result in found.results:
+        advice = _collapse(result)
+        if advice is not None:
+            click.echo(f"{result.latent}: {advice}")
     if len(found.seeds) == 1:
         click.echo(ONE_RUN)
+
+
+def _collapse(result: SizeResult) -> str | None:
+    """What a single run would warn of, judged by the first run of the size."""
+    from discretevae.history import collapse_advice
+    from discretevae.usage import CodeUsage
+
+    one = result.runs[0]
+    usage = CodeUsage(one.codes_used, one.active_units, one.code_entropy)
+    return collapse_advice(parse_latent(result.latent), usage)
 
 
 _own, _shared = command.params, [p for p in train_command.params if p.name not in NOT_OF_TRAIN]

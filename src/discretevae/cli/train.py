@@ -277,8 +277,14 @@ def _resumed(ctx: click.Context, out: Path, options: dict[str, Any]) -> tuple[Ru
     """Configuration and data of the run in ``out``; only what may change may be given anew."""
     from discretevae.checkpoint import load_config
     from discretevae.data import BUILTIN_NAMES, load_data
+    from discretevae.refitting import PRIOR
 
     config = load_config(out)
+    if (out / PRIOR).exists():
+        raise ConfigError(
+            f"{out}: its prior was fitted afterwards, so there is no training to go on with. "
+            "Resume the run that it was fitted to."
+        )
     given = {
         name
         for name in options

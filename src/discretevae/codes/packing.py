@@ -217,6 +217,8 @@ def read_codes(path: Path, family: Family) -> Array:
         raise DataError(
             f"{path}: no readable .npy file ({reason.rstrip('.')}). Give one that `encode` wrote."
         ) from None
+    if isinstance(packed, np.lib.npyio.NpzFile):
+        packed.close()
     if not isinstance(packed, np.ndarray) or packed.ndim == 0 or packed.size == 0:
         raise DataError(f"{path}: holds no codes. Give a file that `encode` wrote.")
     try:

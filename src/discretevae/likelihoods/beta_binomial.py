@@ -123,8 +123,8 @@ def _log_mass(output: Tensor, x: Tensor, *, with_gradient: bool) -> tuple[Tensor
     s1 = s + TOP  # large enough as it is
     r1 = s1.reciprocal()
 
-    log_a1, log_b1, log_s1 = (a1 * r1).log(), (b1 * r1).log(), s1.log()
-    log_a0, log_b0, log_s0 = (a0 * r[4]).log(), (b0 * r[4]).log(), s0.log()
+    log_a1, log_b1, log_s1 = (a1 / s1).log(), (b1 / s1).log(), s1.log()
+    log_a0, log_b0, log_s0 = (a0 / s0).log(), (b0 / s0).log(), s0.log()
     above, below = k.clamp(max=1), (TOP - k).clamp(max=1)
     either = above + below
     inside = either - 1

@@ -1,4 +1,4 @@
-"""Sums over features with their gradient written down, computed in pieces that fit the cache.
+"""Sums over features with their gradient written down, computed a few rows at a time.
 
 Autograd would keep every intermediate of a long elementwise formula, and pass over each of them
 again. Here value and gradient are formed side by side, a few rows at a time.
@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-CHUNK = 1 << 14
-"""Values at a time: with some dozens of intermediates, what a core's own cache holds."""
+CHUNK = 1 << 15
+"""Values at a time: enough to hide the cost of a call, and few enough to bound the memory."""
 
 
 class Formula(Protocol):

@@ -1,0 +1,184 @@
+"""``discretevae retrieval``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from discretevae.cli import common
+
+if TYPE_CHECKING:
+    from discretevae.retrieval import RetrievalReport
+
+MAX_BITS = 4096
+"""Of a yardstick: more are asked for by mistake only."""
+
+
+@click.command(
+    "retrieval", epilog="Example: discretevae retrieval runs/mnist-bernoulli64 --bits 16,32,64"
+)
+@click.argument("run_folders", metavar="[RUN]...", nargs=-1, type=click.Path(path_type=Path))
+@common.data_option
+@click.option(
+    "--bits", help="Further numbers of bits for the yardsticks, separated by commas, such as 16,32."
+)
+@click.option(
+    "--queries",
+    "per_label",
+    type=int,
+    default=100,
+    show_default=True,
+    help="Test rows of each label that are searched for; all if there are fewer.",
+)
+@common.seed_option
+@click.option("--picture", type=click.Path(path_type=Path), help="A .png of the figures.")
+@click.option(
+    "--write-split",
+    type=click.Path(path_type=Path),
+    help="Measure nothing: write DATA as a .npz file whose test part are the queries, drawn from "
+    "all rows, and whose training part is all the rest.",
+)
+@common.device_option
+@common.data_dir_option
+@common.json_option
+def command(
+    run_folders: tuple[Path, ...],
+    data_option: str | None,
+    bits: str | None,
+    per_label: int,
+    seed: int,
+    picture: Path | None,
+    write_split: Path | None,
+    device: str,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Search training rows for test rows by the codes of each RUN, and beside it by yardsticks.
+
+    A row is relevant that has the same label. The yardsticks are ITQ, signs of principal
+    components and random projections at the same number of bits, learned from the same training
+    rows. Averages over rows that are equally far are exact expectations.
+    """
+    from discretevae.errors import ConfigError
+
+    common.require_positive("queries", per_label)
+    common.require_seed(seed)
+    if picture is not None:
+        common.require_suffix(picture, ".png")
+    if write_split is not None:
+        if run_folders or data_option is None:
+            raise ConfigError("--write-split needs --data and no run.")
+        _split(write_split, data_option, per_label, seed, data_dir, as_json)
+        return
+    sizes = _parse_bits(bits)
+    if not run_folders and (data_option is None or not sizes):
+        raise ConfigError("nothing to measure. Name a run, or pass --data and --bits.")
+    from discretevae.data import BUILTIN_NAMES, load_data
+    from discretevae.retrieval import measure_retrieval
+
+    runs = {str(folder): common.open_run(folder, device) for folder in run_folders}
+    first = next(iter(runs.values()), None)
+    source = data_option or (first.config.data.source if first is not None else "")
+    own = first.config.data if first is not None and source not in BUILTIN_NAMES else None
+    data = load_data(
+        source,
+        data_dir=data_dir,
+        image_size=own.image_size if own is not None else None,
+        divisor=own.divisor if own is not None else None,
+        progress=True,
+    )
+    for name, run in runs.items():
+        if run.config.data.source != source:
+            click.echo(
+                f"Note: {name} was trained on {run.config.data.source}, not on the rows of "
+                f"{source} that are searched.",
+                err=True,
+            )
+    with common.task_bar() as progress:
+        report = measure_retrieval(
+            {name: (run.model, run.config.training.binarize) for name, run in runs.items()},
+            data,
+            bits=sizes,
+            per_label=per_label,
+            seed=seed,
+            progress=progress,
+        )
+    if picture is not None:
+        from discretevae.plots import save_figure
+        from discretevae.search_plots import retrieval_figure
+
+        common.make_parent(picture)
+        save_figure(retrieval_figure(report), picture)
+    if as_json:
+        trained_on = {name: run.config.data.source for name, run in runs.items()}
+        common.print_json(report.to_dict() | {"trained_on": trained_on})
+        return
+    _print(report)
+    if picture is not None:
+        click.echo(f"picture  {picture}")
+
+
+def _split(
+    out: Path, source: str, per_label: int, seed: int, data_dir: Path | None, as_json: bool
+) -> None:
+    from discretevae.data import load_rows
+    from discretevae.retrieval import write_split
+
+    common.require_suffix(out, ".npz")
+    common.refuse_same_file(out, source, "data")
+    rows = load_rows(source, data_dir=data_dir, progress=True)
+    common.make_parent(out)
+    gallery, queries = write_split(out, rows, per_label=per_label, seed=seed)
+    if as_json:
+        common.print_json({"out": str(out), "gallery": gallery, "queries": queries, "seed": seed})
+        return
+    click.echo(f"{gallery:,} training rows and {queries:,} queries written to {out}")
+    click.echo(f"next     discretevae train --data {out}")
+
+
+def _parse_bits(text: str | None) -> list[int]:
+    from discretevae.errors import ConfigError
+
+    if text is None:
+        return []
+    parts = [part.strip() for part in text.split(",")]
+    if not all(p.isdecimal() and len(p) < 6 and 1 <= int(p) <= MAX_BITS for p in parts):
+        raise ConfigError(
+            f"bits {text!r} must be ints from 1 to {MAX_BITS:,} separated by commas, such as 16,32."
+        )
+    return [int(part) for part in parts]
+
+
+def _print(report: RetrievalReport) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    scores = report.entries[0].scores
+    title = (
+        f"{report.data}: {report.queries:,} queries, {report.gallery:,} rows searched, in percent; "
+        "relevant = same label"
+    )
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("bits", justify="right")
+    table.add_column("codes", overflow="fold")
+    names = ["mAP", "±", "by row order"]
+    names += [f"mAP@{k}" for k in scores.at_top] + [f"P@{k}" for k in scores.precision]
+    for name in [*names, *(f"R@{k}" for k in scores.recall)]:
+        table.add_column(name, justify="right")
+    for entry in report.entries:
+        s = entry.scores
+        values = [s.mean_average_precision, s.se, s.by_row_order, *s.at_top.values()]
+        values += [*s.precision.values(), *s.recall.values()]
+        cells = ["" if v is None else f"{100 * v:.2f}" for v in values]
+        table.add_row(str(entry.n_bits), entry.name, *cells)
+    Console(soft_wrap=True).print(table, soft_wrap=True)
+    neighbors = min(10, report.gallery)
+    click.echo(
+        f"R@k: of the {neighbors} rows nearest in pixels, those among the first k by code. Ties "
+        "count as expected over their orders; 'by row order' is the mAP with ties as they lie."
+    )
+
+
+__all__ = ["command"]

@@ -1,0 +1,186 @@
+"""``discretevae search``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from discretevae.cli import common
+
+if TYPE_CHECKING:
+    from discretevae.checkpoint import Run
+    from discretevae.codes.search import CodeIndex, Neighbors
+    from discretevae.data import Rows
+
+SHOWN = 20
+"""Queries of which neighbors are printed or pictured."""
+
+
+@click.command(
+    "search",
+    epilog="Example: discretevae search mnist.index query.npy --run runs/mnist-bernoulli50 --k 10",
+)
+@click.argument("index_file", metavar="INDEX", type=click.Path(path_type=Path))
+@click.argument("query", metavar="QUERY", required=False)
+@click.option(
+    "--run",
+    "run_folder",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The run that the index was made with.",
+)
+@click.option("--k", type=int, default=10, show_default=True, help="Neighbors of each query.")
+@click.option(
+    "--rerank",
+    type=int,
+    help="So many nearest are sorted by ln p(x|z), the query under their codes, and cut to k.",
+)
+@click.option(
+    "--effort",
+    type=int,
+    help="Lists looked through (ivf) or candidates kept (hnsw): more misses less.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="A .npz or .json file for ids and distances."
+)
+@click.option("--picture", type=click.Path(path_type=Path), help="A .png of the first queries.")
+@click.option(
+    "--data", "indexed", metavar="DATA", help="The rows that were indexed, for --picture."
+)
+@click.option(
+    "--data-split",
+    type=click.Choice(common.SPLITS),
+    default="all",
+    show_default=True,
+    help="Part of DATA that was indexed.",
+)
+@click.option(
+    "--split",
+    type=click.Choice(common.SPLITS),
+    help="Part of QUERY.  [default: all, without QUERY test]",
+)
+@common.device_option
+@common.data_dir_option
+@common.json_option
+def command(
+    index_file: Path,
+    query: str | None,
+    run_folder: Path,
+    k: int,
+    rerank: int | None,
+    effort: int | None,
+    out: Path | None,
+    picture: Path | None,
+    indexed: str | None,
+    data_split: str,
+    split: str | None,
+    device: str,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Find the rows of INDEX whose codes are nearest to those of the rows of QUERY.
+
+    The distance is the number of latent variables that differ. Rows at the same distance are
+    sorted by id. Without QUERY, the test rows of the run's own data are asked for. --picture needs
+    ids that count the rows of DATA from 0.
+    """
+    from discretevae.codes.search import CodeIndex
+
+    common.require_positive("k", k)
+    if out is not None:
+        common.require_suffix(out, ".npz", ".json")
+        for path in (index_file, query):
+            common.refuse_same_file(out, path, "index" if path is index_file else "queries")
+    index = CodeIndex.load(index_file)
+    run = common.open_run(run_folder, device)
+    split = split or ("test" if query is None else "all")
+    rows = common.open_rows(run.config, query, None, split=split, data_dir=data_dir)
+    gallery = None
+    if picture is not None:
+        gallery = _pictured(run, picture, indexed, data_split, data_dir)
+    found = index.search(run.model, rows, k, rerank=rerank, effort=effort)
+    if picture is not None and gallery is not None:
+        _draw(index, rows, gallery, found, picture)
+    if out is not None:
+        _write(out, found)
+    if as_json:
+        common.print_json(found.to_dict() | {"rows": len(rows), "k": k})
+        return
+    if out is None and picture is None:
+        _print(found)
+    for path in filter(None, (out, picture)):
+        common.report_files(False, out=path, rows=len(rows))
+
+
+def _pictured(
+    run: Run, picture: Path, indexed: str | None, split: str, data_dir: Path | None
+) -> Rows:
+    """The rows that were indexed, which are to be pictures."""
+    from discretevae.errors import ConfigError
+
+    common.require_suffix(picture, ".png")
+    if indexed is None:
+        raise ConfigError("--picture needs the rows that were indexed. Pass --data.")
+    rows = common.open_rows(run.config, indexed, None, split=split, data_dir=data_dir)
+    if rows.image_shape is None:
+        raise ConfigError(f"{picture}: rows of {rows.name} are no pictures. Leave --picture out.")
+    return rows
+
+
+def _draw(index: CodeIndex, rows: Rows, gallery: Rows, found: Neighbors, picture: Path) -> None:
+    import torch
+
+    from discretevae.errors import DataError
+    from discretevae.plots import save_figure
+    from discretevae.search_plots import neighbor_figure
+
+    ids = found.ids[:SHOWN]
+    if ids.max() >= len(gallery):
+        raise DataError(
+            f"{gallery.name}: has {len(gallery):,} rows, but id {ids.max()} was found. Give the "
+            "rows that were indexed, whose ids count them from 0."
+        )
+    if gallery.image_shape is None:
+        return
+    shown = gallery.batch(torch.from_numpy(ids.reshape(-1).copy()))
+    figure = neighbor_figure(
+        rows.batch(slice(0, SHOWN)),
+        shown.reshape(*ids.shape, -1),
+        gallery.image_shape,
+        distances=found.distances[:SHOWN].tolist(),
+        title=f"Queries, and the nearest of {len(index):,} rows; numbers are distances",
+    )
+    common.make_parent(picture)
+    save_figure(figure, picture)
+
+
+def _write(out: Path, found: Neighbors) -> None:
+    import numpy as np
+
+    from discretevae.files import atomic_file, write_json
+
+    common.make_parent(out)
+    if out.suffix.lower() == ".json":
+        write_json(out, found.to_dict())
+        return
+    arrays = {"distances": found.distances, "ids": found.ids}
+    if found.log_likelihoods is not None:
+        arrays["log_likelihoods"] = found.log_likelihoods
+    with atomic_file(out) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def _print(found: Neighbors) -> None:
+    """A line for each of the first queries."""
+    for row, (ids, distances) in enumerate(
+        zip(found.ids[:SHOWN].tolist(), found.distances[:SHOWN].tolist(), strict=True)
+    ):
+        pairs = (f"{number} ({distance})" for number, distance in zip(ids, distances, strict=True))
+        click.echo(f"{row}: {'  '.join(pairs)}")
+    if len(found.ids) > SHOWN:
+        click.echo(f"… and {len(found.ids) - SHOWN:,} more queries; --out writes all of them")
+
+
+__all__ = ["command"]

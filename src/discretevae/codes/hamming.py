@@ -1,0 +1,191 @@
+"""How far codes are from each other: in how many of their latent variables they differ.
+
+Bits are compared as they are. A variable of K values is written as K bits of which one is set, so
+that two codes that differ in it differ in two bits: one count of differing bits, which the
+processor makes fast, serves every discrete code. torch is not needed, nor imported.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from discretevae.config import LatentSpec
+from discretevae.errors import ConfigError, DataError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+MAX_BITS = 65_536
+"""Of one code, written as bits; more would make an index many times as large as its file."""
+
+CHUNK_VALUES = 1 << 24
+"""Bits that stand in bytes of their own before they are packed, in one go."""
+
+
+def parts_of_latent(spec: LatentSpec) -> tuple[LatentSpec, ...]:
+    """The parts of a product; of any other code, itself alone.
+
+    Example:
+        >>> from discretevae.config import parse_latent
+        >>> [str(part) for part in parts_of_latent(parse_latent("bernoulli:3"))]
+        ['bernoulli:3']
+    """
+    return spec.parts if spec.kind == "product" else (spec,)
+
+
+def require_searchable(spec: LatentSpec) -> None:
+    """Refuses codes between which no number of differing variables is defined.
+
+    Raises:
+        ConfigError: a part of the code is Gaussian, or it would take more than `MAX_BITS` bits.
+
+    Example:
+        >>> from discretevae.config import parse_latent
+        >>> require_searchable(parse_latent("categorical:20x10"))
+    """
+    if any(part.kind == "gaussian" for part in parts_of_latent(spec)):
+        raise ConfigError(
+            f"{spec} has a Gaussian part: its codes are real numbers, which do not differ in bits. "
+            "Search needs a model whose code is discrete throughout."
+        )
+    if n_bits(spec) > MAX_BITS:
+        raise ConfigError(
+            f"{spec} takes {n_bits(spec):,} bits to be searched, and at most {MAX_BITS:,} are "
+            "allowed. Search needs a smaller code."
+        )
+
+
+def n_bits(spec: LatentSpec) -> int:
+    """How many bits `search_bits` writes for one code, before padding.
+
+    Example:
+        >>> from discretevae.config import parse_latent
+        >>> n_bits(parse_latent("bernoulli:50")), n_bits(parse_latent("categorical:20x10"))
+        (50, 200)
+    """
+    if spec.kind == "bernoulli":
+        return spec.n_variables
+    return sum(p.n_variables * (p.n_categories or 2) for p in parts_of_latent(spec))
+
+
+def bits_per_difference(spec: LatentSpec) -> int:
+    """Bits in which two codes differ for each variable in which they do: 1 of bits, else 2."""
+    return 1 if spec.kind == "bernoulli" else 2
+
+
+def search_bits(spec: LatentSpec, packed: Array) -> Array:
+    """Packed codes as the bits that are compared, eight to a byte, padded with zeros.
+
+        d(z, z') = Σ_i 1[b_i ≠ b'_i] / c,   c = `bits_per_difference`
+
+    is the number of latent variables in which z and z' differ. c = 1 for a code of bits, which is
+    taken as it is; else each variable is one-hot, a bit of a product too, and c = 2.
+
+    Args:
+        spec: of the code.
+        packed: ``[N, ·]`` as `pack_codes` gives them.
+
+    Returns:
+        uint8 ``[N, ⌈n/8⌉]`` with n of `n_bits`, contiguous.
+
+    Raises:
+        DataError: another type or width, a category out of range, or padding that is not zero.
+
+    Example:
+        >>> from discretevae.config import parse_latent
+        >>> search_bits(parse_latent("categorical:2x4"), np.array([[0, 3]], dtype=np.uint8))
+        array([[129]], dtype=uint8)
+    """
+    require_packed(spec, packed)
+    if spec.kind == "bernoulli":
+        return np.ascontiguousarray(packed)
+    width = n_bits(spec)
+    out = np.empty((len(packed), -(-width // 8)), np.uint8)
+    firsts = np.concatenate([[0], np.cumsum(_sizes(spec))[:-1]])
+    step = max(1, CHUNK_VALUES // width)
+    for start in range(0, len(packed), step):
+        part = packed[start : start + step].astype(np.int64)
+        flags = np.zeros((len(part), width), np.bool_)
+        np.put_along_axis(flags, part + firsts, True, axis=1)
+        out[start : start + step] = np.packbits(flags, axis=1)
+    return out
+
+
+def require_packed(spec: LatentSpec, packed: Array) -> None:
+    """Refuses codes that are not of this kind, before they are searched or stored.
+
+    Raises:
+        DataError: another type or width, a category out of range, or padding that is not zero.
+    """
+    n, is_bits = spec.n_variables, spec.kind == "bernoulli"
+    width, dtype = (-(-n // 8), np.uint8) if is_bits else (n, packed_dtype(spec))
+    if packed.dtype != dtype or packed.ndim != 2 or packed.shape[1] != width:
+        raise DataError(
+            f"codes are {packed.dtype} {list(packed.shape)}, but {spec} needs "
+            f"{np.dtype(dtype).name} [rows, {width}]. Give codes that the same model's `encode` "
+            "wrote."
+        )
+    if is_bits:
+        if n % 8 and bool((packed[:, -1] & (0xFF >> n % 8)).any()):
+            raise DataError(f"codes hold more than {n} bits. Give codes that `encode` wrote.")
+        return
+    if len(packed) and (bool((packed < 0).any()) or bool((packed >= _sizes(spec)).any())):
+        raise DataError(f"codes hold categories beyond those of {spec}. Give codes of this model.")
+
+
+def packed_dtype(spec: LatentSpec) -> type[np.generic]:
+    """The type of `pack_codes` for a discrete code: the least that holds all of its values."""
+    most = max(_sizes(spec))
+    if spec.kind == "bernoulli" or most <= 256:
+        return np.uint8
+    return np.uint16 if most <= 65_536 else np.int64
+
+
+def hamming_distances(queries: Array, gallery: Array) -> Array:
+    """In how many bits each of some codes differs from each of others.
+
+        d(a, b) = |a| + |b| − 2 aᵀb,   a, b ∈ {0, 1}^n
+
+    as one product of matrices, which is exact in float32 for fewer than 2^24 bits.
+
+    Args:
+        queries: packed bits, uint8 ``[Q, W]``.
+        gallery: uint8 ``[N, W]``.
+
+    Returns:
+        ``[Q, N]``, uint16, or int32 of codes of more than 65,535 bits.
+
+    Example:
+        >>> hamming_distances(np.array([[7]], np.uint8), np.array([[7], [6], [0]], np.uint8))
+        array([[0, 1, 3]], dtype=uint16)
+    """
+    dtype = np.uint16 if 8 * gallery.shape[1] <= 65_535 else np.int32
+    out = np.empty((len(queries), len(gallery)), dtype)
+    a = np.unpackbits(queries, axis=1).astype(np.float32)
+    step = max(1, CHUNK_VALUES // max(1, 8 * gallery.shape[1], len(queries)))
+    for start in range(0, len(gallery), step):
+        b = np.unpackbits(gallery[start : start + step], axis=1).astype(np.float32)
+        distance = a.sum(1)[:, None] + b.sum(1) - 2 * (a @ b.T)
+        out[:, start : start + step] = distance
+    return out
+
+
+def _sizes(spec: LatentSpec) -> Array:
+    """The number of values of each variable, ``[D]``."""
+    return np.concatenate(
+        [np.full(p.n_variables, p.n_categories or 2) for p in parts_of_latent(spec)]
+    )
+
+
+__all__ = [
+    "MAX_BITS",
+    "bits_per_difference",
+    "hamming_distances",
+    "n_bits",
+    "packed_dtype",
+    "parts_of_latent",
+    "require_packed",
+    "require_searchable",
+    "search_bits",
+]

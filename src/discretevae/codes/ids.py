@@ -1,0 +1,103 @@
+"""The numbers by which rows of an index are known: given, counted on, looked for."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from discretevae.errors import DataError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def read_ids(path: Path) -> Array:
+    """Whole numbers of a ``.npy`` file, int64 ``[N]``.
+
+    Raises:
+        DataError: the file is missing, no ``.npy``, or holds something else.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # numpy guesses at odd headers, and warns that it did
+            ids = np.load(path, allow_pickle=False, mmap_mode="r")
+            return as_ids(ids)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file. Check the path.") from None
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    except Exception as error:
+        # a damaged header makes numpy raise almost anything, MemoryError and TokenError too
+        reason = next(iter(str(error).splitlines()), "truncated").rstrip(".")
+        raise DataError(
+            f"{path}: no readable .npy file ({reason}). Save whole numbers with numpy.save."
+        ) from None
+
+
+def as_ids(ids: Any) -> Array:
+    """Ids as int64 ``[N]``.
+
+    Raises:
+        DataError: they are not whole numbers from 0 to 2^63 − 1, or not in one row.
+
+    Example:
+        >>> as_ids([3, 1])
+        array([3, 1])
+    """
+    array = np.asarray(ids)
+    if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
+        raise DataError(f"ids must be whole numbers [rows]. Got {array.dtype} {list(array.shape)}.")
+    if array.size and (int(array.min()) < 0 or int(array.max()) >= 2**63):
+        raise DataError(f"ids must be from 0 to 2**63 - 1. Got {array.min()} to {array.max()}.")
+    return array.astype(np.int64)
+
+
+def ids_for(ids: Any, n: int, first: int) -> Array:
+    """The ids of n rows: those given, or numbers from ``first`` on.
+
+    Raises:
+        DataError: not whole numbers, not one for each row, or two alike.
+    """
+    if ids is None:
+        if first > 2**63 - 1 - n:
+            raise DataError("no numbers are left behind the largest id. Give ids.")
+        return np.arange(first, first + n, dtype=np.int64)
+    numbers = as_ids(ids)
+    if len(numbers) != n:
+        raise DataError(f"{len(numbers):,} ids for {n:,} rows. Give one for each row.")
+    require_distinct(numbers)
+    return numbers
+
+
+def require_distinct(ids: Array) -> None:
+    """Refuses ids of which two are alike.
+
+    Raises:
+        DataError: two are; some of them are named.
+    """
+    if is_unsorted(ids):
+        values, counts = np.unique(ids, return_counts=True)
+        if len(values) != len(ids):
+            raise DataError(f"ids must differ, but {named(values[counts > 1])} there twice.")
+
+
+def is_unsorted(ids: Array) -> bool:
+    """Whether they do not rise from each to the next."""
+    return bool((ids[1:] <= ids[:-1]).any())
+
+
+def named(ids: Array) -> str:
+    """The first few of some ids and their verb, for a message.
+
+    Example:
+        >>> named(np.array([3])), named(np.array([3, 5]))
+        ('3 is', '3, 5 are')
+    """
+    shown = ", ".join(str(number) for number in ids[:3].tolist())
+    verb = "is" if len(ids) == 1 else "are"
+    return f"{shown} {verb}" if len(ids) <= 3 else f"{shown}, … ({len(ids):,}) are"
+
+
+__all__ = ["as_ids", "ids_for", "is_unsorted", "named", "read_ids", "require_distinct"]
