@@ -16,20 +16,31 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from discretevae.augmentation import distort
     from discretevae.checkpoint import Run, load_run
     from discretevae.code_sizes import Choice, SizeResult, SizeRun, Step, choose_size
+    from discretevae.codes.cluster_scores import ClusterScores, match
+    from discretevae.codes.clusters import Clusters, cluster_centers, clusters
+    from discretevae.codes.compression import compress, decompress
+    from discretevae.codes.fingerprints import fingerprint
     from discretevae.codes.packing import decode_codes, encode_rows, pack_codes, unpack_codes
+    from discretevae.codes.retrieval import RetrievalScores, mean_average_precision
     from discretevae.codes.search import CodeIndex, Neighbors
     from discretevae.comparison import Comparison, compare
     from discretevae.config import (
         DataConfig,
         LatentSpec,
+        LikelihoodSpec,
         ModelConfig,
+        PriorSpec,
         RunConfig,
         SaveEvery,
         TrainConfig,
         parse_latent,
+        parse_likelihood,
+        parse_prior,
     )
+    from discretevae.config.augmentations import Augment, parse_augment
     from discretevae.convolutional import ConvDecoder, ConvEncoder
     from discretevae.data import Dataset, Rows, binarize, load_data, load_rows
     from discretevae.errors import (
@@ -75,12 +86,14 @@ if TYPE_CHECKING:
         Integrand,
         LocalExpectation,
         MuProp,
+        PartWise,
         ReinMax,
         Reparametrized,
         Reuse,
         STGumbel,
         StraightThrough,
         UnorderedSet,
+        estimator_for,
         make_estimator,
         with_gradient_of,
     )
@@ -93,40 +106,126 @@ if TYPE_CHECKING:
         row_scores,
         score_samples,
     )
-    from discretevae.families import Bernoulli, Categorical, Family, Gaussian, family_of
+    from discretevae.families import (
+        Bernoulli,
+        Categorical,
+        Family,
+        Gaussian,
+        Product,
+        family_of,
+        parts_of,
+    )
     from discretevae.gradient_reports import GradientReport, measure_gradients
     from discretevae.gradients import GradientNoise, encoder_gradient_noise
     from discretevae.history import EpochMetrics, read_metrics
-    from discretevae.likelihoods import BernoulliLikelihood, GaussianLikelihood, Likelihood
+    from discretevae.information import KLSplit, kl_split
     from discretevae.integrands import LogJoint, LogLikelihood
+    from discretevae.likelihoods import (
+        BernoulliLikelihood,
+        BetaBinomialLikelihood,
+        ContinuousBernoulliLikelihood,
+        GaussianLikelihood,
+        LearnedGaussianLikelihood,
+        Likelihood,
+        LogisticLikelihood,
+        bits_per_dimension,
+    )
     from discretevae.model import DiscreteVAE
     from discretevae.networks import MLP
-    from discretevae.objectives import Terms, elbo, marginal, multi_sample, wake_sleep
-    from discretevae.priors import FactorizedPrior
+    from discretevae.objectives import Terms, elbo, marginal, multi_sample, pretraining, wake_sleep
+    from discretevae.placement import place_mixture
+    from discretevae.prior_fitting import fit_prior
+    from discretevae.priors import (
+        AutoregressivePrior,
+        FactorizedPrior,
+        LayeredPrior,
+        MixturePrior,
+        Prior,
+        make_prior,
+    )
     from discretevae.ranks import Ranks
+    from discretevae.refitting import Refitted, refit_prior
+    from discretevae.retrieval import RetrievalEntry, RetrievalReport, measure_retrieval
     from discretevae.runs import RunResult, run
     from discretevae.sweeps import Sweep, sweep
     from discretevae.training import Progress, train
+    from discretevae.usage import CodeUsage
 
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "checkpoint": ("Run", "load_run"),
-    "code_sizes": ("Choice", "SizeResult", "SizeRun", "Step", "choose_size"),
-    "codes.packing": ("decode_codes", "encode_rows", "pack_codes", "unpack_codes"),
-    "codes.search": ("CodeIndex", "Neighbors"),
-    "comparison": ("Comparison", "compare"),
+    "augmentation": ("distort",),
+    "checkpoint": (
+        "Run",
+        "load_run",
+    ),
+    "code_sizes": (
+        "Choice",
+        "SizeResult",
+        "SizeRun",
+        "Step",
+        "choose_size",
+    ),
+    "codes.cluster_scores": (
+        "ClusterScores",
+        "match",
+    ),
+    "codes.clusters": (
+        "Clusters",
+        "cluster_centers",
+        "clusters",
+    ),
+    "codes.compression": (
+        "compress",
+        "decompress",
+    ),
+    "codes.fingerprints": ("fingerprint",),
+    "codes.packing": (
+        "decode_codes",
+        "encode_rows",
+        "pack_codes",
+        "unpack_codes",
+    ),
+    "codes.retrieval": (
+        "RetrievalScores",
+        "mean_average_precision",
+    ),
+    "codes.search": (
+        "CodeIndex",
+        "Neighbors",
+    ),
+    "comparison": (
+        "Comparison",
+        "compare",
+    ),
     "config": (
         "DataConfig",
         "LatentSpec",
+        "LikelihoodSpec",
         "ModelConfig",
+        "PriorSpec",
         "RunConfig",
         "SaveEvery",
         "TrainConfig",
         "parse_latent",
+        "parse_likelihood",
+        "parse_prior",
     ),
-    "convolutional": ("ConvDecoder", "ConvEncoder"),
-    "data": ("Dataset", "Rows", "binarize", "load_data", "load_rows"),
+    "config.augmentations": (
+        "Augment",
+        "parse_augment",
+    ),
+    "convolutional": (
+        "ConvDecoder",
+        "ConvEncoder",
+    ),
+    "data": (
+        "Dataset",
+        "Rows",
+        "binarize",
+        "load_data",
+        "load_rows",
+    ),
     "errors": (
         "CheckpointWarning",
         "CollapseWarning",
@@ -164,6 +263,7 @@ _EXPORTS = {
         "LocalExpectation",
         "MuProp",
         "NVIL",
+        "PartWise",
         "REBAR",
         "RELAX",
         "RLOO",
@@ -176,6 +276,7 @@ _EXPORTS = {
         "UnorderedSet",
         "VIMCO",
         "VQ",
+        "estimator_for",
         "make_estimator",
         "with_gradient_of",
     ),
@@ -188,20 +289,88 @@ _EXPORTS = {
         "row_scores",
         "score_samples",
     ),
-    "families": ("Bernoulli", "Categorical", "Family", "Gaussian", "family_of"),
-    "gradient_reports": ("GradientReport", "measure_gradients"),
-    "gradients": ("GradientNoise", "encoder_gradient_noise"),
-    "history": ("EpochMetrics", "read_metrics"),
-    "likelihoods": ("BernoulliLikelihood", "GaussianLikelihood", "Likelihood"),
-    "integrands": ("LogJoint", "LogLikelihood"),
+    "families": (
+        "Bernoulli",
+        "Categorical",
+        "Family",
+        "Gaussian",
+        "Product",
+        "family_of",
+        "parts_of",
+    ),
+    "gradient_reports": (
+        "GradientReport",
+        "measure_gradients",
+    ),
+    "gradients": (
+        "GradientNoise",
+        "encoder_gradient_noise",
+    ),
+    "history": (
+        "EpochMetrics",
+        "read_metrics",
+    ),
+    "information": (
+        "KLSplit",
+        "kl_split",
+    ),
+    "integrands": (
+        "LogJoint",
+        "LogLikelihood",
+    ),
+    "likelihoods": (
+        "BernoulliLikelihood",
+        "BetaBinomialLikelihood",
+        "ContinuousBernoulliLikelihood",
+        "GaussianLikelihood",
+        "LearnedGaussianLikelihood",
+        "Likelihood",
+        "LogisticLikelihood",
+        "bits_per_dimension",
+    ),
     "model": ("DiscreteVAE",),
     "networks": ("MLP",),
-    "objectives": ("Terms", "elbo", "marginal", "multi_sample", "wake_sleep"),
-    "priors": ("FactorizedPrior",),
+    "objectives": (
+        "Terms",
+        "elbo",
+        "marginal",
+        "multi_sample",
+        "pretraining",
+        "wake_sleep",
+    ),
+    "placement": ("place_mixture",),
+    "prior_fitting": ("fit_prior",),
+    "priors": (
+        "AutoregressivePrior",
+        "FactorizedPrior",
+        "LayeredPrior",
+        "MixturePrior",
+        "Prior",
+        "make_prior",
+    ),
     "ranks": ("Ranks",),
-    "runs": ("RunResult", "run"),
-    "sweeps": ("Sweep", "sweep"),
-    "training": ("Progress", "train"),
+    "refitting": (
+        "Refitted",
+        "refit_prior",
+    ),
+    "retrieval": (
+        "RetrievalEntry",
+        "RetrievalReport",
+        "measure_retrieval",
+    ),
+    "runs": (
+        "RunResult",
+        "run",
+    ),
+    "sweeps": (
+        "Sweep",
+        "sweep",
+    ),
+    "training": (
+        "Progress",
+        "train",
+    ),
+    "usage": ("CodeUsage",),
 }
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 

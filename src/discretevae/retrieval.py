@@ -213,8 +213,9 @@ def write_split(path: Path, rows: Rows, *, per_label: int = 100, seed: int = 0) 
     parts: dict[str, Any] = {}
     for name, index in (("train", np.flatnonzero(~is_query)), ("test", chosen)):
         values = rows.batch(torch.from_numpy(index)).numpy()
-        if isinstance(rows.values, torch.Tensor) and rows.values.dtype == torch.uint8:
-            values = np.rint(values * rows.divisor).astype(np.uint8)
+        if rows.divisor == 255 and values.max() > 1 / 255:
+            # bytes again, which a reader takes for what they were
+            values = np.rint(255 * values).astype(np.uint8)
         parts[f"x_{name}"] = values.reshape(len(values), *(rows.image_shape or values.shape[1:]))
         parts[f"y_{name}"] = labels[index]
     with atomic_file(path) as file:

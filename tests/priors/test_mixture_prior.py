@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from discretevae.errors import ConfigError
 from discretevae.families import Gaussian
@@ -26,8 +26,16 @@ def prior():
 
 
 def theirs(prior):
-    normals = Normal(prior.means, torch.exp(0.5 * prior.log_var))
-    return MixtureSameFamily(Categorical(logits=prior.logits), Independent(normals, 1))
+    normals = MultivariateNormal(prior.means, covariance_matrix=prior.covariances())
+    return MixtureSameFamily(Categorical(logits=prior.logits), normals)
+
+
+def test_covariances_are_tilted_and_positive_definite(prior):
+    """So that the tests below are of more than diagonal ones."""
+    covariances = prior.covariances()
+    assert torch.linalg.eigvalsh(covariances).min() > 0
+    assert covariances.tril(-1).abs().max() > 0.1
+    assert torch.allclose(covariances, covariances.mT, atol=1e-12)
 
 
 def codes(*lead):
@@ -44,7 +52,7 @@ def test_density_and_gradients_equal_those_of_torch(prior):
         found.append([value, *torch.autograd.grad(value.sum(), [z, *prior.parameters()])])
     assert found[0][0].shape == (5, 7)
     for ours, reference in zip(*found, strict=True):
-        assert torch.allclose(ours, reference, atol=1e-10)
+        assert torch.allclose(ours, reference, atol=1e-8)
 
 
 def test_responsibilities_are_bayes_rule(prior):
@@ -99,7 +107,10 @@ def test_a_component_can_be_drawn_alone(prior):
         z = prior.sample_component(
             k, n, generator=torch.Generator().manual_seed(k), temperature=4.0
         )
-        deviation = (z - prior.means[k]) / torch.exp(0.5 * prior.log_var[k])
+        root = torch.linalg.cholesky(prior.covariances()[k])
+        deviation = torch.linalg.solve_triangular(root, (z - prior.means[k]).T, upper=False).T
+        correlation = torch.corrcoef(deviation.T).tril(-1)
+        assert (correlation.abs() < 5.5 / n**0.5).all()
         assert (deviation.mean(0).abs() < 5.5 * 2 / n**0.5).all()
         assert ((deviation.var(0) / 4 - 1).abs() < 5.5 * (2 / n) ** 0.5).all()
     for wrong in (-1, K):
@@ -114,7 +125,7 @@ def test_without_temperature_only_the_largest_mean_is_left(prior):
 
 def test_it_starts_with_the_moments_of_the_standard_normal():
     prior = MixturePrior(Gaussian(1), 50_000, generator=torch.Generator().manual_seed(0))
-    total = prior.log_var.exp().mean() + prior.means.var()
+    total = prior.covariances().mean() + prior.means.var()
     assert abs(total.item() - 1) < 5.5 * 0.5 * (2 / 50_000) ** 0.5
     assert prior.means.unique().numel() > 49_000
 
@@ -127,7 +138,11 @@ def test_clusters_are_placed_where_they_are_wanted():
     prior.place(torch.tensor([2.0, 1.0, 1.0]), means, variances)
     assert torch.allclose(prior.logits.softmax(0), torch.tensor([0.5, 0.25, 0.25]))
     assert torch.equal(prior.means, means)
-    assert torch.allclose(prior.log_var.exp(), variances.clamp_min(VARIANCE_FLOOR))
+    expected = torch.diag_embed(variances + VARIANCE_FLOOR)
+    assert torch.allclose(prior.covariances(), expected, rtol=1e-4)
+    tilted = torch.tensor([[2.0, 0.9], [0.9, 1.0]]).repeat(3, 1, 1)
+    prior.place(torch.ones(3), means, tilted)
+    assert torch.allclose(prior.covariances(), tilted, atol=2e-4)
     assert all(
         p is q and p.requires_grad for p, q in zip(parameters, prior.parameters(), strict=True)
     )
@@ -142,7 +157,8 @@ def test_a_placement_that_makes_no_sense_is_refused_whole():
         (0, torch.tensor([1.0, 0.0, 1.0]), "weights must be > 0"),
         (1, torch.zeros(2, 3), r"means must have the shape \[3, 2\]"),
         (1, torch.full((3, 2), math.nan), "means must be finite"),
-        (2, torch.full((3, 2), -1.0), "variances must be >= 0"),
+        (2, torch.full((3, 2), -1.0), "covariances must be positive definite"),
+        (2, torch.tensor([[1.0, 2.0], [2.0, 1.0]]).repeat(3, 1, 1), "must be positive definite"),
     ):
         wrong = [*good]
         wrong[position] = value

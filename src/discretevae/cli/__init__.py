@@ -31,6 +31,7 @@ COMMANDS = {
     "index": "Put the codes of rows into a file that can be searched.",
     "search": "Find the rows whose codes are nearest to those of others.",
     "retrieval": "Measure how well codes find rows of the same label.",
+    "cluster": "Give every row its cluster, and say what the clusters are.",
     "compare": "Measure estimators side by side on your data.",
     "sweep": "Train codes of several sizes, and say where more bits stop paying.",
     "reproduce": "Make the figures of the paper again, the defaults beside its protocol.",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from discretevae.codes.search import CodeIndex, Neighbors
     from discretevae.data import Rows
 
-SHOWN = 20
+SHOWN = 12
 """Queries of which neighbors are printed or pictured."""
 
 

@@ -170,6 +170,19 @@ MAY_CHANGE = {
     type=float,
     help="Nats of each latent variable's KL that cost nothing.  [default: none]",
 )
+@click.option(
+    "--augment",
+    help="Show the encoder pictures distorted at random: light, strong, or figures such as "
+    "shift=2,rotate=10,scale=0.1,shear=0.4. What is explained are the rows themselves.  "
+    "[default: none]",
+)
+@click.option(
+    "--pretrain",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Epochs before a mixture prior is placed on the clusters of the codes.",
+)
 @common.seed_option
 @common.device_option
 @common.data_dir_option

@@ -20,7 +20,7 @@ from torch import Tensor
 from discretevae.codes import reproducible
 from discretevae.codes.byte_tables import LOG_SCALE
 from discretevae.codes.coders import Models, Stack, Variables
-from discretevae.codes.fixed_point import Network, exact_network
+from discretevae.codes.fixed_point import ExactConditionals, exact_network
 from discretevae.codes.pixels import Pixels, pixels_for
 from discretevae.errors import ConfigError
 from discretevae.families import MAX_STATES
@@ -99,7 +99,9 @@ class Posterior:
         self._models = models
         columns = model.family.enumerate().double().flatten(1)
         decoder = exact_network(model.decoder, input_bits=0, scale=1.0, bound=1)
-        self._points = np.concatenate([pixels.points(decoder(c)) for c in columns.split(256)])
+        self._points = np.concatenate(
+            [pixels.points(decoder(c)) for c in torch.split(columns, 256)]
+        )
         pixels.prepare(self._points)
         log_prior = _log_prior(model.prior, discrete_widths(model.family), columns)
         self._log_prior = np.rint(log_prior * LOG_SCALE)
@@ -150,10 +152,10 @@ class Amortized:
         self._encoder = exact_network(model.encoder, input_bits=0, scale=1 / top, bound=top)
         self._decoder = exact_network(model.decoder, input_bits=0, scale=1.0, bound=1)
         prior = model.prior
-        self._network: Network | None = None
+        self._network: ExactConditionals | None = None
         self._fixed = np.empty((0, 0), np.int64)
         if isinstance(prior, AutoregressivePrior):
-            self._network = exact_network(prior.network, input_bits=0, scale=1.0, bound=1)
+            self._network = ExactConditionals(prior.network)
         elif isinstance(prior, FactorizedPrior):
             eta = prior.eta().detach().cpu().double().reshape(1, -1)
             self._fixed = self._variables.points(eta)
@@ -189,29 +191,27 @@ class Amortized:
         variables = self._variables
         if self._network is None:
             return np.stack([variables.pop(stack, self._fixed[0]) for stack in stacks])
-        columns = torch.zeros(len(stacks), variables.starts[-1], dtype=torch.float64)
+        conditionals = self._network.begin(len(stacks))
         codes = np.zeros((len(stacks), self.n_variables), np.int32)
         for d, width in enumerate(variables.widths):
             start, stop = variables.starts[d], variables.starts[d + 1]
-            # whole numbers: the logits of d are the same to the bit as with the later variables set
-            logits = self._network(columns)[:, start:stop]
-            points = variables.points(logits, d, d + 1)
+            points = variables.points(conditionals.logits(d, start, stop), d, d + 1)
             codes[:, d] = [
                 variables.pop_one(stack, p) for stack, p in zip(stacks, points, strict=True)
             ]
             chosen = torch.from_numpy(codes[:, d]).long()
             if width == 1:
-                columns[:, start] = chosen.double()
+                conditionals.z[:, start] = chosen.double()
             else:
-                columns[torch.arange(len(stacks)), start + chosen] = 1
+                conditionals.z[torch.arange(len(stacks)), start + chosen] = 1
         return codes
 
 
 def _log_prior(prior: Prior, widths: tuple[int, ...], columns: Tensor) -> Array:
     """ln p(z) of all states, one-hot ``[N, Σ widths]``, the same on every machine: ``[N]``."""
     if isinstance(prior, AutoregressivePrior):
-        network = exact_network(prior.network, input_bits=0, scale=1.0, bound=1)
-        logits: Array = torch.cat([network(part) for part in columns.split(256)]).numpy()
+        network = ExactConditionals(prior.network)
+        logits: Array = torch.cat([network(part) for part in torch.split(columns, 256)]).numpy()
     elif isinstance(prior, FactorizedPrior):
         eta = prior.eta().detach().cpu().double().flatten()
         logits = eta.expand(len(columns), -1).numpy()

@@ -126,7 +126,8 @@ class ByteTables:
         masses = self._masses(points * steps + lows)
         # a cumulative sum has an order, a sum has none
         total = masses.cumsum(-1)[:, -1:]
-        return np.maximum(masses / total, FLOOR)
+        result: Array = np.maximum(masses / total, FLOOR)
+        return result
 
     def logarithms(self, points: Array) -> tuple[Array, Array]:
         """ln of the tables of all these points in multiples of 2⁻¹⁶, each table once.
@@ -178,7 +179,8 @@ def beta_binomial_masses(points: Array) -> Array:
     inverse = np.where(k < start, 1 / ratios, 1.0)
     downwards = inverse[:, ::-1].cumprod(1)[:, ::-1]
     ones = np.ones_like(p)
-    return np.concatenate((downwards, ones), 1) * np.concatenate((ones, upwards), 1)
+    result: Array = np.concatenate((downwards, ones), 1) * np.concatenate((ones, upwards), 1)
+    return result
 
 
 def logistic_masses(points: Array) -> Array:

@@ -118,7 +118,7 @@ class Variables:
             if width == 1:
                 parts.append(on_grid(part, LOGIT_STEP, -MAX_LOGIT, MAX_LOGIT))
             else:
-                part = part.unflatten(1, (-1, width))
+                part = part.reshape(len(part), -1, width)
                 below = (part.max(2, keepdim=True).values - part).flatten(1)
                 parts.append(on_grid(below, LOGIT_STEP, 0.0, 2 * MAX_LOGIT))
             begin = end

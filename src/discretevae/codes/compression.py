@@ -119,11 +119,19 @@ def _pushed(
     for start in reversed(range(0, len(k), lanes)):
         rows = k[start : start + lanes]
         scheme.push(stacks[: len(rows)], rows)
-        if any(stack.is_empty() for stack in stacks):
+        if _is_dry(stacks[: len(rows)]):
             return None
         if progress is not None:
             progress(len(k) - start)
     return stacks
+
+
+def _is_dry(stacks: list[Stack]) -> bool:
+    """Whether a stack is down to the coder's own state, of two words.
+
+    Symbols could then be taken off for ever. Both ends look at the same moments.
+    """
+    return any(stack.num_words() <= 2 for stack in stacks)
 
 
 def _lane(stack: Stack, lane: int, n_seeds: int) -> Lane:
@@ -227,7 +235,7 @@ def _popped(
     for start in range(0, header.rows, header.lanes):
         n_rows = min(header.lanes, header.rows - start)
         parts.append(scheme.pop(stacks[:n_rows]))
-        if any(stack.is_empty() for stack in stacks[:n_rows]):
+        if _is_dry(stacks[:n_rows]):
             return None
         if progress is not None:
             progress(start + n_rows)

@@ -45,6 +45,8 @@ WEIGHT_BITS = 24
 MAX_SUM = float(1 << 52)
 """One bit less than float64 can count to: room for the half that rounding adds."""
 
+ALL = slice(None)
+
 Network = Callable[[Tensor], Tensor]
 """Whole-number inputs ``[N, n_in]`` as float64 to outputs ``[N, n_out]``: exact float64 numbers."""
 
@@ -62,7 +64,7 @@ def exact_network(network: nn.Module, *, input_bits: int, scale: float, bound: i
     """The network as a function of whole numbers that is exact on every machine.
 
     Args:
-        network: an MLP, a convolutional encoder or decoder, or a masked network.
+        network: an MLP, or a convolutional encoder or decoder.
         input_bits: inputs are multiples of 2^−``input_bits``; 0 for bits and one-hot categories.
         scale: what the network's weights expect for an input of 1: 1/255 for bytes.
         bound: the largest input that occurs, as a whole number.
@@ -80,13 +82,9 @@ def exact_network(network: nn.Module, *, input_bits: int, scale: float, bound: i
         >>> bool((exact(x.double()) - net(x)).abs().max() < 1e-3)
         True
     """
-    if any(not bool(p.isfinite().all()) for p in network.parameters()):
-        raise ConfigError("the model has weights that are not finite. Train it again.")
     start = _Inputs(input_bits, scale, bound)
     if isinstance(network, MLP):
         return _mlp(network, start)
-    if isinstance(network, MaskedNetwork):
-        return _masked(network, start)
     if isinstance(network, ConvEncoder):
         return _conv_encoder(network, start)
     if isinstance(network, ConvDecoder):
@@ -114,6 +112,8 @@ def _layer(weight: Tensor, bias: Tensor | None, inputs: _Inputs, *, terms: Seque
         inputs: what enters.
         terms: the axes over which an output's sum runs.
     """
+    if not bool(weight.isfinite().all() and (bias is None or bias.isfinite().all())):
+        raise ConfigError("the model has weights that are not finite. Train it again.")
     weight = weight.detach().cpu().double() * inputs.scale
     n_terms = math.prod(weight.shape[axis] for axis in terms)
     # the largest weight n times rather than a sum of weights, whose last bit would be open; 2⁻²⁴
@@ -142,9 +142,9 @@ def _activate(sums: Tensor, bits: int, activation: Activation) -> Tensor:
     return torch.floor(scaled + 0.5).clamp_(-MAX_ACTIVATION, MAX_ACTIVATION)
 
 
-def _linear(layer: _Layer, x: Tensor) -> Tensor:
-    product = x @ layer.weight.T
-    return product if layer.bias is None else product + layer.bias
+def _linear(layer: _Layer, x: Tensor, units: slice | list[int] = ALL) -> Tensor:
+    product = x @ layer.weight[units].T
+    return product if layer.bias is None else product + layer.bias[units]
 
 
 def _mlp(network: MLP, start: _Inputs) -> Network:
@@ -161,28 +161,106 @@ def _mlp(network: MLP, start: _Inputs) -> Network:
     return run
 
 
-def _masked(network: MaskedNetwork, start: _Inputs) -> Network:
-    def whole(layer: MaskedLinear, inputs: _Inputs) -> _Layer:
-        return _layer(layer.weight * layer.mask(), layer.bias, inputs, terms=(1,))
+class ExactConditionals:
+    """A masked network in whole numbers: all conditionals at once, or one after the other.
 
-    hidden: list[_Layer] = []
-    for module in network.layers:
-        if isinstance(module, MaskedLinear):
-            hidden.append(whole(module, _Inputs() if hidden else start))
-    direct = whole(network.direct, start)
-    output = None if network.output is None else whole(network.output, _Inputs())
+    Args:
+        network: whose inputs are bits and one-hot categories.
 
-    def run(z: Tensor) -> Tensor:
-        logits = _linear(direct, z) * 2.0**-direct.bits
-        if output is not None:
-            h = z
-            for layer in hidden:
-                h = _activate(_linear(layer, h), layer.bits, network.activation)
+    Example:
+        >>> net = MaskedNetwork((1, 3, 1), hidden=(8,), generator=torch.Generator().manual_seed(0))
+        >>> exact = ExactConditionals(net)
+        >>> exact(torch.zeros(2, 5).double()).shape, exact.begin(2).logits(1, 1, 4).shape
+        (torch.Size([2, 5]), torch.Size([2, 3]))
+    """
+
+    def __init__(self, network: MaskedNetwork) -> None:
+        start = _Inputs(0, 1.0, 1)
+        self.activation = network.activation
+        self.hidden: list[_Layer] = []
+        self.degrees: list[dict[int, slice | list[int]]] = []
+        for module in network.layers:
+            if isinstance(module, MaskedLinear):
+                self.hidden.append(_masked(module, _Inputs() if self.hidden else start))
+                self.degrees.append(_by_degree(module.after))
+        self.direct = _masked(network.direct, start)
+        output = network.output
+        self.output = None if output is None else _masked(output, _Inputs())
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Logits of all variables, ``[N, Σ widths]`` to ``[N, Σ widths]``."""
+        h = z
+        for layer in self.hidden:
+            h = _activate(_linear(layer, h), layer.bits, self.activation)
+        return self.outputs(z, h, ALL)
+
+    def outputs(self, z: Tensor, h: Tensor, columns: slice) -> Tensor:
+        """Logits of some columns from codes and the last hidden layer."""
+        logits = _linear(self.direct, z, columns) * 2.0**-self.direct.bits
+        if self.output is not None:
             # two exact numbers; their sum is rounded once, which IEEE 754 defines
-            logits = logits + _linear(output, h) * 2.0**-output.bits
+            logits = logits + _linear(self.output, h, columns) * 2.0**-self.output.bits
         return logits
 
-    return run
+    def begin(self, n: int) -> Conditionals:
+        """For ``n`` codes of which no variable is known yet."""
+        return Conditionals(self, n)
+
+
+class Conditionals:
+    """Logits of one variable after the other, while a code becomes known.
+
+    A hidden unit of degree m sees the variables 1 … m only and is computed once, when these are
+    known: all variables together cost one pass of the network. Sums are exact, so that the logits
+    are those of `ExactConditionals` to the bit.
+
+    Args:
+        exact: the network.
+        n: codes.
+
+    Attributes:
+        z: the codes ``[n, Σ widths]``, zero where not yet known; to be written by the caller.
+    """
+
+    def __init__(self, exact: ExactConditionals, n: int) -> None:
+        self._exact = exact
+        self.z = torch.zeros(n, exact.direct.weight.shape[1], dtype=torch.float64)
+        self._hidden = [torch.zeros(n, len(y.weight), dtype=torch.float64) for y in exact.hidden]
+
+    def logits(self, known: int, start: int, stop: int) -> Tensor:
+        """Logits ``[n, stop − start]`` of the columns of a variable.
+
+        Args:
+            known: variables before it, whose columns of z are written; called for 0, 1, 2 …
+            start: its first column.
+            stop: behind its last column.
+        """
+        exact, before = self._exact, self.z
+        for layer, degrees, h in zip(exact.hidden, exact.degrees, self._hidden, strict=True):
+            units = degrees.get(known)
+            if units is not None:
+                sums = _linear(layer, before, units)
+                h[:, units] = _activate(sums, layer.bits, exact.activation)
+            before = h
+        return exact.outputs(self.z, before, slice(start, stop))
+
+
+def _masked(layer: MaskedLinear, inputs: _Inputs) -> _Layer:
+    return _layer(layer.weight * layer.mask(), layer.bias, inputs, terms=(1,))
+
+
+def _by_degree(degrees: Sequence[int]) -> dict[int, slice | list[int]]:
+    """The units of each degree; a slice where they are evenly spaced, which copies no weights."""
+    units: dict[int, list[int]] = {}
+    for unit, degree in enumerate(degrees):
+        units.setdefault(degree, []).append(unit)
+    return {degree: _as_slice(found) for degree, found in units.items()}
+
+
+def _as_slice(units: list[int]) -> slice | list[int]:
+    step = units[1] - units[0] if len(units) > 1 else 1
+    even = range(units[0], units[-1] + 1, step)
+    return slice(even.start, even.stop, step) if units == list(even) else units
 
 
 def _conv_encoder(network: ConvEncoder, start: _Inputs) -> Network:
@@ -248,4 +326,4 @@ def on_grid(values: Tensor, step: float, low: float, high: float) -> Array:
     return result
 
 
-__all__ = ["Network", "exact_network", "on_grid"]
+__all__ = ["Conditionals", "ExactConditionals", "Network", "exact_network", "on_grid"]

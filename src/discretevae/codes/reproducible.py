@@ -37,7 +37,8 @@ def exp(x: Array) -> Array:
     x = np.clip(np.asarray(x, dtype=np.float64), -MAX_EXPONENT, MAX_EXPONENT)
     n = np.rint(x * (1 / math.log(2)))
     r = (x - n * LN2_HIGH) - n * LN2_LOW
-    return np.ldexp(_series(_EXP_TERMS, r), n.astype(np.int64))
+    result: Array = np.ldexp(_series(_EXP_TERMS, r), n.astype(np.int64))
+    return result
 
 
 def ln(x: Array) -> Array:
@@ -54,7 +55,8 @@ def ln(x: Array) -> Array:
     m = np.where(small, mantissa * 2, mantissa)
     n = (exponent - small).astype(np.float64)
     t = (m - 1) / (m + 1)
-    return n * LN2_HIGH + (2 * t * _series(_LN_TERMS, t * t) + n * LN2_LOW)
+    result: Array = n * LN2_HIGH + (2 * t * _series(_LN_TERMS, t * t) + n * LN2_LOW)
+    return result
 
 
 def sigmoid(x: Array) -> Array:

@@ -59,6 +59,13 @@ class RunConfig:
                 f"free_bits needs a KL in closed form, which prior {prior} has not. Leave it out, "
                 "or choose the prior fixed or factorized."
             )
+        if training.pretrain and prior.kind != "mixture":
+            problems.append(
+                f"pretrain ends with the placing of a mixture prior. Got prior {prior}. Leave it "
+                "out, or choose a prior such as mixture:10."
+            )
+        if training.augment is not None and self.model.image_shape is None:
+            problems.append("augment distorts pictures, and these rows are none. Leave it out.")
         if training.objective != "elbo" and prior.kind == "layer":
             problems.append(
                 f"objective {training.objective} needs ln p(z) itself, of which prior {prior} "

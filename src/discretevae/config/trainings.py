@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from discretevae.config.augmentations import parse_augment
 from discretevae.config.checks import choice, is_int, must, problems_of
 from discretevae.errors import ConfigError
 from discretevae.schedules import parse_schedule
@@ -44,6 +45,10 @@ class TrainConfig:
             are the weights of the best epoch. None trains to the end.
         kl_warmup: epochs over which the weight of the KL rises to 1; None for 1 from the start.
         free_bits: nats of each latent variable's KL, in the mean over a batch, that cost nothing.
+        augment: random distortions of the pictures that the encoder is shown, as `parse_augment`
+            reads them; what is to be explained is the row itself, so that the ELBO stays a bound.
+        pretrain: epochs at the start under a standard normal prior that weighs a tenth; then a
+            mixture prior is placed on the clusters of the codes, and trained with the rest.
         seed: every random draw of the run follows from it.
 
     Raises:
@@ -69,6 +74,8 @@ class TrainConfig:
     patience: int | None = None
     kl_warmup: float | None = None
     free_bits: float | None = None
+    augment: str | None = None
+    pretrain: int = 0
     objective: str = "elbo"
     estimator: str | None = None
     samples: int | None = None
@@ -90,6 +97,10 @@ class TrainConfig:
         if self.average is not None and not 0 < self.average < 1:
             problems.append(must("average", "> 0 and < 1", self.average))
         problems += choice("start", self.start, STARTS)
+        if self.augment is not None:
+            problems += problems_of(parse_augment, self.augment)
+        if not (is_int(self.pretrain, 0) and (self.pretrain == 0 or self.pretrain < self.epochs)):
+            problems.append(must("pretrain", "an int >= 0 below epochs", self.pretrain))
         problems += self._further_problems()
         if self.samples is not None and not is_int(self.samples, 1):
             problems.append(must("samples", "an int >= 1", self.samples))
@@ -113,9 +124,11 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 problems.append(must(name, "> 0", value))
-        if self.objective != "elbo" and (self.kl_warmup or self.free_bits):
+        names = ("kl_warmup", "free_bits", "augment", "pretrain")
+        asked = [name for name in names if getattr(self, name)]
+        if self.objective != "elbo" and asked:
             problems.append(
-                f"kl_warmup and free_bits change the ELBO. Got objective {self.objective}."
+                f"{' and '.join(asked)} change the ELBO. Got objective {self.objective}."
             )
         return problems
 

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from discretevae.allocator import keep_freed_memory
+from discretevae.augmentation import distort
 from discretevae.averaging import Average
 from discretevae.config import TrainConfig, auto_batch_size
+from discretevae.config.augmentations import parse_augment
 from discretevae.config.saving import SaveEvery
 from discretevae.data import Dataset, binarize
 from discretevae.errors import CollapseWarning, TrainingError
@@ -27,7 +29,16 @@ from discretevae.evaluation import evaluate, require_fit
 from discretevae.gradients import encoder_gradient_noise
 from discretevae.history import EpochMetrics, collapse_advice
 from discretevae.model import DiscreteVAE
-from discretevae.objectives import OBJECTIVES, Objective, Terms, check_pair, choose_estimator, elbo
+from discretevae.objectives import (
+    OBJECTIVES,
+    Objective,
+    Terms,
+    check_pair,
+    choose_estimator,
+    elbo,
+    pretraining,
+)
+from discretevae.placement import place_mixture
 from discretevae.randomness import generator_for
 from discretevae.ranks import Ranks
 from discretevae.schedules import parse_schedule
@@ -145,6 +156,7 @@ class _Training:
         self.batch_size = config.batch_size or auto_batch_size(len(self.rows))
         self.n_steps = math.ceil(len(self.rows) / self.batch_size)
         self.schedule = parse_schedule(config.lr_schedule)
+        self.augment = None if config.augment is None else parse_augment(config.augment)
 
         self.probe = probe_rows(self.rows, config, self.device)
         self.modules = _modules(model, estimator, self.probe)
@@ -182,6 +194,8 @@ class _Training:
             if self.here.epoch == 1 and self.here.step == 0:
                 self._start()
             while self.here.epoch <= self.config.epochs and not self._has_stalled():
+                if self.here.step == 0 and self.here.epoch == self.config.pretrain + 1:
+                    self._place_prior()
                 self._epoch(keeper, stop, told)
                 self._end_epoch(keeper, told)
         self._hand_over()
@@ -193,6 +207,17 @@ class _Training:
         if self.config.start == "mean":
             self.model.start_at(mean_of(self.rows, self.config))
             self.shown.load_state_dict(self.model.state_dict())
+
+    def _place_prior(self) -> None:
+        """What is done once, after pretraining: the mixture is placed on the codes' clusters."""
+        if self.config.pretrain == 0:
+            return
+        if self.ranks.is_first:
+            self.model.eval()
+            mode, seed = self.config.binarize, self.config.seed
+            place_mixture(self.model, self.rows, binarize_mode=mode, seed=seed)
+        self.ranks.copy_first(list(self.model.prior.state_dict().values()))
+        self.shown.prior.load_state_dict(self.model.prior.state_dict())
 
     def _epoch(
         self,
@@ -212,9 +237,11 @@ class _Training:
             weight = len(x) * self.ranks.count / n_rows
             if not len(x):  # fewer rows than ranks: this one goes along, and counts for nothing
                 x = batches.take(here.step)[:1]
-            x = binarize(x.to(self.device), config.binarize, self.generator)
+            x = x.to(self.device)
+            shown = self._distorted(x)
+            x = binarize(x, config.binarize, self.generator)
             wants = (float(stop.is_set()), float(keeper.is_due(here)))
-            stops, due = map(bool, self._step(x, weight, wants, keeper))
+            stops, due = map(bool, self._step(x, shown, weight, wants, keeper))
             here.epoch_seconds += time.perf_counter() - began
             here.cpu_seconds += time.process_time() - cpu_began
             here.step += 1
@@ -229,19 +256,26 @@ class _Training:
                     raise keeper.interrupted(here)
 
     def _step(
-        self, x: Tensor, weight: float, wants: tuple[float, float], keeper: Keeper
+        self,
+        x: Tensor,
+        shown: Tensor | None,
+        weight: float,
+        wants: tuple[float, float],
+        keeper: Keeper,
     ) -> tuple[float, float]:
         """One step on this rank's part of a batch; what the ranks want together.
 
         ``weight`` makes the mean over ranks of their means over rows that over all rows.
         """
         taken = (self.here.epoch - 1) * self.n_steps + self.here.step
-        total = self.config.epochs * self.n_steps
+        factor = self._lr_factor(taken)
         for group in self.optimizer.param_groups:
-            factor = self.schedule.factor(taken, total, warmup=self.config.warmup)
             group["lr"] = self.config.lr * factor
         member = estimator_at(self.estimator, taken)
-        terms = self._objective_at(taken)(self.model, x, member, generator=self.generator)
+        objective = self._objective_at(taken)
+        if shown is not None:
+            objective = partial(objective, shown=shown)
+        terms = objective(self.model, x, member, generator=self.generator)
         for number, loss in enumerate(terms.losses()):
             self.optimizer.zero_grad()
             value = loss.item()
@@ -260,6 +294,24 @@ class _Training:
             self.average.update(self.model, taken)
         return wants_now[0], wants_now[1]
 
+    def _distorted(self, x: Tensor) -> Tensor | None:
+        """What the encoder is shown in place of the rows, if anything."""
+        shape = self.model.config.image_shape
+        if self.augment is None or shape is None:
+            return None
+        moved = distort(x, self.augment, shape, generator=self.generator)
+        return binarize(moved, self.config.binarize, self.generator)
+
+    def _lr_factor(self, taken: int) -> float:
+        """The schedule's; pretraining and what follows each have all of it."""
+        first = self.config.pretrain * self.n_steps
+        total = self.config.epochs * self.n_steps
+        if taken < first:
+            taken, total = taken, first
+        else:
+            taken, total = taken - first, total - first
+        return self.schedule.factor(taken, total, warmup=self.config.warmup)
+
     def _shared(self) -> list[Tensor]:
         """What ranks must agree on: gradients, and what an estimator remembers of batches."""
         if self.ranks.is_alone:
@@ -273,6 +325,8 @@ class _Training:
     def _objective_at(self, step: int) -> Objective:
         """The objective, with the weight that the KL has at a step."""
         config = self.config
+        if step < config.pretrain * self.n_steps:
+            return pretraining
         if config.kl_warmup is None and config.free_bits is None:
             return self.objective
         weight = 1.0

@@ -1,0 +1,154 @@
+"""Exact search of a million random codes: our index against bare faiss, in turn, in one process.
+
+Both look for the same queries; the median of the ratios of neighboring times is the figure, for
+lone times mean nothing on a shared machine. Another process does nothing but load the index and
+search it, so that its peak memory is that of searching. One thread.
+
+    python benchmarks/search.py --rows 1000000
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before faiss is loaded
+
+import click
+import numpy as np
+
+from discretevae.codes.search import CodeIndex
+from discretevae.codes.structures import load_faiss
+
+BITS, K, ROUNDS, STRETCH = 64, 10, 12, 250
+"""Rounds of a stretch of queries by the one and by the other, the order changing."""
+
+
+def peak_memory_mb() -> int:
+    """The most memory that this process has held."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) // 1024
+    return 0
+
+
+def made_codes(n: int, seed: int) -> Any:
+    """Random codes, packed."""
+    return np.random.default_rng(seed).integers(0, 256, (n, BITS // 8), dtype=np.uint8)
+
+
+def times(rows: int, queries: Any) -> dict[str, Any]:
+    """The ratio of the speed of our search to that of faiss, and whether they found the same."""
+    codes = made_codes(rows, 0)
+    index = CodeIndex.from_codes(codes, f"bernoulli:{BITS}")
+    bare = load_faiss().IndexBinaryFlat(BITS)
+    bare.add(codes)
+    ours: list[float] = []
+    theirs: list[float] = []
+
+    def search() -> None:
+        began = time.perf_counter()
+        index.search_codes(part, K)
+        ours.append(time.perf_counter() - began)
+
+    def search_bare() -> None:
+        began = time.perf_counter()
+        bare.search(part, K)
+        theirs.append(time.perf_counter() - began)
+
+    for number in range(ROUNDS):
+        start = number * STRETCH % len(queries)
+        part = queries[start : start + STRETCH]
+        for job in (search, search_bare) if number % 2 else (search_bare, search):
+            job()
+    found, (distances, ids) = index.search_codes(queries, K), bare.search(queries, K)
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    return {
+        "speed_of_faiss": round(statistics.median(ratios), 3),
+        "quartiles": [round(q, 3) for q in statistics.quantiles(ratios, n=4)],
+        "queries_per_second": round(STRETCH / statistics.median(ours)),
+        "same_distances": bool((found.distances == distances).all()),
+        "same_ids": bool((found.ids == ids).all()),
+    }
+
+
+def kinds(rows: int, queries: Any) -> list[dict[str, Any]]:
+    """Seconds to build and to load, bytes, speed and recall of each kind, at the default effort."""
+    codes = made_codes(rows, 0)
+    exact = CodeIndex.from_codes(codes, f"bernoulli:{BITS}").search_codes(queries, K)
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "codes.index"
+        for kind in ("flat", "ivf", "hnsw"):
+            began = time.perf_counter()
+            index = CodeIndex.from_codes(codes, f"bernoulli:{BITS}", kind=kind)  # type: ignore[arg-type]
+            built = time.perf_counter() - began
+            index.save(path)
+            began = time.perf_counter()
+            index = CodeIndex.load(path)
+            loaded = time.perf_counter() - began
+            began = time.perf_counter()
+            found = index.search_codes(queries, K)
+            seconds = time.perf_counter() - began
+            lines.append(
+                {
+                    "kind": kind,
+                    "rows": rows,
+                    "build_seconds": round(built, 2),
+                    "load_seconds": round(loaded, 2),
+                    "megabytes": round(path.stat().st_size / 1e6, 1),
+                    "queries_per_second": round(len(queries) / seconds),
+                    "recall": round(float((found.distances <= exact.distances[:, -1:]).mean()), 3),
+                }
+            )
+    return lines
+
+
+def alone(path: Path, n_queries: int) -> dict[str, Any]:
+    """What a process holds that loads the index and searches it."""
+    before = peak_memory_mb()
+    began = time.perf_counter()
+    index = CodeIndex.load(path)
+    loaded = time.perf_counter() - began
+    index.search_codes(made_codes(n_queries, 1), K)
+    return {
+        "rows": len(index),
+        "load_seconds": round(loaded, 2),
+        "memory_before_mb": before,
+        "peak_memory_mb": peak_memory_mb(),
+        "torch_loaded": "torch" in sys.modules,
+    }
+
+
+@click.command()
+@click.option("--rows", default=1_000_000, show_default=True)
+@click.option("--queries", "n_queries", default=1000, show_default=True)
+@click.option("--kinds-rows", default=0, help="Rows for a table of the three kinds; 0 for none.")
+@click.option("--alone", "path", type=click.Path(path_type=Path), hidden=True)
+def main(rows: int, n_queries: int, kinds_rows: int, path: Path | None) -> None:
+    """Print the ratio, the peak memory of a process that only searches, and more, as JSON."""
+    if path is not None:
+        print(json.dumps(alone(path, n_queries)))
+        return
+    queries = made_codes(n_queries, 1)
+    result: dict[str, Any] = {"bits": BITS, "k": K, "queries": n_queries, **times(rows, queries)}
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "codes.index"
+        CodeIndex.from_codes(made_codes(rows, 0), f"bernoulli:{BITS}").save(made)
+        arguments = [__file__, "--alone", str(made), "--queries", str(n_queries)]
+        done = subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+        result["alone"] = json.loads(done.stdout)
+    if kinds_rows:
+        result["kinds"] = kinds(kinds_rows, queries)
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Random distortions of the pictures that the encoder is shown."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everyone knows
+from torch import Tensor
+
+from discretevae.config.augmentations import Augment
+
+
+def distort(
+    x: Tensor,
+    augment: Augment,
+    image_shape: tuple[int, int],
+    *,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """Each picture turned, sheared, scaled and shifted at random, by bilinear sampling.
+
+    What lies outside a picture is taken as 0. Values stay within those of the picture and 0.
+
+    Args:
+        x: rows ``[B, H·W]``.
+        augment: how far, at most.
+        image_shape: (H, W).
+        generator: the source of the draws.
+
+    Example:
+        >>> x = torch.zeros(1, 25)
+        >>> x[0, 12] = 1.0                                           # the middle of 5×5
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> moved = distort(x, Augment(shift=1.0), (5, 5), generator=generator)
+        >>> moved.shape, bool((moved > 0).sum() > 1)                 # between pixels
+        (torch.Size([1, 25]), True)
+    """
+    height, width = image_shape
+    u = 2 * torch.rand(5, len(x), dtype=x.dtype, device=x.device, generator=generator) - 1
+    angle = u[0] * math.radians(augment.rotate)
+    scale = 1 + u[1] * augment.scale
+    cos, sin = angle.cos() * scale, angle.sin() * scale
+    # in units of half a side, as affine_grid wants them; a side of unequal pictures counts its own
+    theta = torch.stack(
+        (
+            torch.stack(
+                (
+                    cos,
+                    (u[2] * augment.shear - sin) * height / width,
+                    u[3] * (2 * augment.shift / width),
+                ),
+                -1,
+            ),
+            torch.stack((sin * width / height, cos, u[4] * (2 * augment.shift / height)), -1),
+        ),
+        1,
+    )
+    pictures = x.reshape(-1, 1, height, width)
+    grid = F.affine_grid(theta, list(pictures.shape), align_corners=False)
+    return F.grid_sample(pictures, grid, align_corners=False).reshape(x.shape)
+
+
+__all__ = ["distort"]

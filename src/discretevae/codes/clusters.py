@@ -1,0 +1,291 @@
+"""The clusters that a model itself has: components of its prior, or categories of its code.
+
+Nothing is clustered here. A mixture prior says with which probability a code comes from each of
+its components, and a categorical variable is a cluster number; both are read off for every row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from discretevae.codes.packing import CHUNK_VALUES
+from discretevae.config import BinarizeMode
+from discretevae.data import Rows, most_likely
+from discretevae.errors import ConfigError, DataError
+from discretevae.evaluation import DECODER_ROWS, require_fit
+from discretevae.families import Categorical, Family, Gaussian, Product, parts_of
+from discretevae.model import DiscreteVAE
+from discretevae.priors import FactorizedPrior, MixturePrior
+
+Array = np.ndarray[Any, np.dtype[Any]]
+ClusterKind = Literal["component", "category"]
+
+CENTER_DRAWS = 256
+"""Of bits and further categories beside the clusters', over which a center is averaged."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """The cluster of every row, as `clusters` finds it.
+
+    Args:
+        labels: the most probable cluster of each row, from 0, int64 ``[N]``; of equal ones the
+            lowest.
+        probabilities: of each cluster given the row, float32 ``[N, K]``.
+        kind: ``component`` of a mixture prior, or ``category`` of the code.
+
+    Example:
+        >>> p = np.array([[0.5, 0.5, 0], [0, 1, 0], [0.25, 0.75, 0]], np.float32)
+        >>> found = Clusters(p.argmax(1), p, "component")
+        >>> found.sizes, found.members(1)
+        (array([1, 2, 0]), array([1, 2]))
+        >>> found.entropy.round(4)                                   # ln 2, 0, …
+        array([0.6931, 0.    , 0.5623])
+    """
+
+    labels: Array
+    probabilities: Array
+    kind: ClusterKind
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def n_clusters(self) -> int:
+        """K, with those that no row is in."""
+        return int(self.probabilities.shape[1])
+
+    @property
+    def sizes(self) -> Array:
+        """Rows of each cluster, int64 ``[K]``."""
+        return np.bincount(self.labels, minlength=self.n_clusters)
+
+    @property
+    def confidence(self) -> Array:
+        """The probability of each row's own cluster, float32 ``[N]``."""
+        own: Array = np.take_along_axis(self.probabilities, self.labels[:, None], 1)[:, 0]
+        return own
+
+    @property
+    def entropy(self) -> Array:
+        """How undecided each row is: −Σ_k p_k ln p_k, nats, from 0 to ln K; float64 ``[N]``."""
+        p = self.probabilities.astype(np.float64)
+        # p ln p → 0 with p → 0; abs, so that no −0 comes out
+        entropy: Array = np.abs((p * np.log(np.where(p > 0, p, 1))).sum(1))
+        return entropy
+
+    def members(self, cluster: int) -> Array:
+        """The rows of a cluster, the most certain first, equal ones in the order of the rows.
+
+        Raises:
+            ConfigError: there is no such cluster.
+        """
+        if not 0 <= cluster < self.n_clusters:
+            raise ConfigError(
+                f"cluster must be an int from 0 to {self.n_clusters - 1}. Got {cluster}."
+            )
+        rows = np.flatnonzero(self.labels == cluster)
+        order = np.argsort(-self.probabilities[rows, cluster], kind="stable")
+        found: Array = rows[order]
+        return found
+
+
+@torch.no_grad()
+def clusters(
+    model: DiscreteVAE,
+    rows: Rows,
+    *,
+    samples: int = 0,
+    binarize_mode: BinarizeMode = "none",
+    seed: int = 0,
+    progress: Callable[[int], object] | None = None,
+) -> Clusters:
+    """The cluster of every row under the model; labels of the rows are not looked at.
+
+    A Gaussian code with a mixture prior, a *component*:
+
+        p(k|z) = π_k N(z; μ_k, σ_k²) / Σ_j π_j N(z; μ_j, σ_j²)   at z = E_q[z|x],
+
+    or, with ``samples`` S, 1/S Σ_s p(k|z_s) with z_s ~ q(z|x), an estimate of E_q p(k|z).
+    A code with one categorical variable, alone or as a part, a *category*: q(k|x) of the encoder.
+    Of several such parts the first is taken.
+
+    Args:
+        model: the model.
+        rows: N rows.
+        samples: S; 0 for the mean of q(z|x).
+        binarize_mode: as in training; ``dynamic`` is settled as x > 0.5.
+        seed: of the draws.
+        progress: called with the number of rows done after every chunk.
+
+    Raises:
+        ConfigError: the model has no clusters, or ``samples`` is negative or given for categories,
+            whose probabilities are exact.
+        DataError: the rows do not fit the model, or are too large for it.
+
+    Example:
+        >>> from discretevae.data import load_data
+        >>> data = load_data("digits")
+        >>> model = DiscreteVAE.for_data(data, latent="gaussian:2", prior="mixture:5")
+        >>> found = clusters(model, data.test)
+        >>> found.kind, found.labels.shape, found.probabilities.shape, found.sizes.sum().item()
+        ('component', (297,), (297, 5), 297)
+
+    Source: of E_q p(k|z) as the posterior of the component, Jiang et al., "Variational Deep
+    Embedding" (IJCAI 2017), section 3.
+    """
+    kind = require_clusters(model)
+    if not isinstance(samples, int) or samples < 0:
+        raise ConfigError(f"samples must be an int >= 0. Got {samples}.")
+    if samples and kind == "category":
+        raise ConfigError(
+            f"samples {samples} would change nothing: the probabilities of categories are exact. "
+            "Leave samples out."
+        )
+    require_fit(model, rows)
+    generator = torch.Generator(model.device).manual_seed(seed)
+    count = n_clusters(model)
+    # a mixture looks at every component in every dimension of the code
+    widest = max(rows.n_features, count * model.family.n_variables)
+    size = max(1, min(DECODER_ROWS, CHUNK_VALUES // widest))
+    probabilities = np.empty((len(rows), count), np.float32)
+    for start in range(0, len(rows), size):
+        x = most_likely(rows.batch(slice(start, start + size)), binarize_mode)
+        found = _probabilities(model, model.eta(x.to(model.device)), samples, generator)
+        probabilities[start : start + size] = found.cpu().numpy()
+        if progress is not None:
+            progress(min(start + size, len(rows)))
+    bad = int((~np.isfinite(probabilities)).any(1).sum())
+    if bad:
+        raise DataError(
+            f"{rows.name}: the code of {bad:,} of {len(rows):,} rows is beyond float32. "
+            "Rescale their values."
+        )
+    return Clusters(probabilities.argmax(1).astype(np.int64), probabilities, kind)
+
+
+@torch.no_grad()
+def cluster_centers(model: DiscreteVAE, *, seed: int = 0) -> Tensor:
+    """What the decoder makes of each cluster's center: E[x|z], ``[K, P]`` on the CPU.
+
+    Of a component z is its mean. Of a category z is that category, with a Gaussian part at the
+    mean of its prior; over bits and further categories, which have no middle, the picture is
+    averaged with 256 draws from their prior, the same ones for each cluster.
+
+    Args:
+        model: with clusters.
+        seed: of these draws.
+
+    Raises:
+        ConfigError: the model has no clusters.
+
+    Example:
+        >>> from discretevae.config import ModelConfig
+        >>> config = ModelConfig(n_features=4, latent="categorical:3+gaussian:2", hidden=(8,))
+        >>> model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0))
+        >>> cluster_centers(model).shape
+        torch.Size([3, 4])
+    """
+    require_clusters(model)
+    prior, family = model.prior, model.family
+    if isinstance(prior, MixturePrior):
+        return model.likelihood.mean(model.output(prior.means)).cpu()
+    number = _category_part(family)
+    part = parts_of(family)[number]
+    one_hot = part.from_codes(torch.arange(n_clusters(model)).unsqueeze(1)).to(model.device)
+    if not isinstance(family, Product):
+        return model.likelihood.mean(model.output(one_hot)).cpu()
+    generator = torch.Generator(model.device).manual_seed(seed)
+    pieces = family.split_z(prior.sample(CENTER_DRAWS, generator=generator))
+    for i, other in enumerate(family.parts):
+        if isinstance(other, Gaussian):
+            pieces[i] = _prior_mean(model, i, other).expand_as(pieces[i])
+    if not any(p.n_states is not None for i, p in enumerate(family.parts) if i != number):
+        pieces = [piece[:1] for piece in pieces]
+    shown = []
+    for z in one_hot:
+        pieces[number] = z.expand_as(pieces[number])
+        shown.append(model.likelihood.mean(model.output(family.join_z(pieces))).mean(0))
+    return torch.stack(shown).cpu()
+
+
+def require_clusters(model: DiscreteVAE) -> ClusterKind:
+    """What the clusters of a model are.
+
+    Raises:
+        ConfigError: it has none.
+
+    Example:
+        >>> from discretevae.config import ModelConfig
+        >>> config = ModelConfig(n_features=4, latent="categorical:3", hidden=(8,))
+        >>> require_clusters(DiscreteVAE(config))
+        'category'
+    """
+    if isinstance(model.prior, MixturePrior):
+        return "component"
+    if _category_part(model.family) >= 0:
+        return "category"
+    raise ConfigError(
+        f"latent {model.family.spec} with prior {model.config.prior} has no clusters, which are "
+        "the components of a mixture prior or the values of one categorical variable. Train with "
+        "--latent gaussian:10 --prior mixture:10 --pretrain 10, or with --latent categorical:10."
+    )
+
+
+def n_clusters(model: DiscreteVAE) -> int:
+    """K of a model with clusters, whether rows are in them or not."""
+    if isinstance(model.prior, MixturePrior):
+        return model.prior.n_components
+    return int(parts_of(model.family)[_category_part(model.family)].eta_shape[-1])
+
+
+def _category_part(family: Family) -> int:
+    """The number of the first part that is a single categorical variable; −1 for none."""
+    for i, part in enumerate(parts_of(family)):
+        if isinstance(part, Categorical) and part.n_variables == 1:
+            return i
+    return -1
+
+
+def _probabilities(
+    model: DiscreteVAE, eta: Tensor, samples: int, generator: torch.Generator
+) -> Tensor:
+    """Of each cluster given the rows with these parameters of q, ``[B, K]``."""
+    prior, family = model.prior, model.family
+    if not isinstance(prior, MixturePrior):
+        number = _category_part(family)
+        own = family.split_eta(eta)[number] if isinstance(family, Product) else eta
+        return parts_of(family)[number].mean(own)[:, 0]
+    if not samples:
+        return prior.responsibilities(family.mode(eta))
+    # one draw at a time: all of them together might not fit into memory
+    draws = (family.sample(eta, 1, generator=generator)[0] for _ in range(samples))
+    total = prior.responsibilities(next(draws))
+    for z in draws:
+        total += prior.responsibilities(z)
+    return total / samples
+
+
+def _prior_mean(model: DiscreteVAE, number: int, part: Gaussian) -> Tensor:
+    """The prior's mean of the Gaussian part with this number, ``[D]``."""
+    prior, family = model.prior, model.family
+    if isinstance(prior, FactorizedPrior) and isinstance(family, Product):
+        return part.moments(family.split_eta(prior.eta())[number])[0]
+    return torch.zeros(part.z_shape, device=model.device)  # standard normal, by every other prior
+
+
+__all__ = [
+    "CENTER_DRAWS",
+    "ClusterKind",
+    "Clusters",
+    "cluster_centers",
+    "clusters",
+    "n_clusters",
+    "require_clusters",
+]

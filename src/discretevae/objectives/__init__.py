@@ -1,0 +1,52 @@
+"""What is maximized. How its gradient is estimated is the estimator's business.
+
+Where KL(q ‖ p) has no closed form, as under an autoregressive prior, ln p(z) joins what the
+estimator integrates, and the entropy of q, which has one, stays outside.
+
+======================  ==========================================  =====================
+objective               per row                                     estimators
+======================  ==========================================  =====================
+``elbo``                E_q ln p(x|z) − KL(q(z|x) ‖ p(z))           all but ``vimco``
+``multi-sample``        E ln 1/K Σ_k p(x, z_k)/q(z_k|x)             ``vimco``
+``marginal``            ln p(x), exactly                            ``exact``
+``wake-sleep``          the K-sample bound, self-normalized         ``importance``
+======================  ==========================================  =====================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from discretevae.objectives.choosing import (
+    DEFAULT_ESTIMATORS,
+    check_pair,
+    choose_estimator,
+    estimator_name,
+)
+from discretevae.objectives.elbo import elbo, pretraining, require_closed_kl
+from discretevae.objectives.likelihood import marginal, multi_sample, wake_sleep
+from discretevae.objectives.terms import Objective, Terms
+
+OBJECTIVES: Mapping[str, Objective] = {
+    "elbo": elbo,
+    "multi-sample": multi_sample,
+    "marginal": marginal,
+    "wake-sleep": wake_sleep,
+}
+"""Every objective by the name that ``--objective`` takes."""
+
+__all__ = [
+    "DEFAULT_ESTIMATORS",
+    "OBJECTIVES",
+    "Objective",
+    "Terms",
+    "check_pair",
+    "choose_estimator",
+    "elbo",
+    "estimator_name",
+    "marginal",
+    "multi_sample",
+    "pretraining",
+    "require_closed_kl",
+    "wake_sleep",
+]

@@ -1,0 +1,99 @@
+"""Which estimator goes with which objective and code."""
+
+from __future__ import annotations
+
+from discretevae.config import TrainConfig
+from discretevae.errors import ConfigError
+from discretevae.estimators import (
+    VIMCO,
+    Estimator,
+    Exact,
+    Importance,
+    UnorderedSet,
+    default_estimator,
+    estimator_for,
+)
+from discretevae.families import MAX_STATES, Family, is_enumerable
+
+DEFAULT_ESTIMATORS = {"multi-sample": "vimco", "marginal": "exact", "wake-sleep": "importance"}
+"""What is taken when an objective is named and no estimator."""
+
+
+def estimator_name(family: Family, config: TrainConfig) -> str:
+    """What ``--estimator`` says, or the name of the default in its place.
+
+    Example:
+        >>> from discretevae.families import Bernoulli
+        >>> estimator_name(Bernoulli(50), TrainConfig())
+        'disarm'
+    """
+    default = DEFAULT_ESTIMATORS.get(config.objective) or default_estimator(family)
+    return config.estimator or default
+
+
+WAKE_SLEEP_SAMPLES = 5
+"""K of ``wake-sleep`` where none is named; with one sample its weights would say nothing."""
+
+
+def choose_estimator(family: Family, config: TrainConfig) -> Estimator:
+    """The estimator that a configuration asks for, or the default of its objective and code.
+
+    Raises:
+        ConfigError: it cannot be read, cannot handle the code, or does not fit the objective.
+
+    Example:
+        >>> from discretevae.families import Bernoulli
+        >>> choose_estimator(Bernoulli(50), TrainConfig(estimator="rloo", samples=4))
+        RLOO(samples=4)
+        >>> choose_estimator(Bernoulli(5), TrainConfig(objective="marginal"))
+        Exact()
+    """
+    name, samples = estimator_name(family, config), config.samples
+    if config.objective == "wake-sleep" and config.estimator is None and samples is None:
+        samples = WAKE_SLEEP_SAMPLES
+    estimator = estimator_for(name, family, samples=samples)
+    check_pair(config.objective, estimator)
+    if isinstance(estimator, (Exact, UnorderedSet)) and not is_enumerable(family):
+        raise ConfigError(
+            f"estimator {name} needs a code of at most {MAX_STATES:,} states; {family.spec} has "
+            f"more. Choose --estimator {default_estimator(family)}, or a smaller code."
+        )
+    return estimator
+
+
+def check_pair(objective: str, estimator: Estimator) -> None:
+    """Refuses a pair of objective and estimator that makes no sense.
+
+    Raises:
+        ConfigError: it makes none; the sensible ones are named.
+
+    Example:
+        >>> check_pair("elbo", Importance())
+        >>> try:
+        ...     check_pair("marginal", Importance())
+        ... except ConfigError as error:
+        ...     print(error)
+        objective marginal cannot be estimated by Importance. Choose --estimator exact.
+    """
+    wanted = {"multi-sample": VIMCO, "marginal": Exact, "wake-sleep": Importance}.get(objective)
+    name = type(estimator).__name__
+    if wanted is None:
+        if isinstance(estimator, VIMCO):
+            raise ConfigError(
+                "vimco estimates the K-sample bound, not the ELBO. Choose --objective multi-sample."
+            )
+    elif not isinstance(estimator, wanted):
+        raise ConfigError(
+            f"objective {objective} cannot be estimated by {name}. "
+            f"Choose --estimator {DEFAULT_ESTIMATORS[objective]}."
+        )
+    elif isinstance(estimator, Importance):
+        if estimator.proposal != "posterior" or estimator.xi is not None:
+            raise ConfigError(
+                "objective wake-sleep draws from the posterior. Leave the proposal out."
+            )
+        if estimator.samples < 2:
+            raise ConfigError("objective wake-sleep needs samples >= 2. Got 1.")
+
+
+__all__ = ["DEFAULT_ESTIMATORS", "check_pair", "choose_estimator", "estimator_name"]
