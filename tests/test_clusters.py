@@ -26,7 +26,7 @@ from discretevae import (
     clusters,
     load_rows,
     load_run,
-    match,
+    match_clusters,
 )
 from discretevae.cli import _run
 from discretevae.cluster_plots import cluster_figure, latent_map, shown_clusters
@@ -78,7 +78,7 @@ TABLES = {
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_scores_are_those_of_the_formulas(table):
-    scores = match(*spread(table))
+    scores = match_clusters(*spread(table))
     found = (scores.accuracy, scores.nmi, scores.ari, scores.purity)
     assert found == pytest.approx(by_hand(table), abs=1e-12)
     assert scores.confusion.tolist() == table
@@ -91,7 +91,7 @@ def test_accuracy_is_the_best_of_all_one_to_one_maps():
         table = rng.integers(0, 9, shape) * (rng.random(shape) < 0.8)
         table[0] += 1  # no class without rows
         table[:, 0] += 1
-        scores = match(*spread(table))
+        scores = match_clusters(*spread(table))
         found = (scores.accuracy, scores.nmi, scores.ari, scores.purity)
         assert found == pytest.approx(by_hand(table), abs=1e-12)
         # the map is one to one, says how the accuracy comes about, and has no empty pairs
@@ -102,7 +102,7 @@ def test_accuracy_is_the_best_of_all_one_to_one_maps():
 
 
 def test_the_largest_cell_first_would_be_another_accuracy():
-    scores = match(*spread(TABLES["greedy is wrong"]))
+    scores = match_clusters(*spread(TABLES["greedy is wrong"]))
     assert scores.accuracy == pytest.approx(18 / 28)  # not the 10 + 0 of the greedy choice
     assert dict(scores.mapping) == {0: 1, 1: 0}
 
@@ -111,7 +111,7 @@ def test_numbers_of_clusters_and_classes_make_no_difference():
     labels, truth = spread(TABLES["mixed"])
     order = np.random.default_rng(0).permutation(len(labels))
     other = np.array([40, -7, 3])[labels][order], np.array([2, 9, 5])[truth][order]
-    a, b = match(labels, truth), match(*other)
+    a, b = match_clusters(labels, truth), match_clusters(*other)
     for name in ("accuracy", "nmi", "ari", "purity"):
         assert getattr(a, name) == pytest.approx(getattr(b, name), abs=1e-12)
     assert b.clusters == (-7, 3, 40)
@@ -120,24 +120,24 @@ def test_numbers_of_clusters_and_classes_make_no_difference():
 
 
 def test_a_cluster_without_a_class_is_not_in_the_map():
-    scores = match(*spread([[5, 0], [6, 1], [0, 4]]))
+    scores = match_clusters(*spread([[5, 0], [6, 1], [0, 4]]))
     assert dict(scores.mapping) == {1: 0, 2: 1}
     assert scores.accuracy == pytest.approx(10 / 16)
     assert scores.purity == pytest.approx(15 / 16)
     # fewer clusters than classes: the rows of the third class are wrong
-    assert match([0, 0, 1, 1, 1], [0, 0, 1, 1, 2]).accuracy == pytest.approx(0.8)
+    assert match_clusters([0, 0, 1, 1, 1], [0, 0, 1, 1, 2]).accuracy == pytest.approx(0.8)
     # a pair that shares no row is no match, although the method pairs everything
-    assert dict(match([0, 0, 1], [4, 4, 4]).mapping) == {0: 4}
+    assert dict(match_clusters([0, 0, 1], [4, 4, 4]).mapping) == {0: 4}
 
 
 def test_one_cluster_has_the_share_of_the_largest_class():
-    scores = match([3, 3, 3, 3], [0, 1, 1, 2])
+    scores = match_clusters([3, 3, 3, 3], [0, 1, 1, 2])
     assert (scores.accuracy, scores.purity, scores.nmi, scores.ari) == (0.5, 0.5, 0, 0)
     assert scores.majority == {3: (1, 0.5)}
 
 
 def test_of_equal_classes_the_lowest_is_the_largest():
-    assert match([0, 0, 1], [8, 2, 8]).majority == {0: (2, 0.5), 1: (8, 1.0)}
+    assert match_clusters([0, 0, 1], [8, 2, 8]).majority == {0: (2, 0.5), 1: (8, 1.0)}
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_of_equal_classes_the_lowest_is_the_largest():
 )
 def test_what_cannot_be_scored_is_refused(labels, truth, message):
     with pytest.raises(DataError, match=message):
-        match(labels, truth)
+        match_clusters(labels, truth)
 
 
 def model_of(latent, prior="fixed", *, seed=0, n_features=64, likelihood="bernoulli"):
@@ -321,6 +321,13 @@ def test_of_equal_probabilities_the_lowest_cluster_and_the_first_row_win(rows):
     assert found.members(0).tolist() == list(range(297))
     assert found.members(3).tolist() == []
     assert found.entropy == pytest.approx(np.full(297, math.log(4)))
+
+
+def test_rows_that_are_equally_sure_keep_their_order():
+    p = np.random.default_rng(0).choice([0.6, 0.7, 0.8], 500).astype(np.float32)
+    found = Clusters(np.zeros(500, np.int64), np.stack((p, 1 - p), 1), "component")
+    expected = [row for value in (0.8, 0.7, 0.6) for row in np.flatnonzero(p == np.float32(value))]
+    assert found.members(0).tolist() == expected
 
 
 def test_entropy_and_confidence():
@@ -508,7 +515,7 @@ def test_the_command_writes_and_says_what_was_found(mixture, cli, tmp_path):
     assert p.sum(1) == pytest.approx(np.ones(1797), abs=1e-5)
     assert np.array_equal(labels, p.argmax(1))
     truth = load_rows("digits", split="all").labels.numpy()
-    scores = match(labels, truth)
+    scores = match_clusters(labels, truth)
     assert facts["scores"] == json.loads(json.dumps(scores.to_dict()))
     assert sum(map(sum, facts["scores"]["confusion"])) == 1797
     sizes = np.bincount(labels, minlength=4)

@@ -25,6 +25,7 @@ from discretevae.model import DiscreteVAE
 from discretevae.objectives import elbo
 from discretevae.randomness import generator_for
 from discretevae.training import train
+from discretevae.usage import CodeUsage
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

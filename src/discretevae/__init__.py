@@ -19,10 +19,17 @@ if TYPE_CHECKING:
     from discretevae.augmentation import distort
     from discretevae.checkpoint import Run, load_run
     from discretevae.code_sizes import Choice, SizeResult, SizeRun, Step, choose_size
-    from discretevae.codes.cluster_scores import ClusterScores, match
+    from discretevae.codes.cluster_scores import ClusterScores, match_clusters
     from discretevae.codes.clusters import Clusters, cluster_centers, clusters
+    from discretevae.codes.columns import write_parquet
     from discretevae.codes.compression import compress, decompress
     from discretevae.codes.fingerprints import fingerprint
+    from discretevae.codes.outliers import (
+        Outliers,
+        OutlierScores,
+        fit_outliers,
+        input_complexity,
+    )
     from discretevae.codes.packing import decode_codes, encode_rows, pack_codes, unpack_codes
     from discretevae.codes.retrieval import RetrievalScores, mean_average_precision
     from discretevae.codes.search import CodeIndex, Neighbors
@@ -106,6 +113,7 @@ if TYPE_CHECKING:
         row_scores,
         score_samples,
     )
+    from discretevae.exporting import OnnxExport, export_onnx
     from discretevae.families import (
         Bernoulli,
         Categorical,
@@ -147,6 +155,7 @@ if TYPE_CHECKING:
     from discretevae.refitting import Refitted, refit_prior
     from discretevae.retrieval import RetrievalEntry, RetrievalReport, measure_retrieval
     from discretevae.runs import RunResult, run
+    from discretevae.sharing import from_pretrained, push_to_hub, save_pretrained
     from discretevae.sweeps import Sweep, sweep
     from discretevae.training import Progress, train
     from discretevae.usage import CodeUsage
@@ -168,18 +177,25 @@ _EXPORTS = {
     ),
     "codes.cluster_scores": (
         "ClusterScores",
-        "match",
+        "match_clusters",
     ),
     "codes.clusters": (
         "Clusters",
         "cluster_centers",
         "clusters",
     ),
+    "codes.columns": ("write_parquet",),
     "codes.compression": (
         "compress",
         "decompress",
     ),
     "codes.fingerprints": ("fingerprint",),
+    "codes.outliers": (
+        "OutlierScores",
+        "Outliers",
+        "fit_outliers",
+        "input_complexity",
+    ),
     "codes.packing": (
         "decode_codes",
         "encode_rows",
@@ -289,6 +305,10 @@ _EXPORTS = {
         "row_scores",
         "score_samples",
     ),
+    "exporting": (
+        "OnnxExport",
+        "export_onnx",
+    ),
     "families": (
         "Bernoulli",
         "Categorical",
@@ -361,6 +381,11 @@ _EXPORTS = {
     "runs": (
         "RunResult",
         "run",
+    ),
+    "sharing": (
+        "from_pretrained",
+        "push_to_hub",
+        "save_pretrained",
     ),
     "sweeps": (
         "Sweep",

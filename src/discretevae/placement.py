@@ -83,9 +83,9 @@ def place_mixture(
     """Sets a mixture prior's components to the clusters of the codes that ``rows`` have.
 
     A component gets its cluster's share of the rows, and the mean and the covariance of its codes:
-    Cov[μ(x)] + E[diag σ²(x)] for q(z|x) = N(μ(x), diag σ²(x)). Clusters are found by `diffusion_labels`, on
-    at most 20,000 of the rows. Without such a start the components of a mixture end up on top of
-    each other or share what they should separate.
+    Cov[μ(x)] + E[diag σ²(x)] for q(z|x) = N(μ(x), diag σ²(x)). Clusters are found by
+    `diffusion_labels`, on at most 20,000 of the rows. Without such a start the components of a
+    mixture end up on top of each other or share what they should separate.
 
     Args:
         model: with a Gaussian code and a mixture prior, which is changed in place.

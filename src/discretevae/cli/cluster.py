@@ -69,7 +69,7 @@ def command(
     The clusters are the model's own: the components of its mixture prior, or the values of its
     categorical variable. Labels, where the data have them, are used for scoring only.
     """
-    from discretevae.codes.cluster_scores import match
+    from discretevae.codes.cluster_scores import match_clusters
     from discretevae.codes.clusters import clusters, require_clusters
     from discretevae.errors import ConfigError
     from discretevae.evaluation import require_fit
@@ -102,7 +102,7 @@ def command(
             seed=seed,
             progress=progress,
         )
-    scores = None if rows.labels is None else match(found.labels, rows.labels.numpy())
+    scores = None if rows.labels is None else match_clusters(found.labels, rows.labels.numpy())
     if out is not None:
         _write(out, found)
     if picture is not None and shape is not None:

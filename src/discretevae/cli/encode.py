@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from discretevae.cli import common
+
+if TYPE_CHECKING:
+    from discretevae.codes.columns import BitsAs
 
 
 @click.command(
@@ -19,7 +24,22 @@ from discretevae.cli import common
 @common.device_option
 @common.data_dir_option
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="The .npy file to write."
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The .npy or .parquet file to write.",
+)
+@click.option(
+    "--ids",
+    "ids_path",
+    type=click.Path(path_type=Path),
+    help="Of .parquet: a .npy file of whole numbers, one for each row.  [default: 0, 1, 2, …]",
+)
+@click.option(
+    "--as",
+    "bits_as",
+    type=click.Choice(["binary", "text"]),
+    help="Of .parquet: bits as bytes, or as text of 0 and 1.  [default: binary]",
 )
 @common.json_option
 def command(
@@ -30,6 +50,8 @@ def command(
     device: str,
     data_dir: Path | None,
     out: Path,
+    ids_path: Path | None,
+    bits_as: BitsAs | None,
     as_json: bool,
 ) -> None:
     """Write the most likely code of every row of DATA, in the order of the file.
@@ -38,12 +60,22 @@ def command(
     numpy.packbits does. Categories are numbers from 0: uint8 [rows, variables], or uint16 or
     int64 where there are more. A Gaussian code is float32. Rows and codes may be larger than
     memory. Started by torchrun, several processes share the work.
+
+    A .parquet file, for databases, holds an id for each row, the bits as bytes in one column, and a
+    column for each category or real number. It needs pyarrow.
     """
+    from discretevae.codes.columns import write_parquet
+    from discretevae.codes.ids import read_ids
     from discretevae.codes.packing import encode_rows
     from discretevae.evaluation import require_fit
     from discretevae.ranks import joined
 
-    common.require_suffix(out, ".npy")
+    common.require_suffix(out, ".npy", ".parquet")
+    is_table = out.suffix.lower() == ".parquet"
+    if not is_table and (ids_path is not None or bits_as is not None):
+        raise click.UsageError("--ids and --as are for .parquet files. Choose such an --out.")
+    common.refuse_same_file(out, ids_path, "ids")
+    ids = None if ids_path is None else read_ids(ids_path)
     with joined(common.check_device(device)) as ranks:
         run = common.open_run(run_folder, str(ranks.device))
         source = data_argument or data_option or run.config.data.source
@@ -56,8 +88,9 @@ def command(
         require_fit(run.model, rows)  # before a folder is made
         if ranks.is_first:
             common.make_parent(out)
+        write = partial(write_parquet, ids=ids, bits_as=bits_as or "binary")
         with common.counting_bar("encoding", len(rows)) as progress:
-            codes = encode_rows(
+            written = (write if is_table else encode_rows)(
                 run.model,
                 rows,
                 binarize_mode=run.config.training.binarize,
@@ -65,9 +98,13 @@ def command(
                 out=out,
                 ranks=ranks,
             )
-    if ranks.is_first:
+    if not ranks.is_first:
+        return
+    if isinstance(written, list):
+        common.report_files(as_json, out=out, rows=len(rows), columns=written)
+    else:
         common.report_files(
-            as_json, out=out, rows=len(codes), dtype=str(codes.dtype), shape=list(codes.shape)
+            as_json, out=out, rows=len(written), dtype=str(written.dtype), shape=list(written.shape)
         )
 
 

@@ -15,7 +15,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True, eq=False)
 class ClusterScores:
-    """What `match` measures; shares and indices, not percent.
+    """What `match_clusters` measures; shares and indices, not percent.
 
     Args:
         accuracy: share of the rows whose cluster is matched with their class, in [0, 1]; clusters
@@ -61,7 +61,7 @@ class ClusterScores:
         }
 
 
-def match(labels: Any, truth: Any) -> ClusterScores:
+def match_clusters(labels: Any, truth: Any) -> ClusterScores:
     """Compares clusters with classes; what either of them is numbered makes no difference.
 
         accuracy = 1/N max_m Σ_n 1[m(c_n) = y_n],   m one to one
@@ -82,7 +82,7 @@ def match(labels: Any, truth: Any) -> ClusterScores:
         DataError: no rows, other shapes, or numbers that are not whole.
 
     Example:
-        >>> scores = match([2, 2, 2, 0, 0, 1], [5, 5, 7, 7, 7, 7])
+        >>> scores = match_clusters([2, 2, 2, 0, 0, 1], [5, 5, 7, 7, 7, 7])
         >>> scores.accuracy, scores.purity, dict(scores.mapping)     # 4 and 5 rows of 6
         (0.6666666666666666, 0.8333333333333334, {0: 7, 2: 5})
 
@@ -128,4 +128,4 @@ def _whole(values: Any, name: str) -> Array:
     return array.astype(np.int64)
 
 
-__all__ = ["ClusterScores", "match"]
+__all__ = ["ClusterScores", "match_clusters"]

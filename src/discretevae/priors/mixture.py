@@ -182,15 +182,16 @@ class MixturePrior(Prior):
         means, whitening = self.means[components], self._whitening()[components]
         options: dict[str, Any] = {"dtype": means.dtype, "device": means.device}
         noise = torch.randn(means.shape, generator=generator, **options).unsqueeze(-1)
-        away = torch.linalg.solve_triangular(whitening, noise, upper=False).squeeze(-1)
-        return means + math.sqrt(temperature) * away
+        away: Tensor = torch.linalg.solve_triangular(whitening, noise, upper=False)
+        return means + math.sqrt(temperature) * away.squeeze(-1)
 
     def _whitening(self) -> Tensor:
         """W, ``[K, D, D]``."""
         return self.factors.tril(-1) + torch.diag_embed(self._log_diagonal().exp())
 
     def _log_diagonal(self) -> Tensor:
-        return torch.diagonal(self.factors, dim1=-2, dim2=-1)
+        diagonal: Tensor = torch.diagonal(self.factors, dim1=-2, dim2=-1)
+        return diagonal
 
     def _log_joint(self, z: Tensor) -> Tensor:
         """ln π_k + ln N(z; μ_k, Σ_k), ``[..., K]``."""

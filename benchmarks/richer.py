@@ -1,0 +1,177 @@
+"""The long runs behind the results pages on clusters, priors and richer codes, one command each.
+
+    python benchmarks/richer.py clusters
+    python benchmarks/richer.py priors
+    python benchmarks/richer.py codes
+
+Every training is the package's own command and leaves a run folder; finished ones are skipped,
+begun ones go on where they stopped. At the end one JSON file and the pictures that the page shows
+lie in docs/results/NAME/. MNIST is read from --data-dir, $DISCRETEVAE_DATA, or downloaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+MNIST = ("--data", "mnist")
+
+CLUSTERS = (
+    *MNIST, "--latent", "gaussian:10", "--prior", "mixture:10", "--hidden", "512,512",
+    "--pretrain", "15", "--epochs", "30", "--batch-size", "256", "--lr", "2e-3",
+    "--lr-schedule", "cosine", "--clip", "10", "--augment", "strong",
+)  # fmt: skip
+PRIORS = (
+    *MNIST, "--preset", "fc-bvae", "--binarize", "dynamic", "--epochs", "30", "--batch-size", "256",
+    "--lr", "1e-3", "--lr-schedule", "linear:0.5", "--average", "0.999",
+)  # fmt: skip
+CODES = (*MNIST, "--preset", "fc-cvae", "--epochs", "30", "--batch-size", "256", "--lr", "1e-3")
+
+RUNS: dict[str, dict[str, tuple[str, ...]]] = {
+    "clusters": {f"seed{seed}": (*CLUSTERS, "--seed", f"{seed}") for seed in range(5)},
+    "priors": {
+        name: (*PRIORS, "--prior", name) for name in ("fixed", "factorized", "autoregressive")
+    },
+    "codes": {
+        "paper": (*CODES, "--estimator", "importance"),
+        "exact": CODES,
+        "marginal": (*CODES, "--objective", "marginal"),
+        "10x10": (*CODES, "--latent", "categorical:10x10"),
+        "20x10": (*CODES, "--latent", "categorical:20x10"),
+        "hybrid10": (*CODES, "--latent", "categorical:10+gaussian:16"),
+        "hybrid": (*CODES, "--latent", "categorical:100+gaussian:16", "--estimator", "reinmax"),
+    },
+}
+
+
+def main() -> None:
+    """Trains what is left, then collects."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("experiment", choices=RUNS)
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders lie")
+    parser.add_argument("--results", type=Path, default=ROOT / "docs" / "results")
+    parser.add_argument("--data-dir", type=Path, help="folder that holds MNIST")
+    asked = parser.parse_args()
+    folder = asked.runs / asked.experiment
+    where = () if asked.data_dir is None else ("--data-dir", str(asked.data_dir))
+    trained = {}
+    for name, options in RUNS[asked.experiment].items():
+        trained[name] = folder / name
+        train(folder / name, (*options, *where))
+    out = asked.results / asked.experiment
+    out.mkdir(parents=True, exist_ok=True)
+    found = COLLECT[asked.experiment](trained, out, where)
+    found["commands"] = {
+        name: " ".join(("discretevae train", *options))
+        for name, options in RUNS[asked.experiment].items()
+    }
+    path = out / f"{asked.experiment}.json"
+    path.write_text(json.dumps(found, indent=1) + "\n")
+    print(path)
+
+
+def train(folder: Path, options: Sequence[str]) -> None:
+    """A run, unless it is finished; one that was begun goes on."""
+    if (folder / "summary.json").exists():
+        return
+    begun = (folder / "checkpoint").exists()
+    where = options[-2:] if "--data-dir" in options else ()
+    command(
+        [
+            "train",
+            *(("--resume", str(folder), *where) if begun else (*options, "--out", str(folder))),
+        ]
+    )
+
+
+def command(arguments: Sequence[str]) -> str:
+    """What a command of the package prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "discretevae", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    return done.stdout
+
+
+def told(arguments: Sequence[str]) -> Any:
+    """The JSON that a command prints."""
+    return json.loads(command([*arguments, "--json"]))
+
+
+def clusters(trained: dict[str, Path], out: Path, where: tuple[str, ...]) -> dict[str, Any]:
+    """Scores of every seed over all 70,000 rows, with their mean and spread."""
+    seeds = {}
+    for name, folder in trained.items():
+        scores = told(["cluster", str(folder), "--split", "all", *where])["scores"]
+        summary = json.loads((folder / "summary.json").read_text())
+        seeds[name] = {key: scores[key] for key in ("accuracy", "nmi", "ari")} | {
+            "test_elbo": summary["test"]["elbo"],
+            "cpu_seconds": summary["last_epoch"]["cpu_seconds"],
+        }
+    shutil.copy(trained["seed0"] / "figures" / "clusters.png", out / "clusters.png")
+    accuracies = [seed["accuracy"] for seed in seeds.values()]
+    mean, spread = statistics.mean(accuracies), statistics.stdev(accuracies)
+    return {"seeds": seeds, "mean_accuracy": mean, "standard_deviation": spread}
+
+
+def priors(trained: dict[str, Path], out: Path, where: tuple[str, ...]) -> dict[str, Any]:
+    """Three priors trained with the model, and two fitted afterwards, on the same test rows."""
+    runs = dict(trained)
+    for name in ("fixed", "factorized"):
+        new = trained[name].with_name(f"{name}-then-autoregressive")
+        if not (new / "summary.json").exists():
+            command(["prior", str(trained[name]), "--out", str(new), *where])
+        runs[new.name] = new
+        shutil.copy(new / "figures" / "samples.png", out / f"{new.name}.png")
+    shutil.copy(trained["autoregressive"] / "figures" / "samples.png", out / "autoregressive.png")
+    return compared(runs, out, where)
+
+
+def codes(trained: dict[str, Path], out: Path, where: tuple[str, ...]) -> dict[str, Any]:
+    """One category beside several and beside real numbers."""
+    for name in ("paper", "hybrid"):
+        shutil.copy(trained[name] / "figures" / "samples.png", out / f"{name}-samples.png")
+    return compared(trained, out, where)
+
+
+def compared(runs: dict[str, Path], out: Path, where: tuple[str, ...]) -> dict[str, Any]:
+    """All runs against the first one, row by row."""
+    first, *others = runs.values()
+    more = [word for other in others for word in ("--with", str(other))]
+    picture = ("--picture", str(out / "runs.png"))
+    found = told(["evaluate", str(first), *more, "--split-kl", *picture, *where])
+    kept = ("elbo", "elbo_difference", "kl", "bound", "log_px", "active_units", "codes_used",
+            "is_surrogate")  # fmt: skip
+    result: dict[str, Any] = {}
+    for name, one in zip(runs, found, strict=True):
+        summary = json.loads((runs[name] / "summary.json").read_text())
+        split = one["kl_split"]
+        result[name] = {key: one[key] for key in kept} | {
+            "marginal_kl": split["marginal_kl"],
+            "mutual_information": split["mutual_information"],
+            "seconds": summary["last_epoch"]["seconds"],
+            "cpu_seconds": summary["last_epoch"]["cpu_seconds"],
+        }
+    return {"runs": result}
+
+
+COLLECT: dict[str, Callable[[dict[str, Path], Path, tuple[str, ...]], dict[str, Any]]] = {
+    "clusters": clusters,
+    "priors": priors,
+    "codes": codes,
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""Codes as a Parquet table with ids: what a database loads."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+import discretevae
+from discretevae.codes.fingerprints import fingerprint
+from discretevae.codes.ids import ids_for
+from discretevae.codes.packing import encode_rows
+from discretevae.config import BinarizeMode
+from discretevae.data import Rows
+from discretevae.errors import ConfigError, MissingExtraError
+from discretevae.families import Bernoulli, Categorical, Family, parts_of
+from discretevae.files import atomic_file
+from discretevae.model import DiscreteVAE
+from discretevae.ranks import Ranks
+
+Array = np.ndarray[Any, np.dtype[Any]]
+BitsAs = Literal["binary", "text"]
+
+GROUP_ROWS = 1 << 16
+"""Rows of a row group, and fewer where a row has many columns."""
+
+GROUP_BYTES = 1 << 24
+"""Of the codes in a row group, before they become columns."""
+
+
+def write_parquet(
+    model: DiscreteVAE,
+    rows: Rows,
+    out: Path,
+    *,
+    ids: Any = None,
+    bits_as: BitsAs = "binary",
+    binarize_mode: BinarizeMode = "none",
+    progress: Callable[[int], object] | None = None,
+    ranks: Ranks | None = None,
+) -> list[str]:
+    """Writes the most likely code of every row, in the order of the rows, beside an id.
+
+    | code | columns |
+    |---|---|
+    | all | ``id``, int64 |
+    | bits | ``code``, fixed-size binary, ⌈D/8⌉ bytes, the first bit highest; or D characters |
+    | categories | ``z0`` … ``z{D−1}``, numbers from 0, int32 |
+    | real numbers | ``z0`` … ``z{D−1}``, float32 |
+
+    Of a code of several parts the variables are counted through; the bits of part p are ``code_p``
+    if there are several parts of bits. The file's metadata name the latent and the fingerprint of
+    the model, under the key ``discretevae``.
+
+    The codes go through a temporary file beside ``out``, and from there to the table by row groups:
+    neither rows nor codes need fit into memory. What is at ``out`` stays until the new file is
+    whole.
+
+    Args:
+        model: the model.
+        rows: N rows.
+        out: the file.
+        ids: whole numbers, one for each row, all different; None for 0 … N − 1.
+        bits_as: ``binary``, or ``text`` for strings of 0 and 1.
+        binarize_mode: as in training.
+        progress: called with the number of rows done after every chunk.
+        ranks: the processes that share the work; None for this one alone.
+
+    Returns:
+        The names of the columns.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        ConfigError: ``text`` is asked of a code without bits.
+        DataError: the rows do not fit the model, or the ids do not fit the rows.
+        OSError: ``out`` cannot be written.
+
+    Example:
+        >>> from discretevae.data import load_data
+        >>> data = load_data("digits")
+        >>> model = DiscreteVAE.for_data(data, latent="bernoulli:12+categorical:3x10")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_parquet(model, data.test, Path(folder) / "codes.parquet")
+        ['id', 'code', 'z12', 'z13', 'z14']
+    """
+    pa, pq = _pyarrow(out)
+    if bits_as == "text" and not any(isinstance(p, Bernoulli) for p in parts_of(model.family)):
+        raise ConfigError(
+            f"a code of {model.family.spec} has no bits to write as text. Leave that out."
+        )
+    numbers, ranks = ids_for(ids, len(rows), 0), ranks or Ranks()
+    schema = _schema(pa, model, bits_as)
+    encode = partial(
+        encode_rows, model, rows, binarize_mode=binarize_mode, progress=progress, ranks=ranks
+    )
+    if not ranks.is_first:
+        encode(out=out)  # which the first rank alone writes
+        return list(schema.names)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+        packed = encode(out=Path(folder) / "codes.npy")
+        with atomic_file(out) as file, pq.ParquetWriter(file, schema) as writer:
+            for part in _groups(packed):
+                columns = _columns(pa, model.family, packed[part], bits_as)
+                arrays = [pa.array(numbers[part]), *columns]
+                writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+        del packed  # the map of the temporary file
+    return list(schema.names)
+
+
+def _pyarrow(out: Path) -> tuple[Any, Any]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise MissingExtraError(
+            f"{out}: Parquet files need pyarrow. Run: pip install 'discretevae[parquet]'"
+        ) from None
+    return pa, pq
+
+
+def _schema(pa: Any, model: DiscreteVAE, bits_as: BitsAs) -> Any:
+    fields = [pa.field("id", pa.int64(), nullable=False)]
+    parts = parts_of(model.family)
+    has_several = sum(isinstance(part, Bernoulli) for part in parts) > 1
+    first = 0
+    for number, part in enumerate(parts):
+        if isinstance(part, Bernoulli):
+            kind = pa.string() if bits_as == "text" else pa.binary(-(-part.n_variables // 8))
+            name = f"code_{number}" if has_several else "code"
+            fields.append(pa.field(name, kind, nullable=False))
+        else:
+            kind = pa.int32() if isinstance(part, Categorical) else pa.float32()
+            names = [f"z{first + i}" for i in range(part.n_variables)]
+            fields += [pa.field(name, kind, nullable=False) for name in names]
+        first += part.n_variables
+    said = {
+        "version": discretevae.__version__,
+        "latent": str(model.family.spec),
+        "fingerprint": fingerprint(model),
+    }
+    return pa.schema(fields, metadata={"discretevae": json.dumps(said)})
+
+
+def _groups(packed: Array) -> Iterator[slice]:
+    step = max(1, min(GROUP_ROWS, GROUP_BYTES // (8 * packed.shape[1])))
+    for start in range(0, len(packed), step):
+        yield slice(start, min(start + step, len(packed)))
+
+
+def _columns(pa: Any, family: Family, packed: Array, bits_as: BitsAs) -> Iterator[Any]:
+    """The columns of some rows, from codes as `pack_codes` gives them."""
+    if isinstance(family, Bernoulli):
+        yield _bits(pa, packed, family.n_variables, bits_as)
+        return
+    first = 0
+    for part in parts_of(family):
+        columns = packed[:, first : first + part.n_variables]
+        first += part.n_variables
+        if isinstance(part, Bernoulli):  # here a column holds a bit
+            bytes_ = np.packbits(columns.astype(np.uint8), axis=1)
+            yield _bits(pa, bytes_, part.n_variables, bits_as)
+        else:
+            dtype = np.int32 if isinstance(part, Categorical) else np.float32
+            for column in columns.T:
+                yield pa.array(np.ascontiguousarray(column, dtype))
+
+
+def _bits(pa: Any, packed: Array, n_bits: int, bits_as: BitsAs) -> Any:
+    """Bits ``[rows, ⌈D/8⌉]`` as one column, without a Python object for each row."""
+    n = len(packed)
+    if bits_as == "binary":
+        content = pa.py_buffer(np.ascontiguousarray(packed))
+        return pa.Array.from_buffers(pa.binary(packed.shape[1]), n, [None, content])
+    characters = np.unpackbits(packed, axis=1, count=n_bits) + np.uint8(ord("0"))
+    offsets = np.arange(n + 1, dtype=np.int32) * np.int32(n_bits)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(characters)]
+    return pa.Array.from_buffers(pa.string(), n, buffers)
+
+
+__all__ = ["GROUP_BYTES", "GROUP_ROWS", "BitsAs", "write_parquet"]

@@ -1,0 +1,387 @@
+"""Outliers: rows that the model gives little probability, with or without regard to complexity.
+
+Scores are those of scikit-learn's detectors in sign: a higher score is a more normal row.
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+import math
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+from PIL import Image
+
+from discretevae.codes.packing import CHUNK_VALUES
+from discretevae.config import BinarizeMode
+from discretevae.data import Rows, most_likely
+from discretevae.errors import ConfigError, did_you_mean
+from discretevae.evaluation import RowScores, row_scores
+from discretevae.model import DiscreteVAE
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Correction = Literal["none", "complexity"]
+
+NATS_PER_BYTE = 8 * math.log(2)
+
+TOP = 255
+"""Of the levels that values are rounded to before they are compressed, from 0."""
+
+CHUNK_ROWS = 512
+"""Rows after which progress is told; compressors take them one by one."""
+
+_LZMA = [{"id": lzma.FILTER_LZMA1, "dict_size": 1 << 16, "lc": 0, "lp": 0, "pb": 0}]
+"""Contexts of single bytes take longer to learn than a row is long."""
+
+_ZLIB_FRAME = 6
+"""Bytes of header and checksum around compressed data, the same for every row."""
+
+
+@dataclass(frozen=True, eq=False)
+class OutlierScores:
+    """What `Outliers.measure` finds for N rows, in their order.
+
+    Args:
+        scores: how normal each row is, nats, float64 ``[N]``: ``bound``, or with the correction
+            ``bound + complexity``. Higher is more normal.
+        decisions: score − threshold, nats, float64 ``[N]``.
+        labels: 1, or −1 for an outlier, where the decision is below 0; int64 ``[N]``.
+        bound: ln p(x) where it is exact, else the S-sample bound, nats, float64 ``[N]``.
+        complexity: L(x) as `input_complexity` measures it, nats, float64 ``[N]``.
+        is_exact: whether ``bound`` is ln p(x) itself.
+        is_surrogate: whether the likelihood is no probability of these rows, as a Bernoulli one of
+            grey values is not.
+
+    Example:
+        >>> found = OutlierScores(
+        ...     np.array([-3.0, -9.0, -5.0]), np.array([3.0, -3.0, 1.0]), np.array([1, -1, 1]),
+        ...     np.array([-3.0, -9.0, -5.0]), np.zeros(3), True, False,
+        ... )
+        >>> found.worst(2), found.n_outliers
+        (array([1, 2]), 1)
+    """
+
+    scores: Array
+    decisions: Array
+    labels: Array
+    bound: Array
+    complexity: Array
+    is_exact: bool
+    is_surrogate: bool
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def corrected(self) -> Array:
+        """``bound + complexity``, whether it decides or not; float64 ``[N]``."""
+        total: Array = self.bound + self.complexity
+        return total
+
+    @property
+    def n_outliers(self) -> int:
+        """Rows with the label −1."""
+        return int((self.labels == -1).sum())
+
+    def worst(self, n: int) -> Array:
+        """The rows with the lowest scores, the lowest first; equal ones in their order."""
+        order: Array = np.argsort(self.scores, kind="stable")[:n]
+        return order
+
+
+@dataclass(frozen=True, eq=False)
+class Outliers:
+    """A model with a threshold, as `fit_outliers` makes it.
+
+    Args:
+        model: the model; it is not copied.
+        threshold: the lowest score of a row that is no outlier, nats.
+        contamination: share of the reference rows that lie below the threshold.
+        correction: ``none`` or ``complexity``.
+        value_range: (low, high), between which values are rounded to 256 levels for L(x).
+        n_reference: rows that the threshold comes from.
+        samples: S of the bound.
+        binarize_mode: as in training; ``dynamic`` is settled as x > 0.5.
+        seed: of the draws.
+    """
+
+    model: DiscreteVAE
+    threshold: float
+    contamination: float
+    correction: Correction
+    value_range: tuple[float, float]
+    n_reference: int
+    samples: int
+    binarize_mode: BinarizeMode
+    seed: int
+
+    def score_samples(self, rows: Rows) -> Array:
+        """How normal each row is, nats, float64 ``[N]``; higher is more normal.
+
+        Raises:
+            DataError: the rows do not fit the model, or are too large for it.
+        """
+        return self._scores(rows)
+
+    def decision_function(self, rows: Rows) -> Array:
+        """Score − threshold, nats, float64 ``[N]``: below 0 for an outlier.
+
+        Raises:
+            DataError: as for `score_samples`.
+        """
+        decisions: Array = self.score_samples(rows) - self.threshold
+        return decisions
+
+    def predict(self, rows: Rows) -> Array:
+        """1 for a normal row, −1 for an outlier, int64 ``[N]``.
+
+        Raises:
+            DataError: as for `score_samples`.
+        """
+        return _labels(self.decision_function(rows))
+
+    def measure(
+        self, rows: Rows, *, progress: Callable[[int], object] | None = None
+    ) -> OutlierScores:
+        """Both parts of the score and all that follows from it, in one pass.
+
+        Args:
+            rows: N rows.
+            progress: called with a number of rows that are done, at last with N.
+
+        Raises:
+            DataError: as for `score_samples`.
+        """
+        first, second = _halves(len(rows), progress)
+        found = self._row_scores(rows, first)
+        bound, complexity = found.best.numpy(), self._complexity(rows, second)
+        scores = bound + complexity if self.correction == "complexity" else bound
+        decisions = scores - self.threshold
+        return OutlierScores(
+            scores=scores,
+            decisions=decisions,
+            labels=_labels(decisions),
+            bound=bound,
+            complexity=complexity,
+            is_exact=found.log_px is not None,
+            is_surrogate=found.is_surrogate,
+        )
+
+    def _scores(self, rows: Rows, progress: Callable[[int], object] | None = None) -> Array:
+        """What `score_samples` gives, without the part of `measure` that it does not need."""
+        if self.correction == "none":
+            bound: Array = self._row_scores(rows, progress).best.numpy()
+            return bound
+        return self.measure(rows, progress=progress).scores
+
+    def _row_scores(self, rows: Rows, progress: Callable[[int], object] | None) -> RowScores:
+        return row_scores(
+            self.model,
+            rows,
+            samples=self.samples,
+            binarize_mode="none" if self.binarize_mode == "none" else "threshold",
+            seed=self.seed,
+            progress=progress,
+        )
+
+    def _complexity(self, rows: Rows, progress: Callable[[int], object] | None = None) -> Array:
+        return input_complexity(
+            rows,
+            value_range=self.value_range,
+            binarize_mode=self.binarize_mode,
+            progress=progress,
+        )
+
+
+def fit_outliers(
+    model: DiscreteVAE,
+    reference_rows: Rows,
+    *,
+    contamination: float = 0.05,
+    correction: Correction = "none",
+    samples: int = 100,
+    binarize_mode: BinarizeMode = "none",
+    seed: int = 0,
+    progress: Callable[[int], object] | None = None,
+) -> Outliers:
+    """A threshold below which rows count as outliers; the model stays as it is.
+
+    The score of a row x, in nats and the higher the more normal, is
+
+        ln p(x)             with ``correction`` ``none``,
+        ln p(x) + L(x)      with ``complexity``,
+
+    with ln p(x) exact where the code can be enumerated and else the S-sample bound, and L(x) the
+    length of the row under general lossless compressors, `input_complexity`. The second is the
+    logarithm of p(x) over the probability exp(−L(x)) that a compressor gives the row. The
+    threshold is the ``contamination`` quantile of the scores of the reference rows, interpolated
+    linearly, as in scikit-learn.
+
+    Args:
+        model: the model.
+        reference_rows: rows held to be normal but for a share: the model's training rows. Where a
+            model knows these by heart, take rows that it has not met: they score lower.
+        contamination: that share, in (0, 0.5].
+        correction: ``none`` or ``complexity``.
+        samples: S of the bound.
+        binarize_mode: as in training; ``dynamic`` is settled as x > 0.5, so that no score hangs on
+            a draw of the pixels.
+        seed: of the draws of z; the same rows get the same scores, to the bit.
+        progress: called with a number of rows that are done.
+
+    Raises:
+        ConfigError: ``contamination``, ``correction`` or ``samples`` is out of range.
+        DataError: the rows do not fit the model, or are too large for it.
+
+    Example:
+        >>> from discretevae.data import load_data
+        >>> data = load_data("digits")
+        >>> model = DiscreteVAE.for_data(data, latent="categorical:10")
+        >>> found = fit_outliers(model, data.train, contamination=0.02)
+        >>> (found.predict(data.train) == -1).sum().item()           # 2 % of 1,500
+        30
+
+    Source: Serrà et al., "Input complexity and out-of-distribution detection with likelihood-based
+    generative models", ICLR 2020. Their S is the negative of the corrected score, in bits, so that
+    there a higher value is an outlier.
+    """
+    if not 0 < contamination <= 0.5:
+        raise ConfigError(
+            f"contamination must be a share in (0, 0.5]. Got {contamination:g}. "
+            "Give 0.05 for one row in twenty."
+        )
+    if correction not in get_args(Correction):
+        raise ConfigError(
+            f"unknown correction {correction!r}. {did_you_mean(correction, get_args(Correction))}"
+        )
+    found = Outliers(
+        model=model,
+        threshold=0.0,
+        contamination=contamination,
+        correction=correction,
+        value_range=_value_range(reference_rows),
+        n_reference=len(reference_rows),
+        samples=samples,
+        binarize_mode=binarize_mode,
+        seed=seed,
+    )
+    scores = found._scores(reference_rows, progress)
+    return replace(found, threshold=float(np.quantile(scores, contamination)))
+
+
+def input_complexity(
+    rows: Rows,
+    *,
+    value_range: tuple[float, float] = (0.0, 1.0),
+    binarize_mode: BinarizeMode = "none",
+    progress: Callable[[int], object] | None = None,
+) -> Array:
+    """L(x): the length of each row under the best of a few lossless compressors, nats, ``[N]``.
+
+    Values are rounded to 256 levels between ``low`` and ``high``, one byte each; a row of the
+    lowest and the highest level only is packed, eight values to a byte. The shortest of these
+    counts, 8 ln 2 nats for each byte:
+
+    - the bytes as they are,
+    - deflate, at its highest level,
+    - LZMA,
+    - the pixels of a PNG, for pictures.
+
+    Headers, checksums and the choice itself are the same for all rows, and are not counted.
+    Single lengths may differ by some bytes between versions of zlib.
+
+    Args:
+        rows: N rows.
+        value_range: (low, high); values beyond are taken for the nearer of them.
+        binarize_mode: as in training; ``dynamic`` is settled as x > 0.5.
+        progress: called with the number of rows done after every chunk.
+
+    Raises:
+        ConfigError: ``high`` is not above ``low``.
+
+    Example:
+        >>> noise = np.random.default_rng(0).integers(0, 256, (1, 64), np.uint8)
+        >>> rows = Rows.from_array(np.concatenate((np.full((1, 64), 7, np.uint8), noise)))
+        >>> constant, random = (input_complexity(rows) / NATS_PER_BYTE).round().tolist()  # bytes
+        >>> constant <= 6, random
+        (True, 64.0)
+    """
+    low, high = value_range
+    if not low < high < math.inf or low == -math.inf:
+        raise ConfigError(f"value_range must be (low, high) with low < high. Got {value_range}.")
+    lengths = np.empty(len(rows), np.int64)
+    chunk = max(1, min(CHUNK_ROWS, CHUNK_VALUES // rows.n_features))
+    for start in range(0, len(rows), chunk):
+        x = most_likely(rows.batch(slice(start, start + chunk)), binarize_mode).double().numpy()
+        levels = np.rint(TOP * ((x - low) / (high - low)).clip(0, 1)).astype(np.uint8)
+        for i, row in enumerate(levels, start):
+            lengths[i] = _shortest(row, rows.image_shape)
+        if progress is not None:
+            progress(min(start + chunk, len(rows)))
+    return lengths * NATS_PER_BYTE
+
+
+def _shortest(row: Array, image_shape: tuple[int, int] | None) -> int:
+    """Bytes of levels ``[P]`` under the best compressor."""
+    two_levels = bool(((row == 0) | (row == TOP)).all())
+    content = (np.packbits(row > 0) if two_levels else row).tobytes()
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)  # negative: without a frame
+    lengths = [
+        len(content),
+        len(deflate.compress(content) + deflate.flush()),
+        len(lzma.compress(content, lzma.FORMAT_RAW, filters=_LZMA)),
+    ]
+    if image_shape is not None:
+        image = Image.fromarray(row.reshape(image_shape))
+        lengths.append(_png_pixels(image.convert("1") if two_levels else image))
+    return min(lengths)
+
+
+def _png_pixels(image: Image.Image) -> int:
+    """Bytes that a PNG takes for the pixels alone."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    content, total, at = buffer.getvalue(), 0, 8
+    while at < len(content):
+        length, kind = struct.unpack_from(">I4s", content, at)
+        total += length if kind == b"IDAT" else 0
+        at += 12 + length  # its length, name and checksum
+    return total - _ZLIB_FRAME
+
+
+def _value_range(rows: Rows) -> tuple[float, float]:
+    """[0, 1] where all values lie in it, else the least and the largest."""
+    low, high = 0.0, 1.0
+    chunk = max(1, CHUNK_VALUES // rows.n_features)
+    for start in range(0, len(rows), chunk):
+        x = rows.batch(slice(start, start + chunk))
+        low, high = min(low, x.min().item()), max(high, x.max().item())
+    return low, high
+
+
+def _labels(decisions: Array) -> Array:
+    return np.where(decisions < 0, np.int64(-1), np.int64(1))
+
+
+def _halves(
+    n: int, progress: Callable[[int], object] | None
+) -> tuple[Callable[[int], object] | None, Callable[[int], object] | None]:
+    """Two counters from 0 to n that together are one."""
+    if progress is None:
+        return None, None
+    return lambda done: progress(done // 2), lambda done: progress((n + done) // 2)
+
+
+__all__ = [
+    "NATS_PER_BYTE",
+    "Correction",
+    "OutlierScores",
+    "Outliers",
+    "fit_outliers",
+    "input_complexity",
+]

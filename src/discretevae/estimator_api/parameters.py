@@ -1,0 +1,151 @@
+"""The parameters of the constructors: what they may be, and how a wrong one is put."""
+
+from __future__ import annotations
+
+import math
+import re
+import secrets
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from discretevae.config import OBJECTIVES, parse_likelihood, parse_prior
+from discretevae.config.checks import choice, problems_of
+from discretevae.errors import ConfigError
+
+AUTO = "auto"
+
+
+def require(owner: object, least: dict[str, int]) -> None:
+    """Refuses parameters out of their range; all of them are named.
+
+    Args:
+        owner: the object whose parameters they are.
+        least: the least value of each size of the code, by name.
+
+    Raises:
+        ConfigError: one or several are wrong.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> require(SimpleNamespace(n_bits=0), {"n_bits": 1})
+        Traceback (most recent call last):
+        ...
+        discretevae.errors.ConfigError: The 'n_bits' parameter of SimpleNamespace must be an int \
+>= 1. Got 0 instead.
+    """
+    problems: list[str] = []
+
+    def must(name: str, what: str, *, holds: bool) -> None:
+        if not holds:
+            got = getattr(owner, name)
+            problems.append(f"{_the(name, owner)} must be {what}. Got {got!r} instead.")
+
+    for name, low in least.items():
+        must(name, f"an int >= {low}", holds=is_int(getattr(owner, name), low))
+    if hasattr(owner, "hidden"):
+        must("hidden", "a tuple of ints >= 1", holds=_are_widths(owner.hidden))
+        must("epochs", "an int >= 1", holds=is_int(owner.epochs, 1))  # type: ignore[attr-defined]
+        for name in ("batch_size", "samples"):
+            value = getattr(owner, name)
+            must(name, "an int >= 1 or None", holds=value is None or is_int(value, 1))
+        must("lr", "a finite number > 0", holds=_is_positive(owner.lr))  # type: ignore[attr-defined]
+        must("verbose", "an int >= 0", holds=_is_flag(owner.verbose))  # type: ignore[attr-defined]
+        problems += _text_problems(owner)
+    if problems:
+        raise ConfigError(problems)
+
+
+def seed_from(random_state: Any) -> int:
+    """A seed for the package's own generators; an int >= 0 is the seed itself.
+
+    None takes fresh entropy, and leaves numpy's global state alone.
+
+    Raises:
+        ConfigError: it is no random state.
+
+    Example:
+        >>> seed_from(3), seed_from(np.random.RandomState(0)) == seed_from(np.random.RandomState(0))
+        (3, True)
+    """
+    if random_state is None:
+        return secrets.randbits(31)
+    if is_int(random_state, 0) and random_state < 2**63:
+        return int(random_state)
+    try:
+        return int(check_random_state(random_state).randint(2**31 - 1))
+    except ValueError:
+        raise ConfigError(
+            "random_state must be None, an int from 0 to 2**63 - 1 or a RandomState. "
+            f"Got {random_state!r} instead."
+        ) from None
+
+
+def in_python(message: str) -> str:
+    """A message with the command line's options, in terms of parameters.
+
+    Example:
+        >>> in_python("Try a smaller --batch-size, or --objective marginal.")
+        "Try a smaller batch_size, or objective='marginal'."
+    """
+
+    def parameter(match: re.Match[str]) -> str:
+        name = match[1].replace("-", "_")
+        return name if match[2] is None else f"{name}={match[2]!r}"
+
+    return re.sub(r"--([a-z]+(?:-[a-z]+)*)(?: ([a-z]+(?:-[a-z]+)*))?", parameter, message)
+
+
+def is_int(value: object, least: int) -> bool:
+    """Whether it is a whole number of Python's or numpy's of at least this size, and no bool.
+
+    Example:
+        >>> is_int(np.int64(2), 1), is_int(True, 0), is_int(2.0, 1)
+        (True, False, False)
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+
+
+def _text_problems(owner: Any) -> list[str]:
+    """What the package's own readers say of the parameters that are texts."""
+    problems = []
+    checks: dict[str, Callable[[str], list[str]]] = {
+        "likelihood": lambda text: [] if text == AUTO else problems_of(parse_likelihood, text),
+        "prior": lambda text: problems_of(parse_prior, text),
+        "objective": lambda text: choice("objective", text, OBJECTIVES),
+    }
+    for name, check in checks.items():
+        value = getattr(owner, name)
+        if not isinstance(value, str):
+            problems.append(f"{_the(name, owner)} must be a str. Got {value!r} instead.")
+        else:
+            problems += [f"{_the(name, owner)} is wrong: {problem}" for problem in check(value)]
+    if owner.estimator is not None and not isinstance(owner.estimator, str):
+        what = "a str or None"
+        problems.append(
+            f"{_the('estimator', owner)} must be {what}. Got {owner.estimator!r} instead."
+        )
+    return problems
+
+
+def _the(name: str, owner: object) -> str:
+    return f"The {name!r} parameter of {type(owner).__name__}"
+
+
+def _are_widths(value: object) -> bool:
+    return isinstance(value, (tuple, list)) and all(is_int(width, 1) for width in value)
+
+
+def _is_positive(value: object) -> bool:
+    is_number = isinstance(value, Real) and not isinstance(value, (bool, np.bool_))
+    return is_number and 0 < float(value) < math.inf  # type: ignore[arg-type]
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool) or is_int(value, 0)
+
+
+__all__ = ["AUTO", "in_python", "is_int", "require", "seed_from"]
