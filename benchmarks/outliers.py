@@ -181,11 +181,14 @@ def main() -> None:
         vars(args).update(QUICK)
     warnings.simplefilter("ignore", DataWarning)
 
-    experiments = []
+    options = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()}
+    written: dict[str, Any] = {"options": options, "versions": versions(), "experiments": []}
 
     def add(name: str, **result: Any) -> None:
-        experiments.append({"experiment": name, **result})
-        print(json.dumps(experiments[-1]), flush=True)
+        """Written after each experiment, so that a long run can be stopped."""
+        written["experiments"].append({"experiment": name, **result})
+        print(json.dumps(written["experiments"][-1]), flush=True)
+        write_json(args.out, written)
 
     if args.run is not None:
         run = load_run(args.run)
@@ -209,8 +212,6 @@ def main() -> None:
             odd = some(with_labels(whole.test, digit, equal=True), args.test_rows, args.seed)
             result = measured(trained(data, args), data, odd, args.binarize, args)
             add(f"{whole.name} without {digit}", digit=digit, **result)
-    options = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()}
-    write_json(args.out, {"options": options, "versions": versions(), "experiments": experiments})
 
 
 if __name__ == "__main__":

@@ -18,12 +18,12 @@ from discretevae.codes import columns
 from discretevae.codes.columns import write_parquet
 from discretevae.codes.fingerprints import fingerprint
 from discretevae.codes.packing import encode_rows
-from discretevae.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+from discretevae.config import DataConfig, ModelConfig, RunConfig
 from discretevae.data import load_data
 from discretevae.errors import ConfigError, DataError, MissingExtraError, RunError
 from discretevae.exporting import export_onnx
 from discretevae.families import Bernoulli, Categorical, parts_of
-from discretevae.model import DiscreteVAE, fresh_model
+from discretevae.model import fresh_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -109,7 +109,7 @@ def test_both_graphs_give_what_the_model_gives(latent, network, likelihood, digi
             torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-5)
         assert not found
         means = torch.from_numpy(outputs(done.decoder, codes=codes)["means"])
-        wanted = model.decode(torch.from_numpy(codes))
+        wanted = model.decode(torch.from_numpy(codes)) if n else torch.empty(0, 64)
         torch.testing.assert_close(means, wanted, atol=1e-5, rtol=1e-5)
 
 
@@ -120,7 +120,7 @@ def test_pictures_of_odd_sizes_come_back_in_their_size(shape, tmp_path):
     assert export_onnx(fresh_model(config, seed=0), tmp_path).difference <= 1e-5
 
 
-@pytest.mark.parametrize("latent", ["categorical:1", "categorical:3x1", "bernoulli:1"])
+@pytest.mark.parametrize("latent", ["categorical:2", "bernoulli:1", "gaussian:1"])
 def test_the_smallest_codes_are_exported_too(latent, tmp_path):
     assert export_onnx(model_of(latent), tmp_path).difference <= 1e-5
 
@@ -439,11 +439,3 @@ def test_mistakes_of_encode_are_one_line(options, message, trained, cli, tmp_pat
     assert message in said.err
     assert said.err.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
-
-
-def test_help_names_the_ways(cli):
-    said = cli("export", "--help")
-    assert "--onnx" in said.out
-    assert "--pretrained" in said.out
-    assert TrainConfig().binarize == "none"
-    assert isinstance(model_of(), DiscreteVAE)

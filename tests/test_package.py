@@ -36,6 +36,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("codes",),
     ("exporting", "plots", "comparison_plots", "evaluation_plots", "outlier_plots", "retrieval"),
     ("runs", "sweep_plots", "comparison", "search_plots", "cluster_plots", "cards"),
+    ("estimator_api",),
     ("refitting", "sharing"),
     ("reproduction",),
     ("sweep_plans",),

@@ -33,6 +33,7 @@ from PIL import Image
 from discretevae.checkpoint import load_config, load_run
 from discretevae.cli import compare, runs
 from discretevae.codes import ids, indexfiles
+from discretevae.codes.compression import decompress
 from discretevae.codes.packing import read_codes
 from discretevae.data import load_data, load_rows
 from discretevae.errors import DiscreteVAEError
@@ -150,6 +151,10 @@ def read_ids(run: Path) -> None:
     ids.read_ids(run / "ids.npy")
 
 
+def decompressed(run: Path) -> None:
+    decompress(example.model(), run / "x.dvz")
+
+
 def decoded(run: Path) -> None:
     read_codes(run / "codes.npy", example.model().family)
 
@@ -228,6 +233,7 @@ CASES = [
     Case("report.json", of_run("report.json", of_report_folder),
          ("reproduction.report.require_ours",)),
     Case("codes.npy", of_run("codes.npy", decoded), ("codes.packing.read_codes",)),
+    Case("x.dvz", of_run("x.dvz", decompressed), ("codes.compression._read",)),
     Case("an index", of_run("x.idx", read_index), ("codes.indexfiles.read_index",)),
     Case("ids.npy", of_run("ids.npy", read_ids), ("codes.ids.read_ids",)),
 ]  # fmt: skip

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         TrainingError,
         TrainingInterrupted,
     )
+    from discretevae.estimator_api import BaseVAE, BernoulliVAE, CategoricalVAE, HybridVAE
     from discretevae.estimators import (
         ARM,
         ARMS,
@@ -256,6 +257,12 @@ _EXPORTS = {
         "RunError",
         "TrainingError",
         "TrainingInterrupted",
+    ),
+    "estimator_api": (
+        "BaseVAE",
+        "BernoulliVAE",
+        "CategoricalVAE",
+        "HybridVAE",
     ),
     "estimators": (
         "ARM",

@@ -286,7 +286,7 @@ def measured(per_row: Tensor) -> Measured:
     """The mean over rows with its standard error.
 
     Example:
-        >>> measured(torch.tensor([1.0, 3.0]))
+        >>> measured(torch.tensor([1.0, 3.0], dtype=torch.float64))
         Measured(value=2.0, se=1.0)
     """
     mean = per_row.mean().item()

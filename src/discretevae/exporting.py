@@ -227,8 +227,6 @@ def _margin(part: Family, p: Tensor) -> Tensor:
     """By how much the most likely value of each variable leads, ``[N, D]``."""
     if isinstance(part, Bernoulli):
         return (2 * p - 1).abs()
-    if p.shape[-1] == 1:
-        return torch.ones_like(p[..., 0])
     best = p.topk(2, -1).values
     return best[..., 0] - best[..., 1]
 

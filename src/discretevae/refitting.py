@@ -104,14 +104,14 @@ def refit_prior(
         >>> from discretevae.data import load_data
         >>> from discretevae.runs import run as train_run
         >>> data = load_data("digits")
-        >>> model = ModelConfig(n_features=64, latent="bernoulli:8", hidden=(16,))
-        >>> config = RunConfig(model=model, training=TrainConfig(epochs=2))
+        >>> model = ModelConfig(n_features=64, latent="gaussian:2", hidden=(16,))
+        >>> config = RunConfig(model=model, training=TrainConfig(epochs=5, lr=0.01))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     result = train_run(data, config, out=Path(folder) / "a")
         ...     old = load_run(Path(folder) / "a")
-        ...     new = refit_prior(old, data, "factorized", out=Path(folder) / "b", epochs=2)
+        ...     new = refit_prior(old, data, "mixture:3", out=Path(folder) / "b", epochs=2)
         ...     load_run(Path(folder) / "b").config.model.prior
-        'factorized'
+        'mixture:3'
     """
     told = progress or (lambda what, done, total: None)
     model = _with_prior(run.model, prior, seed)

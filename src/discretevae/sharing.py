@@ -245,7 +245,7 @@ def _hub(repo_id: str) -> Any:
         import huggingface_hub
     except ImportError:
         raise MissingExtraError(
-            f"{repo_id}: no such folder, and repositories need huggingface_hub. "
+            f"{repo_id}: repositories on the Hub need huggingface_hub. "
             "Run: pip install 'discretevae[hub]'"
         ) from None
     return huggingface_hub

@@ -170,6 +170,7 @@ def evaluation_table(
     from rich.table import Table
 
     from discretevae.families import family_of
+    from discretevae.usage import n_discrete_states
 
     family = family_of(config.latent)
     table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
@@ -191,8 +192,8 @@ def evaluation_table(
     usage = result.usage
     table.add_row("active latent variables", f"{usage.active_units}", f"of {family.n_variables}")
     if usage.codes_used is not None and usage.code_entropy is not None:
-        share = f"{100 * usage.codes_used / result.rows:.1f} % of rows"
-        table.add_row("distinct codes", f"{usage.codes_used}", f"{share}")
+        most = min(result.rows, n_discrete_states(family) or result.rows)
+        table.add_row("distinct codes", f"{usage.codes_used}", f"of at most {most:,}")
         ceiling = result.entropy_ceiling
         of = "" if ceiling is None else f"of at most {ceiling:.2f}"
         table.add_row("code entropy", f"{usage.code_entropy:.2f}", of)

@@ -34,8 +34,9 @@ class BernoulliVAE(BaseVAE):
 
     Example:
         >>> from sklearn.datasets import load_digits
-        >>> X = load_digits().data[:200] / 16
-        >>> vae = BernoulliVAE(n_bits=8, hidden=(32,), epochs=15, lr=0.01, random_state=0).fit(X)
+        >>> X = load_digits().data[:200] > 7
+        >>> vae = BernoulliVAE(n_bits=8, hidden=(64,), objective="marginal", epochs=5, lr=0.01,
+        ...                    random_state=0).fit(X)
         >>> codes = vae.transform(X)
         >>> codes.dtype, codes.shape, vae.inverse_transform(codes).shape
         (dtype('uint8'), (200, 8), (200, 64))
@@ -195,6 +196,8 @@ class CategoricalVAE(_Clusters, BaseVAE):
         self.verbose = verbose
 
     def _latent(self) -> str:
+        if self.n_variables == 1:
+            return f"categorical:{self.n_categories}"
         return f"categorical:{self.n_variables}x{self.n_categories}"
 
     def _sizes(self) -> dict[str, int]:

@@ -35,7 +35,7 @@ from discretevae.tensorfiles import checksum, read_tensors, write_tensors
 
 ESTIMATOR = "estimator.safetensors"
 FORMAT_VERSION = 1
-HEAD_KEYS = {"format_version", "class", "parameters", "seed", "feature_names", "weights"}
+HEAD_KEYS = {"format_version", "class", "parameters", "seed", "feature_names", "weights", "epochs"}
 
 Shell = TypeVar("Shell", bound=BaseVAE)
 
@@ -67,6 +67,7 @@ def save(shell: BaseVAE, path: str | os.PathLike[str]) -> None:
         "seed": shell.seed_,
         "feature_names": None if names is None else [str(name) for name in names],
         "weights": checksum(shell.model_.state_dict(), {}),
+        "epochs": len(shell.history_),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,6 +98,7 @@ def load(cls: type[Shell], path: str | os.PathLike[str]) -> Shell:
     run = load_run(folder)
     place = folder / ESTIMATOR
     tensors, head = read_tensors(place)
+    history = read_metrics(folder)
     version = head.get("format_version")
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise RunError(
@@ -111,6 +113,8 @@ def load(cls: type[Shell], path: str | os.PathLike[str]) -> Shell:
             raise ValueError(f"its code is {shell._latent()}, that of {CONFIG} another")
         if head["weights"] != checksum(run.model.state_dict(), {}):
             raise ValueError("its weights are not those beside it")
+        if head["epochs"] != len(history):
+            raise ValueError(f"{METRICS} holds {len(history)} of {head['epochs']} epochs")
         if not is_int(head["seed"], 0):
             raise ValueError(f"seed is {head['seed']!r}")
         n = run.config.model.n_features
@@ -133,7 +137,7 @@ def load(cls: type[Shell], path: str | os.PathLike[str]) -> Shell:
     shell._config, shell.model_ = config, run.model
     shell._reading = Reading(config.model.likelihood, config.data.divisor, mean, scale)
     shell._state = StoredState(content, state_paths(folder)[0])
-    shell.history_, shell.seed_, shell.n_features_in_ = read_metrics(folder), head["seed"], n
+    shell.history_, shell.seed_, shell.n_features_in_ = history, head["seed"], n
     if names is not None:
         shell.feature_names_in_ = names
     if labels is not None:
