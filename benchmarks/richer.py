@@ -136,7 +136,16 @@ def priors(trained: dict[str, Path], out: Path, where: tuple[str, ...]) -> dict[
         runs[new.name] = new
         shutil.copy(new / "figures" / "samples.png", out / f"{new.name}.png")
     shutil.copy(trained["autoregressive"] / "figures" / "samples.png", out / "autoregressive.png")
-    return compared(runs, out, where)
+    kept = ("elbo", "kl", "bound", "log_likelihood", "active_units", "is_surrogate")
+    result: dict[str, Any] = {}
+    for name, folder in runs.items():
+        summary = json.loads((folder / "summary.json").read_text())
+        result[name] = {key: summary["test"][key] for key in kept}
+        if (folder / "prior.json").exists():
+            result[name]["gain"] = json.loads((folder / "prior.json").read_text())["gain"]
+        else:
+            result[name]["cpu_seconds"] = summary["last_epoch"]["cpu_seconds"]
+    return {"runs": result}
 
 
 def codes(trained: dict[str, Path], out: Path, where: tuple[str, ...]) -> dict[str, Any]:
