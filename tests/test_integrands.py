@@ -105,3 +105,9 @@ def test_the_prior_may_weigh_less():
     half = model.log_joint(x, generator=None, prior_weight=0.5)(z)
     expected = model.log_likelihood(x)(z) + 0.5 * model.prior.log_prob(z)
     assert torch.allclose(half, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("latent", ["bernoulli:3", "categorical:2x3", "categorical:3+gaussian:2"])
+def test_no_codes_decode_to_no_rows(latent):
+    model, x = model_and_rows(latent=latent)
+    assert model.decode(model.encode(x[:0])).shape == (0, 5)

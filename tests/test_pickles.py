@@ -211,7 +211,7 @@ CASES = [
     Case("binarized-mnist", builtin("binarized-mnist", "binarized_mnist.npz"), (NPZ,)),
     Case("a mirror's file", fetched, ("data.builtin._get_bits",)),
     # a run
-    Case("config.json", of_run("config.json", load_run), ("checkpoint._read_json",)),
+    Case("config.json", of_run("config.json", load_run), ("checkpoint.read_json",)),
     Case("config.json, resumed",  # never parsed: kept, and written back should it vanish
          of_run("config.json", resumed), ("training.keeper.Keeper.__enter__",), is_refused=False),
     Case("model.safetensors", of_run("model.safetensors", load_run),

@@ -90,7 +90,7 @@ def is_run(folder: Path) -> bool:
         False
     """
     try:
-        return _read_json(folder / CONFIG).get("format") == FORMAT
+        return read_json(folder / CONFIG).get("format") == FORMAT
     except RunError:
         return False
 
@@ -120,7 +120,7 @@ def load_config(folder: Path) -> RunConfig:
         raise RunError(f"{folder}: no such run folder. Check the path.")
     if not path.is_file():
         raise RunError(f"{folder}: not a run folder, {CONFIG} is missing. Check the path.")
-    values = _read_json(path)
+    values = read_json(path)
     if values.pop("format", None) != FORMAT:
         raise RunError(f"{path}: not written by discretevae. Check the path.")
     version = values.pop("format_version", None)
@@ -199,7 +199,12 @@ def _require_readable(config: RunConfig) -> None:
         raise ConfigError(problems)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a run folder, of at most a million bytes.
+
+    Raises:
+        RunError: the file cannot be read, is too large or holds something else.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(MAX_CONFIG_BYTES + 1)
@@ -228,6 +233,7 @@ __all__ = [
     "is_run",
     "load_config",
     "load_run",
+    "read_json",
     "save_config",
     "save_weights",
 ]

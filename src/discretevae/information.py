@@ -33,9 +33,9 @@ from discretevae.families import (
     Bernoulli,
     Family,
     Gaussian,
-    Product,
     is_enumerable,
     parts_of,
+    parts_with_eta,
 )
 from discretevae.model import DiscreteVAE
 
@@ -234,7 +234,7 @@ class _Sums:
             kl = family.kl_per_variable(eta, family.fixed_eta().to(eta))
         self.kl = self.kl.to(eta) + kl.sum(0)
         noise = []
-        for i, (part, part_eta) in enumerate(_parts(family, eta)):
+        for i, (part, part_eta) in enumerate(parts_with_eta(family, eta)):
             if isinstance(part, Gaussian):
                 noise.append(eta.new_zeros(part.n_variables))
                 continue
@@ -336,7 +336,7 @@ def _real_variables(family: Family, eta: Tensor) -> list[tuple[int, int, _Mixtur
     """Of each real variable: its number, its column in a flat z, the mixture that it is."""
     found = []
     variable = column = 0
-    for part, part_eta in _parts(family, eta):
+    for part, part_eta in parts_with_eta(family, eta):
         if isinstance(part, Gaussian):
             for d in range(part.n_variables):
                 one = _Mixture(Gaussian(1), part_eta[:, d : d + 1])
@@ -400,11 +400,6 @@ def _natural_parameters(
                 "float32. Rescale their values."
             )
         yield eta
-
-
-def _parts(family: Family, eta: Tensor) -> list[tuple[Family, Tensor]]:
-    etas = family.split_eta(eta) if isinstance(family, Product) else [eta]
-    return list(zip(parts_of(family), etas, strict=True))
 
 
 def _probabilities(family: Family, eta: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
@@ -136,7 +137,8 @@ class DiscreteVAE(nn.Module):
         gradient reach the decoder's parameters.
         """
         lead = z.shape[: z.ndim - len(self.family.z_shape)]
-        output: Tensor = self.decoder(z.reshape(lead.numel(), -1), frozen=frozen)
+        flat = z.reshape(lead.numel(), math.prod(self.family.z_shape))
+        output: Tensor = self.decoder(flat, frozen=frozen)
         return output.reshape(*lead, output.shape[-1])
 
     @torch.no_grad()

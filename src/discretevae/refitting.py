@@ -15,7 +15,7 @@ from discretevae.checkpoint import Run, save_config, save_weights
 from discretevae.data import Dataset
 from discretevae.errors import ConfigError
 from discretevae.evaluation import Evaluation, Measured, measured, row_scores, summary_of
-from discretevae.files import write_json
+from discretevae.files import write_atomic, write_json
 from discretevae.history import METRICS, read_metrics
 from discretevae.locks import writing
 from discretevae.model import DiscreteVAE
@@ -136,7 +136,6 @@ def refit_prior(
     )
     out.mkdir(parents=True, exist_ok=True)
     with writing(out):
-        save_config(out, config)
         save_weights(out, model)
         result = Refitted(
             out,
@@ -148,6 +147,7 @@ def refit_prior(
             _pictures(run, model, out, seed),
         )
         _summarize(run, result)
+        save_config(out, config)  # last: without it the folder is no run, and not resumed
     return result
 
 
@@ -182,7 +182,7 @@ def _summarize(run: Run, result: Refitted) -> None:
     epochs = read_metrics(run.folder) if (run.folder / METRICS).exists() else []
     if epochs:
         lines = (run.folder / METRICS).read_bytes()
-        (result.folder / METRICS).write_bytes(lines)
+        write_atomic(result.folder / METRICS, lines)
     told = result.to_dict()
     write_json(result.folder / PRIOR, told | {"of": str(run.folder)})
     write_json(

@@ -29,9 +29,9 @@ from discretevae.checkpoint import (
     FORMAT_VERSION,
     MODEL,
     Run,
-    _read_json,
     load_config,
     load_run,
+    read_json,
     save_config,
     save_weights,
 )
@@ -286,7 +286,7 @@ def _summary(model: DiscreteVAE | Run) -> dict[str, Any] | None:
     """What ``summary.json`` says; None if there is none."""
     if not isinstance(model, Run) or not (model.folder / SUMMARY).is_file():
         return None
-    return _read_json(model.folder / SUMMARY)
+    return read_json(model.folder / SUMMARY)
 
 
 def _require_size(folder: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from discretevae.families import Family, parts_of
+from discretevae.families import Family, parts_of, parts_with_eta
 
 ACTIVE_VARIANCE = 0.01
 """A latent variable whose posterior mean varies less than this over rows is called inactive."""
@@ -52,7 +52,7 @@ class UsageTally:
         """One chunk's natural parameters, ``[B, *eta_shape]``."""
         self.rows += len(eta)
         packed = []
-        for i, (part, part_eta) in enumerate(_parts(self.family, eta)):
+        for i, (part, part_eta) in enumerate(parts_with_eta(self.family, eta)):
             discrete = part.n_states is not None
             mean = (part.mean(part_eta) if discrete else part.mode(part_eta)).double().cpu()
             self.sums[i] = self.sums[i] + mean.sum(0)
@@ -95,12 +95,6 @@ def n_discrete_states(family: Family) -> int | None:
     for count in counts:
         total *= count
     return total if counts else None
-
-
-def _parts(family: Family, eta: Tensor) -> list[tuple[Family, Tensor]]:
-    parts = parts_of(family)
-    etas = [eta] if len(parts) == 1 else family.split_eta(eta)  # type: ignore[attr-defined]
-    return list(zip(parts, etas, strict=True))
 
 
 __all__ = ["CodeUsage", "UsageTally", "n_discrete_states"]

@@ -122,21 +122,12 @@ def command(
 
 
 def _write(out: Path, found: Clusters) -> None:
-    import io
-
-    import numpy as np
-
-    from discretevae.files import write_atomic
+    from discretevae.codes.tables import write_columns
 
     common.make_parent(out)
-    if out.suffix.lower() == ".npz":
-        buffer = io.BytesIO()
-        np.savez(buffer, cluster=found.labels, probabilities=found.probabilities)
-        write_atomic(out, buffer.getvalue())
-        return
-    pairs = zip(found.labels.tolist(), found.confidence.tolist(), strict=True)
-    lines = [f"{row},{cluster},{p:.6g}\n" for row, (cluster, p) in enumerate(pairs)]
-    write_atomic(out, "".join(["row,cluster,probability\n", *lines]).encode())
+    is_csv = out.suffix.lower() == ".csv"
+    more = {"probability": found.confidence} if is_csv else {"probabilities": found.probabilities}
+    write_columns(out, {"cluster": found.labels, **more})
 
 
 def _draw(

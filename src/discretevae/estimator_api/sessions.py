@@ -23,7 +23,7 @@ from discretevae.states import STATES, install_state, save_state
 from discretevae.training import Progress
 
 # `train` forgets the optimizer when it returns; a session needs the loop itself
-from discretevae.training.loop import _Training
+from discretevae.training.loop import Training
 from discretevae.training.position import Position
 from discretevae.training.selection import some_rows
 
@@ -34,7 +34,7 @@ MEASURED_ROWS = 256
 class State(Protocol):
     """What a training remembers beside the weights of the model."""
 
-    def install(self, training: _Training) -> None:
+    def install(self, training: Training) -> None:
         """Hands it to a training that is about to go on."""
         ...
 
@@ -61,7 +61,7 @@ class LiveState:
     position: Position
     step: int
 
-    def install(self, training: _Training) -> None:
+    def install(self, training: Training) -> None:
         """Copies it: should the training fail, this state is as it was."""
         training.optimizer.load_state_dict(copy.deepcopy(self.optimizer.state_dict()))
         for name, module in self.modules.items():
@@ -89,7 +89,7 @@ class StoredState:
     content: bytes
     path: Path
 
-    def install(self, training: _Training) -> None:
+    def install(self, training: Training) -> None:
         """Restores it.
 
         Raises:
@@ -145,7 +145,7 @@ def train_on(
     """
     measured = rows.subset(some_rows(rows, MEASURED_ROWS, config.seed, "measured rows"))
     try:
-        training = _Training(model, Dataset(rows.name, rows, measured), config, None, Ranks())
+        training = Training(model, Dataset(rows.name, rows, measured), config, None, Ranks())
         if state is not None:
             state.install(training)
             training.history = list(history or [])

@@ -18,7 +18,7 @@ from discretevae.families.base import MAX_STATES, Family, is_enumerable
 from discretevae.families.bernoulli import Bernoulli
 from discretevae.families.categorical import Categorical
 from discretevae.families.gaussian import Gaussian
-from discretevae.families.product import Product, parts_of
+from discretevae.families.product import Product, parts_of, parts_with_eta
 
 
 def family_of(latent: str | LatentSpec) -> Family:
@@ -51,4 +51,5 @@ __all__ = [
     "family_of",
     "is_enumerable",
     "parts_of",
+    "parts_with_eta",
 ]

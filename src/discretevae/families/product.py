@@ -90,11 +90,11 @@ class Product:
 
     def log_normalizer(self, eta: Tensor) -> Tensor:
         """A(η) = Σ_parts A(η_part), ``[B]``."""
-        return _sum(p.log_normalizer(e) for p, e in self._with_eta(eta))
+        return _sum(p.log_normalizer(e) for p, e in parts_with_eta(self, eta))
 
     def mean(self, eta: Tensor) -> Tensor:
         """∇A(η), flat like ``eta``."""
-        return self._join_eta([p.mean(e) for p, e in self._with_eta(eta)])
+        return self._join_eta([p.mean(e) for p, e in parts_with_eta(self, eta)])
 
     def sufficient_statistics(self, z: Tensor) -> Tensor:
         """T(z), flat like ``eta``: ``[S, B, n]``."""
@@ -104,34 +104,34 @@ class Product:
     def log_prob(self, eta: Tensor, z: Tensor) -> Tensor:
         """ln q(z) = Σ_parts ln q(z_part), ``[S, B]``."""
         codes = self.split_z(z)
-        pairs = zip(self._with_eta(eta), codes, strict=True)
+        pairs = zip(parts_with_eta(self, eta), codes, strict=True)
         return _sum(p.log_prob(e, code) for (p, e), code in pairs)
 
     def entropy(self, eta: Tensor) -> Tensor:
         """H = Σ_parts H, ``[B]``."""
-        return _sum(p.entropy(e) for p, e in self._with_eta(eta))
+        return _sum(p.entropy(e) for p, e in parts_with_eta(self, eta))
 
     def kl(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
         """KL(q ‖ p) = Σ_parts KL, ``[B]``."""
         priors = self.split_eta(prior_eta)
-        pairs = zip(self._with_eta(eta), priors, strict=True)
+        pairs = zip(parts_with_eta(self, eta), priors, strict=True)
         return _sum(p.kl(e, prior) for (p, e), prior in pairs)
 
     def kl_per_variable(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
         """KL(q_d ‖ p_d) of the variables of all parts in their order, ``[B, D]``."""
         priors = self.split_eta(prior_eta)
-        pairs = zip(self._with_eta(eta), priors, strict=True)
+        pairs = zip(parts_with_eta(self, eta), priors, strict=True)
         return torch.cat([p.kl_per_variable(e, prior) for (p, e), prior in pairs], -1)
 
     def sample(self, eta: Tensor, n_samples: int, *, generator: torch.Generator | None) -> Tensor:
         """Each part's draws, ``[S, B, m]``; differentiable in a Gaussian part's ``eta`` only."""
         return self.join_z(
-            [p.sample(e, n_samples, generator=generator) for p, e in self._with_eta(eta)]
+            [p.sample(e, n_samples, generator=generator) for p, e in parts_with_eta(self, eta)]
         )
 
     def mode(self, eta: Tensor) -> Tensor:
         """The most likely z, ``[B, m]``."""
-        return self.join_z([p.mode(e) for p, e in self._with_eta(eta)])
+        return self.join_z([p.mode(e) for p, e in parts_with_eta(self, eta)])
 
     def enumerate(self) -> Tensor:
         """Every combination of the parts' states, ``[N, m]``; the last part runs fastest.
@@ -150,7 +150,7 @@ class Product:
     def log_prob_table(self, eta: Tensor) -> Tensor:
         """The sum over parts of each part's table, ``[B, N]``."""
         table = torch.zeros(len(eta), 1, dtype=eta.dtype, device=eta.device)
-        for part, part_eta in self._with_eta(eta):
+        for part, part_eta in parts_with_eta(self, eta):
             table = (table.unsqueeze(2) + part.log_prob_table(part_eta).unsqueeze(1)).flatten(1)
         return table
 
@@ -165,9 +165,6 @@ class Product:
         columns = torch.split(codes, [part.n_variables for part in self.parts], 1)
         return self.join_z([p.from_codes(c) for p, c in zip(self.parts, columns, strict=True)])
 
-    def _with_eta(self, eta: Tensor) -> list[tuple[Family, Tensor]]:
-        return list(zip(self.parts, self.split_eta(eta), strict=True))
-
     def _join_eta(self, etas: Sequence[Tensor]) -> Tensor:
         return _joined(etas, [part.eta_shape for part in self.parts])
 
@@ -181,6 +178,21 @@ def parts_of(family: Family) -> tuple[Family, ...]:
         (Bernoulli(n_variables=3),)
     """
     return family.parts if isinstance(family, Product) else (family,)
+
+
+def parts_with_eta(family: Family, eta: Tensor) -> list[tuple[Family, Tensor]]:
+    """Each part with its own natural parameters, ``[..., *eta_shape]``; of any family.
+
+    Example:
+        >>> from discretevae.families import Bernoulli, Categorical
+        >>> family = Product((Bernoulli(2), Categorical(1, 3)))
+        >>> [tuple(own.shape) for _, own in parts_with_eta(family, torch.zeros(4, 5))]
+        [(4, 2), (4, 1, 3)]
+        >>> [tuple(own.shape) for _, own in parts_with_eta(Bernoulli(5), torch.zeros(4, 5))]
+        [(4, 5)]
+    """
+    etas = family.split_eta(eta) if isinstance(family, Product) else [eta]
+    return list(zip(parts_of(family), etas, strict=True))
 
 
 def _split(flat: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
@@ -202,4 +214,4 @@ def _sum(terms: Iterable[Tensor]) -> Tensor:
     return first
 
 
-__all__ = ["Product", "parts_of"]
+__all__ = ["Product", "parts_of", "parts_with_eta"]

@@ -121,7 +121,7 @@ def train(
         >>> metrics[-1].loss < metrics[0].loss
         True
     """
-    training = _Training(model, data, config or TrainConfig(), estimator, ranks or Ranks())
+    training = Training(model, data, config or TrainConfig(), estimator, ranks or Ranks())
     folder = Path(out) if out is not None else None
     history = training.run(folder, resume, save_every or SaveEvery(), progress)
     advice = collapse_advice(model.family.spec, history[-1]) if history else None
@@ -130,7 +130,7 @@ def train(
     return history
 
 
-class _Training:
+class Training:
     """What a training works with, and its parts: epoch, step, end of an epoch."""
 
     def __init__(
@@ -444,4 +444,4 @@ def _modules(model: DiscreteVAE, estimator: Estimator, probe: Tensor) -> dict[st
     return {"model": model}
 
 
-__all__ = ["Progress", "train"]
+__all__ = ["Progress", "Training", "train"]
