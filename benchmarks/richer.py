@@ -1,8 +1,9 @@
-"""The long runs behind the results pages on clusters, priors and richer codes, one command each.
+"""The long runs behind the results pages on clusters, priors, richer codes and search.
 
     python benchmarks/richer.py clusters
     python benchmarks/richer.py priors
     python benchmarks/richer.py codes
+    python benchmarks/richer.py retrieval
 
 Every training is the package's own command and leaves a run folder; finished ones are skipped,
 begun ones go on where they stopped. At the end one JSON file and the pictures that the page shows
@@ -36,6 +37,17 @@ PRIORS = (
 )  # fmt: skip
 CODES = (*MNIST, "--preset", "fc-cvae", "--epochs", "30", "--batch-size", "256", "--lr", "1e-3")
 
+RETRIEVAL = (
+    "--hidden", "512", "--epochs", "10", "--batch-size", "256", "--lr-schedule", "linear:0.4",
+)  # fmt: skip
+NEIGHBORS = ("--target", "neighbors:5x50", "--augment", "strong")
+WAYS: dict[str, tuple[str, ...]] = {
+    "plain": (),
+    "augmented": ("--augment", "strong"),
+    "neighbors-only": ("--target", "neighbors:9x50"),
+}
+"""Beside `NEIGHBORS`, at 32 bits, once: what each part of it does, and what any table can have."""
+
 RUNS: dict[str, dict[str, tuple[str, ...]]] = {
     "clusters": {f"seed{seed}": (*CLUSTERS, "--seed", f"{seed}") for seed in range(5)},
     "priors": {
@@ -50,6 +62,22 @@ RUNS: dict[str, dict[str, tuple[str, ...]]] = {
         "hybrid10": (*CODES, "--latent", "categorical:10+gaussian:16"),
         "hybrid": (*CODES, "--latent", "categorical:100+gaussian:16", "--estimator", "reinmax"),
     },
+    "retrieval": {
+        f"{way}-{bits}-seed{seed}": (
+            "--latent",
+            f"bernoulli:{bits}",
+            *options,
+            *RETRIEVAL,
+            "--seed",
+            f"{seed}",
+        )
+        for way, sizes, seeds, options in (
+            ("neighbors", (16, 32, 64), 3, NEIGHBORS),
+            *((way, (32,), 1, options) for way, options in WAYS.items()),
+        )
+        for bits in sizes
+        for seed in range(seeds)
+    },
 }
 
 
@@ -63,16 +91,18 @@ def main() -> None:
     asked = parser.parse_args()
     folder = asked.runs / asked.experiment
     where = () if asked.data_dir is None else ("--data-dir", str(asked.data_dir))
-    trained = {}
-    for name, options in RUNS[asked.experiment].items():
+    runs, trained = RUNS[asked.experiment], {}
+    if asked.experiment == "retrieval":
+        split = retrieval_split(folder, where)
+        runs, where = {name: ("--data", split, *o) for name, o in runs.items()}, ()
+    for name, options in runs.items():
         trained[name] = folder / name
         train(folder / name, (*options, *where))
     out = asked.results / asked.experiment
     out.mkdir(parents=True, exist_ok=True)
     found = COLLECT[asked.experiment](trained, out, where)
     found["commands"] = {
-        name: " ".join(("discretevae train", *options))
-        for name, options in RUNS[asked.experiment].items()
+        name: " ".join(("discretevae train", *options)) for name, options in runs.items()
     }
     path = out / f"{asked.experiment}.json"
     path.write_text(json.dumps(found, indent=1) + "\n")
@@ -176,10 +206,41 @@ def compared(runs: dict[str, Path], out: Path, where: tuple[str, ...]) -> dict[s
     return {"runs": result}
 
 
+def retrieval_split(folder: Path, where: tuple[str, ...]) -> str:
+    """MNIST with 1,000 queries for test rows; the other 69,000 are to be learned from."""
+    path = folder / "mnist-retrieval.npz"
+    if not path.exists():
+        command(["retrieval", *MNIST, "--write-split", str(path), *where])
+    return str(path)
+
+
+def retrieval(trained: dict[str, Path], out: Path, where: tuple[str, ...]) -> dict[str, Any]:
+    """Every run beside the yardsticks of its seed, and means and spreads over seeds."""
+    methods: dict[str, dict[str, dict[str, float]]] = {}
+    for seed in range(3):
+        runs = {name: path for name, path in trained.items() if name.endswith(f"seed{seed}")}
+        picture = ("--picture", str(out / "retrieval.png")) if seed == 0 else ()
+        names = {str(path): name.rsplit("-", 1)[0] for name, path in runs.items()}
+        report = told(["retrieval", *names, "--seed", f"{seed}", *picture, *where])
+        for found in report["methods"]:
+            name = names.get(found["name"]) or f"{found['name']}-{found['bits']}"
+            scores = {
+                "map": found["mean_average_precision"]["value"],
+                "map_at_1000": found["mean_average_precision_at"]["1000"],
+            }
+            methods.setdefault(name, {})[f"seed{seed}"] = scores
+    means = {
+        name: statistics.mean(score["map"] for score in seeds.values())
+        for name, seeds in methods.items()
+    }
+    return {"methods": methods, "mean_map": means}
+
+
 COLLECT: dict[str, Callable[[dict[str, Path], Path, tuple[str, ...]], dict[str, Any]]] = {
     "clusters": clusters,
     "priors": priors,
     "codes": codes,
+    "retrieval": retrieval,
 }
 
 if __name__ == "__main__":

@@ -24,12 +24,7 @@ if TYPE_CHECKING:
     from discretevae.codes.columns import write_parquet
     from discretevae.codes.compression import compress, decompress
     from discretevae.codes.fingerprints import fingerprint
-    from discretevae.codes.outliers import (
-        Outliers,
-        OutlierScores,
-        fit_outliers,
-        input_complexity,
-    )
+    from discretevae.codes.outliers import OutlierScores, Outliers, fit_outliers, input_complexity
     from discretevae.codes.packing import decode_codes, encode_rows, pack_codes, unpack_codes
     from discretevae.codes.retrieval import RetrievalScores, mean_average_precision
     from discretevae.codes.search import CodeIndex, Neighbors
@@ -48,6 +43,7 @@ if TYPE_CHECKING:
         parse_prior,
     )
     from discretevae.config.augmentations import Augment, parse_augment
+    from discretevae.config.targets import Target, parse_target
     from discretevae.convolutional import ConvDecoder, ConvEncoder
     from discretevae.data import Dataset, Rows, binarize, load_data, load_rows
     from discretevae.errors import (
@@ -71,19 +67,12 @@ if TYPE_CHECKING:
         ARMS,
         ARSM,
         CARMS,
-        EMA,
-        ESTIMATORS,
-        NVIL,
-        REBAR,
-        RELAX,
-        RLOO,
-        RODEO,
-        VIMCO,
-        VQ,
         DisARM,
         DisARMIW,
         DisARMSB,
         DoubleCV,
+        EMA,
+        ESTIMATORS,
         Estimate,
         Estimator,
         Exact,
@@ -94,13 +83,20 @@ if TYPE_CHECKING:
         Integrand,
         LocalExpectation,
         MuProp,
+        NVIL,
         PartWise,
+        REBAR,
+        RELAX,
+        RLOO,
+        RODEO,
         ReinMax,
         Reparametrized,
         Reuse,
         STGumbel,
         StraightThrough,
         UnorderedSet,
+        VIMCO,
+        VQ,
         estimator_for,
         make_estimator,
         with_gradient_of,
@@ -140,6 +136,7 @@ if TYPE_CHECKING:
         bits_per_dimension,
     )
     from discretevae.model import DiscreteVAE
+    from discretevae.neighbors import NeighborGraph, mutual_neighbors
     from discretevae.networks import MLP
     from discretevae.objectives import Terms, elbo, marginal, multi_sample, pretraining, wake_sleep
     from discretevae.placement import place_mixture
@@ -231,6 +228,10 @@ _EXPORTS = {
     "config.augmentations": (
         "Augment",
         "parse_augment",
+    ),
+    "config.targets": (
+        "Target",
+        "parse_target",
     ),
     "convolutional": (
         "ConvDecoder",
@@ -356,6 +357,10 @@ _EXPORTS = {
         "bits_per_dimension",
     ),
     "model": ("DiscreteVAE",),
+    "neighbors": (
+        "NeighborGraph",
+        "mutual_neighbors",
+    ),
     "networks": ("MLP",),
     "objectives": (
         "Terms",

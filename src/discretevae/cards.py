@@ -138,6 +138,8 @@ def _of_training(run: Run) -> list[tuple[str, str]]:
     ]
     if training.augment is not None:
         items.append(("augmentation", _code(training.augment)))
+    if training.target != "row":
+        items.append(("explained", _code(training.target)))
     if training.patience is not None:
         items.append(("patience", f"{training.patience} epochs; the best epoch is kept"))
     return items

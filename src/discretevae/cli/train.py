@@ -63,6 +63,7 @@ MAY_CHANGE = {
     "--data",
     "source",
     default="digits",
+    shell_complete=common.complete_data,
     show_default=True,
     help="digits, mnist, fashion-mnist, binarized-mnist, a file (.npy, .npz dense or sparse, .csv, "
     ".tsv, .parquet, IDX), or a folder of images or of .npy or .parquet shards.",
@@ -173,8 +174,15 @@ MAY_CHANGE = {
 @click.option(
     "--augment",
     help="Show the encoder pictures distorted at random: light, strong, or figures such as "
-    "shift=2,rotate=10,scale=0.1,shear=0.4. What is explained are the rows themselves.  "
-    "[default: none]",
+    "shift=2,rotate=10,scale=0.1,shear=0.4.  [default: none]",
+)
+@click.option(
+    "--target",
+    default=DEFAULTS.target,
+    show_default=True,
+    help="What the decoder explains: row, the row itself; or neighbors:5x50, the row at which a "
+    "random walk of 50 steps among 5 nearest neighbors ends. The code then keeps what a row has in "
+    "common with others: for search, and for clusters.",
 )
 @click.option(
     "--pretrain",

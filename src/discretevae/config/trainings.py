@@ -8,6 +8,7 @@ from typing import Literal
 
 from discretevae.config.augmentations import parse_augment
 from discretevae.config.checks import choice, is_int, must, problems_of
+from discretevae.config.targets import parse_target
 from discretevae.errors import ConfigError
 from discretevae.schedules import parse_schedule
 
@@ -46,7 +47,10 @@ class TrainConfig:
         kl_warmup: epochs over which the weight of the KL rises to 1; None for 1 from the start.
         free_bits: nats of each latent variable's KL, in the mean over a batch, that cost nothing.
         augment: random distortions of the pictures that the encoder is shown, as `parse_augment`
-            reads them; what is to be explained is the row itself, so that the ELBO stays a bound.
+            reads them.
+        target: what is to be explained from the code of a row, as `parse_target` reads it: the
+            ``row`` itself, or one of its neighbors. What is maximized is the ELBO of what is to be
+            explained, a bound on its ln p(x) for any q.
         pretrain: epochs at the start under a standard normal prior that weighs a tenth; then a
             mixture prior is placed on the clusters of the codes, and trained with the rest.
         seed: every random draw of the run follows from it.
@@ -75,6 +79,7 @@ class TrainConfig:
     kl_warmup: float | None = None
     free_bits: float | None = None
     augment: str | None = None
+    target: str = "row"
     pretrain: int = 0
     objective: str = "elbo"
     estimator: str | None = None
@@ -99,6 +104,7 @@ class TrainConfig:
         problems += choice("start", self.start, STARTS)
         if self.augment is not None:
             problems += problems_of(parse_augment, self.augment)
+        problems += problems_of(parse_target, self.target)
         if not (is_int(self.pretrain, 0) and (self.pretrain == 0 or self.pretrain < self.epochs)):
             problems.append(must("pretrain", "an int >= 0 below epochs", self.pretrain))
         problems += self._further_problems()
@@ -126,6 +132,8 @@ class TrainConfig:
                 problems.append(must(name, "> 0", value))
         names = ("kl_warmup", "free_bits", "augment", "pretrain")
         asked = [name for name in names if getattr(self, name)]
+        if self.target != "row":
+            asked.append("target")
         if self.objective != "elbo" and asked:
             problems.append(
                 f"{' and '.join(asked)} change the ELBO. Got objective {self.objective}."

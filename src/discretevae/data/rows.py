@@ -17,7 +17,7 @@ from torch import Tensor
 
 from discretevae.data import sparse, streamed
 from discretevae.data.disk import DiskTable, require_few_rows
-from discretevae.data.stores import InMemory, Shuffled, Store
+from discretevae.data.stores import InMemory, Permuted, Shuffled, Store
 from discretevae.data.values import (
     as_array,
     as_labels,
@@ -320,11 +320,25 @@ class Batches:
         Raises:
             DataError: the values lie on disk and can no longer be read.
         """
+        values = self.order.between(*self._places(step, rank, ranks))
+        return self.rows._x(values.to(torch.float32))
+
+    def numbers(self, step: int, *, rank: int = 0, ranks: int = 1) -> Tensor:
+        """Which rows `take` gives: their numbers in the table, int64 ``[B]``.
+
+        Raises:
+            DataError: the rows lie on disk, where no order of all of them is kept.
+        """
+        if not isinstance(self.order, Permuted):
+            raise DataError(f"{self.rows.name}: the order of rows on disk is not kept.")
+        start, stop = self._places(step, rank, ranks)
+        return self.order.order[start:stop]
+
+    def _places(self, step: int, rank: int, ranks: int) -> tuple[int, int]:
         first = min(step * self.batch_size, len(self.rows))
         size, larger = divmod(min(self.batch_size, len(self.rows) - first), ranks)
         start = first + rank * size + min(rank, larger)
-        values = self.order.between(start, start + size + (rank < larger))
-        return self.rows._x(values.to(torch.float32))
+        return start, start + size + (rank < larger)
 
 
 @dataclass(frozen=True, eq=False)

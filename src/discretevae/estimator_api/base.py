@@ -50,6 +50,9 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
         estimator: the gradient estimator by name and options; None takes the default for the
             objective and the code.
         objective: ``elbo``, ``multi-sample``, ``marginal`` or ``wake-sleep``.
+        target: ``row``: the code of a row explains the row itself. ``neighbors:9x50``: it explains
+            the row at which a random walk of 50 steps among 9 nearest neighbors ends, and so keeps
+            what a row has in common with others: for search and for clusters.
         epochs: passes over the rows.
         batch_size: B; None chooses one from the number of rows.
         lr: step size of Adam.
@@ -79,6 +82,7 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
     prior: str
     estimator: str | None
     objective: str
+    target: str
     epochs: int
     batch_size: int | None
     lr: float
@@ -308,6 +312,7 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
             training=TrainConfig(
                 epochs=int(self.epochs),
                 objective=self.objective,
+                target=self.target,
                 estimator=self.estimator,
                 samples=None if self.samples is None else int(self.samples),
                 seed=seed,

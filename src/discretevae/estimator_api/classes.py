@@ -25,6 +25,7 @@ class BernoulliVAE(BaseVAE):
         prior: p(z).
         estimator: of the gradient.
         objective: what is maximized.
+        target: what the code of a row has to explain.
         epochs: passes over the rows.
         batch_size: B.
         lr: step size.
@@ -53,6 +54,7 @@ class BernoulliVAE(BaseVAE):
         prior: str = "fixed",
         estimator: str | None = None,
         objective: str = "elbo",
+        target: str = "row",
         epochs: int = 50,
         batch_size: int | None = None,
         lr: float = 1e-3,
@@ -66,6 +68,7 @@ class BernoulliVAE(BaseVAE):
         self.prior = prior
         self.estimator = estimator
         self.objective = objective
+        self.target = target
         self.epochs = epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -147,6 +150,7 @@ class CategoricalVAE(_Clusters, BaseVAE):
         prior: p(z).
         estimator: of the gradient.
         objective: what is maximized.
+        target: what the code of a row has to explain.
         epochs: passes over the rows.
         batch_size: B.
         lr: step size.
@@ -174,6 +178,7 @@ class CategoricalVAE(_Clusters, BaseVAE):
         prior: str = "fixed",
         estimator: str | None = None,
         objective: str = "elbo",
+        target: str = "row",
         epochs: int = 50,
         batch_size: int | None = None,
         lr: float = 1e-3,
@@ -188,6 +193,7 @@ class CategoricalVAE(_Clusters, BaseVAE):
         self.prior = prior
         self.estimator = estimator
         self.objective = objective
+        self.target = target
         self.epochs = epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -228,6 +234,7 @@ class HybridVAE(_Clusters, BaseVAE):
         prior: p(z).
         estimator: of the gradient.
         objective: what is maximized.
+        target: what the code of a row has to explain.
         epochs: passes over the rows.
         batch_size: B.
         lr: step size.
@@ -254,6 +261,7 @@ class HybridVAE(_Clusters, BaseVAE):
         prior: str = "fixed",
         estimator: str | None = None,
         objective: str = "elbo",
+        target: str = "row",
         epochs: int = 50,
         batch_size: int | None = None,
         lr: float = 1e-3,
@@ -268,6 +276,7 @@ class HybridVAE(_Clusters, BaseVAE):
         self.prior = prior
         self.estimator = estimator
         self.objective = objective
+        self.target = target
         self.epochs = epochs
         self.batch_size = batch_size
         self.lr = lr

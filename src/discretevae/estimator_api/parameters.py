@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 
 from discretevae.config import OBJECTIVES, parse_likelihood, parse_prior
 from discretevae.config.checks import choice, problems_of
+from discretevae.config.targets import parse_target
 from discretevae.errors import ConfigError
 
 AUTO = "auto"
@@ -116,6 +117,7 @@ def _text_problems(owner: Any) -> list[str]:
         "likelihood": lambda text: [] if text == AUTO else problems_of(parse_likelihood, text),
         "prior": lambda text: problems_of(parse_prior, text),
         "objective": lambda text: choice("objective", text, OBJECTIVES),
+        "target": lambda text: problems_of(parse_target, text),
     }
     for name, check in checks.items():
         value = getattr(owner, name)

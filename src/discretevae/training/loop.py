@@ -16,12 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from discretevae.allocator import keep_freed_memory
-from discretevae.augmentation import distort
 from discretevae.averaging import Average
 from discretevae.config import TrainConfig, auto_batch_size
-from discretevae.config.augmentations import parse_augment
 from discretevae.config.saving import SaveEvery
-from discretevae.data import Dataset, binarize
+from discretevae.data import Dataset
 from discretevae.errors import CollapseWarning, TrainingError
 from discretevae.estimators import Estimator
 from discretevae.estimators.base import estimator_at
@@ -43,6 +41,7 @@ from discretevae.randomness import generator_for
 from discretevae.ranks import Ranks
 from discretevae.schedules import parse_schedule
 from discretevae.training.keeper import Keeper
+from discretevae.training.pairs import Pairs
 from discretevae.training.position import Position
 from discretevae.training.selection import mean_of, probe_rows, some_rows, validation_split
 from discretevae.training.signals import stop_requests
@@ -156,7 +155,6 @@ class Training:
         self.batch_size = config.batch_size or auto_batch_size(len(self.rows))
         self.n_steps = math.ceil(len(self.rows) / self.batch_size)
         self.schedule = parse_schedule(config.lr_schedule)
-        self.augment = None if config.augment is None else parse_augment(config.augment)
 
         self.probe = probe_rows(self.rows, config, self.device)
         self.modules = _modules(model, estimator, self.probe)
@@ -171,6 +169,7 @@ class Training:
             self.modules["best"] = self.best
         purpose = ("samples",) if ranks.is_first else ("samples", ranks.rank)
         self.generator = generator_for(config.seed, *purpose, device=self.device)
+        self.pairs = Pairs(self.rows, config, model.config.image_shape, self.generator)
         self.here, self.history = Position(), list[EpochMetrics]()
 
     def run(
@@ -226,20 +225,18 @@ class Training:
         told: Callable[[Progress], object] | None,
     ) -> None:
         """The steps of an epoch that are left."""
-        here, config = self.here, self.config
-        batches = self.rows.epoch(config.seed, here.epoch, self.batch_size)
+        here, (rank, ranks) = self.here, (self.ranks.rank, self.ranks.count)
+        batches = self.rows.epoch(self.config.seed, here.epoch, self.batch_size)
         for module in self.modules.values():
             module.train()
         while here.step < self.n_steps:
             began, cpu_began = time.perf_counter(), time.process_time()
             n_rows = min(self.batch_size, len(self.rows) - here.step * self.batch_size)
-            x = batches.take(here.step, rank=self.ranks.rank, ranks=self.ranks.count)
-            weight = len(x) * self.ranks.count / n_rows
+            x, target = self.pairs.take(batches, here.step, rank, ranks)
+            weight = len(x) * ranks / n_rows
             if not len(x):  # fewer rows than ranks: this one goes along, and counts for nothing
-                x = batches.take(here.step)[:1]
-            x = x.to(self.device)
-            shown = self._distorted(x)
-            x = binarize(x, config.binarize, self.generator)
+                x, target = (whole[:1] for whole in self.pairs.take(batches, here.step, 0, 1))
+            shown, x = self.pairs.drawn(x, target)
             wants = (float(stop.is_set()), float(keeper.is_due(here)))
             stops, due = map(bool, self._step(x, shown, weight, wants, keeper))
             here.epoch_seconds += time.perf_counter() - began
@@ -293,14 +290,6 @@ class Training:
         if self.average is not None:
             self.average.update(self.model, taken)
         return wants_now[0], wants_now[1]
-
-    def _distorted(self, x: Tensor) -> Tensor | None:
-        """What the encoder is shown in place of the rows, if anything."""
-        shape = self.model.config.image_shape
-        if self.augment is None or shape is None:
-            return None
-        moved = distort(x, self.augment, shape, generator=self.generator)
-        return binarize(moved, self.config.binarize, self.generator)
 
     def _lr_factor(self, taken: int) -> float:
         """The schedule's; pretraining and what follows each have all of it."""

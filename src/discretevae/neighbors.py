@@ -1,0 +1,147 @@
+"""Which rows are neighbors of which, and random walks from row to row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from discretevae.config import BinarizeMode
+from discretevae.data import Rows, most_likely
+from discretevae.errors import ConfigError
+
+MAX_ROWS = 300_000
+"""The time grows with the square. 69,000 rows took 46 s on one core; these take some 15 minutes."""
+
+COMPONENTS = 64
+"""Principal components in which distances are taken, where rows have more features. On MNIST a
+tenth of the pixels' time, and the nearest neighbor has the row's label in 97.8 % instead of 97.4 %
+of all rows."""
+
+SAMPLE_VALUES = 2**26
+"""Values that the principal components are found from at most: 256 MB."""
+
+PIECE_ROWS = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class NeighborGraph:
+    """Rows joined to rows.
+
+    Args:
+        starts: int64 ``[N + 1]``: the neighbors of row n lie in ``ends[starts[n]:starts[n + 1]]``.
+        ends: int64 ``[E]``, numbers of rows.
+
+    Example:
+        >>> graph = NeighborGraph(torch.tensor([0, 1, 2, 2]), torch.tensor([1, 0]))
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> graph.walk(torch.tensor([0, 1, 2]), 3, generator=generator).tolist()
+        [1, 0, 2]
+    """
+
+    starts: Tensor
+    ends: Tensor
+
+    @property
+    def degrees(self) -> Tensor:
+        """How many neighbors each row has, int64 ``[N]``."""
+        return self.starts.diff()
+
+    def walk(self, rows: Tensor, n_steps: int, *, generator: torch.Generator | None) -> Tensor:
+        """Where random walks end: at each step to a neighbor, all of them equally likely.
+
+        A row without neighbors stays where it is.
+
+        Args:
+            rows: where they begin, int64 ``[B]``.
+            n_steps: T.
+            generator: the source of the draws, on its own device.
+
+        Returns:
+            int64 ``[B]`` on the CPU.
+        """
+        device = "cpu" if generator is None else generator.device
+        chance = torch.rand(n_steps, len(rows), generator=generator, device=device).cpu()
+        for u in chance:
+            first, degree = self.starts[rows], self.starts[rows + 1] - self.starts[rows]
+            # u < 1, but u times a degree may be rounded up to it
+            chosen = first + (u * degree).long().minimum((degree - 1).clamp_min(0))
+            there = self.ends[chosen.clamp_max(len(self.ends) - 1)] if len(self.ends) else rows
+            rows = torch.where(degree > 0, there, rows)
+        return rows
+
+
+def mutual_neighbors(
+    rows: Rows, n_neighbors: int, *, binarize_mode: BinarizeMode = "none", seed: int = 0
+) -> NeighborGraph:
+    """Joins two rows if each is among the K nearest of the other, by Euclidean distance.
+
+    A row that lies apart is among the nearest of few or none, so that a walk never enters or
+    leaves it by an edge that only one side asked for; a walk's stationary distribution does not
+    favor rows that are everybody's neighbor. Where rows have more than 64 features, distances are
+    those of their first 64 principal components.
+
+    Args:
+        rows: N rows in memory.
+        n_neighbors: K; fewer if there are fewer rows.
+        binarize_mode: as in training; the most likely values are compared.
+        seed: of the search for the principal components.
+
+    Raises:
+        ConfigError: the rows lie on disk, or are too many.
+
+    Example:
+        >>> rows = Rows.from_array([[0.0], [0.1], [0.2], [0.9]])
+        >>> mutual_neighbors(rows, 2).degrees.tolist()               # the last is nobody's
+        [2, 2, 2, 0]
+    """
+    import scipy.sparse
+    from sklearn.neighbors import NearestNeighbors
+
+    if rows.is_streamed:
+        raise ConfigError(
+            f"{rows.name}: neighbors are looked for among rows in memory, and these lie on disk. "
+            "Give fewer rows, or choose target row."
+        )
+    if len(rows) > MAX_ROWS:
+        raise ConfigError(
+            f"{rows.name}: neighbors of {len(rows):,} rows would take hours; at most {MAX_ROWS:,} "
+            "are accepted. Give fewer rows, or choose target row."
+        )
+    points, n = _points(rows, binarize_mode, seed), len(rows)
+    k = min(n_neighbors, n - 1)
+    if k == 0:
+        return NeighborGraph(torch.zeros(n + 1, dtype=torch.int64), torch.empty(0).long())
+    search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(points)
+    found = search.kneighbors(return_distance=False).ravel()  # without the row itself
+    shape, begins = (n, n), np.arange(n).repeat(k)
+    nearest = scipy.sparse.csr_array((np.ones(n * k, np.int8), (begins, found)), shape)
+    mutual = nearest.minimum(nearest.T).tocsr()
+    mutual.sort_indices()
+    starts, ends = (torch.from_numpy(a.astype(np.int64)) for a in (mutual.indptr, mutual.indices))
+    return NeighborGraph(starts, ends)
+
+
+def _points(
+    rows: Rows, mode: BinarizeMode, seed: int
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Rows, or their first principal components, ``[N, ≤ 64]``."""
+
+    def piece(index: Tensor | slice) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        return most_likely(rows.batch(index), mode).numpy()
+
+    pieces = [slice(start, start + PIECE_ROWS) for start in range(0, len(rows), PIECE_ROWS)]
+    if rows.n_features <= COMPONENTS:
+        return np.concatenate([piece(part) for part in pieces])
+    from sklearn.decomposition import PCA
+
+    n_sample = max(256, SAMPLE_VALUES // rows.n_features)
+    order = np.random.default_rng(seed).permutation(len(rows))[:n_sample]
+    sample = piece(torch.from_numpy(np.sort(order)))
+    pca = PCA(min(COMPONENTS, len(sample)), random_state=seed).fit(sample)
+    return np.concatenate([pca.transform(piece(part)).astype(np.float32) for part in pieces])
+
+
+__all__ = ["MAX_ROWS", "NeighborGraph", "mutual_neighbors"]

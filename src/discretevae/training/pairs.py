@@ -1,0 +1,89 @@
+"""What the encoder is shown of a row, and what the decoder has to explain."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from discretevae.augmentation import distort
+from discretevae.config import TrainConfig
+from discretevae.config.augmentations import parse_augment
+from discretevae.config.targets import parse_target
+from discretevae.data import Rows, binarize
+from discretevae.data.rows import Batches
+from discretevae.neighbors import mutual_neighbors
+
+
+class Pairs:
+    """Draws both for a batch: a row, distorted or not, and the same row or a neighbor of it.
+
+    Args:
+        rows: the training rows.
+        config: ``augment``, ``target`` and ``binarize`` say how.
+        image_shape: (H, W) of rows that are pictures.
+        generator: the source of the draws, on the device of the model.
+
+    Raises:
+        ConfigError: neighbors of rows on disk, or of too many.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        config: TrainConfig,
+        image_shape: tuple[int, int] | None,
+        generator: torch.Generator,
+    ) -> None:
+        self._rows, self._mode, self._generator = rows, config.binarize, generator
+        self._image_shape = image_shape
+        self._augment = None if config.augment is None else parse_augment(config.augment)
+        self._target = parse_target(config.target)
+        self._graph = None
+        if self._target.n_neighbors:
+            self._graph = mutual_neighbors(
+                rows, self._target.n_neighbors, binarize_mode=config.binarize, seed=config.seed
+            )
+
+    def take(self, batches: Batches, step: int, rank: int, ranks: int) -> tuple[Tensor, Tensor]:
+        """The rows of a step that fall to a rank, and what is to be explained of each.
+
+        Args:
+            batches: of the epoch.
+            step: of the epoch.
+            rank: which of the processes asks.
+            ranks: how many there are.
+
+        Returns:
+            Two tensors ``[B, P]`` on the model's device, with the values of the data; the same one
+            twice if it is the row itself that is explained.
+        """
+        device = self._generator.device
+        x = batches.take(step, rank=rank, ranks=ranks).to(device)
+        if self._graph is None:
+            return x, x
+        begin = batches.numbers(step, rank=rank, ranks=ranks)
+        end = self._graph.walk(begin, self._target.n_steps, generator=self._generator)
+        return x, self._rows.batch(end).to(device)
+
+    def drawn(self, x: Tensor, target: Tensor) -> tuple[Tensor | None, Tensor]:
+        """What is shown, distorted and binarized; and what is explained.
+
+        Args:
+            x: of `take`.
+            target: likewise.
+
+        Returns:
+            The first is None if the encoder is shown the very values that are explained.
+        """
+        shown = None
+        if self._augment is not None or target is not x:
+            shown = binarize(self._distorted(x), self._mode, self._generator)
+        return shown, binarize(target, self._mode, self._generator)
+
+    def _distorted(self, x: Tensor) -> Tensor:
+        if self._augment is None or self._image_shape is None:
+            return x
+        return distort(x, self._augment, self._image_shape, generator=self._generator)
+
+
+__all__ = ["Pairs"]

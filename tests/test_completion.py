@@ -1,0 +1,64 @@
+"""Words that a shell completes, asked for as bash does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from discretevae.cli import group
+from discretevae.cli.common import DATA_NAMES
+from discretevae.cli.completion import SHELLS, VARIABLE
+from discretevae.data import BUILTIN_NAMES
+
+
+def offered(*words):
+    """What bash would be given for the last of these words."""
+    done = subprocess.run(
+        [sys.executable, "-m", "discretevae"],
+        env=os.environ
+        | {
+            VARIABLE: "bash_complete",
+            "COMP_WORDS": " ".join(("discretevae", *words)),
+            "COMP_CWORD": str(len(words)),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["comp"], {"plain,compress", "plain,compare", "plain,completion"}),
+        (["train", "--lat"], {"plain,--latent"}),
+        (["train", "--data", "binarized"], {"plain,binarized-mnist"}),
+        (["train", "--binarize", "t"], {"plain,threshold"}),
+        (["encode", "runs/a", "my"], {"file,my"}),
+        (["completion", "f"], {"plain,fish"}),
+    ],
+    ids=" ".join,
+)
+def test_what_is_offered(words, expected):
+    assert set(offered(*words)) == expected
+
+
+def test_the_names_are_those_of_the_built_in_sets():
+    assert set(DATA_NAMES) == set(BUILTIN_NAMES)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_script_asks_by_the_variable(shell):
+    done = CliRunner().invoke(group, ["completion", shell])
+    assert done.exit_code == 0
+    assert VARIABLE in done.output
+    program = shutil.which(shell)
+    if program is not None:  # the shell itself finds no fault with it
+        subprocess.run([program, "-n"], input=done.output, text=True, check=True)
