@@ -113,7 +113,7 @@ def train(folder: Path, options: Sequence[str]) -> None:
     """A run, unless it is finished; one that was begun goes on."""
     if (folder / "summary.json").exists():
         return
-    begun = (folder / "checkpoint").exists()
+    begun = (folder / "config.json").exists()
     where = options[-2:] if "--data-dir" in options else ()
     command(
         [

@@ -8,6 +8,7 @@ import pickle
 import shutil
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 import scipy.sparse
@@ -15,7 +16,7 @@ import torch
 from sklearn.base import clone, is_clusterer
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -255,6 +256,16 @@ def test_it_works_among_scikit_learns_tools():
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     again = pickle.loads(pickle.dumps(search.best_estimator_))  # noqa: S301 - as joblib does
     assert again.partial_fit(x).score(x) == search.best_estimator_.partial_fit(x).score(x)
+
+
+@pytest.mark.filterwarnings("ignore::discretevae.errors.CollapseWarning")
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_several_jobs_give_what_one_gives(backend):
+    x, member = table(60), clone(MEMBERS[0])
+    alone = cross_val_score(member, x, cv=2, n_jobs=1)
+    with joblib.parallel_config(backend=backend):
+        together = cross_val_score(member, x, cv=2, n_jobs=2)
+    assert np.array_equal(alone, together)
 
 
 def test_pandas_in_and_out():

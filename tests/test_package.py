@@ -20,6 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("files", "randomness", "allocator", "ranks"),
     ("tensorfiles", "locks"),
     ("data", "augmentation"),
+    ("neighbors",),
     ("families",),
     ("likelihoods", "networks", "convolutional"),
     ("estimators",),
@@ -41,6 +42,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("reproduction",),
     ("sweep_plans",),
     ("sweeps",),
+    ("explorer",),
     ("cli",),
 )
 FLOOR_OF = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}

@@ -34,9 +34,11 @@ COMMANDS = {
     "retrieval": "Measure how well codes find rows of the same label.",
     "cluster": "Give every row its cluster, and say what the clusters are.",
     "outliers": "Rank rows by how normal the model finds them.",
+    "explore": "Look at codes in the browser: flip them, walk, draw, compare.",
     "compare": "Measure estimators side by side on your data.",
     "sweep": "Train codes of several sizes, and say where more bits stop paying.",
     "reproduce": "Make the figures of the paper again, the defaults beside its protocol.",
+    "completion": "Print what makes a shell complete words.",
     "estimators": "List the gradient estimators with their properties and sources.",
 }
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    "cluster", epilog="Example: discretevae cluster runs/mnist-mixture mnist --out clusters.csv"
+    "cluster", epilog=common.example("discretevae cluster runs/clusters digits --out clusters.csv")
 )
 @common.run_argument
 @common.data_argument
@@ -28,24 +28,27 @@ if TYPE_CHECKING:
     type=int,
     default=0,
     show_default=True,
-    help="Draws of q(z|x) over which p(component|z) is averaged; 0 takes the mean of q(z|x).",
+    help="Draws of z per row over which p(component|z) is averaged; 0 takes the mean of q(z|x).",
 )
 @common.seed_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="A .csv of each row's cluster and its probability, or .npz with all probabilities.",
+    help="A .csv of each row's cluster and its probability, or .npz with those of all clusters.  "
+    "[default: not written]",
 )
 @click.option(
     "--picture",
     type=click.Path(path_type=Path),
-    help="The .png of centers and members.  [default: RUN/figures/clusters.png, of pictures]",
+    help="A .png of centers and members.  [default: RUN/figures/clusters.png, where rows are "
+    "pictures]",
 )
 @click.option(
     "--map",
     "map_path",
     type=click.Path(path_type=Path),
-    help="A .png of the latent means in two dimensions, colored by component.",
+    help="A .png of the latent means of Gaussian codes in two dimensions, colored by component.  "
+    "[default: not drawn]",
 )
 @common.device_option
 @common.data_dir_option
@@ -67,7 +70,7 @@ def command(
     """Give every row of DATA (else of the run's own data) its cluster.
 
     The clusters are the model's own: the components of its mixture prior, or the values of its
-    categorical variable. Labels, where the data have them, are used for scoring only.
+    categorical variable, as `train --latent categorical:10` makes it. Labels, where the data have them, are used for scoring only.
     """
     from discretevae.codes.cluster_scores import match_clusters
     from discretevae.codes.clusters import clusters, require_clusters

@@ -40,6 +40,16 @@ def complete_data(_: click.Context, __: click.Parameter, begun: str) -> list[Com
     return names or [CompletionItem(begun, type="file")]
 
 
+def example(command: str) -> str:
+    """The epilog of a command: a line that the terminal leaves whole, so that it can be copied.
+
+    Example:
+        >>> example("discretevae runs").splitlines()[-1]
+        'Example: discretevae runs'
+    """
+    return f"\b\nExample: {command}"
+
+
 run_argument = click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
 data_argument = click.argument(
     "data_argument", metavar="[DATA]", required=False, shell_complete=complete_data
@@ -49,19 +59,20 @@ data_option = click.option(
     "data_option",
     metavar="DATA",
     shell_complete=complete_data,
-    help="The same as the argument DATA.",
+    help="The argument DATA, written as an option: a built-in name, a file or a folder.",
 )
 data_dir_option = click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
-    help="Folder that holds built-in sets; else $DISCRETEVAE_DATA, else they are downloaded.",
+    help="Folder that holds the built-in sets; what it lacks is downloaded.  "
+    "[default: $DISCRETEVAE_DATA, then your cache folder]",
 )
 device_option = click.option(
-    "--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, …"
+    "--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:1, …"
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 seed_option = click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of every random draw."
+    "--seed", type=int, default=0, show_default=True, help="Every random draw follows from it."
 )
 
 
@@ -72,7 +83,8 @@ def split_option(default: str) -> Decorator:
         type=click.Choice(SPLITS),
         default=default,
         show_default=True,
-        help="Part of the data; of a file, the tenth that training held out is 'test'.",
+        help="Which rows of the data; of a file without parts, 'test' is the tenth that training "
+        "held out.",
     )
 
 
@@ -290,6 +302,7 @@ __all__ = [
     "data_dir_option",
     "data_option",
     "device_option",
+    "example",
     "is_picture",
     "json_option",
     "make_parent",

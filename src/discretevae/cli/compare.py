@@ -57,7 +57,9 @@ EXPLAINED = """\
 
 @click.command(
     "compare",
-    epilog='Example: discretevae compare --data digits --estimators "importance;rloo:samples=4"',
+    epilog=common.example(
+        'discretevae compare --data digits --estimators "importance;rloo:samples=4"'
+    ),
 )
 @click.option(
     "--estimators",
@@ -65,15 +67,23 @@ EXPLAINED = """\
     '"importance,rloo:samples=4,disarm"; or all.  [default: a short list that fits the code]',
 )
 @click.option(
-    "--epochs", type=int, default=10, show_default=True, help="Of each estimator's own run."
+    "--epochs",
+    type=int,
+    default=10,
+    show_default=True,
+    help="Passes over the training rows in each estimator's own run.",
 )
 @click.option(
-    "--repeats", type=int, default=32, show_default=True, help="Draws of each gradient, at least 8."
+    "--repeats",
+    type=int,
+    default=32,
+    show_default=True,
+    help="Draws of each gradient, at least 8; more make its variance surer.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder for tables and pictures; an earlier comparison in it is replaced.  "
+    help="Folder of tables and pictures; an earlier comparison in it is replaced.  "
     "[default: comparisons/DATA-LATENT]",
 )
 def command(out: Path | None, **options: Any) -> None:

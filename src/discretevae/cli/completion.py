@@ -5,13 +5,15 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from discretevae.cli import common
+
 SHELLS = ("bash", "zsh", "fish")
 
 VARIABLE = "_DISCRETEVAE_COMPLETE"
 """By which a shell asks the program what a word may become."""
 
 
-@click.command("completion", epilog="Example: discretevae completion bash >> ~/.bashrc")
+@click.command("completion", epilog=common.example("discretevae completion bash >> ~/.bashrc"))
 @click.argument("shell", type=click.Choice(SHELLS))
 def command(shell: str) -> None:
     """Print what makes a shell complete commands, options and their values.

@@ -10,7 +10,7 @@ from discretevae.cli import common
 
 
 @click.command(
-    "compress", epilog="Example: discretevae compress runs/bits binarized-mnist --out test.dvz"
+    "compress", epilog=common.example("discretevae compress runs/digits digits --out test.dvz")
 )
 @common.run_argument
 @common.data_argument
@@ -37,9 +37,9 @@ def command(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Compress the rows of DATA without loss, with the run RUN.
+    """Compress the rows of DATA (else of the run's own data) without loss, with the run RUN.
 
-    `discretevae decompress` makes them again to the bit, with the same run, on any machine. The
+    Needs the extra 'compress'. `discretevae decompress` makes them again to the bit, with the same run, on any machine. The
     likelihood must be bernoulli, for values 0 and 1, or one of 8-bit values: beta-binomial or
     logistic. The code must be discrete, its prior fixed, factorized or autoregressive. Rows of a
     run that was trained with --binarize are made binary first, 1 where x > 0.5.

@@ -10,7 +10,7 @@ from discretevae.cli import common
 
 
 @click.command(
-    "decode", epilog="Example: discretevae decode runs/mnist-bernoulli50 codes.npy --out back.png"
+    "decode", epilog=common.example("discretevae decode runs/digits codes.npy --out back.png")
 )
 @common.run_argument
 @click.argument("codes", metavar="CODES", type=click.Path(path_type=Path))
@@ -19,11 +19,14 @@ from discretevae.cli import common
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="A .npy file for the values (float32), or a .png picture of the first 120.",
+    help="The file to write: .npy for the values (float32), or .png for a picture of the first 120.",
 )
 @common.json_option
 def command(run_folder: Path, codes: Path, device: str, out: Path, as_json: bool) -> None:
-    """Decode CODES, a .npy file as `encode` writes it, to rows: E[x|z] of each code."""
+    """Decode CODES, a .npy file as `encode` writes it, to rows: E[x|z] of each code.
+
+    Codes of another type, width or range than those of RUN are refused.
+    """
     from discretevae.codes.packing import decode_codes, read_codes
 
     common.refuse_same_file(out, codes, "codes")

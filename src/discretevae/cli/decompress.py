@@ -10,7 +10,8 @@ from discretevae.cli import common
 
 
 @click.command(
-    "decompress", epilog="Example: discretevae decompress runs/bits test.dvz --out rows.npy"
+    "decompress",
+    epilog=common.example("discretevae decompress runs/digits test.dvz --out rows.npy"),
 )
 @common.run_argument
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
@@ -18,7 +19,7 @@ from discretevae.cli import common
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="A .npy file: uint8 [rows, height, width] of pictures, else [rows, features].",
+    help="The .npy file to write: uint8 [rows, height, width] of pictures, else [rows, features].",
 )
 @common.json_option
 def command(run_folder: Path, file: Path, out: Path, as_json: bool) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    "encode", epilog="Example: discretevae encode runs/mnist-bernoulli50 mnist --out codes.npy"
+    "encode", epilog=common.example("discretevae encode runs/digits digits --out codes.npy")
 )
 @common.run_argument
 @common.data_argument
@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="The .npy or .parquet file to write.",
+    help="The file to write: .npy, or .parquet, which needs the extra 'parquet'.",
 )
 @click.option(
     "--ids",
     "ids_path",
     type=click.Path(path_type=Path),
-    help="Of .parquet: a .npy file of whole numbers, one for each row.  [default: 0, 1, 2, …]",
+    help="Of .parquet: a .npy file of whole numbers, one for each row.  [default: rows are counted "
+    "from 0]",
 )
 @click.option(
     "--as",
@@ -54,7 +55,7 @@ def command(
     bits_as: BitsAs | None,
     as_json: bool,
 ) -> None:
-    """Write the most likely code of every row of DATA, in the order of the file.
+    """Write the most likely code of every row of DATA (else of the run's own data), in its order.
 
     Bits are packed eight to a byte, the first bit highest: uint8 [rows, ceil(bits/8)], as
     numpy.packbits does. Categories are numbers from 0: uint8 [rows, variables], or uint16 or
@@ -62,7 +63,7 @@ def command(
     memory. Started by torchrun, several processes share the work.
 
     A .parquet file, for databases, holds an id for each row, the bits as bytes in one column, and a
-    column for each category or real number. It needs pyarrow.
+    column for each category or real number.
     """
     from discretevae.codes.columns import write_parquet
     from discretevae.codes.ids import read_ids

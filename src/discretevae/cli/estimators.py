@@ -11,9 +11,13 @@ from discretevae.cli import common
 SHORT = {"bernoulli": "bits", "categorical": "cat", "gaussian": "gauss"}
 
 
-@click.command("estimators", epilog="Example: discretevae estimators --latent bernoulli:50")
-@click.option("--latent", help="Only those that can handle this code, with what they cost on it.")
-@click.option("--bibtex", is_flag=True, help="Print the papers to cite as BibTeX.")
+@click.command("estimators", epilog=common.example("discretevae estimators --latent bernoulli:50"))
+@click.option(
+    "--latent",
+    help="A code such as bernoulli:50: only those that can handle it are listed, with what they "
+    "cost on it.  [default: all]",
+)
+@click.option("--bibtex", is_flag=True, help="Print the papers to cite as BibTeX instead.")
 @common.json_option
 def command(latent: str | None, bibtex: bool, as_json: bool) -> None:
     """List the gradient estimators: what --estimator takes, with properties and sources.

@@ -29,7 +29,7 @@ SURROGATE = (
 
 @click.command(
     "evaluate",
-    epilog="Example: discretevae evaluate runs/a --with runs/b --samples 100,5000 --picture ab.png",
+    epilog=common.example("discretevae evaluate runs/digits --samples 100,1000"),
 )
 @common.run_argument
 @common.data_argument
@@ -39,13 +39,13 @@ SURROGATE = (
     "--samples",
     default="100",
     show_default=True,
-    help="S of the S-sample bound; several with commas, such as 100,5000.",
+    help="S, draws of z per row of the S-sample bound; several with commas, such as 100,5000.",
 )
-@click.option("--max-rows", type=int, help="Evaluate the first so many rows.  [default: all]")
+@click.option("--max-rows", type=int, help="How many rows, from the first.  [default: all]")
 @click.option(
     "--split-kl",
     is_flag=True,
-    help="Take the KL apart: mutual information, total correlation, and the rest.",
+    help="Take the KL apart too: mutual information, total correlation, and the rest, in nats.",
 )
 @click.option(
     "--with",
@@ -53,17 +53,19 @@ SURROGATE = (
     metavar="RUN",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="A further run to measure on the same rows; may be given again and again.",
+    help="A further run to measure on the same rows, and to compare with the first row by row; may "
+    "be given more than once.",
 )
 @click.option(
     "--per-row",
     type=click.Path(path_type=Path),
-    help="Write every row's figures of RUN to this .csv or .npz.",
+    help="A .csv or .npz of every row's figures under RUN, in nats.  [default: not written]",
 )
 @click.option(
     "--picture",
     type=click.Path(path_type=Path),
-    help="Draw the runs side by side: rate against distortion, and bounds. A .png.",
+    help="A .png of the runs side by side: rate against distortion, and bounds.  "
+    "[default: not drawn]",
 )
 @common.seed_option
 @common.device_option
@@ -87,8 +89,9 @@ def command(
 ) -> None:
     """Measure the run RUN on DATA (else on its own data): bounds with standard errors.
 
-    All figures are in nats per row, each a mean over rows with its standard error (se). --json
-    prints one object: elbo, log_likelihood (E_q ln p(x|z)), kl, bound (S-sample, with samples),
+    All figures are in nats per row, each a mean over rows with its standard error (se).
+
+    --json prints one object: elbo, log_likelihood (E_q ln p(x|z)), kl, bound (S-sample, with samples),
     bounds (one for each S), log_px (exact ln p(x); null where the code is too large), each
     {"value", "se"}; rate and distortion (the KL, and −E_q ln p(x|z)); codes_used (distinct
     most-likely codes), distinct_rate (the same by rows), active_units (latent variables that vary

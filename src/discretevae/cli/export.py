@@ -16,30 +16,37 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    "export", epilog="Example: discretevae export runs/mnist-bernoulli50 --onnx --out onnx/bits"
+    "export", epilog=common.example("discretevae export runs/digits --onnx --out onnx/digits")
 )
 @common.run_argument
-@click.option("--onnx", "as_onnx", is_flag=True, help="Write encoder.onnx and decoder.onnx.")
+@click.option(
+    "--onnx",
+    "as_onnx",
+    is_flag=True,
+    help="Write encoder.onnx and decoder.onnx; needs the extra 'export'.",
+)
 @click.option(
     "--pretrained",
     "as_pretrained",
     is_flag=True,
-    help="Write config.json, model.safetensors and a model card, as the Hugging Face Hub has them.",
+    help="Write config.json, model.safetensors and a model card, the layout of the Hugging Face "
+    "Hub.",
 )
 @click.option(
     "--tolerance",
     type=float,
     default=1e-5,
     show_default=True,
-    help="Of --onnx: the largest difference from torch to let through.",
+    help="Of --onnx: the largest difference from torch to let through, abs(a - b) / max(1, abs(b)).",
 )
 @click.option(
     "--license",
     "license_id",
     metavar="ID",
-    help="Of --pretrained: for the model card, such as apache-2.0.",
+    help="Of --pretrained: the license that the model card names, such as apache-2.0.  "
+    "[default: none]",
 )
-@click.option("--overwrite", is_flag=True, help="Of --pretrained: replace such files.")
+@click.option("--overwrite", is_flag=True, help="Of --pretrained: replace such files in OUT.")
 @common.data_dir_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
 @common.json_option
@@ -56,7 +63,7 @@ def command(
 ) -> None:
     """Write the model of RUN for other programs: as ONNX, or as a folder to share.
 
-    With --onnx, onnxruntime runs both files on rows of the run's test data and on random codes, and
+    One of --onnx and --pretrained says which. With --onnx, onnxruntime runs both files on rows of the run's test data and on random codes, and
     nothing is written unless they agree with torch. Rows of a run that was trained with --binarize
     are made binary by the encoder itself, 1 where x > 0.5.
     """

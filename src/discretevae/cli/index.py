@@ -12,23 +12,28 @@ KINDS = ("flat", "ivf", "hnsw")
 
 
 @click.command(
-    "index", epilog="Example: discretevae index runs/mnist-bernoulli50 mnist --out mnist.index"
+    "index", epilog=common.example("discretevae index runs/digits digits --out digits.index")
 )
 @common.run_argument
 @common.data_argument
 @common.data_option
 @common.split_option("all")
-@click.option("--out", type=click.Path(path_type=Path), help="The file to write.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The index file to write.  [default: that of --add-to]",
+)
 @click.option(
     "--kind",
     type=click.Choice(KINDS),
-    help="flat is exact; ivf and hnsw look at a part of the rows.  [default: flat]",
+    help="How it is searched: flat is exact; ivf and hnsw look at a part of the rows.  "
+    "[default: flat]",
 )
 @click.option(
     "--ids",
     "ids_file",
     type=click.Path(path_type=Path),
-    help="A .npy file of a whole number for each row; else rows are counted from 0.",
+    help="A .npy file of whole numbers, one for each row.  [default: rows are counted from 0]",
 )
 @click.option(
     "--add-to",
@@ -59,9 +64,10 @@ def command(
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """Put the code of every row of DATA into an index, the file --out, for `search`.
+    """Put the code of every row of DATA (else of the run's own data) into an index for `search`.
 
-    With --add-to, rows of DATA go into an index that is there, behind its largest id unless --ids
+    Needs the extra 'search'. The distance is the number of latent variables that differ. With
+    --add-to, rows of DATA go into an index that is there, behind its largest id unless --ids
     says otherwise; with --remove as well, the ids in that file are taken out first.
     """
     from discretevae.checkpoint import load_config

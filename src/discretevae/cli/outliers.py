@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    "outliers", epilog="Example: discretevae outliers runs/mnist new.npy --out outliers.csv"
+    "outliers", epilog=common.example("discretevae outliers runs/digits --out outliers.csv")
 )
 @common.run_argument
 @common.data_argument
@@ -34,36 +34,47 @@ if TYPE_CHECKING:
     type=click.Choice(["none", "complexity"]),
     default="none",
     show_default=True,
-    help="What is added to ln p(x): nothing, or the compressed length of the row.",
+    help="What is added to ln p(x): nothing, or the compressed length of the row, in nats.",
 )
 @click.option(
-    "--samples", type=int, default=100, show_default=True, help="S of the bound on ln p(x)."
+    "--samples",
+    type=int,
+    default=100,
+    show_default=True,
+    help="S, draws of z per row of the bound on ln p(x).",
 )
 @click.option(
     "--reference",
     type=click.Choice(["train", "test"]),
     default="train",
     show_default=True,
-    help="Part of the run's own data that the threshold comes from.",
+    help="Which rows of the run's own data the threshold comes from.",
 )
 @click.option(
     "--reference-rows",
     type=int,
     default=10_000,
     show_default=True,
-    help="Of more reference rows so many are drawn.",
+    help="How many of them at most; of more, so many are drawn at random.",
 )
 @common.seed_option
-@click.option("--n", type=int, default=10, show_default=True, help="Rows in the table.")
+@click.option(
+    "--n",
+    type=int,
+    default=10,
+    show_default=True,
+    help="How many rows are printed, the lowest score first.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="A .csv or .npz of every row's score, decision, label, bound and complexity.",
+    help="A .csv or .npz of every row's score, decision, label, bound and complexity.  "
+    "[default: not written]",
 )
 @click.option(
     "--picture",
     type=click.Path(path_type=Path),
-    help="A .png of the rows with the lowest and the highest scores.",
+    help="A .png of the rows with the lowest and the highest scores.  [default: not drawn]",
 )
 @common.device_option
 @common.data_dir_option

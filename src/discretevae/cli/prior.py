@@ -11,24 +11,30 @@ from discretevae.cli import common
 
 @click.command(
     "prior",
-    epilog="Example: discretevae prior runs/mnist-bernoulli50 --out runs/mnist-bernoulli50-ar",
+    epilog=common.example("discretevae prior runs/digits --out runs/digits-ar"),
 )
 @common.run_argument
 @click.option(
     "--prior",
     default="autoregressive",
     show_default=True,
-    help="autoregressive, autoregressive:512 (with these hidden widths), factorized, mixture:10 "
-    "(for Gaussian codes) or layer:200 (a second layer, for bits).",
+    help="The new p(z): autoregressive, autoregressive:512 (with these hidden widths), factorized, "
+    "mixture:10 (for Gaussian codes) or layer:200 (a second layer, for bits).",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder of the new run."
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder of the new run to make."
 )
-@click.option("--epochs", type=int, default=20, show_default=True)
+@click.option(
+    "--epochs", type=int, default=20, show_default=True, help="Passes over the training codes."
+)
 @click.option("--batch-size", type=int, default=256, show_default=True, help="Rows per step.")
 @click.option("--lr", type=float, default=5e-3, show_default=True, help="First step size of Adam.")
 @click.option(
-    "--samples", type=int, default=100, show_default=True, help="S of the S-sample bound."
+    "--samples",
+    type=int,
+    default=100,
+    show_default=True,
+    help="S, draws of z per row of the S-sample bound.",
 )
 @common.seed_option
 @common.device_option
@@ -50,8 +56,9 @@ def command(
     """Fit another prior to the codes of RUN, and write a new run that has it.
 
     Encoder and decoder stay as they are. What a prior gains is gained in the ELBO and in its
-    samples; `discretevae evaluate --split-kl` says beforehand how much there is to gain. Both
-    are measured on the run's test rows, and their samples drawn side by side.
+    samples; `discretevae evaluate --split-kl` says beforehand how much there is to gain. The old
+    prior and the new one are measured on the run's test rows, in nats per row, and their samples
+    drawn side by side.
     """
     from discretevae.data import BUILTIN_NAMES, load_data
     from discretevae.refitting import refit_prior

@@ -9,9 +9,7 @@ import click
 from discretevae.cli import common
 
 
-@click.command(
-    "reconstruct", epilog="Example: discretevae reconstruct runs/mnist-bernoulli50 --n 48"
-)
+@click.command("reconstruct", epilog=common.example("discretevae reconstruct runs/digits --n 48"))
 @common.run_argument
 @common.data_argument
 @common.data_option
@@ -22,7 +20,7 @@ from discretevae.cli import common
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="A .png picture of rows above reconstructions, or .npy for the reconstructions' values.  "
+    help="A .png picture of rows above reconstructions, or .npy for the reconstructions (float32).  "
     "[default: RUN/figures/reconstructions.png]",
 )
 @common.json_option
@@ -37,7 +35,11 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Encode rows of DATA (else of the run's own data) to their most likely code and decode it."""
+    """Encode rows of DATA (else of the run's own data) to their most likely code and decode it.
+
+    A reconstruction is E[x|z], the mean under the decoder. Rows of a run that was trained with
+    --binarize are made binary first, 1 where x > 0.5.
+    """
     from discretevae.data import most_likely
     from discretevae.evaluation import require_fit
 

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 OUT, QUICK_OUT = Path("runs/paper"), Path("runs/paper-quick")
 
 
-@click.command("reproduce", epilog="Example: discretevae reproduce fig6 fig7 fig8 --out runs/paper")
+@click.command(
+    "reproduce", epilog=common.example("discretevae reproduce fig6 fig7 fig8 --out runs/paper")
+)
 @click.argument("figures", nargs=-1, metavar="[FIGURES]...")
 @click.option(
     "--out",
@@ -37,12 +39,13 @@ OUT, QUICK_OUT = Path("runs/paper"), Path("runs/paper-quick")
 @click.option(
     "--quick",
     is_flag=True,
-    help="Everything small and on digits, in under two minutes: to see that it works.",
+    help="Make everything small and on digits, in under two minutes, to see that it works.",
 )
 @click.option(
     "--epochs",
     type=int,
-    help="Of the paper's protocol for fully connected models; ours has a third.  "
+    help="Passes over the training rows in the paper's protocol, of fully connected models; the "
+    "defaults of this package get a third.  "
     f"[default: {FULL.epochs}; with --quick {QUICK.epochs}]",
 )
 @click.option(

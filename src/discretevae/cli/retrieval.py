@@ -20,12 +20,14 @@ NOTICEABLE = 0.005
 
 
 @click.command(
-    "retrieval", epilog="Example: discretevae retrieval runs/mnist-bernoulli64 --bits 16,32,64"
+    "retrieval", epilog=common.example("discretevae retrieval runs/digits --bits 8,16,32")
 )
 @click.argument("run_folders", metavar="[RUN]...", nargs=-1, type=click.Path(path_type=Path))
 @common.data_option
 @click.option(
-    "--bits", help="Further numbers of bits for the yardsticks, separated by commas, such as 16,32."
+    "--bits",
+    help="Further sizes of the yardsticks in bits, separated by commas, such as 16,32.  "
+    "[default: those of the runs]",
 )
 @click.option(
     "--queries",
@@ -58,9 +60,10 @@ def command(
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """Search training rows for test rows by the codes of each RUN, and beside it by yardsticks.
+    """Measure how well the codes of each RUN find rows of the same label, beside yardsticks.
 
-    A row is relevant that has the same label. The yardsticks are ITQ, signs of principal
+    Test rows are searched for among the training rows of the run's data, or of --data. A row is
+    relevant that has the same label. Figures are in percent. The yardsticks are ITQ, signs of principal
     components and random projections at the same number of bits, learned from the same training
     rows. Averages over rows that are equally far are exact expectations.
     """

@@ -14,22 +14,22 @@ MAX_DEPTH = 3
 """Folders below the one that is asked for: a reproduction's runs lie two below it."""
 
 
-@click.command("runs", epilog="Example: discretevae runs runs --sort elbo")
+@click.command("runs", epilog=common.example("discretevae runs --sort elbo"))
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("runs"))
 @click.option(
     "--sort",
     type=click.Choice(["name", "elbo", "time"]),
     default="name",
     show_default=True,
-    help="By folder, by test ELBO (best first), or by when they were last written to (latest "
-    "first).",
+    help="In which order: by folder, by test ELBO (best first), or by when they were last written "
+    "to (latest first).",
 )
 @common.json_option
 def command(folder: Path, sort: str, as_json: bool) -> None:
-    """List the runs in a folder, runs by default, with their figures.
+    """List the runs in FOLDER (else in the folder runs) with their figures.
 
-    The ELBO and its standard error are those of the test rows, in nats per row; of a run that is
-    not finished they are those after its last epoch.
+    Folders up to three levels down are looked at. The ELBO and its standard error are those of the
+    test rows, in nats per row; of a run that is not finished they are those after its last epoch.
     """
     from discretevae.errors import RunError
 

@@ -9,15 +9,15 @@ import click
 from discretevae.cli import common
 
 
-@click.command("sample", epilog="Example: discretevae sample runs/mnist-bernoulli50 --n 96")
+@click.command("sample", epilog=common.example("discretevae sample runs/digits --n 96"))
 @common.run_argument
-@click.option("--n", type=int, default=60, show_default=True, help="How many.")
+@click.option("--n", type=int, default=60, show_default=True, help="How many rows.")
 @click.option(
     "--temperature",
     type=float,
     default=1.0,
     show_default=True,
-    help="Below 1 the prior's likelier codes are drawn more often, above 1 less.",
+    help="Below 1 the prior's likelier codes are drawn more often than it says, above 1 less often.",
 )
 @common.seed_option
 @common.device_option
@@ -36,7 +36,10 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Decode codes drawn from the prior of RUN."""
+    """Draw codes from the prior of RUN and decode them, to a picture or to values.
+
+    What is written is E[x|z] of each code, and not a draw from p(x|z).
+    """
     from discretevae.randomness import generator_for
 
     common.require_positive("n", n)

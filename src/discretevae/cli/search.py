@@ -20,10 +20,10 @@ SHOWN = 12
 
 @click.command(
     "search",
-    epilog="Example: discretevae search mnist.index query.npy --run runs/mnist-bernoulli50 --k 10",
+    epilog=common.example("discretevae search digits.index --run runs/digits --k 10"),
 )
 @click.argument("index_file", metavar="INDEX", type=click.Path(path_type=Path))
-@click.argument("query", metavar="QUERY", required=False)
+@click.argument("query", metavar="[QUERY]", required=False)
 @click.option(
     "--run",
     "run_folder",
@@ -35,31 +35,35 @@ SHOWN = 12
 @click.option(
     "--rerank",
     type=int,
-    help="So many nearest are sorted by ln p(x|z), the query under their codes, and cut to k.",
+    help="Candidates by distance that are sorted anew by ln p(x|z), the query under their codes, "
+    "before the first k are kept.  [default: no such step]",
 )
 @click.option(
     "--effort",
     type=int,
-    help="Lists looked through (ivf) or candidates kept (hnsw): more misses less.",
+    help="Lists looked through (ivf) or candidates kept (hnsw): more of them miss fewer neighbors.  "
+    "[default: the index's own]",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="A .npz or .json file for ids and distances."
+    "--out", type=click.Path(path_type=Path), help="A .npz or .json of ids and distances."
 )
-@click.option("--picture", type=click.Path(path_type=Path), help="A .png of the first queries.")
 @click.option(
-    "--data", "indexed", metavar="DATA", help="The rows that were indexed, for --picture."
+    "--picture",
+    type=click.Path(path_type=Path),
+    help="A .png of the first queries and their neighbors.",
 )
+@click.option("--data", "indexed", metavar="DATA", help="Of --picture: the rows that were indexed.")
 @click.option(
     "--data-split",
     type=click.Choice(common.SPLITS),
     default="all",
     show_default=True,
-    help="Part of DATA that was indexed.",
+    help="Of --picture: which rows of DATA were indexed.",
 )
 @click.option(
     "--split",
     type=click.Choice(common.SPLITS),
-    help="Part of QUERY.  [default: all, without QUERY test]",
+    help="Which rows of QUERY.  [default: all; without QUERY, test]",
 )
 @common.device_option
 @common.data_dir_option

@@ -37,7 +37,7 @@ ONE_RUN = (
 
 
 @click.command(
-    "sweep", epilog="Example: discretevae sweep --data mnist --sizes 2,5,10,20,50,100 --epochs 15"
+    "sweep", epilog=common.example("discretevae sweep --data digits --sizes 2,5,10,20 --epochs 15")
 )
 @click.option(
     "--latent",
@@ -48,10 +48,15 @@ ONE_RUN = (
     "--sizes",
     default=DEFAULT_SIZES,
     show_default=True,
-    help="c, separated by commas: bits, categories, or what c stands for.",
+    help="The sizes c, separated by commas: bits, categories, or what c stands for.",
 )
 @click.option(
-    "--seeds", "n_seeds", type=int, default=1, show_default=True, help="Runs of each size."
+    "--seeds",
+    "n_seeds",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Runs of each size, with the seeds from --seed on.",
 )
 @click.option(
     "--out",

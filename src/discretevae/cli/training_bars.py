@@ -35,7 +35,9 @@ class TrainingBars:
                 transient=True,
             )
             self.bar.start()
-            self.task = self.bar.add_task("starting", total=None, figures="")
+            is_plain = self.config.training.target == "row"
+            first = "starting" if is_plain else f"neighbors of {len(self.data.train):,} rows"
+            self.task = self.bar.add_task(first, total=None, figures="")
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,0 +1,385 @@
+"""What the explorer can answer about a run: one method for each question, plain values back.
+
+Nothing here knows of the web. Answers are dicts of numbers, texts and lists, ready for JSON.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import discretevae
+from discretevae.checkpoint import Run, read_json
+from discretevae.data import Rows, most_likely
+from discretevae.errors import ConfigError, DataError
+from discretevae.evaluation import row_scores
+from discretevae.explorer.effects import (
+    EFFECT_ROWS,
+    STEPS,
+    decoded,
+    effect,
+    gentlest_first,
+    settings_of,
+    strength,
+)
+from discretevae.explorer.galleries import column_names, gallery_of, spread
+from discretevae.explorer.groups import Groups, groups_of, has_own_clusters, nearest
+from discretevae.explorer.pictures import Picture, canvas_for
+from discretevae.explorer.variables import (
+    Number,
+    posterior,
+    to_codes,
+    to_numbers,
+    variables_of,
+)
+from discretevae.history import METRICS, read_metrics
+from discretevae.randomness import generator_for
+
+Answer = dict[str, Any]
+Code = Sequence[Number]
+
+REAL_STEPS = 8
+"""Pictures over which real variables move together at the end of a walk."""
+
+MAX_WALK = 1 << 21
+"""Numbers in all codes of a walk."""
+
+SCORE_SAMPLES = 64
+"""Draws of z for the ELBO of one row, where it is not exact."""
+
+MAX_KEPT_EFFECTS = 256
+"""Variables whose effects are remembered."""
+
+MAX_LABELS = 100
+MAX_EPOCHS = 2000
+
+
+class Explorer:
+    """A trained model and rows to look at it with.
+
+    Args:
+        run: the run.
+        rows: the rows; at most ``max_rows`` of them are kept, evenly spread, as they are stored
+            (bytes stay bytes), with their codes.
+        source: the name or path of the data, for the page and for the names of columns.
+        split: the part of the data.
+        max_rows: how many rows are kept at most.
+        progress: called with the number of rows encoded after every chunk.
+
+    Raises:
+        DataError: the rows do not fit the model.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from discretevae.config import ModelConfig, RunConfig
+        >>> from discretevae.data import load_data
+        >>> from discretevae.model import DiscreteVAE
+        >>> config = RunConfig(model=ModelConfig(n_features=64, latent="bernoulli:4"))
+        >>> model = DiscreteVAE(config.model, generator=torch.Generator().manual_seed(0))
+        >>> run = Run(Path("runs/mine"), config, model.eval())
+        >>> explorer = Explorer(run, load_data("digits").test, source="digits", split="test")
+        >>> explorer.model()["n_values"], len(explorer.decode([[0, 1, 1, 0]])["pictures"])
+        (64, 1)
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        rows: Rows,
+        *,
+        source: str,
+        split: str,
+        max_rows: int = 10_000,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        self.run = run
+        self.source, self.split = source, split
+        self._model = run.model
+        self._mode = run.config.training.binarize
+        self.variables = variables_of(run.model.family)
+        self.gallery = gallery_of(
+            run.model, rows, max_rows=max_rows, binarize_mode=self._mode, progress=progress
+        )
+        self.canvas = canvas_for(run.model, self.gallery.rows)
+        self.columns = column_names(source, self.canvas.n_values)
+        labels = self.gallery.rows.labels
+        self.labels = (
+            [] if labels is None else [str(label) for label in torch.unique(labels).tolist()]
+        )
+        self._effects: dict[int, Answer] = {}
+        self._strengths: dict[int, float] = {}
+        self._groups: Groups | None = None
+
+    @property
+    def needs_unit_interval(self) -> bool:
+        """Whether the likelihood takes values in [0, 1] only."""
+        return self._model.likelihood.needs_unit_interval
+
+    def model(self) -> Answer:
+        """What the model and the data are, with the figures of the finished run."""
+        config, canvas = self.run.config, self.canvas
+        return {
+            "run": self.run.folder.resolve().name,
+            "latent": config.model.latent,
+            "variables": [variable.to_dict() for variable in self.variables],
+            "image": None if canvas.shape is None else list(canvas.shape),
+            "n_values": canvas.n_values,
+            "columns": self.columns,
+            "value_range": [canvas.low, canvas.high],
+            "binarize": None if self._mode == "none" else self._mode,
+            "likelihood": config.model.likelihood,
+            "prior": config.model.prior,
+            "data": {
+                "name": self.source,
+                "split": self.split,
+                "n_rows": len(self.gallery),
+                "n_available": self.gallery.n_available,
+                "has_labels": self.gallery.rows.labels is not None,
+                "labels": self.labels[:MAX_LABELS],
+            },
+            "has_clusters": True,
+            "has_own_clusters": has_own_clusters(self._model),
+            "can_sample": True,
+            "figures": self._figures(),
+            "version": discretevae.__version__,
+        }
+
+    def rows(self, start: int, count: int, label: str | None = None) -> Answer:
+        """Rows from ``start``, of one label or of all.
+
+        Raises:
+            ConfigError: no row has this label.
+        """
+        if label is None:
+            return self._page(np.arange(len(self.gallery)), start, count)
+        labels = self.gallery.rows.labels
+        if labels is None or label not in self.labels:
+            known = ", ".join(self.labels[:20]) or "none"
+            raise ConfigError(f"label {label[:40]!r} is not in the data. Choose one of: {known}.")
+        return self._page(np.flatnonzero(labels.numpy() == int(label)), start, count)
+
+    def encode_row(self, row: int) -> Answer:
+        """The code of a row that is kept, see `encode`."""
+        return self.encode(self.gallery.rows.batch(torch.tensor([row])))
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Answer:
+        """The code of one row ``[1, P]``, its probabilities, reconstruction and ELBO.
+
+        The row is made 0 and 1 first if the run was trained so, and rounded to k/255 where the
+        likelihood needs that.
+
+        Raises:
+            DataError: the code or a figure is beyond float32.
+        """
+        model, family = self._model, self._model.family
+        if model.likelihood.support == "bytes":
+            x = (x * 255).round() / 255
+        x = most_likely(x, self._mode)
+        eta = model.eta(x.to(model.device)).cpu()
+        if not bool(eta.isfinite().all()):
+            raise DataError("the row: its code is beyond float32. Choose values nearer to 0.")
+        scores = row_scores(model, Rows(x.contiguous(), name="the row"), samples=SCORE_SAMPLES)
+        codes = family.to_codes(family.mode(eta))
+        figures = {"elbo": scores.elbo, "kl": scores.kl, "log_likelihood": scores.log_likelihood}
+        return {
+            "code": to_numbers(self.variables, codes)[0],
+            "probabilities": posterior(family, eta),
+            "input": self.canvas.picture(x[0]),
+            "reconstruction": self.canvas.picture(decoded(model, codes)[0]),
+            "figures": {name: float(value) for name, value in figures.items()},
+            "is_surrogate": scores.is_surrogate,
+        }
+
+    def decode(self, codes: Sequence[Code]) -> Answer:
+        """The picture of each code.
+
+        Raises:
+            ConfigError: there are too many for one answer.
+            DataError: a picture is beyond float32.
+        """
+        self.canvas.require_few(len(codes))
+        return {"pictures": self._pictures(to_codes(self._model.family, codes))}
+
+    def walk(self, start: Code, end: Code) -> Answer:
+        """From one code to another: discrete variables one at a time, then the real ones.
+
+        The discrete variables come in the order of `gentlest_first`: by how much each one alone,
+        changed in ``start``, moves the picture. Real variables then go together in a straight
+        line, in 8 steps.
+
+        Raises:
+            ConfigError: there are too many steps for one answer.
+        """
+        first, last = to_codes(self._model.family, [start, end])
+        order = gentlest_first(self._model, first, last, self.variables)
+        if len(order) * len(first) > MAX_WALK:
+            raise ConfigError(
+                f"the codes differ in {len(order):,} variables of {len(first):,}, too many steps "
+                "for one answer. Choose codes that are nearer to each other."
+            )
+        codes, changed, now = [first], [None, *order], first
+        for index in order:
+            now = now.clone()
+            now[index] = last[index]
+            codes.append(now)
+        if bool((now != last).any()):
+            codes += [now.lerp(last, step / REAL_STEPS) for step in range(1, REAL_STEPS)] + [last]
+            changed += [None] * REAL_STEPS
+        stacked = torch.stack(codes)
+        pictures, numbers = self._pictures(stacked), to_numbers(self.variables, stacked)
+        return {
+            "steps": [
+                {"variable": variable, "code": code, "picture": picture}
+                for variable, code, picture in zip(changed, numbers, pictures, strict=True)
+            ]
+        }
+
+    def effects(self, index: int) -> Answer:
+        """The mean picture with one variable set to each of its values; remembered."""
+        if index not in self._effects:
+            if len(self._effects) >= MAX_KEPT_EFFECTS:
+                del self._effects[next(iter(self._effects))]
+            self._effects[index] = self._effects_of(index)
+        return self._effects[index]
+
+    def overview(self, between: Callable[[], object] = lambda: None) -> Answer:
+        """Of every variable how much it is used, costs and does; remembered.
+
+        Args:
+            between: called after each variable, so that others who wait can be answered.
+        """
+        gallery = self.gallery
+        n_settings = sum(len(settings_of(variable, gallery)) for variable in self.variables)
+        for variable in self.variables:
+            if variable.index not in self._strengths:
+                found = strength(self._model, gallery, variable, n_settings)
+                self._strengths[variable.index] = found
+                between()
+        told = [
+            {"index": i, "usage": usage, "kl": kl, "strength": self._strengths[i]}
+            for i, (usage, kl) in enumerate(zip(gallery.usage, gallery.kl, strict=True))
+        ]
+        return {"variables": told, "kl_of": "prior" if gallery.is_kl_of_prior else "reference"}
+
+    def clusters(self) -> Answer:
+        """The clusters of the model, else of the codes, with the labels of their rows."""
+        groups, labels = self._grouped(), self.gallery.rows.labels
+        pictures = self.canvas.pictures(groups.pictures)
+        found = []
+        for k, (members, picture) in enumerate(zip(groups.members, pictures, strict=True)):
+            counts = None
+            if labels is not None:
+                own = labels[torch.from_numpy(members)]
+                names, sizes = torch.unique(own, return_counts=True)
+                pairs = zip(names.tolist(), sizes.tolist(), strict=True)
+                counts = {str(name): size for name, size in pairs}
+            found.append(
+                {"cluster": k, "size": len(members), "label_counts": counts, "picture": picture}
+            )
+        return {"by": groups.by, "picture_of": groups.picture_of, "clusters": found}
+
+    def cluster(self, k: int, start: int, count: int) -> Answer:
+        """Rows of a cluster, the best members first.
+
+        Raises:
+            ConfigError: there is no such cluster.
+        """
+        members = self._grouped().members
+        if not 0 <= k < len(members):
+            raise ConfigError(f"cluster must be an int from 0 to {len(members) - 1}. Got {k}.")
+        return self._page(members[k], start, count)
+
+    def neighbors(self, code: Code, k: int, row: int | None = None) -> Answer:
+        """The rows whose codes are nearest, see `groups.nearest`; ``row`` itself is left out."""
+        query = to_codes(self._model.family, [code])[0]
+        near = nearest(self.gallery, self.variables, query, k, without=row)
+        rows = self._told(near.rows)
+        for told, distance in zip(rows, near.distances.tolist(), strict=True):
+            told["distance"] = int(distance) if distance.is_integer() else distance
+        return {"distance": near.distance, "rows": rows}
+
+    @torch.no_grad()
+    def sample(self, n: int, temperature: float, seed: int) -> Answer:
+        """Codes drawn from the prior and their pictures; those of `discretevae sample`."""
+        model = self._model
+        self.canvas.require_few(n)
+        generator = generator_for(seed, "figures", device=model.device)
+        z = model.prior.sample(n, generator=generator, temperature=temperature)
+        codes = model.family.to_codes(z).cpu()
+        return {"pictures": self._pictures(codes), "codes": to_numbers(self.variables, codes)}
+
+    def history(self) -> Answer:
+        """The epochs of the training, of more than 2,000 so many; none of a model without any."""
+        folder = self.run.folder
+        epochs = read_metrics(folder) if (folder / METRICS).is_file() else []
+        told = [asdict(epochs[i]) for i in spread(len(epochs), MAX_EPOCHS).tolist()]
+        told += [asdict(epochs[-1])] if len(epochs) > MAX_EPOCHS else []
+        clean = [{name: _finite(value) for name, value in each.items()} for each in told]
+        keys = [name for name in (clean[0] if clean else ()) if name != "epoch"]
+        return {"epochs": clean, "keys": [k for k in keys if any(e[k] is not None for e in clean)]}
+
+    def _effects_of(self, index: int) -> Answer:
+        variable, gallery = self.variables[index], self.gallery
+        settings = settings_of(variable, gallery)
+        codes = gallery.codes[spread(len(gallery), EFFECT_ROWS)]
+        means = effect(self._model, codes, variable, settings)
+        pictures = self.canvas.pictures(means)
+        told: Answer = {"variable": index, "kind": variable.kind, "rows": len(codes)}
+        told |= {"usage": gallery.usage[index], "kl": gallery.kl[index]}
+        if variable.kind == "bit":
+            difference = means[1] - means[0]
+            told |= {"off": pictures[0], "on": pictures[1], "difference": difference.tolist()}
+            return told | {"scale": float(difference.abs().max())}
+        if variable.kind == "category":
+            return told | {"categories": pictures}
+        return told | {"steps": list(STEPS), "values": settings, "pictures": pictures}
+
+    def _figures(self) -> dict[str, float]:
+        """The numbers of ``summary.json``; none where the run has none."""
+        path = self.run.folder / "summary.json"
+        measured = read_json(path).get("test") if path.is_file() else None
+        found = {}
+        for name, value in (measured if isinstance(measured, dict) else {}).items():
+            number = value.get("value") if isinstance(value, dict) else value
+            if isinstance(number, (int, float)) and math.isfinite(number):
+                found[name] = number
+        return found
+
+    def _grouped(self) -> Groups:
+        if self._groups is None:
+            self._groups = groups_of(self._model, self.gallery, self.variables, self._mode)
+        return self._groups
+
+    def _pictures(self, codes: Tensor) -> list[Picture]:
+        self.canvas.require_few(len(codes))
+        return self.canvas.pictures(decoded(self._model, codes))
+
+    def _page(self, rows: np.ndarray[Any, np.dtype[Any]], start: int, count: int) -> Answer:
+        shown = rows[start : start + count]
+        return {"total": len(rows), "start": start, "rows": self._told(shown)}
+
+    def _told(self, rows: np.ndarray[Any, np.dtype[Any]]) -> list[Answer]:
+        """Rows with their number in the data, label, and picture."""
+        index, labels = torch.from_numpy(np.ascontiguousarray(rows)), self.gallery.rows.labels
+        self.canvas.require_few(len(rows))
+        pictures = self.canvas.pictures(self.gallery.rows.batch(index))
+        names = [None] * len(rows) if labels is None else [str(n) for n in labels[index].tolist()]
+        each = zip(rows.tolist(), self.gallery.numbers[rows].tolist(), names, pictures, strict=True)
+        return [
+            {"row": row, "number": number, "label": label, "picture": picture}
+            for row, number, label, picture in each
+        ]
+
+
+def _finite(value: Any) -> Any:
+    return value if value is None or math.isfinite(value) else None
+
+
+__all__ = ["Answer", "Code", "Explorer"]

@@ -1,0 +1,154 @@
+"""What a latent variable does to the picture, and in which order to change several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from discretevae.evaluation import DECODER_ROWS
+from discretevae.explorer.galleries import Gallery, spread
+from discretevae.explorer.variables import Variable
+from discretevae.model import DiscreteVAE
+
+EFFECT_ROWS = 256
+"""Codes over which the effect of a variable is averaged."""
+
+OVERVIEW_DECODES = 4096
+"""Codes decoded for the overview of all variables together, half a second for 50 bits of MNIST."""
+
+MAX_SETTINGS = 256
+"""Categories of one variable that are pictured, from the first."""
+
+STEPS = (-2.0, -1.0, 0.0, 1.0, 2.0)
+"""Of a real variable, standard deviations away from its mean."""
+
+
+def settings_of(variable: Variable, gallery: Gallery) -> list[float]:
+    """The values that a variable is set to: 0 and 1; 0 … K−1; mean + step · std over the rows.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> gallery = SimpleNamespace(codes=torch.tensor([[1.0], [3.0]]))
+        >>> settings_of(Variable(0, "bit", 2, 0), gallery)
+        [0.0, 1.0]
+        >>> settings_of(Variable(0, "real", None, 0), gallery)
+        [0.0, 1.0, 2.0, 3.0, 4.0]
+    """
+    if variable.n_categories is not None:
+        return [float(k) for k in range(min(variable.n_categories, MAX_SETTINGS))]
+    column = gallery.codes[:, variable.index].double()
+    mean, std = float(column.mean()), float(column.std(correction=0))
+    return [mean + step * std for step in STEPS]
+
+
+@torch.no_grad()
+def effect(
+    model: DiscreteVAE, codes: Tensor, variable: Variable, settings: Sequence[float]
+) -> Tensor:
+    """The mean picture with one variable set to each of some values, all others as they are.
+
+        e(v) = 1/N Σ_n E[x | z_n with z_d = v]
+
+    Args:
+        model: the model.
+        codes: of N rows, ``[N, V]``.
+        variable: d.
+        settings: the values v.
+
+    Returns:
+        ``[len(settings), P]`` on the CPU.
+
+    Example:
+        >>> from discretevae.config import ModelConfig
+        >>> from discretevae.explorer.variables import variables_of
+        >>> config = ModelConfig(n_features=4, latent="bernoulli:3", hidden=(8,))
+        >>> model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0))
+        >>> first = variables_of(model.family)[0]
+        >>> effect(model, torch.eye(3).to(torch.uint8), first, [0, 1]).shape
+        torch.Size([2, 4])
+    """
+    # rows that differ in this variable only are one: with a single category, all of them are
+    others = codes.clone()
+    others[:, variable.index] = 0
+    distinct, counts = torch.unique(others, dim=0, return_counts=True)
+    weights = counts.double() / len(codes)
+    means = []
+    for some in torch.split(torch.tensor(settings), max(1, DECODER_ROWS // len(distinct))):
+        changed = distinct.repeat(len(some), 1)
+        changed[:, variable.index] = some.repeat_interleave(len(distinct)).to(codes.dtype)
+        pictures = decoded(model, changed).double().reshape(len(some), len(distinct), -1)
+        means.append(torch.einsum("sup,u->sp", pictures, weights))
+    return torch.cat(means).float()
+
+
+def strength(model: DiscreteVAE, gallery: Gallery, variable: Variable, n_settings: int) -> float:
+    """How much a variable moves the picture: the mean over values of max_v e(v) − min_v e(v).
+
+    Of a bit that is mean |on − off|.
+
+    Args:
+        model: the model.
+        gallery: the rows whose codes are changed: fewer of them than for `effect` alone, so that
+            all variables together decode about `OVERVIEW_DECODES` codes.
+        variable: d.
+        n_settings: of all variables together.
+    """
+    n = max(1, min(EFFECT_ROWS, OVERVIEW_DECODES // n_settings))
+    codes = gallery.codes[spread(len(gallery), n)]
+    means = effect(model, codes, variable, settings_of(variable, gallery))
+    return float((means.amax(0) - means.amin(0)).mean())
+
+
+def gentlest_first(
+    model: DiscreteVAE, start: Tensor, end: Tensor, variables: Sequence[Variable]
+) -> list[int]:
+    """The discrete variables in which two codes differ, those that change the picture least first.
+
+    The order is by single effects: each variable alone is set to its value in ``end``, the others
+    stay as in ``start``, and the mean absolute change of the picture is compared. Of equal changes
+    the first variable comes first.
+
+    Args:
+        model: the model.
+        start: a code, ``[V]``.
+        end: a code, ``[V]``.
+        variables: of the code.
+
+    Example:
+        >>> from discretevae.config import ModelConfig
+        >>> from discretevae.explorer.variables import variables_of
+        >>> config = ModelConfig(n_features=4, latent="bernoulli:3", hidden=(8,))
+        >>> model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0))
+        >>> a, b = torch.tensor([[0, 0, 1], [1, 0, 0]], dtype=torch.uint8)
+        >>> sorted(gentlest_first(model, a, b, variables_of(model.family)))
+        [0, 2]
+    """
+    differing = [
+        v.index for v in variables if v.kind != "real" and bool(start[v.index] != end[v.index])
+    ]
+    single = start.repeat(len(differing) + 1, 1)
+    for place, index in enumerate(differing, 1):
+        single[place, index] = end[index]
+    first, *others = torch.cat([decoded(model, part) for part in torch.split(single, DECODER_ROWS)])
+    changes = [float((other - first).abs().mean()) for other in others]
+    return [index for _, index in sorted(zip(changes, differing, strict=True))]
+
+
+def decoded(model: DiscreteVAE, codes: Tensor) -> Tensor:
+    """E[x|z] of codes ``[N, V]`` that lie on the CPU, ``[N, P]`` there too."""
+    return model.decode(codes.to(model.device)).cpu()
+
+
+__all__ = [
+    "EFFECT_ROWS",
+    "MAX_SETTINGS",
+    "OVERVIEW_DECODES",
+    "STEPS",
+    "decoded",
+    "effect",
+    "gentlest_first",
+    "settings_of",
+    "strength",
+]

@@ -1,0 +1,191 @@
+"""The rows that are kept to be looked at, with their codes and what these say on average."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from discretevae.codes.packing import CHUNK_VALUES
+from discretevae.config import BinarizeMode
+from discretevae.data import Rows, most_likely
+from discretevae.errors import DataError
+from discretevae.evaluation import DECODER_ROWS, require_fit
+from discretevae.families import Gaussian, parts_with_eta
+from discretevae.model import DiscreteVAE
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """N rows and what the encoder makes of them; V latent variables.
+
+    Args:
+        rows: the rows, as they are stored: bytes stay bytes.
+        numbers: of each row its number in the data that were given, int64 ``[N]``.
+        n_available: how many rows these data have.
+        codes: the most likely code of each row, ``[N, V]`` as `DiscreteVAE.encode` gives it.
+        usage: of each variable mean_n q(1|x_n) of a bit, mean_n q(k|x_n) ``[K]`` of a category,
+            and of a real one the standard deviation of its posterior mean over the rows.
+        kl: of each variable mean_n KL(q(z_d|x_n) ‖ p(z_d)), nats.
+        is_kl_of_prior: whether p is the prior; else, since the prior has no such parts, p is the
+            reference: uniform, or standard normal.
+    """
+
+    rows: Rows
+    numbers: Array
+    n_available: int
+    codes: Tensor
+    usage: list[float | list[float]]
+    kl: list[float]
+    is_kl_of_prior: bool
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def x(self, index: Tensor | slice, binarize_mode: BinarizeMode = "none") -> Tensor:
+        """Rows as the model meets them, ``[B, P]`` on the CPU."""
+        return most_likely(self.rows.batch(index), binarize_mode)
+
+
+def spread(n: int, most: int) -> Tensor:
+    """At most so many of the numbers 0 … n−1, evenly spread and in order; int64.
+
+    Example:
+        >>> spread(3, 5).tolist(), spread(10, 4).tolist()
+        ([0, 1, 2], [0, 2, 5, 7])
+    """
+    if n <= most:
+        return torch.arange(n)
+    return torch.arange(most) * n // most
+
+
+@torch.no_grad()
+def gallery_of(
+    model: DiscreteVAE,
+    rows: Rows,
+    *,
+    max_rows: int,
+    binarize_mode: BinarizeMode = "none",
+    progress: Callable[[int], object] | None = None,
+) -> Gallery:
+    """Keeps rows and encodes them.
+
+    Args:
+        model: the model.
+        rows: of more than ``max_rows``, so many are kept, evenly spread.
+        max_rows: the largest N.
+        binarize_mode: as in training.
+        progress: called with the number of rows done after every chunk.
+
+    Raises:
+        DataError: the rows do not fit the model, or are too large for its encoder.
+
+    Example:
+        >>> from discretevae.data import load_data
+        >>> data = load_data("digits")
+        >>> model = DiscreteVAE.for_data(data, latent="bernoulli:8")
+        >>> gallery = gallery_of(model, data.test, max_rows=100)
+        >>> len(gallery), gallery.codes.shape, len(gallery.usage)
+        (100, torch.Size([100, 8]), 8)
+    """
+    require_fit(model, rows)
+    chosen = spread(len(rows), max_rows)
+    kept = rows if len(chosen) == len(rows) else rows.subset(chosen)
+    size = max(1, min(DECODER_ROWS, CHUNK_VALUES // rows.n_features))
+    codes, kl = [], torch.zeros(model.family.n_variables, dtype=torch.float64)
+    moments: list[tuple[Tensor, Tensor]] = []
+    for start in range(0, len(kept), size):
+        x = most_likely(kept.batch(slice(start, start + size)), binarize_mode)
+        eta = model.eta(x.to(model.device))
+        if not bool(eta.isfinite().all()):
+            raise DataError(f"{rows.name}: codes of rows are beyond float32. Rescale their values.")
+        codes.append(model.family.to_codes(model.family.mode(eta)).cpu())
+        kl += _kl_per_variable(model, eta).double().sum(0).cpu()
+        sums = [_sums(part, own) for part, own in parts_with_eta(model.family, eta)]
+        if moments:
+            sums = [(a + c, b + d) for (a, b), (c, d) in zip(moments, sums, strict=True)]
+        moments = sums
+        if progress is not None:
+            progress(min(start + size, len(kept)))
+    usage: list[float | list[float]] = []
+    for (part, _), (total, squares) in zip(parts_with_eta(model.family, eta), moments, strict=True):
+        mean = total / len(kept)
+        if isinstance(part, Gaussian):
+            mean = (squares / len(kept) - mean.square()).clamp_min(0).sqrt()
+        usage += mean.tolist()
+    return Gallery(
+        kept,
+        chosen.numpy(),
+        len(rows),
+        torch.cat(codes),
+        usage,
+        (kl / len(kept)).tolist(),
+        model.prior.has_closed_kl,
+    )
+
+
+def column_names(source: str, n_values: int) -> list[str] | None:
+    """The names of the columns that are features, if the file has any; None of other data.
+
+    A column of labels is left out, as `load_rows` does.
+
+    Example:
+        >>> column_names("digits", 64) is None
+        True
+    """
+    path = Path(source)
+    try:
+        suffix = path.suffix.lower() if path.is_file() else ""
+        if suffix in (".csv", ".tsv"):
+            names = _names_of_text(path)
+        elif suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            names = [str(name) for name in pq.read_schema(path).names]
+        else:
+            return None
+    except (OSError, ValueError, csv.Error):
+        return None  # whoever reads the values says what is wrong with the file
+    if len(names) != n_values:
+        names = [name for name in names if name.strip().casefold() not in _LABEL_NAMES]
+    return names if len(names) == n_values else None
+
+
+_LABEL_NAMES = ("label", "target", "class")
+
+
+def _names_of_text(path: Path) -> list[str]:
+    """The cells of the first line, unless all of them are numbers."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        line = next((line for line in file if not line.isspace()), "")
+    delimiter = next((mark for mark in ";\t" if mark in line), ",")
+    cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+    try:
+        [float(cell) for cell in cells]
+    except ValueError:
+        return cells
+    return []
+
+
+def _kl_per_variable(model: DiscreteVAE, eta: Tensor) -> Tensor:
+    if model.prior.has_closed_kl:
+        return model.prior.kl_per_variable(eta)
+    return model.family.kl_per_variable(eta, model.family.fixed_eta().to(eta))
+
+
+def _sums(part: Any, eta: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ_n and Σ_n of the square of what `Gallery.usage` averages, float64 on the CPU."""
+    values = part.mode(eta) if isinstance(part, Gaussian) else part.mean(eta)
+    values = values.double().cpu()
+    return values.sum(0), values.square().sum(0)
+
+
+__all__ = ["Gallery", "column_names", "gallery_of", "spread"]

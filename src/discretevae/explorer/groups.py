@@ -1,0 +1,174 @@
+"""Rows in groups: the clusters of the model or of the codes, and the rows nearest to a code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from discretevae.codes.clusters import cluster_centers, clusters, require_clusters
+from discretevae.config import BinarizeMode
+from discretevae.errors import ConfigError
+from discretevae.explorer.galleries import Gallery
+from discretevae.explorer.variables import Variable
+from discretevae.model import DiscreteVAE
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+MEAN_ROWS = 256
+"""Members over which the picture of a group is averaged."""
+
+DEFAULT_GROUPS = 10
+"""Groups of codes where labels do not say how many there may be."""
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """K groups of rows.
+
+    Args:
+        by: what they are: ``mixture``, ``category``, or ``codes (k-means)``.
+        members: the rows of each group, the best first; int64.
+        pictures: of each group, ``[K, P]``.
+        picture_of: what these are: ``decoded center`` or ``mean of members``.
+    """
+
+    by: str
+    members: list[Array]
+    pictures: Tensor
+    picture_of: str
+
+
+def has_own_clusters(model: DiscreteVAE) -> bool:
+    """Whether the model itself has clusters, see `discretevae.codes.clusters`."""
+    try:
+        require_clusters(model)
+    except ConfigError:
+        return False
+    return True
+
+
+def groups_of(
+    model: DiscreteVAE, gallery: Gallery, variables: Sequence[Variable], mode: BinarizeMode
+) -> Groups:
+    """The model's own clusters if it has any, else k-means of the codes.
+
+    Members of a cluster are sorted by its probability; those of k-means by their distance from its
+    center. k-means looks at bits as 0 and 1, at categories as one-hot, at real variables as they
+    are; its K is the number of labels if there are 2 to 20 of them, else 10, and never more than
+    there are different codes. Labels are used for nothing else.
+
+    Args:
+        model: the model.
+        gallery: the rows.
+        variables: of the code.
+        mode: how rows are binarized, as in training.
+
+    Example:
+        >>> from discretevae.data import load_data
+        >>> from discretevae.explorer.galleries import gallery_of
+        >>> from discretevae.explorer.variables import variables_of
+        >>> data = load_data("digits")
+        >>> model = DiscreteVAE.for_data(data, latent="categorical:5")
+        >>> gallery = gallery_of(model, data.test, max_rows=100)
+        >>> groups = groups_of(model, gallery, variables_of(model.family), "none")
+        >>> groups.by, len(groups.members), sum(map(len, groups.members))
+        ('category', 5, 100)
+    """
+    if has_own_clusters(model):
+        found = clusters(model, gallery.rows, binarize_mode=mode)
+        by = "mixture" if found.kind == "component" else "category"
+        members = [found.members(k) for k in range(found.n_clusters)]
+        return Groups(by, members, cluster_centers(model), "decoded center")
+    members = _k_means(gallery, variables)
+    pictures = [gallery.rows.batch(torch.from_numpy(own[:MEAN_ROWS])).mean(0) for own in members]
+    return Groups("codes (k-means)", members, torch.stack(pictures), "mean of members")
+
+
+def _k_means(gallery: Gallery, variables: Sequence[Variable]) -> list[Array]:
+    from sklearn.cluster import KMeans
+
+    columns = []
+    for variable in variables:
+        column = gallery.codes[:, variable.index]
+        if variable.kind == "category" and variable.n_categories is not None:
+            columns.append(torch.nn.functional.one_hot(column.long(), variable.n_categories))
+        else:
+            columns.append(column.unsqueeze(1))
+    points = torch.cat([column.float() for column in columns], 1).numpy()
+    labels = gallery.rows.labels
+    count = DEFAULT_GROUPS if labels is None else len(torch.unique(labels))
+    count = count if 2 <= count <= 20 else DEFAULT_GROUPS
+    count = min(count, len(np.unique(points, axis=0)))
+    fitted = KMeans(count, n_init=4, random_state=0).fit(points)
+    distance = np.linalg.norm(points - fitted.cluster_centers_[fitted.labels_], axis=1)
+    members = []
+    for k in range(count):
+        own = np.flatnonzero(fitted.labels_ == k)
+        members.append(own[np.argsort(distance[own], kind="stable")])
+    return members
+
+
+@dataclass(frozen=True, eq=False)
+class Near:
+    """The rows nearest to a code.
+
+    Args:
+        distance: its name: ``Hamming`` of discrete codes, ``Euclidean`` of real ones, ``Hamming,
+            then Euclidean`` of codes of both kinds.
+        rows: the nearest first, int64 ``[k]``.
+        distances: in how many discrete variables they differ, or the Euclidean distance of a code
+            of real numbers, float64 ``[k]``.
+    """
+
+    distance: str
+    rows: Array
+    distances: Array
+
+
+def nearest(
+    gallery: Gallery,
+    variables: Sequence[Variable],
+    code: Tensor,
+    k: int,
+    *,
+    without: int | None = None,
+) -> Near:
+    """The k rows whose codes are nearest; rows at the same distance in their own order.
+
+    Where a code has discrete and real variables, rows are sorted by the number of discrete ones
+    that differ, and among equals by the Euclidean distance of the real ones.
+
+    Args:
+        gallery: the rows.
+        variables: of the code.
+        code: ``[V]``.
+        k: fewer are found where there are fewer rows.
+        without: a row to leave out.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> gallery = SimpleNamespace(codes=torch.tensor([[0, 0], [1, 1], [0, 1]]))
+        >>> bits = [Variable(i, "bit", 2, 0) for i in range(2)]
+        >>> near = nearest(gallery, bits, torch.tensor([1, 1]), 2)
+        >>> near.distance, near.rows.tolist(), near.distances.tolist()
+        ('Hamming', [1, 2], [0.0, 1.0])
+    """
+    real = torch.tensor([variable.kind == "real" for variable in variables])
+    differing = (gallery.codes[:, ~real] != code[~real]).sum(1).double().numpy()
+    away = (gallery.codes[:, real].double() - code[real].double()).square().sum(1).sqrt().numpy()
+    order = np.lexsort((np.arange(len(differing)), away, differing))
+    if without is not None:
+        order = order[order != without]
+    order = order[:k]
+    if bool(real.all()):
+        return Near("Euclidean", order, away[order])
+    name = "Hamming, then Euclidean" if bool(real.any()) else "Hamming"
+    return Near(name, order, differing[order])
+
+
+__all__ = ["Groups", "Near", "groups_of", "has_own_clusters", "nearest"]

@@ -1,0 +1,258 @@
+"""Who may ask, and how much: before any request reaches the model.
+
+A server on loopback is not private. Every page that the browser shows can send requests to it, and
+a name that its owner points at 127.0.0.1 ("DNS rebinding") makes that page count as ours. So the
+``Host`` must be one of ours, an ``Origin`` must be that host, bodies are JSON, and the page that we
+serve may load nothing from elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import logging
+import re
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_BODY = 1_000_000
+"""Bytes of a body; what is longer is refused without being read to its end."""
+
+MAX_IN_FLIGHT = 64
+"""Requests at a time; one more is told to come again."""
+
+BODY_SECONDS = 20.0
+"""A body that is not there by then is given up."""
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+HEADERS = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+"""Of every answer, also of errors and of the page's own files."""
+
+_log = logging.getLogger(__name__)
+
+_HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(:[0-9]{1,5})?")
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+class RefusedError(Exception):
+    """A request that is not answered: its status, and a sentence that says why."""
+
+    def __init__(self, status: int, message: str) -> None:
+        self.status, self.message = status, message
+        super().__init__(message)
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """The names that a browser may know this server by: loopback, and the one that was asked for.
+
+    The port is not looked at: a tunnel may give it another one here, and a foreign name is what
+    an attack needs. A server on all addresses (``0.0.0.0``) answers to each address that is
+    written in digits and to its own name, since neither can be pointed here by somebody else.
+
+    Args:
+        host: what the server listens on.
+
+    Example:
+        >>> [Hosts("127.0.0.1").allow(name) for name in ("localhost:80", "[::1]:9", "evil.example")]
+        [True, True, False]
+    """
+
+    host: str
+
+    def allow(self, header: str) -> bool:
+        """Whether a ``Host`` header names this server."""
+        found = _HOST.fullmatch(header.lower())
+        if found is None:
+            return False
+        name = found.group(1)
+        if name in _LOOPBACK or name.strip("[]") == self.host.lower():
+            return True
+        if not self.is_open:
+            return False
+        return name == socket.gethostname().lower() or _is_address(name.strip("[]"))
+
+    @property
+    def for_browser(self) -> str:
+        """The name to open: that of this machine alone where the server listens on all."""
+        if not self.is_open:
+            return self.host
+        return "::1" if ":" in self.host else "127.0.0.1"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can ask."""
+        if self.host.lower() == "localhost":
+            return True
+        return _is_address(self.host) and ipaddress.ip_address(self.host).is_loopback
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the server listens on all addresses."""
+        return _is_address(self.host) and ipaddress.ip_address(self.host).is_unspecified
+
+
+class Guard:
+    """An ASGI application around another that refuses what is not meant for it.
+
+    421 for a foreign ``Host``, 403 for a foreign ``Origin``, 413 for a body that is announced as
+    too long, 429 for too many requests at a time. All answers get `HEADERS`.
+
+    Args:
+        app: what answers the rest.
+        hosts: names of this server.
+        max_in_flight: requests at a time.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Hosts, *, max_in_flight: int = MAX_IN_FLIGHT) -> None:
+        self.app, self.hosts, self.max_in_flight = app, hosts, max_in_flight
+        self._in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http":  # the start and the end of the server; sockets are not served
+            await self.app(scope, receive, send)
+            return
+        guarded = _with_headers(send, scope["path"])
+        try:
+            self._check(scope)
+        except RefusedError as refused:
+            await send_error(guarded, refused.status, refused.message, head=_is_head(scope))
+            return
+        self._in_flight += 1
+        try:
+            await self.app(scope, receive, guarded)
+        finally:
+            self._in_flight -= 1
+
+    def _check(self, scope: Scope) -> None:
+        hosts, origins = _headers(scope, b"host"), _headers(scope, b"origin")
+        if len(hosts) != 1 or not self.hosts.allow(hosts[0]):
+            got = hosts[0][:60] if hosts else "none"
+            raise RefusedError(
+                421, f"host {got!a} is not served here. Open the address that explore has printed."
+            )
+        allowed = {f"{scheme}://{hosts[0].lower()}" for scheme in ("http", "https")}
+        for origin in origins:
+            if origin.lower() not in allowed:
+                raise RefusedError(
+                    403,
+                    f"origin {origin[:60]!a} is not this page. Ask from the explorer's own page.",
+                )
+        lengths = _headers(scope, b"content-length")
+        if any(not length.isascii() or not length.isdigit() for length in lengths):
+            raise RefusedError(400, "content-length is no number. Send the length of the body.")
+        if any(len(length) > 12 or int(length) > MAX_BODY for length in lengths):
+            raise too_long()
+        if self._in_flight >= self.max_in_flight:
+            raise RefusedError(
+                429, f"{self.max_in_flight} requests are being answered. Ask again in a moment."
+            )
+
+
+async def read_body(receive: Receive) -> bytes:
+    """The whole body, as long as it is short and comes in time.
+
+    Raises:
+        RefusedError: it is longer than `MAX_BODY` (413), late (408), or cut off (400).
+    """
+    try:
+        return await asyncio.wait_for(_read(receive), BODY_SECONDS)
+    except TimeoutError:
+        raise RefusedError(
+            408, f"the body did not come within {BODY_SECONDS:g} s. Send it again."
+        ) from None
+
+
+def too_long() -> RefusedError:
+    """The refusal of a body that is too long."""
+    return RefusedError(413, f"the body is over {MAX_BODY:,} bytes. Send less at a time.")
+
+
+async def send_error(send: Send, status: int, message: str, *, head: bool = False) -> None:
+    """An error as ``{"error": message}``."""
+    body = json.dumps({"error": message}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    if status in (408, 413):
+        headers.append((b"connection", b"close"))  # the rest of the body is not wanted
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if head else body})
+
+
+async def _read(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RefusedError(400, "the body was cut off. Send it again.")
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY:
+            raise too_long()
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _with_headers(send: Send, path: str) -> Send:
+    caching = "no-store" if path.startswith("/api") else "no-cache"
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            added = HEADERS | {"cache-control": caching}
+            kept = [
+                (k, v) for k, v in message.get("headers", ()) if k.decode().lower() not in added
+            ]
+            message["headers"] = kept + [(k.encode(), v.encode()) for k, v in added.items()]
+        try:
+            await send(message)
+        except Exception as error:
+            # a garbled body has ended the connection, and nobody is there to be answered
+            _log.debug("an answer was not sent: %a", error)
+
+    return sending
+
+
+def _headers(scope: Scope, name: bytes) -> list[str]:
+    pairs: Any = scope["headers"]
+    return [value.decode("latin-1") for key, value in pairs if key == name]
+
+
+def _is_head(scope: Scope) -> bool:
+    return bool(scope["method"] == "HEAD")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+__all__ = [
+    "CONTENT_SECURITY_POLICY",
+    "HEADERS",
+    "MAX_BODY",
+    "MAX_IN_FLIGHT",
+    "Guard",
+    "Hosts",
+    "RefusedError",
+    "read_body",
+    "send_error",
+    "too_long",
+]

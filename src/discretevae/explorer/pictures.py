@@ -1,0 +1,117 @@
+"""Rows as the page paints them: bytes of a picture, or the values of a table's row."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from discretevae.data import Rows
+from discretevae.errors import ConfigError, DataError
+from discretevae.model import DiscreteVAE
+
+Picture = dict[str, Any]
+
+MAX_VALUES = 1 << 24
+"""Values of all pictures in one answer: 16 MiB of pixels, 22 MiB as text."""
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """How rows of P values become pictures, and pictures rows.
+
+    A value x becomes the pixel 255 (x − low) / (high − low), rounded and held within 0 … 255.
+
+    Args:
+        shape: (height, width, 1), or None where rows are no pictures.
+        n_values: P.
+        low: the value of pixel 0.
+        high: the value of pixel 255.
+
+    Example:
+        >>> canvas = Canvas((1, 3, 1), 3, 0.0, 1.0)
+        >>> canvas.pictures(torch.tensor([[0.0, 0.2, 1.0]]))
+        [{'shape': [1, 3, 1], 'pixels': 'ADP/'}]
+        >>> canvas.from_pixels(base64.b64decode("ADP/"))
+        tensor([[0.0000, 0.2000, 1.0000]])
+    """
+
+    shape: tuple[int, int, int] | None
+    n_values: int
+    low: float
+    high: float
+
+    def pictures(self, x: Tensor) -> list[Picture]:
+        """Rows ``[N, P]``, each as ``shape`` and ``pixels`` (base64), or as ``values``.
+
+        Raises:
+            ConfigError: so many values that the answer would be too large.
+            DataError: a value is NaN or infinite, which a decoder can give for a far-off code.
+        """
+        self.require_few(len(x))
+        if not bool(x.isfinite().all()):
+            raise DataError(
+                "the decoder's values for this code are beyond float32. Choose real variables "
+                "nearer to 0."
+            )
+        if self.shape is None:
+            return [{"values": values} for values in x.tolist()]
+        scaled = (x.double() - self.low) * (255 / (self.high - self.low))
+        pixels = scaled.round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+        shape = list(self.shape)
+        return [
+            {"shape": shape, "pixels": base64.b64encode(row.tobytes()).decode("ascii")}
+            for row in pixels
+        ]
+
+    def picture(self, x: Tensor) -> Picture:
+        """One row, ``[P]``; see `pictures`."""
+        return self.pictures(x.unsqueeze(0))[0]
+
+    def from_pixels(self, pixels: bytes) -> Tensor:
+        """The values that bytes stand for, ``[1, P]``."""
+        values = torch.frombuffer(bytearray(pixels), dtype=torch.uint8).double()
+        return (self.low + values * (self.high - self.low) / 255).float().unsqueeze(0)
+
+    def require_few(self, n: int) -> None:
+        """Refuses an answer of more than `MAX_VALUES` values.
+
+        Raises:
+            ConfigError: ``n`` pictures hold more.
+        """
+        if n * self.n_values > MAX_VALUES:
+            raise ConfigError(
+                f"{n:,} pictures of {self.n_values:,} values are too many for one answer. "
+                f"Ask for at most {max(1, MAX_VALUES // self.n_values):,}."
+            )
+
+
+def canvas_for(model: DiscreteVAE, rows: Rows) -> Canvas:
+    """The canvas of a model: 0 … 1 where its likelihood says so, else the range of the rows.
+
+    Example:
+        >>> rows = Rows.from_array([[-1.0, 3.0]])
+        >>> canvas_for(DiscreteVAE.for_data(rows, likelihood="gaussian"), rows)
+        Canvas(shape=None, n_values=2, low=-1.0, high=3.0)
+    """
+    size = model.config.image_shape
+    shape = None if size is None else (*size, 1)
+    low, high = 0.0, 1.0
+    if not model.likelihood.needs_unit_interval:
+        low, high = _range(rows)
+    return Canvas(shape, model.config.n_features, low, high)
+
+
+def _range(rows: Rows) -> tuple[float, float]:
+    low, high = float("inf"), float("-inf")
+    size = max(1, (1 << 20) // rows.n_features)
+    for start in range(0, len(rows), size):
+        x = rows.batch(slice(start, start + size))
+        low, high = min(low, float(x.min())), max(high, float(x.max()))
+    return (low, high) if low < high else (low, low + 1)
+
+
+__all__ = ["MAX_VALUES", "Canvas", "Picture", "canvas_for"]

@@ -1,0 +1,284 @@
+"""What a request may hold: sizes, types, finite numbers. Whatever else comes is a `ConfigError`.
+
+Bodies and queries come from a browser that shows any page, so nothing in them is trusted. Every
+number has bounds, and a field that is not known is refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from discretevae.errors import ConfigError, did_you_mean
+from discretevae.explorer.pictures import Canvas
+from discretevae.explorer.variables import Number, Variable
+
+MAX_ROWS = 200
+"""Rows in one answer."""
+
+MAX_CODES = 256
+"""Codes in one request."""
+
+MAX_SAMPLES = 100
+TEMPERATURES = (0.05, 3.0)
+
+MAX_REAL = 1000.0
+"""Of a real variable; a standard normal is within 6 of 0 nearly always."""
+
+_WHOLE = re.compile(r"-?[0-9]{1,15}")
+
+
+class Fields:
+    """The fields of one request, read one by one.
+
+    Args:
+        values: of a JSON object, or of a query, whose values are texts.
+        known: the names that there may be.
+        is_text: whether they come from a query.
+
+    Raises:
+        ConfigError: there is a field of another name.
+
+    Example:
+        >>> Fields({"k": 3}, ["k", "row"]).whole("k", 1, 200)
+        3
+        >>> Fields({"k": 0}, ["k", "row"]).whole("k", 1, 200)
+        Traceback (most recent call last):
+        ...
+        discretevae.errors.ConfigError: k must be an int from 1 to 200. Got 0.
+    """
+
+    def __init__(
+        self, values: Mapping[str, Any], known: Iterable[str], *, is_text: bool = False
+    ) -> None:
+        self.values, self._is_text, known = values, is_text, list(known)
+        for name in values:
+            if name not in known:
+                choices = did_you_mean(name[:40], known) if known else "Send none."
+                raise ConfigError(f"field {shown(name)} is not known. {choices}")
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.values
+
+    def whole(self, name: str, low: int, high: int, default: int | None = None) -> int:
+        """A whole number from ``low`` to ``high``.
+
+        Raises:
+            ConfigError: it is missing without a default, or something else.
+        """
+        value = self._of(name, default)
+        if self._is_text and isinstance(value, str) and _WHOLE.fullmatch(value):
+            value = int(value)
+        if type(value) is not int or not low <= value <= high:
+            raise ConfigError(f"{name} must be an int from {low} to {high}. Got {shown(value)}.")
+        return value
+
+    def number(self, name: str, low: float, high: float, default: float | None = None) -> float:
+        """A number from ``low`` to ``high``.
+
+        Raises:
+            ConfigError: it is missing without a default, or something else.
+        """
+        value = self._of(name, default)
+        if not _is_number(value) or not low <= value <= high:
+            raise ConfigError(
+                f"{name} must be a number from {low:g} to {high:g}. Got {shown(value)}."
+            )
+        return float(value)
+
+    def text(self, name: str) -> str | None:
+        """A text of a query; None where there is none."""
+        value = self.values.get(name)
+        return value if isinstance(value, str) else None
+
+    def code(self, name: str, variables: Sequence[Variable]) -> list[Number]:
+        """A code: one number for each variable.
+
+        Raises:
+            ConfigError: it is missing, of another length, or a number is out of range.
+        """
+        return checked_code(self._of(name), name, variables)
+
+    def codes(self, name: str, variables: Sequence[Variable]) -> list[list[Number]]:
+        """1 to `MAX_CODES` codes.
+
+        Raises:
+            ConfigError: there are none or too many, or one is wrong.
+        """
+        value = self._of(name)
+        if not isinstance(value, list) or not 1 <= len(value) <= MAX_CODES:
+            raise ConfigError(
+                f"{name} must be a list of 1 to {MAX_CODES} codes. Got {shown(value)}."
+            )
+        return [checked_code(code, f"{name}[{i}]", variables) for i, code in enumerate(value)]
+
+    def row_values(self, name: str, canvas: Canvas, *, in_range: bool) -> Tensor:
+        """The values of a row, ``[1, P]`` float32.
+
+        Args:
+            name: of the field.
+            canvas: it knows P and the range of values.
+            in_range: whether values outside of that range are refused.
+
+        Raises:
+            ConfigError: there are more or fewer, or one is no number, not finite or out of range.
+        """
+        value = self._of(name)
+        if not isinstance(value, list) or len(value) != canvas.n_values:
+            raise ConfigError(
+                f"{name} must be a list of {canvas.n_values} numbers. Got {shown(value)}."
+            )
+        limit = float(torch.finfo(torch.float32).max)
+        low, high = (canvas.low, canvas.high) if in_range else (-limit, limit)
+        for each in value:
+            if not _is_number(each) or not low <= each <= high:
+                raise ConfigError(
+                    f"{name} must be numbers from {low:g} to {high:g}. Got {shown(each)}."
+                )
+        return torch.tensor([value], dtype=torch.float64).float()
+
+    def pixels(self, name: str, canvas: Canvas) -> Tensor:
+        """The values of a row that was sent as bytes in base64, ``[1, P]``.
+
+        Raises:
+            ConfigError: rows are no pictures, or it is no base64 of P bytes.
+        """
+        value = self._of(name)
+        if canvas.shape is None:
+            raise ConfigError(f"{name} are of pictures, and these rows are none. Send values.")
+        try:
+            if not isinstance(value, str):
+                raise ValueError
+            pixels = base64.b64decode(value, validate=True)
+        except (ValueError, binascii.Error):
+            raise ConfigError(
+                f"{name} must be base64 of {canvas.n_values} bytes. Got {shown(value)}."
+            ) from None
+        if len(pixels) != canvas.n_values:
+            raise ConfigError(
+                f"{name} must be base64 of {canvas.n_values} bytes. Got {len(pixels)} bytes."
+            )
+        return canvas.from_pixels(pixels)
+
+    def one_of(self, *names: str) -> str:
+        """The one of these fields that there is.
+
+        Raises:
+            ConfigError: there is none, or several.
+        """
+        found = [name for name in names if name in self.values]
+        if len(found) != 1:
+            got = " and ".join(found) or "none"
+            raise ConfigError(f"send one of {', '.join(names)}. Got {got}.")
+        return found[0]
+
+    def _of(self, name: str, default: Any = None) -> Any:
+        value = self.values.get(name, default)
+        if value is None:
+            raise ConfigError(f"{name} is missing. Send it.")
+        return value
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        ConfigError: it is no JSON, nested too deeply, holds NaN, or is no object.
+
+    Example:
+        >>> parse_object(b'{"row": 12}')
+        {'row': 12}
+        >>> parse_object(b'{"row": NaN}')
+        Traceback (most recent call last):
+        ...
+        discretevae.errors.ConfigError: the body is no JSON (NaN is no number). Send a JSON object.
+    """
+    try:
+        value = json.loads(body, parse_constant=_refuse)
+    except RecursionError:
+        raise ConfigError("the body is nested too deeply. Send a flat JSON object.") from None
+    except ValueError as error:  # of syntax, of text that is not UTF-8, of endless digits
+        reason = shown(str(error).split(":")[0], 80).strip("'\"")
+        raise ConfigError(f"the body is no JSON ({reason}). Send a JSON object.") from None
+    if not isinstance(value, dict):
+        raise ConfigError(f"the body must be a JSON object. Got {shown(value)}.")
+    return value
+
+
+def checked_code(value: Any, name: str, variables: Sequence[Variable]) -> list[Number]:
+    """A code: one number for each variable.
+
+    Raises:
+        ConfigError: it is of another length, or a number is out of range.
+
+    Example:
+        >>> checked_code([1, 2.5], "code", [Variable(0, "bit", 2, 0), Variable(1, "real", None, 1)])
+        [1, 2.5]
+    """
+    if not isinstance(value, list) or len(value) != len(variables):
+        raise ConfigError(f"{name} must be a list of {len(variables)} numbers. Got {shown(value)}.")
+    found: list[Number] = []
+    for variable, each in zip(variables, value, strict=True):
+        count = variable.n_categories
+        where = f"{name}[{variable.index}]"
+        if count is None:
+            if not _is_number(each) or not -MAX_REAL <= each <= MAX_REAL:
+                raise ConfigError(
+                    f"{where} must be a number from -{MAX_REAL:g} to {MAX_REAL:g}. "
+                    f"Got {shown(each)}."
+                )
+            found.append(float(each))
+            continue
+        if not _is_number(each) or not 0 <= each < count or each != int(each):
+            raise ConfigError(f"{where} must be an int from 0 to {count - 1}. Got {shown(each)}.")
+        found.append(int(each))
+    return found
+
+
+def shown(value: Any, most: int = 40) -> str:
+    """A value in an error message: short, on one line, and of a list only its length.
+
+    Example:
+        >>> shown([1, 2, 3]), shown("a" * 100, 10), shown({})
+        ('a list of 3', "'aaaaaaaaa…", 'an object')
+    """
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if isinstance(value, dict):
+        return "an object"
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        value = value[: most + 1]
+    text = " ".join(ascii(value).split())
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is an int or a finite float; JSON's true is neither."""
+    return type(value) is int or (type(value) is float and math.isfinite(value))
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
+
+
+__all__ = [
+    "MAX_CODES",
+    "MAX_REAL",
+    "MAX_ROWS",
+    "MAX_SAMPLES",
+    "TEMPERATURES",
+    "Fields",
+    "checked_code",
+    "parse_object",
+    "shown",
+]

@@ -1,0 +1,126 @@
+"""The explorer on a port of this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import logging
+import os
+import socket
+import sys
+import threading
+import webbrowser
+from typing import TYPE_CHECKING
+
+from discretevae.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+BACKLOG = 128
+GRACE_SECONDS = 2
+"""How long Ctrl-C waits for answers that are on their way."""
+
+
+def require_web() -> None:
+    """Refuses to go on without the packages that serve a page.
+
+    Raises:
+        MissingExtraError: starlette or uvicorn is not installed.
+
+    Example:
+        >>> require_web()
+    """
+    try:
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError:
+        raise MissingExtraError(
+            "explore needs starlette and uvicorn. Run: pip install 'discretevae[explore]'"
+        ) from None
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens, so that a port which is taken is known before anything is loaded.
+
+    Args:
+        host: a name or an address of this machine.
+        port: 0 for any free one.
+
+    Raises:
+        ConfigError: the port is taken or not allowed, or the host is not this machine.
+
+    Example:
+        >>> with listen("127.0.0.1", 0) as listener:
+        ...     address(listener, "127.0.0.1").startswith("http://127.0.0.1:")
+        True
+    """
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"host {host!r} is not known ({reason}). Leave --host out for this machine alone."
+        ) from None
+    listener = socket.socket(family, kind, protocol)
+    try:
+        if sys.platform != "win32":  # where it would let two servers share one port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(where)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            problem = f"port {port} of {host} is taken. Leave --port out for a free one."
+        elif error.errno == errno.EACCES:
+            problem = f"port {port} needs more rights. Leave --port out for a free one."
+        else:
+            problem = f"host {host!r} cannot be listened on ({error.strerror}). Leave --host out."
+        raise ConfigError(problem) from None
+    return listener
+
+
+def address(listener: socket.socket, host: str) -> str:
+    """What to open in a browser."""
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{listener.getsockname()[1]}/"
+
+
+def open_browser(url: str) -> None:
+    """Opens the page, where there is a screen; in a thread, since a browser may take its time."""
+    has_screen = sys.platform in ("darwin", "win32") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    )
+    if has_screen:  # else a browser of the terminal would take this one
+        threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+
+
+def import_ahead() -> None:
+    """Loads what k-means needs, in a thread: its import takes seconds, which a click would wait."""
+    name = "sklearn.cluster"
+    threading.Thread(target=importlib.import_module, args=(name,), daemon=True).start()
+
+
+def serve(app: ASGIApp, listener: socket.socket) -> None:
+    """Answers until Ctrl-C, which comes out as KeyboardInterrupt once all is closed."""
+    import uvicorn
+
+    # a garbled request is answered with 400; a line for each would bury what matters
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+__all__ = ["address", "import_ahead", "listen", "open_browser", "require_web", "serve"]

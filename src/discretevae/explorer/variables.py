@@ -1,0 +1,124 @@
+"""The latent variables one by one, and codes as lists of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from discretevae.families import Bernoulli, Categorical, Family, Gaussian, parts_of, parts_with_eta
+
+Number = int | float
+VariableKind = Literal["bit", "category", "real"]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One latent variable of a model.
+
+    Args:
+        index: its place in the code, from 0.
+        kind: ``bit`` (0 or 1), ``category`` (0 … K−1) or ``real``.
+        n_categories: 2 of a bit, K of a category, None of a real variable.
+        part: the part of the code that it belongs to, from 0.
+    """
+
+    index: int
+    kind: VariableKind
+    n_categories: int | None
+    part: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that the page gets."""
+        return asdict(self)
+
+
+def variables_of(family: Family) -> tuple[Variable, ...]:
+    """The variables of a code in the order of its columns.
+
+    Example:
+        >>> from discretevae.families import family_of
+        >>> [(v.index, v.kind, v.part) for v in variables_of(family_of("categorical:3+gaussian:2"))]
+        [(0, 'category', 0), (1, 'real', 1), (2, 'real', 1)]
+    """
+    found: list[Variable] = []
+    for number, part in enumerate(parts_of(family)):
+        kind, count = _kind_of(part)
+        first = len(found)
+        found += [Variable(first + i, kind, count, number) for i in range(part.n_variables)]
+    return tuple(found)
+
+
+def to_numbers(variables: Sequence[Variable], codes: Tensor) -> list[list[Number]]:
+    """Codes ``[N, V]`` as `DiscreteVAE.encode` gives them, as whole numbers and floats for JSON.
+
+    Example:
+        >>> from discretevae.families import family_of
+        >>> variables = variables_of(family_of("categorical:3+gaussian:1"))
+        >>> to_numbers(variables, torch.tensor([[2.0, 0.5]]))
+        [[2, 0.5]]
+    """
+    real = [variable.kind == "real" for variable in variables]
+    return [
+        [value if is_real else int(value) for value, is_real in zip(code, real, strict=True)]
+        for code in codes.tolist()
+    ]
+
+
+def to_codes(family: Family, codes: Sequence[Sequence[Number]]) -> Tensor:
+    """The inverse of `to_numbers`: ``[N, V]`` of the type that `DiscreteVAE.decode` takes.
+
+    Example:
+        >>> from discretevae.families import family_of
+        >>> to_codes(family_of("bernoulli:2"), [[0, 1]])
+        tensor([[0, 1]], dtype=torch.uint8)
+    """
+    if family.n_states is None:
+        return torch.tensor(codes, dtype=torch.float32)
+    is_bits = isinstance(family, Bernoulli)
+    return torch.tensor(codes, dtype=torch.uint8 if is_bits else torch.int64)
+
+
+def posterior(family: Family, eta: Tensor) -> list[float | list[float] | dict[str, float]]:
+    """q(z_d|x) of each variable of one row: p(1) of a bit, p(k) of a category, else mean and std.
+
+    Args:
+        family: of the code.
+        eta: natural parameters of one row, ``[1, *eta_shape]``.
+
+    Example:
+        >>> from discretevae.families import family_of
+        >>> posterior(family_of("bernoulli:2"), torch.tensor([[0.0, 40.0]]))
+        [0.5, 1.0]
+    """
+    found: list[float | list[float] | dict[str, float]] = []
+    for part, own in parts_with_eta(family, eta):
+        if isinstance(part, Gaussian):
+            mean, variance = part.moments(own)
+            pairs = zip(mean[0].tolist(), variance[0].sqrt().tolist(), strict=True)
+            found += [{"mean": m, "std": s} for m, s in pairs]
+        else:
+            found += part.mean(own)[0].tolist()
+    return found
+
+
+def _kind_of(part: Family) -> tuple[VariableKind, int | None]:
+    if isinstance(part, Bernoulli):
+        return "bit", 2
+    if isinstance(part, Categorical):
+        return "category", part.n_categories
+    return "real", None
+
+
+__all__ = [
+    "Number",
+    "Variable",
+    "VariableKind",
+    "posterior",
+    "to_codes",
+    "to_numbers",
+    "variables_of",
+]
