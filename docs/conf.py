@@ -40,6 +40,7 @@ html_theme = "furo"
 html_title = f"discretevae {version}"
 html_copy_source = False
 html_show_sourcelink = False
+html_extra_path = ["llms.txt"]  # for language models, at the root of the site: llmstxt.org
 
 FENCE = re.compile(r"^\s*```")
 TABLE_ROW = re.compile(r"^\s*\|.*\|\s*$")

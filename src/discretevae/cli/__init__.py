@@ -17,6 +17,18 @@ import click
 import discretevae
 from discretevae.errors import DiscreteVAEError, TrainingInterrupted, did_you_mean
 
+TASKS = {
+    "Train": ("train", "sweep", "prior", "runs"),
+    "Look": ("evaluate", "explore", "reconstruct", "sample"),
+    "Use": (
+        "encode", "decode", "cluster", "outliers", "index", "search", "compress", "decompress",
+    ),
+    "Share": ("export",),
+    "Research": ("estimators", "compare", "retrieval", "reproduce"),
+    "Shell": ("completion",),
+}  # fmt: skip
+"""The commands in the order of the help: what is to be done, and what does it."""
+
 COMMANDS = {
     "train": "Train a model; with no argument, on scikit-learn's digits.",
     "evaluate": "Measure a trained model on test rows.",
@@ -66,23 +78,31 @@ class _LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        width = max(map(len, COMMANDS))
+        for task, names in TASKS.items():
+            with formatter.section(task):
+                formatter.write_dl([(name.ljust(width), COMMANDS[name]) for name in names])
 
 
 @click.group(
     cls=_LazyGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Example: discretevae train --data mnist --latent bernoulli:50",
+    epilog="""\b
+Example: discretevae train --data digits --latent bernoulli:16
+Exit status: 0 done; 2 a mistake, told in one line on standard error; 130 stopped by Ctrl-C.
+Environment: DISCRETEVAE_DATA, folder of the built-in sets; OMP_NUM_THREADS, how many threads.
+Each command explains itself: discretevae train --help
+""",
 )
 @click.version_option(discretevae.__version__, package_name="discretevae")
 @click.pass_context
 def group(ctx: click.Context) -> None:
     """Variational autoencoders with discrete latent codes: train them, measure them, use them.
 
-    Data are a built-in name (digits, mnist, fashion-mnist, binarized-mnist), a file (.npy, .npz,
-    .csv, .parquet, IDX) or a folder of images. Likelihoods are in nats per row.
+    DATA is a built-in name (digits, mnist, fashion-mnist, binarized-mnist), a file (.npy, .npz,
+    .csv, .parquet, IDX) or a folder of images. RUN is a folder that `train` wrote. Likelihoods are
+    in nats per row.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

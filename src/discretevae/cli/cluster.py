@@ -70,7 +70,8 @@ def command(
     """Give every row of DATA (else of the run's own data) its cluster.
 
     The clusters are the model's own: the components of its mixture prior, or the values of its
-    categorical variable, as `train --latent categorical:10` makes it. Labels, where the data have them, are used for scoring only.
+    categorical variable, as `train --latent categorical:10` makes it. Labels, where the data have
+    them, are used for scoring only.
     """
     from discretevae.codes.cluster_scores import match_clusters
     from discretevae.codes.clusters import clusters, require_clusters

@@ -59,7 +59,8 @@ data_option = click.option(
     "data_option",
     metavar="DATA",
     shell_complete=complete_data,
-    help="The argument DATA, written as an option: a built-in name, a file or a folder.",
+    help="The argument DATA, written as an option: a built-in name, a file or a folder.  "
+    "[default: the data of RUN]",
 )
 data_dir_option = click.option(
     "--data-dir",

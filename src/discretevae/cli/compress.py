@@ -39,10 +39,11 @@ def command(
 ) -> None:
     """Compress the rows of DATA (else of the run's own data) without loss, with the run RUN.
 
-    Needs the extra 'compress'. `discretevae decompress` makes them again to the bit, with the same run, on any machine. The
-    likelihood must be bernoulli, for values 0 and 1, or one of 8-bit values: beta-binomial or
-    logistic. The code must be discrete, its prior fixed, factorized or autoregressive. Rows of a
-    run that was trained with --binarize are made binary first, 1 where x > 0.5.
+    Needs the extra 'compress'. `discretevae decompress` makes them again to the bit, with the same
+    run, on any machine. The likelihood must be bernoulli, for values 0 and 1, or one of 8-bit
+    values: beta-binomial or logistic. The code must be discrete, its prior fixed, factorized or
+    autoregressive. Rows of a run that was trained with --binarize are made binary first, 1 where x
+    > 0.5.
     """
     from discretevae.codes.bits_back import scheme_for
     from discretevae.codes.compression import compress

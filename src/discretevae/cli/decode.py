@@ -19,7 +19,8 @@ from discretevae.cli import common
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="The file to write: .npy for the values (float32), or .png for a picture of the first 120.",
+    help="The file to write: .npy for the values (float32), or .png for the "
+    "first 120 as a picture.",
 )
 @common.json_option
 def command(run_folder: Path, codes: Path, device: str, out: Path, as_json: bool) -> None:

@@ -91,14 +91,14 @@ def command(
 
     All figures are in nats per row, each a mean over rows with its standard error (se).
 
-    --json prints one object: elbo, log_likelihood (E_q ln p(x|z)), kl, bound (S-sample, with samples),
-    bounds (one for each S), log_px (exact ln p(x); null where the code is too large), each
-    {"value", "se"}; rate and distortion (the KL, and −E_q ln p(x|z)); codes_used (distinct
+    --json prints one object: elbo, log_likelihood (E_q ln p(x|z)), kl, bound (S-sample, with
+    samples), bounds (one for each S), log_px (exact ln p(x); null where the code is too large),
+    each {"value", "se"}; rate and distortion (the KL, and −E_q ln p(x|z)); codes_used (distinct
     most-likely codes), distinct_rate (the same by rows), active_units (latent variables that vary
     over rows), code_entropy (nats, of the most-likely codes) and its entropy_ceiling;
     bits_per_dimension where the likelihood is a probability; is_surrogate where it is none, as a
-    Bernoulli one of grey values; rows (their number). With --split-kl also kl_split; with --with
-    a list of such objects, each with its run and its difference in the ELBO, row by row, from the
+    Bernoulli one of grey values; rows (their number). With --split-kl also kl_split; with --with a
+    list of such objects, each with its run and its difference in the ELBO, row by row, from the
     first.
     """
     from discretevae.evaluation import summary_of

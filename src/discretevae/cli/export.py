@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     type=float,
     default=1e-5,
     show_default=True,
-    help="Of --onnx: the largest difference from torch to let through, abs(a - b) / max(1, abs(b)).",
+    help="Of --onnx: the largest difference from torch to let through, "
+    "abs(a - b) / max(1, abs(b)).",
 )
 @click.option(
     "--license",
@@ -63,9 +64,10 @@ def command(
 ) -> None:
     """Write the model of RUN for other programs: as ONNX, or as a folder to share.
 
-    One of --onnx and --pretrained says which. With --onnx, onnxruntime runs both files on rows of the run's test data and on random codes, and
-    nothing is written unless they agree with torch. Rows of a run that was trained with --binarize
-    are made binary by the encoder itself, 1 where x > 0.5.
+    One of --onnx and --pretrained says which. With --onnx, onnxruntime runs both files on rows of
+    the run's test data and on random codes, and nothing is written unless they agree with torch.
+    Rows of a run that was trained with --binarize are made binary by the encoder itself, 1 where x
+    > 0.5.
     """
     if as_onnx == as_pretrained:
         raise click.UsageError("say what to write: --onnx or --pretrained, one of them.")

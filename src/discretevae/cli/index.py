@@ -67,8 +67,8 @@ def command(
     """Put the code of every row of DATA (else of the run's own data) into an index for `search`.
 
     Needs the extra 'search'. The distance is the number of latent variables that differ. With
-    --add-to, rows of DATA go into an index that is there, behind its largest id unless --ids
-    says otherwise; with --remove as well, the ids in that file are taken out first.
+    --add-to, rows of DATA go into an index that is there, behind its largest id unless --ids says
+    otherwise; with --remove as well, the ids in that file are taken out first.
     """
     from discretevae.checkpoint import load_config
     from discretevae.codes.hamming import require_searchable

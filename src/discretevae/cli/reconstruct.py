@@ -20,7 +20,7 @@ from discretevae.cli import common
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="A .png picture of rows above reconstructions, or .npy for the reconstructions (float32).  "
+    help="A .png picture of rows above reconstructions, or .npy of the latter (float32).  "
     "[default: RUN/figures/reconstructions.png]",
 )
 @common.json_option

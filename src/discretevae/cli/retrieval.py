@@ -23,7 +23,14 @@ NOTICEABLE = 0.005
     "retrieval", epilog=common.example("discretevae retrieval runs/digits --bits 8,16,32")
 )
 @click.argument("run_folders", metavar="[RUN]...", nargs=-1, type=click.Path(path_type=Path))
-@common.data_option
+@click.option(
+    "--data",
+    "data_option",
+    metavar="DATA",
+    shell_complete=common.complete_data,
+    help="What is searched: a built-in name, a file or a folder, with labels.  "
+    "[default: the data of the first RUN]",
+)
 @click.option(
     "--bits",
     help="Further sizes of the yardsticks in bits, separated by commas, such as 16,32.  "
@@ -38,7 +45,11 @@ NOTICEABLE = 0.005
     help="Test rows of each label that are searched for; all if there are fewer.",
 )
 @common.seed_option
-@click.option("--picture", type=click.Path(path_type=Path), help="A .png of the figures.")
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path),
+    help="A .png of precision against recall.  [default: not drawn]",
+)
 @click.option(
     "--write-split",
     type=click.Path(path_type=Path),
@@ -63,9 +74,9 @@ def command(
     """Measure how well the codes of each RUN find rows of the same label, beside yardsticks.
 
     Test rows are searched for among the training rows of the run's data, or of --data. A row is
-    relevant that has the same label. Figures are in percent. The yardsticks are ITQ, signs of principal
-    components and random projections at the same number of bits, learned from the same training
-    rows. Averages over rows that are equally far are exact expectations.
+    relevant that has the same label. Figures are in percent. The yardsticks are ITQ, signs of
+    principal components and random projections at the same number of bits, learned from the same
+    training rows. Averages over rows that are equally far are exact expectations.
     """
     from discretevae.errors import ConfigError
 

@@ -17,7 +17,7 @@ from discretevae.cli import common
     type=float,
     default=1.0,
     show_default=True,
-    help="Below 1 the prior's likelier codes are drawn more often than it says, above 1 less often.",
+    help="Below 1 the prior's likelier codes are drawn more often, above 1 less often.",
 )
 @common.seed_option
 @common.device_option

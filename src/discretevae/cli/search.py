@@ -41,16 +41,18 @@ SHOWN = 12
 @click.option(
     "--effort",
     type=int,
-    help="Lists looked through (ivf) or candidates kept (hnsw): more of them miss fewer neighbors.  "
+    help="Lists looked through (ivf) or candidates kept (hnsw): more miss fewer neighbors.  "
     "[default: the index's own]",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="A .npz or .json of ids and distances."
+    "--out",
+    type=click.Path(path_type=Path),
+    help="A .npz or .json of ids and distances.  [default: not written]",
 )
 @click.option(
     "--picture",
     type=click.Path(path_type=Path),
-    help="A .png of the first queries and their neighbors.",
+    help="A .png of the first queries and their neighbors; needs --data.  [default: not drawn]",
 )
 @click.option("--data", "indexed", metavar="DATA", help="Of --picture: the rows that were indexed.")
 @click.option(
@@ -86,9 +88,9 @@ def command(
 ) -> None:
     """Find the rows of INDEX whose codes are nearest to those of the rows of QUERY.
 
-    The distance is the number of latent variables that differ. Rows at the same distance are
-    sorted by id. Without QUERY, the test rows of the run's own data are asked for. --picture needs
-    ids that count the rows of DATA from 0.
+    Needs the extra 'search'. The distance is the number of latent variables that differ. Rows at
+    the same distance are sorted by id. Without QUERY, the test rows of the run's own data are asked
+    for. --picture needs ids that count the rows of DATA from 0.
     """
     from discretevae.codes.search import CodeIndex
 

@@ -37,7 +37,8 @@ ONE_RUN = (
 
 
 @click.command(
-    "sweep", epilog=common.example("discretevae sweep --data digits --sizes 2,5,10,20 --epochs 15")
+    "sweep",
+    epilog=common.example("discretevae sweep --data mnist --sizes 2,5,10,20,50,100 --epochs 15"),
 )
 @click.option(
     "--latent",

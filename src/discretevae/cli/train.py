@@ -48,7 +48,8 @@ MAY_CHANGE = {
 @click.command(
     "train",
     epilog=common.example(
-        "discretevae train --data digits --latent bernoulli:16 --binarize threshold --out runs/digits"
+        "discretevae train --data digits --latent bernoulli:16 --binarize threshold "
+        "--out runs/digits"
     ),
 )
 @click.option(
@@ -133,8 +134,8 @@ MAY_CHANGE = {
 )
 @click.option(
     "--image-size",
-    help="Height x width, such as 32x32, to which a folder of images is resized; of a table, says that "
-    "its rows are pictures of this size.  [default: as the data say]",
+    help="Height x width, such as 32x32, to which a folder of images is resized; of a table, says "
+    "that its rows are pictures of this size.  [default: as the data say]",
 )
 @click.option(
     "--epochs",
@@ -189,13 +190,13 @@ MAY_CHANGE = {
     "--patience",
     type=int,
     help="Epochs without a better ELBO of the validation rows after which to stop, and keep the "
-    "best weights; needs --validation, or data with such a part.  [default: never stop]",
+    "best weights; needs --validation.  [default: never stop]",
 )
 @click.option(
     "--kl-warmup",
     type=float,
     help="Epochs over which the weight of the KL rises from 0 to 1; the loss is no bound "
-    "meanwhile.  [default: none]",
+    "meanwhile.  [default: it is 1 from the start]",
 )
 @click.option(
     "--free-bits",
