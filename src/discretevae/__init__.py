@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from discretevae.codes.columns import write_parquet
     from discretevae.codes.compression import compress, decompress
     from discretevae.codes.fingerprints import fingerprint
-    from discretevae.codes.outliers import OutlierScores, Outliers, fit_outliers, input_complexity
+    from discretevae.codes.outliers import Outliers, OutlierScores, fit_outliers, input_complexity
     from discretevae.codes.packing import decode_codes, encode_rows, pack_codes, unpack_codes
     from discretevae.codes.retrieval import RetrievalScores, mean_average_precision
     from discretevae.codes.search import CodeIndex, Neighbors
@@ -67,12 +67,19 @@ if TYPE_CHECKING:
         ARMS,
         ARSM,
         CARMS,
+        EMA,
+        ESTIMATORS,
+        NVIL,
+        REBAR,
+        RELAX,
+        RLOO,
+        RODEO,
+        VIMCO,
+        VQ,
         DisARM,
         DisARMIW,
         DisARMSB,
         DoubleCV,
-        EMA,
-        ESTIMATORS,
         Estimate,
         Estimator,
         Exact,
@@ -83,20 +90,13 @@ if TYPE_CHECKING:
         Integrand,
         LocalExpectation,
         MuProp,
-        NVIL,
         PartWise,
-        REBAR,
-        RELAX,
-        RLOO,
-        RODEO,
         ReinMax,
         Reparametrized,
         Reuse,
         STGumbel,
         StraightThrough,
         UnorderedSet,
-        VIMCO,
-        VQ,
         estimator_for,
         make_estimator,
         with_gradient_of,

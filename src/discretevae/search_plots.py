@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -102,9 +103,9 @@ def retrieval_figure(report: RetrievalReport) -> Figure:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)
-    figure.suptitle(
-        f"{report.data}: {report.queries:,} queries, {report.gallery:,} rows searched", fontsize=10
-    )
+    name = Path(report.data).name
+    title = f"{name}: {report.queries:,} queries, {report.gallery:,} rows searched"
+    figure.suptitle(title, fontsize=10)
     return figure
 
 

@@ -173,9 +173,8 @@ def _print(report: RetrievalReport) -> None:
     from rich.table import Table
 
     scores = report.entries[0].scores
-    title = (
-        f"{report.data}: {report.queries:,} queries, {report.gallery:,} rows searched, in percent"
-    )
+    name = Path(report.data).name
+    title = f"{name}: {report.queries:,} queries, {report.gallery:,} rows searched, in percent"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("bits", justify="right")
     table.add_column("codes", overflow="fold")
