@@ -37,17 +37,17 @@ def offered(*words):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["comp"], {"plain,compress", "plain,compare", "plain,completion"}),
-        (["train", "--lat"], {"plain,--latent"}),
-        (["train", "--data", "binarized"], {"plain,binarized-mnist"}),
-        (["train", "--binarize", "t"], {"plain,threshold"}),
-        (["encode", "runs/a", "my"], {"file,my"}),
-        (["completion", "f"], {"plain,fish"}),
+        (["comp"], ["plain,compress", "plain,compare", "plain,completion"]),
+        (["train", "--lat"], ["plain,--latent"]),
+        (["train", "--data", "binarized"], ["plain,binarized-mnist"]),
+        (["train", "--binarize", "t"], ["plain,threshold"]),
+        (["encode", "runs/a", "my"], ["file,my"]),
+        (["completion", "f"], ["plain,fish"]),
     ],
     ids=" ".join,
 )
 def test_what_is_offered(words, expected):
-    assert set(offered(*words)) == expected
+    assert sorted(offered(*words)) == sorted(expected)
 
 
 def test_the_names_are_those_of_the_built_in_sets():
