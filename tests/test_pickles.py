@@ -37,6 +37,7 @@ from discretevae.codes.compression import decompress
 from discretevae.codes.packing import read_codes
 from discretevae.data import load_data, load_rows
 from discretevae.errors import DiscreteVAEError
+from discretevae.explorer.galleries import column_names
 from discretevae.history import read_metrics
 from discretevae.locks import is_locked, writing
 from discretevae.reproduction.experiments import EXPERIMENTS
@@ -78,6 +79,12 @@ def rows_from(name: str, *, asked: str = "", beside: str = "", good: bytes = b""
             load_rows(folder / (asked or name))
 
     return read
+
+
+def names_of_columns(folder: Path, content: bytes) -> None:
+    """Looks for names of columns in a table that the explorer has read before."""
+    (folder / "x.csv").write_bytes(content)
+    column_names(str(folder / "x.csv"), 3)
 
 
 def builtin(name: str, file: str):
@@ -198,6 +205,8 @@ CASES = [
         LABELS, asked=PIXELS, beside=PIXELS, good=THREE
     ), (IDX,)),
     # a folder
+    Case("x.csv, explored", names_of_columns,
+         ("explorer.galleries._names_of_text",), is_refused=False),
     Case("a picture", rows_from("photos/1.png", asked="photos"), (PHOTO,)),
     Case("a class", rows_from("photos/cat/1.png", asked="photos"), (PHOTO,)),
     Case("a picture too many", rows_from(

@@ -50,9 +50,10 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
         estimator: the gradient estimator by name and options; None takes the default for the
             objective and the code.
         objective: ``elbo``, ``multi-sample``, ``marginal`` or ``wake-sleep``.
-        target: ``row``: the code of a row explains the row itself. ``neighbors:9x50``: it explains
-            the row at which a random walk of 50 steps among 9 nearest neighbors ends, and so keeps
-            what a row has in common with others: for search and for clusters.
+        target: ``row``: the code of a row explains the row itself. ``neighbors:5x5``: it explains
+            where a random walk of 5 steps among 5 nearest neighbors ends, and so keeps what a row
+            has in common with others: for search and for clusters. The more rows there are, the
+            longer a walk may be.
         epochs: passes over the rows.
         batch_size: B; None chooses one from the number of rows.
         lr: step size of Adam.
