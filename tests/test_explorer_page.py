@@ -436,6 +436,8 @@ def test_an_answer_to_an_outdated_question_is_dropped(visit: Any, server: Server
     page.route("**/api/decode", hold)
     flip(page, 0)
     page.wait_for_function("() => document.querySelector('[aria-busy=true] #picture')")
+    while not held:  # else the question could be given up before it is held, and the next be held
+        page.evaluate("() => new Promise(requestAnimationFrame)")
     flip(page, 1)
     wanted = server.picture([1 - code[0], 1 - code[1], *code[2:]])
     one.shows("#picture", wanted)
