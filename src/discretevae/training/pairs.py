@@ -54,8 +54,7 @@ class Pairs:
             ranks: how many there are.
 
         Returns:
-            Two tensors ``[B, P]`` on the model's device, with the values of the data; the same one
-            twice if it is the row itself that is explained.
+            Two tensors ``[B, P]`` on the model's device, with the values of the data.
         """
         device = self._generator.device
         x = batches.take(step, rank=rank, ranks=ranks).to(device)
@@ -76,7 +75,7 @@ class Pairs:
             The first is None if the encoder is shown the very values that are explained.
         """
         shown = None
-        if self._augment is not None or target is not x:
+        if self._augment is not None or self._graph is not None:
             shown = binarize(self._distorted(x), self._mode, self._generator)
         return shown, binarize(target, self._mode, self._generator)
 
