@@ -116,8 +116,10 @@ def command(
         return
     if out is None and picture is None:
         _print(found)
-    for path in filter(None, (out, picture)):
-        common.report_files(False, out=path, rows=len(rows))
+    if out is not None:
+        common.report_files(False, out=out, rows=len(rows))
+    if picture is not None:
+        click.echo(f"first {min(SHOWN, len(rows))} queries drawn in {picture}")
 
 
 def _pictured(

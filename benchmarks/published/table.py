@@ -1,0 +1,169 @@
+"""The page of the published benchmarks, from the runs that are finished.
+
+    python benchmarks/published/table.py runs/published docs/results
+
+Writes ``benchmarks.md``, and ``benchmarks/`` with the figures of every run and a picture of the
+curves of each protocol. A protocol without a finished run is named as missing.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from matplotlib.figure import Figure
+from protocols import PROTOCOLS, Protocol
+from run import RESULT
+
+from discretevae.files import write_json
+from discretevae.plots import save_figure
+
+MARKS = {"S": "read in the authors' repository or paper", "M": "reported, unverified"}
+METRICS = {
+    "train": "−ELBO on the training rows",
+    "validation": "best −ELBO on the validation rows",
+    "validation bound": "−bound of 100 samples on the validation rows, at the end",
+}
+COLORS = ("#0072B2", "#D55E00", "#009E73")
+
+HEAD = """\
+# Published benchmarks
+
+Each protocol fixes the data, the sizes of the networks, the batch and the number of decoder
+evaluations; of the method everything else is free, and every change is named. Below, lower is
+better. Of several seeds the mean stands with its standard error over the seeds; of one seed the
+value with its standard error over the rows, which says nothing about another seed. Numbers of
+others are theirs, from their own code and machines. Seconds are processor time of the training
+steps on one core. A run of fewer steps than published is named as such: beside it, the published
+number is quoted, not compared.
+"""
+
+
+def results(runs: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Of each protocol and method the finished runs by seed."""
+    found: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for path in sorted(runs.glob(f"*/*/*/{RESULT}")):
+        result = json.loads(path.read_text())
+        found[result["protocol"]][result["method"]].append(result)
+    return found
+
+
+def compared(result: Mapping[str, Any], metric: str) -> tuple[float, float]:
+    """The number that stands beside the published one, with its standard error over the rows."""
+    if metric == "validation":
+        best = result["best_held_out"]
+        return -best["elbo"], best["se"]
+    part, _, bound = metric.partition(" ")
+    figure = result["parts"][part]["bound" if bound else "elbo"]
+    return -figure["value"], figure["se"]
+
+
+def shown(values: Iterable[tuple[float, float]]) -> str:
+    """Mean and standard error over seeds; of one seed, over rows."""
+    numbers = list(values)
+    if len(numbers) == 1:
+        return f"{numbers[0][0]:.2f} ± {numbers[0][1]:.2f}"
+    means = [value for value, _ in numbers]
+    se = statistics.stdev(means) / len(means) ** 0.5
+    return f"{statistics.fmean(means):.2f} ± {se:.2f}"
+
+
+def test_figures(runs: list[dict[str, Any]], name: str) -> str:
+    """−ELBO or −bound on the test rows."""
+    figures = [run["parts"]["test"][name] for run in runs]
+    return shown((-figure["value"], figure["se"]) for figure in figures)
+
+
+def section(protocol: Protocol, methods: Mapping[str, list[dict[str, Any]]]) -> list[str]:
+    """What was measured under a protocol."""
+    lines = [
+        f"## {protocol.title}",
+        "",
+        f"{protocol.n_train:,} rows of `{protocol.source}`, batches of {protocol.batch_size}, "
+        f"{protocol.epochs:,} epochs as published; networks "
+        f"{' and '.join(map(str, protocol.hidden)) or 'without hidden layers'}, mirrored. "
+        f"Compared: {METRICS[protocol.metric]}.",
+        "",
+        f"| | evaluations | steps | seeds | {protocol.metric} | test −ELBO "
+        "| test −bound, 100 samples | seconds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for reported in protocol.reported:
+        lines.append(
+            f"| {reported.method}, {MARKS[reported.mark]} | | | | {reported.value:.2f} | | | |"
+        )
+    for name, runs in methods.items():
+        steps, published = runs[0]["steps"], runs[0]["published_steps"]
+        length = f"{steps:,}" + ("" if steps == published else f" of {published:,}")
+        value = shown(compared(run, protocol.metric) for run in runs)
+        lines.append(
+            f"| **{name}** | {runs[0]['evaluations']} | {length} | {len(runs)} | **{value}** | "
+            f"{test_figures(runs, 'elbo')} | {test_figures(runs, 'bound')} | "
+            f"{statistics.fmean(run['cpu_seconds'] for run in runs):,.0f} |"
+        )
+    lines.append("")
+    lines += [f"- {name}: {runs[0]['about']}." for name, runs in methods.items()]
+    lines += ["", "```console"]
+    lines += [
+        f"$ python benchmarks/published/run.py {protocol.name} --method {name}"
+        f" --seed {run['seed']}"
+        + ("" if run["steps"] == run["published_steps"] else f" --epochs {run['curve'][-1][0]}")
+        for name, runs in methods.items()
+        for run in runs
+    ]
+    return [*lines, "```", "", f"![{protocol.title}](benchmarks/{protocol.name}.png)", ""]
+
+
+def draw(protocol: Protocol, methods: Mapping[str, list[dict[str, Any]]], path: Path) -> None:
+    """−ELBO of the training batches and of the held-out rows against epochs."""
+    figure = Figure(figsize=(6, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for color, (name, runs) in zip(COLORS, methods.items(), strict=False):
+        for number, run in enumerate(runs):
+            epochs, train, held = zip(*run["curve"], strict=True)
+            label = None if number else name
+            axes.plot(epochs, train, color=color, lw=0.9, ls=":")
+            axes.plot(epochs, [-value for value in held], color=color, lw=1.2, label=label)
+    best = min(protocol.reported, key=lambda reported: reported.value)
+    axes.axhline(best.value, color="#555555", lw=0.8, ls="--")
+    axes.annotate(
+        f"{best.method}, reported",
+        (1, best.value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8,
+    )  # fmt: skip
+    last = min(-runs[0]["curve"][-1][2] for runs in methods.values())
+    top = max(best.value, last) + 12
+    axes.set_ylim(min(best.value, last) - 6, top)
+    axes.set(xlabel="epochs", ylabel="−ELBO [nats]; dotted: training")
+    axes.set_title(protocol.title, fontsize=10)
+    axes.legend(fontsize=8, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    save_figure(figure, path)
+
+
+@click.command()
+@click.argument("runs", type=click.Path(path_type=Path, exists=True))
+@click.argument("docs", type=click.Path(path_type=Path, exists=True))
+def main(runs: Path, docs: Path) -> None:
+    """Write the page of the finished runs in RUNS to the folder DOCS."""
+    found = results(runs)
+    folder = docs / "benchmarks"
+    folder.mkdir(exist_ok=True)
+    lines = [HEAD]
+    for name, methods in found.items():
+        lines += section(PROTOCOLS[name], methods)
+        draw(PROTOCOLS[name], methods, folder / f"{name}.png")
+    missing = [protocol.title for name, protocol in PROTOCOLS.items() if name not in found]
+    if missing:
+        lines += ["## Not run", "", *[f"- {title}" for title in missing], ""]
+    write_json(folder / "benchmarks.json", found)
+    (docs / "benchmarks.md").write_text("\n".join(lines), encoding="utf-8")
+    print(docs / "benchmarks.md")
+
+
+if __name__ == "__main__":
+    main()
