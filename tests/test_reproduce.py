@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import runpy
 import shutil
 import signal
 from pathlib import Path
@@ -29,6 +30,8 @@ from discretevae.reproduction.experiments import (
     run_config,
 )
 from discretevae.reproduction.records import finished_runs
+
+ROOT = Path(__file__).resolve().parent.parent
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -135,6 +138,21 @@ def test_the_report_has_every_figure_claim_and_run(quick):
     assert len(table(section(report, "how much sooner"))) == 2 + 6
     assert "because the runs are not there" not in report
     assert "nan" not in report
+
+
+def test_the_documentation_takes_the_report_over_with_its_pictures(quick, tmp_path):
+    left_over = tmp_path / "paper/fig99.png"
+    left_over.parent.mkdir()
+    left_over.touch()
+    page = runpy.run_path(str(ROOT / "scripts/paper_page"))["take_over"](quick, tmp_path)
+    shown = re.findall(r"\]\((.+?)\)", page.read_text())
+    assert shown == [f"paper/{name}.png" for name in FIGURES]
+    assert all(
+        (tmp_path / path).read_bytes() == (quick / "figures" / Path(path).name).read_bytes()
+        for path in shown
+    )
+    assert not left_over.exists()
+    assert f"$ discretevae reproduce {' '.join(FIGURES)} --out" in page.read_text()
 
 
 def test_the_numbers_are_those_of_the_runs(quick):
