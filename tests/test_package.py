@@ -17,7 +17,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("activations", "schedules"),
     ("config",),
-    ("files", "randomness", "allocator", "ranks"),
+    ("files", "randomness", "allocator", "ranks", "precision"),
     ("tensorfiles", "locks"),
     ("data", "augmentation"),
     ("neighbors",),

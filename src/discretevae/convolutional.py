@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
@@ -98,8 +99,11 @@ class ConvEncoder(_Layers):
         # reshaped to [N, 1, H, W], the memory order of one channel is open, and torch takes its own
         h = x.reshape(len(x), *self.image_shape, 1).permute(0, 3, 1, 2)
         for kernel, shift in convolutions:
-            h = F.conv2d(h, _channels_last(kernel), shift, stride=2, padding=1).relu_()
-        return F.linear(h.flatten(1), weight, bias)
+            function = F.conv2d
+            if _is_narrow(h, h.shape[-1]):
+                function = _in_float32(function)
+            h = function(h, _channels_last(kernel), shift, stride=2, padding=1).relu_()
+        return F.linear(h.flatten(1), weight, bias).to(weight.dtype)
 
 
 class ConvDecoder(_Layers):
@@ -151,7 +155,10 @@ class ConvDecoder(_Layers):
         h = F.linear(z, weight, bias).reshape(len(z), CHANNELS[-1], *self.sizes[0])
         h = _channels_last(h)
         for (kernel, shift), (height, width) in zip(convolutions, self.sizes[1:-1], strict=True):
-            h = F.conv_transpose2d(
+            function = F.conv_transpose2d
+            if _is_narrow(h, width):
+                function = _in_float32(function)
+            h = function(
                 h.relu_(),
                 _channels_last(kernel),
                 shift,
@@ -168,6 +175,25 @@ class ConvDecoder(_Layers):
         return bias.detach()
 
 
+def _is_narrow(h: Tensor, width: int) -> bool:
+    """Whether bfloat16 is to be kept away from a convolution of pictures of this width.
+
+    The gradient that oneDNN gives of its kernel is neither right nor always finite where pictures
+    are one pixel wide (torch 2.13, on processors with such instructions).
+    """
+    return width == 1 and h.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+
+
+def _in_float32(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A convolution that autocast leaves alone."""
+
+    def convolved(h: Tensor, kernel: Tensor, shift: Tensor, **options: Any) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return function(h.to(kernel.dtype), kernel, shift, **options)
+
+    return convolved
+
+
 def _few_channels(h: Tensor, kernel: Tensor, shift: Tensor, size: tuple[int, int]) -> Tensor:
     """The transposed convolution to few channels: ``[N, 32, h, w]`` to ``[N, C, H, W]``.
 
@@ -175,6 +201,7 @@ def _few_channels(h: Tensor, kernel: Tensor, shift: Tensor, size: tuple[int, int
     CPU, torch's own takes three times as long, and much of the decoder's time.
     """
     patches = h.permute(0, 2, 3, 1).flatten(1, 2) @ kernel.flatten(1)
+    patches = patches.to(kernel.dtype)  # under autocast, which has multiplied in a shorter type
     folded = F.fold(patches.transpose(1, 2), size, kernel_size=3, stride=2, padding=1)
     return folded + shift.view(-1, 1, 1)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
+import math
 from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from discretevae.families import Family
+from discretevae.families import Family, states_like
 from discretevae.likelihoods import Likelihood
 from discretevae.priors import Prior
 
@@ -63,7 +65,7 @@ class LogLikelihood:
         Raises:
             ConfigError: the code has too many states.
         """
-        states = self.model.family.enumerate().to(self.x)
+        states = states_like(self.model.family, self.x)
         output = self.model.output(states, frozen=self.is_frozen)
         with _fixed(self.model.likelihood, when=self.is_frozen):
             return self.model.likelihood.table(output, self.x)
@@ -147,7 +149,7 @@ class LogJoint(LogLikelihood):
 
     def table(self) -> Tensor:
         """Every row against every state of an enumerable code: ``[B, N]``."""
-        log_prior = self._of_prior(self.model.family.enumerate().to(self.x))
+        log_prior = self._of_prior(states_like(self.model.family, self.x))
         self.table_seen = log_prior.detach()
         return super().table() + self.prior_weight * log_prior
 
@@ -168,6 +170,23 @@ class LogJoint(LogLikelihood):
     def _of_prior(self, z: Tensor) -> Tensor:
         with _fixed(self.model.prior, when=self.is_frozen):
             return self.model.prior.log_prob(z, generator=self.generator)
+
+
+_asks: contextvars.ContextVar[bool] = contextvars.ContextVar("asks", default=True)
+
+
+@contextlib.contextmanager
+def without_asking() -> Iterator[None]:
+    """Inside, `LogLikelihood.value_and_grad` takes it that all samples will weigh alike.
+
+    To look at the weights is to wait for the device, which a step that is recorded as a CUDA graph
+    cannot do. Where the weights differ all the same, the gradient is NaN, so that nobody is misled.
+    """
+    before = _asks.set(False)
+    try:
+        yield
+    finally:
+        _asks.reset(before)
 
 
 def _parameters(part: object) -> tuple[nn.Parameter, ...]:
@@ -200,18 +219,23 @@ class _OnePass(torch.autograd.Function):
             grad, *ctx.kept = torch.autograd.grad(
                 value.sum(), (z, *parameters), materialize_grads=True
             )
-        ctx.f, ctx.z, ctx.parameters = f, z, parameters
+        ctx.f, ctx.z, ctx.parameters, ctx.asks = f, z, parameters, _asks.get()
         ctx.mark_non_differentiable(grad)
         return value.detach(), grad
 
     @staticmethod
     def backward(ctx: Any, weight: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         kept, ctx.kept = ctx.kept, None
-        if kept is not None and bool((weight == weight.flatten()[0]).all()):
-            return None, None, *(grad.mul_(weight.flatten()[0]) for grad in kept)
+        if kept is not None:
+            first = weight.flatten()[0]
+            alike = (weight == first).all()
+            if not ctx.asks:
+                first = torch.where(alike, first, math.nan)
+            if not ctx.asks or bool(alike):
+                return None, None, *(grad.mul_(first) for grad in kept)
         with torch.enable_grad():
             value = ctx.f(ctx.z.detach())
         return None, None, *torch.autograd.grad(value, ctx.parameters, weight)
 
 
-__all__ = ["LogJoint", "LogLikelihood", "Scored"]
+__all__ = ["LogJoint", "LogLikelihood", "Scored", "without_asking"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -47,6 +48,9 @@ class DiscreteVAE(nn.Module):
         >>> model.decode(codes).shape
         torch.Size([2, 64])
     """
+
+    products: torch.dtype | None = None
+    """What encoder and decoder multiply in; None for the type of their parameters."""
 
     def __init__(self, config: ModelConfig, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -127,7 +131,7 @@ class DiscreteVAE(nn.Module):
 
     def eta(self, x: Tensor) -> Tensor:
         """Natural parameters of q(z|x): ``[B, P]`` to ``[B, *eta_shape]``."""
-        return self.family.natural_parameters(self.encoder(x))
+        return self.family.natural_parameters(self._asked(self.encoder, x))
 
     def output(self, z: Tensor, *, frozen: bool = False) -> Tensor:
         """What the decoder says of codes: ``[..., *z_shape]`` to ``[..., C·P]``.
@@ -138,8 +142,16 @@ class DiscreteVAE(nn.Module):
         """
         lead = z.shape[: z.ndim - len(self.family.z_shape)]
         flat = z.reshape(lead.numel(), math.prod(self.family.z_shape))
-        output: Tensor = self.decoder(flat, frozen=frozen)
+        output = self._asked(self.decoder, flat, frozen=frozen)
         return output.reshape(*lead, output.shape[-1])
+
+    def _asked(self, network: Callable[..., Tensor], x: Tensor, **options: bool) -> Tensor:
+        """What a network says; in it, and nowhere else, products are of the type asked for."""
+        if self.products is None:
+            return network(x, **options)
+        # every weight is used once, so that a cache of converted ones would serve nobody
+        with torch.autocast(x.device.type, self.products, cache_enabled=False):
+            return network(x, **options)
 
     @torch.no_grad()
     def start_at(self, mean: Tensor) -> None:

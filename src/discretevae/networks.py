@@ -21,6 +21,8 @@ class MLP(nn.Module):
     biases lie one after the other. Small steps consist mostly of bookkeeping, and this is less of
     it: one gradient to hand over and one tensor to update. Hidden gradients, which nobody else can
     see, are formed in place. The gradients are those of the plain layers (tested), of any order.
+    Under ``torch.autocast`` the layers are plain ones and multiply in autocast's type; what is
+    returned has the type of the parameters.
 
     Weights and biases start from U(−1/√n, 1/√n) with n the layer's inputs, torch's own default
     for ``nn.Linear``, but drawn from ``generator``.
@@ -64,6 +66,10 @@ class MLP(nn.Module):
     def forward(self, x: Tensor, *, frozen: bool = False) -> Tensor:
         """``[N, n_in]`` to ``[N, n_out]``; ``frozen`` lets no gradient reach the parameters."""
         theta = self.theta.detach() if frozen else self.theta
+        if theta.dtype == torch.float32 and _is_autocast(device := x.device.type):
+            # one conversion of all weights in place of one for each
+            lowered = theta.to(torch.get_autocast_dtype(device))
+            return _plain(x, _layers(lowered, self.sizes), self.activation).to(theta.dtype)
         result: Tensor = _MLPFunction.apply(  # type: ignore[no-untyped-call]
             x, theta, self.sizes, self.activation
         )
@@ -73,6 +79,10 @@ class MLP(nn.Module):
     def output_bias(self) -> Tensor:
         """The bias of the last layer, ``[n_out]``, as a view of ``theta``."""
         return self.layers()[-1][1]
+
+
+def _is_autocast(device: str) -> bool:
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
 def _layers(theta: Tensor, sizes: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
@@ -122,6 +132,14 @@ class _MLPFunction(torch.autograd.Function):
         return x_grad, theta_grad, None, None
 
 
+def _plain(h: Tensor, layers: Sequence[tuple[Tensor, Tensor]], activation: Activation) -> Tensor:
+    """The layers one after the other, for autograd to differentiate."""
+    *hidden, (weight, bias) = layers
+    for hidden_weight, hidden_bias in hidden:
+        h = _activate(F.linear(h, hidden_weight, hidden_bias), activation)
+    return F.linear(h, weight, bias)
+
+
 def _activate(h: Tensor, activation: Activation) -> Tensor:
     """The activation of ``h``, in its place."""
     if activation.name == "relu":
@@ -147,11 +165,7 @@ def _differentiable_backward(
 ) -> tuple[Tensor | None, Tensor | None, None, None]:
     """The same gradients as functions that can be differentiated again (``create_graph=True``)."""
     theta, x, *_ = ctx.saved_tensors
-    *layers, (weight, bias) = _layers(theta, ctx.sizes)
-    h = x
-    for hidden_weight, hidden_bias in layers:
-        h = _activate(F.linear(h, hidden_weight, hidden_bias), ctx.activation)
-    output = F.linear(h, weight, bias)
+    output = _plain(x, _layers(theta, ctx.sizes), ctx.activation)
     needed = ctx.needs_input_grad[:2]
     wanted = [tensor for tensor, is_needed in zip((x, theta), needed, strict=True) if is_needed]
     found = iter(torch.autograd.grad(output, wanted, grad, create_graph=True))

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from discretevae.checkpoint import is_run, load_config, save_config
 from discretevae.config import RunConfig, SaveEvery
 from discretevae.data import Dataset
@@ -25,6 +27,7 @@ from discretevae.plots import run_figures, save_figure
 from discretevae.randomness import generator_for
 from discretevae.ranks import Ranks
 from discretevae.training import Progress, train
+from discretevae.training.captured import check_training
 
 SUMMARY = "summary.json"
 FIGURES = "figures"
@@ -96,8 +99,9 @@ def run(
         TrainingError: training cannot go on; the last good state is in ``out``.
     """
     # what is wrong with the options is said before a folder is made
-    choose_estimator(family_of(config.model.latent), config.training)
+    estimator = choose_estimator(family_of(config.model.latent), config.training)
     ranks = ranks or Ranks()
+    check_training(config.training, estimator, torch.device(device), ranks)
     training = partial(
         train, data=data, config=config.training, out=out, resume=resume, save_every=save_every,
         ranks=ranks, progress=progress,

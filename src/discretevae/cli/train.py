@@ -17,6 +17,7 @@ from discretevae.cli.training_bars import TrainingBars
 from discretevae.config import (
     BINARIZE_MODES,
     OBJECTIVES,
+    PRECISIONS,
     PRESETS,
     STARTS,
     RunConfig,
@@ -41,6 +42,7 @@ HERE = "."
 
 MAY_CHANGE = {
     "epochs", "device", "data_dir", "out", "resume", "as_json", "save_every", "tensorboard",
+    "graph",
 }  # fmt: skip
 """Options that may be given anew when a run is resumed."""
 
@@ -224,6 +226,20 @@ MAY_CHANGE = {
     show_default=True,
     help="Of --prior mixture: epochs before the mixture is placed on clusters of the codes.",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default=DEFAULTS.precision,
+    show_default=True,
+    help="What products are formed in: float32 itself; tf32, on a GPU; or bf16, those of encoder "
+    "and decoder in bfloat16. What is evaluated is float32.",
+)
+@click.option(
+    "--graph/--no-graph",
+    default=DEFAULTS.graph,
+    show_default=True,
+    help="On a GPU: record the step once as a CUDA graph, and replay it.",
+)
 @common.seed_option
 @common.device_option
 @common.data_dir_option
@@ -283,10 +299,11 @@ def _train(
     if resume:
         out = _folder_to_resume(options["resume"], out)
         config, data = _resumed(ctx, out, options)
+        _require_device(config.training, ranks)
     else:
         if out is not None and ranks.is_first:
             prepare_folder(out, resume=False)
-        config, data = _fresh(options)
+        config, data = _fresh(options, ranks)
         out = out or free_folder(Path("runs"), config)
     ranks.wait()  # all have looked at the folder before the first of them writes to it
     _say_what_is_no_bound(config, ranks)
@@ -316,19 +333,34 @@ def _train(
         _print_summary(result, config, data)
 
 
-def _fresh(options: dict[str, Any]) -> tuple[RunConfig, Dataset]:
+def _fresh(options: dict[str, Any], ranks: Ranks) -> tuple[RunConfig, Dataset]:
     """Configuration and data of a new run. All that is wrong with the options is said at once."""
     from discretevae.objectives import choose_estimator
+    from discretevae.training.captured import check_member
 
     asked, training = Asked(options), DEFAULTS
     with asked.collected():
         names = [f.name for f in dataclasses.fields(TrainConfig)]
         training = TrainConfig(**{name: options[name] for name in names})
         if asked.family is not None:
-            choose_estimator(asked.family, training)
+            estimator = choose_estimator(asked.family, training)
+            if training.graph:
+                check_member(estimator)
+    with asked.collected():
+        _require_device(training, ranks)
     asked.require()
     data = asked.load()
     return asked.run_config(data, training), data
+
+
+def _require_device(training: TrainConfig, ranks: Ranks) -> None:
+    """Refuses what the device cannot do, before there is a folder."""
+    from discretevae.precision import check_precision
+    from discretevae.training.captured import check_graph
+
+    check_precision(training.precision, ranks.device)
+    if training.graph:
+        check_graph(ranks.device, ranks)
 
 
 def _resumed(ctx: click.Context, out: Path, options: dict[str, Any]) -> tuple[RunConfig, Dataset]:
@@ -354,9 +386,10 @@ def _resumed(ctx: click.Context, out: Path, options: dict[str, Any]) -> tuple[Ru
         raise ConfigError(
             f"{names} cannot be changed when a run is resumed. Leave out, or start a new run."
         )
-    if ctx.get_parameter_source("epochs") is not ParameterSource.DEFAULT:
-        training = dataclasses.replace(config.training, epochs=options["epochs"])
-        config = dataclasses.replace(config, training=training)
+    for name in ("epochs", "graph"):
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            training = dataclasses.replace(config.training, **{name: options[name]})
+            config = dataclasses.replace(config, training=training)
     is_file = config.data.source not in BUILTIN_NAMES
     data = load_data(
         config.data.source,
@@ -417,6 +450,8 @@ def _print_summary(result: RunResult, config: RunConfig, data: Dataset) -> None:
     training = config.training
     estimator = estimator_name(family_of(config.model.latent), training)
     how = estimator if training.objective == "elbo" else f"{training.objective}, {estimator}"
+    if training.precision != DEFAULTS.precision:
+        how += f" · {training.precision}"
     console.print(
         f"{data.name}: {len(data.train):,} training and {len(data.test):,} test rows of "
         f"{data.n_features} values · {config.model.latent} · {how} · "

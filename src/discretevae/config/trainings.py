@@ -14,10 +14,12 @@ from discretevae.schedules import parse_schedule
 
 BinarizeMode = Literal["none", "threshold", "dynamic"]
 Start = Literal["random", "mean"]
+Precision = Literal["float32", "tf32", "bf16"]
 
 OBJECTIVES = ("elbo", "multi-sample", "marginal", "wake-sleep")
 BINARIZE_MODES: tuple[BinarizeMode, ...] = ("none", "threshold", "dynamic")
 STARTS: tuple[Start, ...] = ("random", "mean")
+PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bf16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,9 @@ class TrainConfig:
         pretrain: epochs at the start under a standard normal prior that weighs a tenth; then a
             mixture prior is placed on the clusters of the codes, and trained with the rest.
         seed: every random draw of the run follows from it.
+        precision: what products are formed in: ``float32``; ``tf32``, on a GPU; or ``bf16``, those
+            of encoder and decoder in bfloat16.
+        graph: whether the step is recorded as a CUDA graph and replayed; on a GPU.
 
     Raises:
         ConfigError: one or several values are wrong; all are named.
@@ -86,6 +91,8 @@ class TrainConfig:
     samples: int | None = None
     binarize: BinarizeMode = "none"
     seed: int = 0
+    precision: Precision = "float32"
+    graph: bool = False
 
     def __post_init__(self) -> None:
         """Checks every value, and says all that is wrong at once."""
@@ -114,6 +121,9 @@ class TrainConfig:
             problems.append(must("seed", "an int from 0 to 2**63 - 1", self.seed))
         problems += choice("objective", self.objective, OBJECTIVES)
         problems += choice("binarize", self.binarize, BINARIZE_MODES)
+        problems += choice("precision", self.precision, PRECISIONS)
+        if not isinstance(self.graph, bool):
+            problems.append(must("graph", "true or false", self.graph))
         if problems:
             raise ConfigError(problems)
 
@@ -158,8 +168,10 @@ def auto_batch_size(n_rows: int) -> int:
 __all__ = [
     "BINARIZE_MODES",
     "OBJECTIVES",
+    "PRECISIONS",
     "STARTS",
     "BinarizeMode",
+    "Precision",
     "Start",
     "TrainConfig",
     "auto_batch_size",

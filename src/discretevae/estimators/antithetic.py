@@ -16,6 +16,7 @@ unbiased whatever the coupling.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
@@ -275,14 +276,21 @@ def one_minus_correlation(logits: Tensor, n: int, copula: Copula) -> Tensor:
     else:
         # Plackett's identity: the derivative of a bivariate normal probability in its correlation
         # is the density; 1 + sin t ≥ ½ here, so that few nodes are exact
-        x, weight = np.polynomial.legendre.leggauss(24)
-        low = math.asin(-1 / (n - 1))
-        nodes = r.new_tensor(low / 2 * (1 - x))
-        weights = r.new_tensor(-low / 2 * weight)
+        nodes, weights = _quadrature(n, r.dtype, r.device)
         a = torch.special.ndtri(r).unsqueeze(-1)
         integral = (weights * torch.exp(-a.square() / (1 + nodes.sin()))).sum(-1)
         both = r.square() - integral / (2 * math.pi)
     return (1 - both / r) / (1 - r)
+
+
+@functools.cache
+def _quadrature(n: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """24 nodes and weights from asin(−1/(n − 1)) to 0, on the device where they are needed."""
+    x, weight = np.polynomial.legendre.leggauss(24)
+    low = math.asin(-1 / (n - 1))
+    with torch.inference_mode(False):
+        nodes = torch.tensor(low / 2 * (1 - x), dtype=dtype, device=device)
+        return nodes, torch.tensor(-low / 2 * weight, dtype=dtype, device=device)
 
 
 def _uniform_pairs(

@@ -116,7 +116,7 @@ def _changed_codes(family: Family, z: Tensor) -> Tensor:
     """All codes that differ from z ``[B, *z_shape]`` in one variable, ``[D(K−1), B, *z_shape]``."""
     d, k = family.n_variables, _n_values(family)
     if isinstance(family, Bernoulli):
-        return (z - torch.eye(d).to(z).unsqueeze(1)).abs()
+        return (z - torch.eye(d, dtype=z.dtype, device=z.device).unsqueeze(1)).abs()
     drawn = z.argmax(-1)
     changed = []
     for variable in range(d):
@@ -124,7 +124,7 @@ def _changed_codes(family: Family, z: Tensor) -> Tensor:
         for j in range(k - 1):
             value = j + (j >= drawn[:, variable]).long()
             code = z.clone()
-            code[:, variable] = torch.nn.functional.one_hot(value, k).to(z)
+            code[:, variable] = torch.zeros_like(z[:, variable]).scatter_(1, value.unsqueeze(1), 1)
             changed.append(code)
     return torch.stack(changed)
 

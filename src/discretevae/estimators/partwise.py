@@ -21,7 +21,7 @@ from discretevae.estimators.base import (
 from discretevae.estimators.exact import Exact
 from discretevae.estimators.multisample import VIMCO
 from discretevae.estimators.reuse import Reuse
-from discretevae.families import Family, Product
+from discretevae.families import Family, Product, states_like
 
 
 class PartWise(nn.Module):
@@ -152,7 +152,7 @@ class _Beside:
     def table(self) -> Tensor:
         """``[B, N]``, with a decoder row for every row and state: every row has its own others."""
         part = self.family.parts[self.index]
-        states = part.enumerate().to(self.held[self.index]).unsqueeze(1)
+        states = states_like(part, self.held[self.index]).unsqueeze(1)
         rows = self.held[self.index].shape[1]
         return self(states.expand(-1, rows, *part.z_shape)).T
 

@@ -9,6 +9,7 @@ needs no baseline.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -171,7 +172,7 @@ class NVIL(nn.Module):
 
     def prepare(self, family: Family, like: Tensor) -> MLP:
         """The network for a family's codes, made once, on ``like``'s device and of its type."""
-        n_eta = family.fixed_eta().numel()
+        n_eta = math.prod(family.eta_shape)
         if self.network is None:
             # fixed weights: a baseline's start decides nothing but its first steps
             network = MLP([n_eta, self.hidden, 1], generator=torch.Generator().manual_seed(0))

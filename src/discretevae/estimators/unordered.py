@@ -17,6 +17,7 @@ every ratio is a sum of positive terms: 2^k subsets, no cancellation, nothing to
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import dataclass
 from typing import ClassVar
@@ -28,7 +29,7 @@ from discretevae.config import LatentKind
 from discretevae.errors import ConfigError
 from discretevae.estimators.base import Estimate, Integrand, with_gradient_of
 from discretevae.estimators.options import DISCRETE, require_enumerable
-from discretevae.families import Family
+from discretevae.families import Family, states_like
 
 MAX_SAMPLES = 10
 """The recursion visits 2^k subsets of the sample."""
@@ -104,7 +105,7 @@ class UnorderedSet:
     ) -> Estimate:
         """Draws k different states per row, and weighs them by their leave-one-out ratios."""
         require_enumerable(self, family)
-        states = family.enumerate().to(eta)
+        states = states_like(family, eta)
         statistics = states.flatten(1)
         # ηᵀT(z) − A(η), with A(η) from the very sum, so that the q(s) add up to 1 to rounding
         log_q = (eta.detach().flatten(1) @ statistics.T).log_softmax(-1)
@@ -137,31 +138,46 @@ def set_weights(log_p: Tensor, log_rest: Tensor) -> tuple[Tensor, Tensor]:
         tensor([[0.6000, 0.4000]])
     """
     k, device = len(log_p), log_p.device
-    position = {(1 << k) - 1: 0}
-    levels, positions = [torch.zeros_like(log_rest).unsqueeze(0)], [position]
+    sizes, pairs = _subsets(k, device)
+    levels = [torch.zeros_like(log_rest).unsqueeze(0)]
     outside = log_rest.unsqueeze(0)
     # ln p^{D∖C}(S∖C) for all subsets C of one size at a time, from C = S down to C = ∅
-    for size in range(k - 1, -1, -1):
-        chosen = list(itertools.combinations(range(k), size))
-        left = [[a for a in range(k) if a not in c] for c in chosen]
-        mask = [sum(1 << a for a in c) for c in chosen]
-        larger = [[position[m | 1 << a] for a in rest] for m, rest in zip(mask, left, strict=True)]
-        p_left = log_p[torch.tensor(left, device=device)]
-        to = torch.tensor(larger, device=device)
+    for left, to in sizes:
+        p_left = log_p[left]
         # ln q(D∖C), from that of C and one more
         outside = torch.logaddexp(outside[to[:, 0]], p_left[:, 0])
         levels.append((p_left + levels[-1][to]).logsumexp(1) - outside)
-        position = {m: i for i, m in enumerate(mask)}
-        positions.append(position)
     whole, single = levels[k][0], levels[k - 1]
     w = (log_p + single - whole).exp()
-    # the diagonal reads any row here and is set afterwards
-    of_pair = positions[k - 2]
-    number = [[of_pair.get(1 << s | 1 << t, 0) for t in range(k)] for s in range(k)]
-    pair = levels[k - 2][torch.tensor(number, device=device)]
-    v = (log_p + pair - single.unsqueeze(1)).exp()
+    v = (log_p + levels[k - 2][pairs] - single.unsqueeze(1)).exp()
     diagonal = torch.eye(k, dtype=torch.bool, device=device).unsqueeze(-1)
     return w, torch.where(diagonal, log_p.exp(), v)
+
+
+@functools.cache
+def _subsets(k: int, device: torch.device) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+    """For the subsets C of {1, …, k}, size by size from k − 1 down: what is left, and where to.
+
+    Returns:
+        For every size the numbers outside of C, ``[n, k − size]``, and the places of C with each of
+        them among the subsets that are larger by one; and the places of {s, t} among those of size
+        2, ``[k, k]``, with any on the diagonal.
+    """
+    position = {(1 << k) - 1: 0}
+    positions, sizes = [position], []
+    with torch.inference_mode(False):
+        for size in range(k - 1, -1, -1):
+            chosen = list(itertools.combinations(range(k), size))
+            left = [[a for a in range(k) if a not in c] for c in chosen]
+            mask = [sum(1 << a for a in c) for c in chosen]
+            pairs = zip(mask, left, strict=True)
+            larger = [[position[m | 1 << a] for a in rest] for m, rest in pairs]
+            sizes.append((torch.tensor(left, device=device), torch.tensor(larger, device=device)))
+            position = {m: i for i, m in enumerate(mask)}
+            positions.append(position)
+        of_pair = positions[k - 2]
+        number = [[of_pair.get(1 << s | 1 << t, 0) for t in range(k)] for s in range(k)]
+        return sizes, torch.tensor(number, device=device)
 
 
 def _without_replacement(log_q: Tensor, k: int, generator: torch.Generator | None) -> Tensor:

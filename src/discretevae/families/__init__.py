@@ -14,7 +14,7 @@ and so drops the gradient without a word.
 from __future__ import annotations
 
 from discretevae.config import LatentSpec, parse_latent
-from discretevae.families.base import MAX_STATES, Family, is_enumerable
+from discretevae.families.base import MAX_STATES, Family, is_enumerable, states_like
 from discretevae.families.bernoulli import Bernoulli
 from discretevae.families.categorical import Categorical
 from discretevae.families.gaussian import Gaussian
@@ -52,4 +52,5 @@ __all__ = [
     "is_enumerable",
     "parts_of",
     "parts_with_eta",
+    "states_like",
 ]

@@ -116,6 +116,27 @@ def is_enumerable(family: Family) -> bool:
     return family.n_states is not None and family.n_states <= MAX_STATES
 
 
+def states_like(family: Family, like: Tensor) -> Tensor:
+    """Every z of a family as a tensor of the type and on the device of another, ``[N, *z_shape]``.
+
+    Kept with the family: to copy the table to a GPU is to wait for it, and a step that is recorded
+    as a CUDA graph cannot. Not to be written to.
+
+    Example:
+        >>> from discretevae.families import Bernoulli
+        >>> bits = Bernoulli(2)
+        >>> states_like(bits, torch.zeros(1)).shape
+        torch.Size([4, 2])
+    """
+    kept = vars(family).setdefault("_states", {})
+    key = like.dtype, like.device
+    if key not in kept:
+        with torch.inference_mode(False):  # or else no training could use it afterwards
+            kept[key] = family.enumerate().to(like)
+    states: Tensor = kept[key]
+    return states
+
+
 def all_codes(sizes: Sequence[int]) -> Tensor:
     """Every combination of one value per variable, ``[Π sizes, len(sizes)]``, the last fastest.
 
@@ -135,4 +156,4 @@ def all_codes(sizes: Sequence[int]) -> Tensor:
     return torch.cartesian_prod(*[torch.arange(size) for size in sizes]).reshape(count, len(sizes))
 
 
-__all__ = ["MAX_STATES", "Family", "all_codes", "is_enumerable"]
+__all__ = ["MAX_STATES", "Family", "all_codes", "is_enumerable", "states_like"]

@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor
 
 from discretevae.config import LatentSpec
-from discretevae.families.base import all_codes
+from discretevae.families.base import all_codes, states_like
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Bernoulli:
 
     def log_prob_table(self, eta: Tensor) -> Tensor:
         """Two matrix products with the table of states, ``[B, 2^D]``."""
-        states = self.enumerate().to(eta)
+        states = states_like(self, eta)
         return F.logsigmoid(eta) @ states.T + F.logsigmoid(-eta) @ (1 - states).T
 
     def to_codes(self, z: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from discretevae.config import LatentSpec
-from discretevae.families.base import all_codes
+from discretevae.families.base import all_codes, states_like
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Categorical:
         log_q = _log_softmax(eta).flatten(-2)
         if self.n_variables == 1:
             return log_q
-        return log_q @ self.enumerate().to(eta).flatten(1).T
+        return log_q @ states_like(self, eta).flatten(1).T
 
     def to_codes(self, z: Tensor) -> Tensor:
         """Category numbers as int64, ``[N, D]``."""

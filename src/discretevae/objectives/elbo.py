@@ -172,7 +172,7 @@ def _shaped_kl(model: DiscreteVAE, eta: Tensor, weight: float, free: float) -> T
     """β Σ_d max(λ, KL_d), ``[B]``: its mean over rows is that of the definition."""
     kl = model.prior.kl_per_variable(eta)
     counts = kl.detach().mean(0) > free
-    return weight * torch.where(counts, kl, kl.new_tensor(free)).sum(-1)
+    return weight * torch.where(counts, kl, free).sum(-1)
 
 
 __all__ = ["elbo", "pretraining", "require_closed_kl"]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from discretevae.errors import ConfigError
-from discretevae.families import Family
+from discretevae.families import Family, states_like
 
 
 class Prior(nn.Module, ABC):
@@ -90,7 +90,7 @@ class Prior(nn.Module, ABC):
         Raises:
             ConfigError: the code has more than 4,096 states.
         """
-        return self.log_prob(self.family.enumerate().to(self._like()))
+        return self.log_prob(states_like(self.family, self._like()))
 
     def _like(self) -> Tensor:
         """A tensor of the prior's own type and device."""

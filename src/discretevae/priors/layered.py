@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from discretevae.activations import RELU, Activation
 from discretevae.errors import ConfigError
 from discretevae.estimators import VIMCO, Estimator, default_estimator, make_estimator
-from discretevae.families import MAX_STATES, Bernoulli, Family, is_enumerable
+from discretevae.families import MAX_STATES, Bernoulli, Family, is_enumerable, states_like
 from discretevae.networks import MLP
 from discretevae.priors.base import Prior, require_temperature
 from discretevae.priors.factorized import FactorizedPrior
@@ -134,7 +134,7 @@ class LayeredPrior(Prior):
                 f"the second layer of {second.n_variables} bits has more than the {MAX_STATES:,} "
                 "states that can be summed over. Make it smaller, or choose autoregressive."
             )
-        states = self.family.enumerate().to(self._like())
+        states = states_like(self.family, self._like())
         explained = _Explained(self, states).table()
         return torch.logsumexp(explained + self.top.log_prob_table(), 1)
 
@@ -166,7 +166,7 @@ class _Explained:
 
     def table(self) -> Tensor:
         """Every row against every state of z₂, ``[N, N₂]``."""
-        logits = self._logits(self.prior.top.family.enumerate().to(self.rows))
+        logits = self._logits(states_like(self.prior.top.family, self.rows))
         return self.rows @ logits.T - F.softplus(logits).sum(-1)
 
     def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:

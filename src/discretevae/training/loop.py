@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from discretevae.allocator import keep_freed_memory
@@ -22,29 +21,23 @@ from discretevae.config.saving import SaveEvery
 from discretevae.data import Dataset
 from discretevae.errors import CollapseWarning, TrainingError
 from discretevae.estimators import Estimator
-from discretevae.estimators.base import estimator_at
 from discretevae.evaluation import evaluate, require_fit
 from discretevae.gradients import encoder_gradient_noise
 from discretevae.history import EpochMetrics, collapse_advice
 from discretevae.model import DiscreteVAE
-from discretevae.objectives import (
-    OBJECTIVES,
-    Objective,
-    Terms,
-    check_pair,
-    choose_estimator,
-    elbo,
-    pretraining,
-)
+from discretevae.objectives import OBJECTIVES, Terms, check_pair, choose_estimator
 from discretevae.placement import place_mixture
+from discretevae.precision import computing
 from discretevae.randomness import generator_for
 from discretevae.ranks import Ranks
-from discretevae.schedules import parse_schedule
+from discretevae.training.captured import RECORDERS, Captured, check_training
+from discretevae.training.course import Course
 from discretevae.training.keeper import Keeper
 from discretevae.training.pairs import Pairs
 from discretevae.training.position import Position
 from discretevae.training.selection import mean_of, probe_rows, some_rows, validation_split
 from discretevae.training.signals import stop_requests
+from discretevae.training.steps import Steps
 
 TEST_ROWS = 10_000
 """At most so many test rows are looked at after every epoch."""
@@ -100,7 +93,8 @@ def train(
         the first.
 
     Raises:
-        ConfigError: the estimator cannot handle the model's code or the objective.
+        ConfigError: the estimator cannot handle the model's code or the objective, or the device
+            the precision, or they cannot be recorded.
         DataError: the rows do not fit the model.
         RunError: the checkpoint is corrupt or of another model, or another process is writing to
             the folder.
@@ -145,21 +139,20 @@ class Training:
             estimator = choose_estimator(model.family, config)
         else:
             check_pair(config.objective, estimator)
-        self.estimator, self.objective = estimator, OBJECTIVES[config.objective]
         require_fit(model, data.train)
         require_fit(model, data.test)
         keep_freed_memory()
         self.device = model.device
+        check_training(config, estimator, self.device, ranks)
         self.rows, self.validation = validation_split(data.train, config)
         self.test = data.test.subset(some_rows(data.test, TEST_ROWS, config.seed, "test rows"))
         self.batch_size = config.batch_size or auto_batch_size(len(self.rows))
         self.n_steps = math.ceil(len(self.rows) / self.batch_size)
-        self.schedule = parse_schedule(config.lr_schedule)
+        self.course = Course(config, estimator, self.n_steps)
 
         self.probe = probe_rows(self.rows, config, self.device)
         self.modules = _modules(model, estimator, self.probe)
         self.trained = [p for module in self.modules.values() for p in module.parameters()]
-        self.optimizer = torch.optim.Adam(self.trained, lr=config.lr, fused=True)
         self.average = None if config.average is None else Average(model, config.average)
         self.shown = model if self.average is None else self.average.model
         if self.average is not None:
@@ -169,8 +162,17 @@ class Training:
             self.modules["best"] = self.best
         purpose = ("samples",) if ranks.is_first else ("samples", ranks.rank)
         self.generator = generator_for(config.seed, *purpose, device=self.device)
+        self.steps = Steps(
+            model, self.trained, self.generator, clip=config.clip, lr=config.lr,
+            is_recorded=config.graph,
+        )  # fmt: skip
+        self.optimizer = self.steps.optimizer
+        self.captured: Captured | None = None
+        if config.graph:
+            self.captured = Captured(RECORDERS[self.device.type](self.generator), self.batch_size)
         self.pairs = Pairs(self.rows, config, model.config.image_shape, self.generator)
         self.here, self.history = Position(), list[EpochMetrics]()
+        self.wants, self.wanted = (0.0, 0.0), [0.0, 0.0]  # to stop and to save: here, all ranks
 
     def run(
         self,
@@ -195,8 +197,10 @@ class Training:
             while self.here.epoch <= self.config.epochs and not self._has_stalled():
                 if self.here.step == 0 and self.here.epoch == self.config.pretrain + 1:
                     self._place_prior()
-                self._epoch(keeper, stop, told)
-                self._end_epoch(keeper, told)
+                with computing(self.config.precision, self.model):
+                    self._epoch(keeper, stop, told)
+                with computing("float32"):
+                    self._end_epoch(keeper, told)
         self._hand_over()
         return self.history
 
@@ -229,6 +233,8 @@ class Training:
         batches = self.rows.epoch(self.config.seed, here.epoch, self.batch_size)
         for module in self.modules.values():
             module.train()
+        if self.captured is not None:
+            self.captured.sums.start(here)
         while here.step < self.n_steps:
             began, cpu_began = time.perf_counter(), time.process_time()
             n_rows = min(self.batch_size, len(self.rows) - here.step * self.batch_size)
@@ -237,69 +243,56 @@ class Training:
             if not len(x):  # fewer rows than ranks: this one goes along, and counts for nothing
                 x, target = (whole[:1] for whole in self.pairs.take(batches, here.step, 0, 1))
             shown, x = self.pairs.drawn(x, target)
-            wants = (float(stop.is_set()), float(keeper.is_due(here)))
-            stops, due = map(bool, self._step(x, shown, weight, wants, keeper))
+            self.wants = float(stop.is_set()), float(keeper.is_due(here))
+            self._step(x, shown, weight, keeper)
             here.epoch_seconds += time.perf_counter() - began
             here.cpu_seconds += time.process_time() - cpu_began
             here.step += 1
             if told is not None:
                 told(Progress(here.epoch, here.step, self.n_steps))
+            stops, due = map(bool, self.wanted)
             if self.ranks.is_alone:
                 stops, due = stop.is_set(), keeper.is_due(here)
             if keeper.is_keeping and (stops or due):
-                self._require_finite(keeper)
+                self._settle(keeper)
                 keeper.save(here, self.history)
                 if stops:
                     raise keeper.interrupted(here)
 
-    def _step(
-        self,
-        x: Tensor,
-        shown: Tensor | None,
-        weight: float,
-        wants: tuple[float, float],
-        keeper: Keeper,
-    ) -> tuple[float, float]:
-        """One step on this rank's part of a batch; what the ranks want together.
+    def _step(self, x: Tensor, shown: Tensor | None, weight: float, keeper: Keeper) -> None:
+        """One step on this rank's part of a batch.
 
         ``weight`` makes the mean over ranks of their means over rows that over all rows.
         """
         taken = (self.here.epoch - 1) * self.n_steps + self.here.step
-        factor = self._lr_factor(taken)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr * factor
-        member = estimator_at(self.estimator, taken)
-        objective = self._objective_at(taken)
-        if shown is not None:
-            objective = partial(objective, shown=shown)
-        terms = objective(self.model, x, member, generator=self.generator)
-        for number, loss in enumerate(terms.losses()):
-            self.optimizer.zero_grad()
-            value = loss.item()
-            weighted = loss if self.ranks.is_alone else loss * weight
-            weighted.backward()  # type: ignore[no-untyped-call]
-            said = (value * weight / self.ranks.count, *wants)
-            mean_loss, *wants_now = self.ranks.mean(self._shared(), said)
-            if number == 0:
-                self._require_finite_loss(mean_loss, keeper)
-                if weight:
-                    self._add_up(terms, value, len(x))
-            if self.config.clip is not None:
-                nn.utils.clip_grad_norm_(self.trained, self.config.clip)
-            self.optimizer.step()
+        self.steps.set_lr(self.course.lr(taken))
+        step = partial(self.steps.take, self.course.objective(taken), self.course.member(taken))
+        if self.captured is not None:
+            self.here.rows += len(x)
+            self.captured.take(step, x, shown, is_steady=self.course.is_steady(taken))
+        else:
+            told = partial(self._take_in, weight, len(x), keeper)
+            step(told, x, shown, weight=None if self.ranks.is_alone else weight)
         if self.average is not None:
             self.average.update(self.model, taken)
-        return wants_now[0], wants_now[1]
 
-    def _lr_factor(self, taken: int) -> float:
-        """The schedule's; pretraining and what follows each have all of it."""
-        first = self.config.pretrain * self.n_steps
-        total = self.config.epochs * self.n_steps
-        if taken < first:
-            taken, total = taken, first
-        else:
-            taken, total = taken - first, total - first
-        return self.schedule.factor(taken, total, warmup=self.config.warmup)
+    def _take_in(
+        self,
+        weight: float,
+        n_rows: int,
+        keeper: Keeper,
+        number: int,
+        loss: Tensor,
+        terms: Terms,
+    ) -> None:
+        """What the ranks say of a batch whose gradients are there, and its share of the sums."""
+        value = loss.item()
+        said = (value * weight / self.ranks.count, *self.wants)
+        mean_loss, *self.wanted = self.ranks.mean(self._shared(), said)
+        if number == 0:
+            self._require_finite_loss(mean_loss, f"step {self.here.step + 1}", keeper)
+            if weight:
+                self._add_up(terms, value, n_rows)
 
     def _shared(self) -> list[Tensor]:
         """What ranks must agree on: gradients, and what an estimator remembers of batches."""
@@ -310,18 +303,6 @@ class Training:
             return gradients
         buffers = self.modules["estimator"].buffers()
         return gradients + [buffer for buffer in buffers if buffer.is_floating_point()]
-
-    def _objective_at(self, step: int) -> Objective:
-        """The objective, with the weight that the KL has at a step."""
-        config = self.config
-        if step < config.pretrain * self.n_steps:
-            return pretraining
-        if config.kl_warmup is None and config.free_bits is None:
-            return self.objective
-        weight = 1.0
-        if config.kl_warmup is not None:
-            weight = min(1.0, (step + 1) / (config.kl_warmup * self.n_steps))
-        return partial(elbo, kl_weight=weight, free_bits=config.free_bits or 0.0)
 
     def _add_up(self, terms: Terms, loss: float, n_rows: int) -> None:
         here = self.here
@@ -337,7 +318,7 @@ class Training:
         """What is measured after the steps of an epoch, by the first rank alone."""
         for module in self.modules.values():
             module.eval()
-        self._require_finite(keeper)
+        self._settle(keeper)
         whole = self.here.with_sums(self.ranks.total(self.here.sums()))
         metrics = self._measure(whole) if self.ranks.is_first else None
         if self.best is not None:
@@ -354,11 +335,12 @@ class Training:
 
     def _measure(self, whole: Position) -> EpochMetrics:
         config, epoch = self.config, whole.epoch
-        member = estimator_at(self.estimator, epoch * self.n_steps)
+        member = self.course.member(epoch * self.n_steps)
         repeatable = generator_for(config.seed, "probe draws", epoch, device=self.device)
         noise = encoder_gradient_noise(
-            self.model, self.probe, member, generator=repeatable, objective=self.objective
-        )
+            self.model, self.probe, member, generator=repeatable,
+            objective=OBJECTIVES[config.objective],
+        )  # fmt: skip
         measured = partial(
             evaluate, self.shown, samples=1, binarize_mode=config.binarize, seed=config.seed
         )
@@ -402,23 +384,30 @@ class Training:
             self.model.load_state_dict(chosen.state_dict())
         self.model.eval()
 
-    def _require_finite(self, keeper: Keeper) -> None:
-        """A finite loss may have a gradient that is not: such weights must not replace good ones.
+    def _settle(self, keeper: Keeper) -> None:
+        """Waits for steps that are under way; what is not finite must not replace good weights.
 
         Raises:
-            TrainingError: some weight is not finite.
+            TrainingError: the loss or some weight is not finite.
         """
+        here = self.here
+        when = f"before step {here.step + 1}"
+        if self.captured is not None:
+            began = time.perf_counter()
+            self.captured.sums.read(here)
+            here.epoch_seconds += time.perf_counter() - began
+            self._require_finite_loss(here.loss, when, keeper)
+        # a finite loss may have a gradient that is not
         if not all(bool(weight.isfinite().all()) for weight in self.trained):
-            here = self.here
             raise TrainingError(
-                f"weights became NaN or infinite in epoch {here.epoch}, before step "
-                f"{here.step + 1}. {keeper.kept()} Try a smaller --lr, or rescale the data."
+                f"weights became NaN or infinite in epoch {here.epoch}, {when}. {keeper.kept()} "
+                "Try a smaller --lr, or rescale the data."
             )
 
-    def _require_finite_loss(self, value: float, keeper: Keeper) -> None:
+    def _require_finite_loss(self, value: float, when: str, keeper: Keeper) -> None:
         if not math.isfinite(value):
             raise TrainingError(
-                f"the loss became {value} in epoch {self.here.epoch}, step {self.here.step + 1}. "
+                f"the loss became {value} in epoch {self.here.epoch}, {when}. "
                 f"{keeper.kept()} Try a smaller --lr."
             )
 

@@ -57,12 +57,12 @@ class Pairs:
             Two tensors ``[B, P]`` on the model's device, with the values of the data.
         """
         device = self._generator.device
-        x = batches.take(step, rank=rank, ranks=ranks).to(device)
+        x = _moved(batches.take(step, rank=rank, ranks=ranks), device)
         if self._graph is None:
             return x, x
         begin = batches.numbers(step, rank=rank, ranks=ranks)
         end = self._graph.walk(begin, self._target.n_steps, generator=self._generator)
-        return x, self._rows.batch(end).to(device)
+        return x, _moved(self._rows.batch(end), device)
 
     def drawn(self, x: Tensor, target: Tensor) -> tuple[Tensor | None, Tensor]:
         """What is shown, distorted and binarized; and what is explained.
@@ -83,6 +83,12 @@ class Pairs:
         if self._augment is None or self._image_shape is None:
             return x
         return distort(x, self._augment, self._image_shape, generator=self._generator)
+
+
+def _moved(rows: Tensor, device: torch.device) -> Tensor:
+    """On the device, without waiting for a GPU: it fetches them itself from pinned memory."""
+    is_gpu = device.type == "cuda"
+    return (rows.pin_memory() if is_gpu else rows).to(device, non_blocking=is_gpu)
 
 
 __all__ = ["Pairs"]
