@@ -223,7 +223,11 @@ OPTIONS = [
     Case("option", ("train", "--epoch", "3", "--out", "new"), ("--epoch", "--epochs", "--help")),
     Case("argument", ("train", "digits", "--out", "new"), ("digits", "--help")),
     Case("command", ("trian",), ("'trian'", "mean train?", "--help")),
-    Case("device unknown", (*TRAIN, "--device", "gpu"), ("'gpu'", "--device cpu")),
+    Case(
+        "device unknown",
+        (*TRAIN, "--device", "gpu"),
+        ("'gpu'", "there is no such kind", "--device cpu"),
+    ),
     Case("device absent", (*TRAIN, "--device", "cuda:99"), ("'cuda:99'", "--device cpu")),
     Case("device meta", (*TRAIN, "--device", "meta"), ("'meta'", "--device cpu")),
     Case("device hpu", (*TRAIN, "--device", "hpu"), ("'hpu'", "--device cpu")),

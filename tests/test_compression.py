@@ -479,11 +479,19 @@ def test_weights_that_are_not_finite_are_refused():
         (np.full((1, P), 2), "other than 0 and 1, such as 2"),
         (np.full((1, P), -1), "other than 0 and 1"),
         (np.full((1, P), np.nan), "other than 0 and 1"),
+        (None, "no table of numbers. Got NoneType"),
+        (np.full((1, P), "a"), "no table of numbers. Got ndarray"),
     ],
 )
 def test_rows_that_the_model_cannot_code_are_refused(rows, words):
     with pytest.raises(DataError, match=words):
         compress(fresh(), rows)
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_any_bytes_are_decompressed(kind):
+    model, rows = fresh(), np.eye(3, P, dtype=np.uint8)
+    assert np.array_equal(decompress(model, kind(compress(model, rows))), rows)
 
 
 def test_bytes_out_of_range_are_refused():
@@ -527,9 +535,7 @@ def test_the_command_line_compresses_and_makes_the_rows_again(cli, copied, tmp_p
     run = copied("bernoulli:16")
     rows = np.random.default_rng(0).integers(0, 2, (20, P), np.uint8)
     np.save(tmp_path / "rows.npy", rows * np.uint8(16))  # the largest grey level of the digits
-    done = cli(
-        "compress", run, tmp_path / "rows.npy", "--split", "all", "--out", tmp_path / "f.dvz"
-    )
+    done = cli("compress", run, tmp_path / "rows.npy", "--out", tmp_path / "f.dvz")
     assert done.status == 0, done.err
     assert done.out.startswith("20 rows written to ")
     done = cli("decompress", run, tmp_path / "f.dvz", "--out", tmp_path / "back.npy", "--json")

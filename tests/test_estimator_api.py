@@ -290,6 +290,11 @@ def test_sparse_rows_are_those_of_the_dense_matrix():
         clone(MEMBERS[0]).fit(scipy.sparse.csr_array(5 * x))
 
 
+def test_a_run_of_the_command_is_no_saved_estimator(trained):
+    with pytest.raises(RunError, match=r"no save\(\) wrote.*Open it with discretevae.load_run"):
+        BernoulliVAE.load(trained("bernoulli:16"))
+
+
 @members
 @pytest.mark.parametrize("kind", ["binary", "real"])
 def test_a_saved_estimator_loads_to_the_bit(member, kind, tmp_path):

@@ -243,6 +243,8 @@ def test_graphs_alone_name_the_extra_too(monkeypatch):
         ({"tolerance": float("nan")}, "tolerance must be > 0. Got nan"),
         ({"rows": torch.zeros(3, 5)}, r"rows must be \[N, 64\] with N >= 1. Got \[3, 5\]"),
         ({"rows": torch.zeros(0, 64)}, r"Got \[0, 64\]"),
+        ({"rows": np.zeros((3, 5))}, r"Got \[3, 5\]"),
+        ({"binarize_mode": "treshold"}, "Did you mean threshold"),
     ],
 )
 def test_wrong_options_are_refused(options, message, tmp_path):
@@ -302,6 +304,9 @@ def test_the_command_takes_random_rows_where_the_data_are_gone(cli, tmp_path):
         (("--onnx", "--tolerance", "0"), "tolerance must be > 0"),
         (("--onnx", "--tolerance", "1e-30"), "differ from the model"),
         (("--pretrained", "--license", "My own"), "license 'My own' is no identifier"),
+        (("--onnx", "--license", "mit"), "--license and --overwrite are for --pretrained"),
+        (("--onnx", "--overwrite"), "--license and --overwrite are for --pretrained"),
+        (("--pretrained", "--tolerance", "1e-5"), "--tolerance is for --onnx"),
     ],
 )
 def test_mistakes_are_one_line(options, message, trained, cli, tmp_path):
@@ -365,6 +370,14 @@ def test_a_table_holds_the_codes(latent, bits_as, digits, tmp_path, monkeypatch)
 def test_the_names_of_bits_differ_where_there_are_several_parts_of_them(digits, tmp_path):
     table = table_of(model_of("bernoulli:3+bernoulli:11"), digits.test, tmp_path / "a.parquet")
     assert table.column_names == ["id", "code_0", "code_1"]
+
+
+def test_a_name_may_be_text_and_an_unknown_mode_is_refused(digits, tmp_path):
+    model, out = model_of("bernoulli:13"), tmp_path / "codes.parquet"
+    assert write_parquet(model, digits.test, str(out)) == ["id", "code"]
+    with pytest.raises(ConfigError, match="Did you mean threshold"):
+        write_parquet(model, digits.test, tmp_path / "b.parquet", binarize_mode="treshold")
+    assert [path.name for path in tmp_path.iterdir()] == ["codes.parquet"]
 
 
 def test_ids_are_kept_and_checked(digits, tmp_path):

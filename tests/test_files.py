@@ -50,6 +50,24 @@ def test_a_failure_at_any_step_leaves_what_was_there(before, step, error, tmp_pa
         assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("is_named", [False, True])
+def test_an_error_names_the_file_that_was_asked_for(is_named, tmp_path, monkeypatch):
+    path = tmp_path / "a.bin"
+
+    def fails(descriptor: int) -> None:
+        name = [str(next(tmp_path.iterdir()))] if is_named else []  # as the system says it, or not
+        raise OSError(errno.ENOSPC, "full", *name)
+
+    monkeypatch.setattr(files.os, "fsync", fails)
+    with pytest.raises(OSError, match=r"No space left on device: .*a\.bin'") as caught:
+        write_atomic(path, b"new")
+    assert caught.value.filename == str(path)
+    monkeypatch.undo()
+    with pytest.raises(FileNotFoundError) as caught, atomic_file(path):
+        (tmp_path / "other").read_bytes()
+    assert caught.value.filename == str(tmp_path / "other")  # which is not ours to rename
+
+
 def test_the_bytes_are_flushed_before_the_name_is_given(tmp_path, monkeypatch):
     path = tmp_path / "a.bin"
     seen = []

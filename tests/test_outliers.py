@@ -6,6 +6,7 @@ import json
 import math
 import re
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from discretevae import (
     CollapseWarning,
     ConfigError,
     DataError,
+    DataWarning,
     DiscreteVAE,
     ModelConfig,
     Rows,
@@ -174,7 +176,8 @@ def test_the_share_among_other_rows_of_the_kind_is_the_contamination():
 
 def test_a_row_at_the_threshold_is_normal(model, data):
     one = data.train.subset(slice(7, 8))
-    found = fit_outliers(model, one, contamination=0.5)
+    with pytest.warns(DataWarning, match="1 reference row say little of a share of 0.5.* least 2"):
+        found = fit_outliers(model, one, contamination=0.5)
     assert found.decision_function(one).tolist() == [0.0]
     assert found.predict(one).tolist() == [1]
 
@@ -284,7 +287,7 @@ def test_levels_come_from_the_reference_rows(data):
     x = data.train.batch(slice(0, 200))
     assert fit_outliers(model, data.train).value_range == (0, 1)
     assert fit_outliers(model, Rows.from_array(x * 6 - 3)).value_range == (-3, 3)
-    assert fit_outliers(model, Rows.from_array(torch.full((2, 64), 4.5))).value_range == (0, 4.5)
+    assert fit_outliers(model, Rows.from_array(torch.full((20, 64), 4.5))).value_range == (0, 4.5)
 
 
 def test_progress_counts_both_passes_as_one(model, data):
@@ -302,6 +305,8 @@ def test_progress_counts_both_passes_as_one(model, data):
         ({"contamination": 0.51}, "Got 0.51"),
         ({"contamination": -0.1}, "Got -0.1"),
         ({"contamination": math.nan}, "Got nan"),
+        ({"contamination": "x"}, "Got 'x'"),
+        ({"binarize_mode": "treshold"}, "Did you mean threshold"),
         ({"correction": "complexty"}, "Did you mean complexity"),
         ({"samples": 0}, "samples must be an int >= 1"),
     ],
@@ -407,7 +412,7 @@ def test_the_command_writes_what_python_gives(cli, trained, tmp_path):
 
 def test_the_command_is_deterministic_and_takes_files(cli, trained, tmp_path):
     run, file = trained("bernoulli:30"), tmp_path / "new.npy"
-    np.save(file, rng().random((7, 64)))
+    np.save(file, 16 * rng().random((7, 64)))
     args = ["outliers", run, file, "--samples", 3, "--reference-rows", 40, "--json", "--seed"]
     first, again, other = (cli(*args, seed) for seed in (1, 1, 2))
     assert first.status == 0, first.err
@@ -420,6 +425,22 @@ def test_the_command_is_deterministic_and_takes_files(cli, trained, tmp_path):
     said = cli("outliers", run, file, "--samples", 3, "--reference", "test")
     assert "3-sample bound" in said.out
     assert "297 test rows" in said.out
+
+
+def test_fractions_that_are_divided_once_more_are_told_of(cli, trained, tmp_path):
+    run, file = trained("categorical:10"), tmp_path / "unit.npy"
+    np.save(file, rng().random((7, 64)))
+    with pytest.warns(DataWarning, match="divided by 16 as the data of the run were"):
+        assert cli("outliers", run, file).status == 0
+    np.save(file, 16 * rng().random((7, 64)))
+    assert not cli("outliers", run, file).err
+
+
+def test_arrays_are_no_rows(model, data):
+    found = fit_outliers(model, data.test)
+    for job in (found.predict, found.measure, input_complexity, partial(fit_outliers, model)):
+        with pytest.raises(DataError, match=r"Got ndarray. Make them with Rows.from_array"):
+            job(np.zeros((3, 64)))
 
 
 def test_mistakes_are_one_line_and_write_nothing(cli, trained, tmp_path):

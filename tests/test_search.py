@@ -614,6 +614,44 @@ def test_the_command_draws_queries_with_their_neighbors(cli, indexed, tmp_path):
     assert "digits: has 297 rows, but id" in said.err
 
 
+def test_the_picture_is_of_the_rows_that_were_indexed(cli, trained, tmp_path):
+    run, path, picture = trained("bernoulli:8"), tmp_path / "test.index", tmp_path / "near.png"
+    assert cli("index", run, "--split", "test", "--out", path).status == 0
+    options = ("--run", run, "--picture", picture, "--data", "digits")
+    said = cli("search", path, *options)  # all rows, of which the first are others
+    assert said.status == 2
+    assert "has another code than the row of this id in the index" in said.err
+    assert not picture.exists()
+    assert cli("search", path, *options, "--data-split", "test").status == 0
+
+
+def test_without_k_there_are_ten_neighbors_or_as_many_as_there_are(cli, trained, tmp_path):
+    run, path, rows = trained("bernoulli:8"), tmp_path / "one.index", tmp_path / "one.npy"
+    np.save(rows, load_data("digits").test.values[:1].numpy())
+    said = cli("index", run, rows, "--out", path)
+    assert said.out == f"1 row written to {path}\n"
+    said = cli("search", path, rows, "--run", run)
+    assert (said.status, said.out) == (0, "0: 0 (0)\n")
+
+
+@pytest.mark.parametrize("k", ["3", 2.0, None, True, 0])
+def test_k_is_a_whole_number(k, model, digits, codes):
+    index = CodeIndex.build(model, digits.test)
+    with pytest.raises(ConfigError, match="k must be an int >= 1"):
+        index.search_codes(codes[:2], k)
+    with pytest.raises(ConfigError, match="k must be an int >= 1"):
+        index.search(model, digits.test, k)
+    assert index.search_codes(codes[:2], np.int64(3)).ids.shape == (2, 3)
+
+
+def test_arrays_and_unknown_modes_are_refused(model, digits):
+    index = CodeIndex.build(model, digits.test)
+    with pytest.raises(DataError, match=r"Got ndarray. Make them with Rows.from_array"):
+        index.search(model, np.zeros((1, 64)))
+    with pytest.raises(ConfigError, match="Did you mean threshold"):
+        CodeIndex.build(model, digits.test, binarize_mode="treshold")
+
+
 def test_rows_are_added_and_removed_by_the_command(cli, indexed, tmp_path):
     run, path = indexed
     ids = tmp_path / "ids.npy"
@@ -664,8 +702,11 @@ def test_mistakes_on_the_command_line_are_one_line(cli, indexed, trained, tmp_pa
             tmp_path / "text.npy",
         ),
         "but 0 is there twice": ("index", run, "--out", made, "--ids", tmp_path / "twice.npy"),
-        "is the file of the ids": (
-            *("index", run, "--out", tmp_path / "text.npy", "--ids", tmp_path / "text.npy"),
+        "model.safetensors: must end in .index": (
+            *("index", run, "--out", run / "model.safetensors"),
+        ),
+        "must end in .png. Choose another --picture": (
+            *("search", path, "--run", run, "--picture", tmp_path / "a.jpg", "--data", "digits"),
         ),
         "no readable .npy file": ("index", run, "--out", made, "--ids", path),
     }

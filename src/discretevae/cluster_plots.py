@@ -15,7 +15,7 @@ from discretevae.codes.cluster_scores import ClusterScores
 from discretevae.codes.clusters import Clusters
 from discretevae.config import BinarizeMode
 from discretevae.data import Rows, most_likely
-from discretevae.data.values import count
+from discretevae.errors import count
 from discretevae.plots import gap_of, mosaic
 
 MAX_LINES = 30

@@ -89,6 +89,16 @@ class DataWarning(DiscreteVAEWarning):
     """The data were read in a way that the user may not expect."""
 
 
+def count(n: int, noun: str) -> str:
+    """How many, in words.
+
+    Example:
+        >>> count(1, "value"), count(2000, "value")
+        ('1 value', '2,000 values')
+    """
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """The end of an error message: the nearest choice if there is one, then all of them.
 
@@ -118,5 +128,6 @@ __all__ = [
     "RunError",
     "TrainingError",
     "TrainingInterrupted",
+    "count",
     "did_you_mean",
 ]

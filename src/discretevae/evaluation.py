@@ -12,6 +12,7 @@ from torch import Tensor
 
 from discretevae.config import BinarizeMode
 from discretevae.data import Rows, binarize
+from discretevae.data.rows import require_rows
 from discretevae.errors import ConfigError, DataError
 from discretevae.families import is_enumerable
 from discretevae.likelihoods import bits_per_dimension
@@ -263,13 +264,15 @@ def require_fit(model: DiscreteVAE, rows: Rows) -> None:
     """Refuses rows that the model cannot take.
 
     Raises:
-        DataError: another number of features, or values that the likelihood does not know.
+        DataError: no `Rows`, another number of features, or values that the likelihood does not
+            know.
 
     Example:
         >>> from discretevae.data import load_data
         >>> data = load_data("digits")
         >>> require_fit(DiscreteVAE.for_data(data), data.test)
     """
+    require_rows(rows)
     expected = model.config.n_features
     if rows.n_features != expected:
         raise DataError(

@@ -60,7 +60,7 @@ def export_onnx(
     model: DiscreteVAE,
     folder: str | Path,
     *,
-    rows: Tensor | None = None,
+    rows: Tensor | Array | None = None,
     binarize_mode: BinarizeMode = "none",
     tolerance: float = TOLERANCE,
     properties: Mapping[str, str] | None = None,
@@ -107,7 +107,10 @@ def export_onnx(
     if not tolerance > 0:
         raise ConfigError(f"tolerance must be > 0. Got {tolerance}.")
     _require_runtime()
-    x = _random_rows(model) if rows is None else rows[:CHECK_ROWS].detach().cpu().float()
+    x = _random_rows(model)
+    if rows is not None:
+        x = torch.as_tensor(rows[:CHECK_ROWS]).detach().cpu().float()
+    most_likely(x, binarize_mode)  # a mode that is none is refused before anything is written
     if x.ndim != 2 or x.shape[1] != model.config.n_features or not len(x):
         raise ConfigError(
             f"rows must be [N, {model.config.n_features}] with N >= 1. Got {list(x.shape)}."

@@ -59,9 +59,13 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.errno is not None:
+            name = str(error.filename or temporary)
+            if name == str(temporary):  # which the caller has never heard of
+                raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise
 
 

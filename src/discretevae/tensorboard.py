@@ -26,8 +26,7 @@ def writer(folder: Path) -> Iterator[Callable[[EpochMetrics], None]]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise MissingExtraError(
-            "--tensorboard needs tensorboard. Install it with: pip install "
-            "'discretevae[tensorboard]'"
+            "--tensorboard needs tensorboard. Run: pip install 'discretevae[tensorboard]'"
         ) from None
     boards: list[Any] = []
 

@@ -116,7 +116,7 @@ def test_divisor_given_replaces_the_one_found():
 
 
 def test_small_whole_numbers_are_warned_of():
-    with pytest.warns(DataWarning, match=r"from 0 to 16.*divisor=16"):
+    with pytest.warns(DataWarning, match=r"from 0 to 16.*take the divisor 16"):
         Rows.from_array(np.array([[0, 16]]))
     Rows.from_array(np.array([[0, 16]], np.uint8))  # bytes say themselves what they are
 

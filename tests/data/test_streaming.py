@@ -116,7 +116,7 @@ def test_the_first_bad_value_is_named(tmp_path, small):
 
 def test_small_whole_numbers_are_warned_of(tmp_path, small):
     np.save(tmp_path / "a.npy", np.arange(17).reshape(17, 1))
-    with pytest.warns(DataWarning, match=r"from 0 to 16.*divisor=16"):
+    with pytest.warns(DataWarning, match=r"from 0 to 16.*take the divisor 16"):
         load_rows(tmp_path / "a.npy")
     assert load_rows(tmp_path / "a.npy", divisor=16).batch(slice(8, 9)).item() == 0.5
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from discretevae.errors import ConfigError
+from discretevae.errors import ConfigError, count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,6 +103,8 @@ def check_device(name: str) -> str:
         torch.Generator(name)
     except (RuntimeError, AssertionError, ImportError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
+        if reason.startswith("Expected one of"):  # followed by twenty that nobody has
+            reason = "there is no such kind"
         raise ConfigError(
             f"device {name!r} cannot be used: {reason.rstrip('.')}. Pass --device cpu."
         ) from None
@@ -148,7 +151,7 @@ def open_rows(
         raise ConfigError(f"data are named twice: {argument} and {option}. Name them once.")
     source = argument or option or config.data.source
     is_file = source not in BUILTIN_NAMES
-    return load_rows(
+    rows = load_rows(
         source,
         split=split,  # type: ignore[arg-type]
         data_dir=data_dir,
@@ -156,6 +159,31 @@ def open_rows(
         divisor=config.data.divisor if is_file else None,
         progress=True,
     )
+    if rows.n_features == config.model.n_features:  # else it is refused anyway
+        _warn_of_fractions(rows)
+    return rows
+
+
+def _warn_of_fractions(rows: Rows) -> None:
+    """Says that values were divided as the run's data were, though they hardly need it.
+
+    Warns:
+        DataWarning: they have fractions, and none is above 1.
+    """
+    from torch import Tensor
+
+    from discretevae.errors import DataWarning
+
+    values, divisor = rows.values, rows.divisor
+    if divisor <= 1 or not isinstance(values, Tensor) or not values.is_floating_point():
+        return
+    if 0 < (high := float(values.max())) <= 1:
+        warnings.warn(
+            f"{rows.name}: fractions up to {high:g}, divided by {divisor:g} as the data of the "
+            f"run were. If they lie in [0, 1] already, multiply them by {divisor:g} first.",
+            DataWarning,
+            stacklevel=2,
+        )
 
 
 def print_json(value: object) -> None:
@@ -177,7 +205,7 @@ def report_files(as_json: bool, **facts: Any) -> None:
     if as_json:
         print_json(facts)
     else:
-        click.echo(f"{facts['rows']:,} rows written to {facts['out']}")
+        click.echo(f"{count(facts['rows'], 'row')} written to {facts['out']}")
 
 
 def require_positive(name: str, value: int) -> None:
@@ -200,7 +228,9 @@ def require_seed(value: int) -> None:
         raise ConfigError(f"seed must be an int from 0 to 2**63 - 1. Got {value}.")
 
 
-def refuse_same_file(out: Path, source: str | Path | None, what: str) -> None:
+def refuse_same_file(
+    out: Path, source: str | Path | None, what: str, *, option: str = "--out"
+) -> None:
     """Refuses to write over what is read, by whatever name it is called.
 
     Raises:
@@ -210,17 +240,18 @@ def refuse_same_file(out: Path, source: str | Path | None, what: str) -> None:
         return
     with contextlib.suppress(OSError):
         if out.samefile(source):
-            raise ConfigError(f"{out}: is the file of the {what}. Choose another --out.")
+            raise ConfigError(f"{out}: is the file of the {what}. Choose another {option}.")
 
 
-def require_suffix(path: Path, *suffixes: str) -> None:
+def require_suffix(path: Path, *suffixes: str, option: str = "--out") -> None:
     """Refuses a file name of another kind.
 
     Raises:
         ConfigError: it has another ending.
     """
     if path.suffix.lower() not in suffixes:
-        raise ConfigError(f"{path}: must end in {' or '.join(suffixes)}. Choose another --out.")
+        endings = " or ".join(suffixes)
+        raise ConfigError(f"{path}: must end in {endings}. Choose another {option}.")
 
 
 def make_parent(path: Path) -> None:

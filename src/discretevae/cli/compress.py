@@ -10,12 +10,12 @@ from discretevae.cli import common
 
 
 @click.command(
-    "compress", epilog=common.example("discretevae compress runs/digits digits --out test.dvz")
+    "compress", epilog=common.example("discretevae compress runs/digits digits --out digits.dvz")
 )
 @common.run_argument
 @common.data_argument
 @common.data_option
-@common.split_option("test")
+@common.split_option("all")
 @click.option(
     "--lanes",
     type=int,

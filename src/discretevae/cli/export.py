@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from discretevae.cli import common
+from discretevae.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,10 +36,8 @@ if TYPE_CHECKING:
 @click.option(
     "--tolerance",
     type=float,
-    default=1e-5,
-    show_default=True,
     help="Of --onnx: the largest difference from torch to let through, "
-    "abs(a - b) / max(1, abs(b)).",
+    "abs(a - b) / max(1, abs(b)).  [default: 1e-05]",
 )
 @click.option(
     "--license",
@@ -55,7 +54,7 @@ def command(
     run_folder: Path,
     as_onnx: bool,
     as_pretrained: bool,
-    tolerance: float,
+    tolerance: float | None,
     license_id: str | None,
     overwrite: bool,
     data_dir: Path | None,
@@ -71,6 +70,10 @@ def command(
     """
     if as_onnx == as_pretrained:
         raise click.UsageError("say what to write: --onnx or --pretrained, one of them.")
+    if as_onnx and (license_id is not None or overwrite):
+        raise ConfigError("--license and --overwrite are for --pretrained. Leave them out.")
+    if as_pretrained and tolerance is not None:
+        raise ConfigError("--tolerance is for --onnx. Leave it out.")
     if as_pretrained:
         from discretevae.sharing import save_pretrained
 
@@ -84,7 +87,7 @@ def command(
             click.echo(f"model and card written to {folder}")
         return
 
-    from discretevae.exporting import export_onnx
+    from discretevae.exporting import TOLERANCE, export_onnx
 
     run = common.open_run(run_folder, "cpu")
     rows, source = _rows(run, data_dir)
@@ -93,7 +96,7 @@ def command(
         out,
         rows=rows,
         binarize_mode=run.config.training.binarize,
-        tolerance=tolerance,
+        tolerance=TOLERANCE if tolerance is None else tolerance,
         properties={"divisor": f"{run.config.data.divisor:g}"},
     )
     if as_json:

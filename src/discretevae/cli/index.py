@@ -21,7 +21,7 @@ KINDS = ("flat", "ivf", "hnsw")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="The index file to write.  [default: that of --add-to]",
+    help="The .index file to write.  [default: that of --add-to]",
 )
 @click.option(
     "--kind",
@@ -84,6 +84,7 @@ def command(
     target = out or add_to
     if target is None:
         raise ConfigError("nowhere to write the index. Pass --out.")
+    common.require_suffix(target, ".index")
     source = data_argument or data_option
     for path, what in ((source, "data"), (ids_file, "ids"), (remove_file, "ids")):
         common.refuse_same_file(target, path, what)

@@ -119,11 +119,14 @@ def command(
     if picture is not None and shape is None:
         raise ConfigError(f"{picture}: the model's rows are no pictures. Leave --picture out.")
     source = data_argument or data_option or run.config.data.source
-    for path, endings in ((out, (".csv", ".npz")), (picture, (".png",))):
+    for option, path, endings in (
+        ("--out", out, (".csv", ".npz")),
+        ("--picture", picture, (".png",)),
+    ):
         if path is not None:
-            common.require_suffix(path, *endings)
-            common.refuse_same_file(path, source, "data")
-            common.refuse_same_file(path, run.config.data.source, "run's data")
+            common.require_suffix(path, *endings, option=option)
+            common.refuse_same_file(path, source, "data", option=option)
+            common.refuse_same_file(path, run.config.data.source, "run's data", option=option)
     rows = common.open_rows(run.config, data_argument, data_option, split=split, data_dir=data_dir)
     require_fit(run.model, rows)
     normal = _reference(run, reference, reference_rows, seed, data_dir)

@@ -83,7 +83,7 @@ def command(
     common.require_positive("queries", per_label)
     common.require_seed(seed)
     if picture is not None:
-        common.require_suffix(picture, ".png")
+        common.require_suffix(picture, ".png", option="--picture")
     if write_split is not None:
         if run_folders or data_option is None:
             raise ConfigError("--write-split needs --data and no run.")
@@ -143,7 +143,7 @@ def _split(
     from discretevae.data import load_rows
     from discretevae.retrieval import write_split
 
-    common.require_suffix(out, ".npz")
+    common.require_suffix(out, ".npz", option="--write-split")
     common.refuse_same_file(out, source, "data")
     rows = load_rows(source, data_dir=data_dir, progress=True)
     common.make_parent(out)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 SHOWN = 12
 """Queries of which neighbors are printed or pictured."""
 
+NEIGHBORS = 10
+"""Of each query, where nothing else is asked for and the index holds so many."""
+
 
 @click.command(
     "search",
@@ -31,7 +34,9 @@ SHOWN = 12
     required=True,
     help="The run that the index was made with.",
 )
-@click.option("--k", type=int, default=10, show_default=True, help="Neighbors of each query.")
+@click.option(
+    "--k", type=int, help="Neighbors of each query.  [default: 10, or all rows if there are fewer]"
+)
 @click.option(
     "--rerank",
     type=int,
@@ -74,7 +79,7 @@ def command(
     index_file: Path,
     query: str | None,
     run_folder: Path,
-    k: int,
+    k: int | None,
     rerank: int | None,
     effort: int | None,
     out: Path | None,
@@ -94,12 +99,14 @@ def command(
     """
     from discretevae.codes.search import CodeIndex
 
-    common.require_positive("k", k)
+    if k is not None:
+        common.require_positive("k", k)
     if out is not None:
         common.require_suffix(out, ".npz", ".json")
         for path in (index_file, query):
             common.refuse_same_file(out, path, "index" if path is index_file else "queries")
     index = CodeIndex.load(index_file)
+    k = min(NEIGHBORS, len(index)) if k is None else k
     run = common.open_run(run_folder, device)
     split = split or ("test" if query is None else "all")
     rows = common.open_rows(run.config, query, None, split=split, data_dir=data_dir)
@@ -108,7 +115,7 @@ def command(
         gallery = _pictured(run, picture, indexed, data_split, data_dir)
     found = index.search(run.model, rows, k, rerank=rerank, effort=effort)
     if picture is not None and gallery is not None:
-        _draw(index, rows, gallery, found, picture)
+        _draw(index, run, rows, gallery, found, picture)
     if out is not None:
         _write(out, found)
     if as_json:
@@ -128,7 +135,7 @@ def _pictured(
     """The rows that were indexed, which are to be pictures."""
     from discretevae.errors import ConfigError
 
-    common.require_suffix(picture, ".png")
+    common.require_suffix(picture, ".png", option="--picture")
     if indexed is None:
         raise ConfigError("--picture needs the rows that were indexed. Pass --data.")
     rows = common.open_rows(run.config, indexed, None, split=split, data_dir=data_dir)
@@ -137,9 +144,13 @@ def _pictured(
     return rows
 
 
-def _draw(index: CodeIndex, rows: Rows, gallery: Rows, found: Neighbors, picture: Path) -> None:
+def _draw(
+    index: CodeIndex, run: Run, rows: Rows, gallery: Rows, found: Neighbors, picture: Path
+) -> None:
+    import numpy as np
     import torch
 
+    from discretevae.codes.packing import encode_rows
     from discretevae.errors import DataError
     from discretevae.plots import save_figure
     from discretevae.search_plots import neighbor_figure
@@ -152,6 +163,16 @@ def _draw(index: CodeIndex, rows: Rows, gallery: Rows, found: Neighbors, picture
         )
     if gallery.image_shape is None:
         return
+    drawn = np.unique(ids)
+    again = encode_rows(
+        run.model, gallery.subset(torch.from_numpy(drawn)), binarize_mode=index.binarize_mode
+    )
+    wrong = drawn[(again != index.codes_of(drawn)).any(1)]
+    if len(wrong):
+        raise DataError(
+            f"{gallery.name}: row {wrong[0]} has another code than the row of this id in the "
+            "index. Give the rows that were indexed, with the --data-split that they were of."
+        )
     shown = gallery.batch(torch.from_numpy(ids.reshape(-1).copy()))
     figure = neighbor_figure(
         rows.batch(slice(0, SHOWN)),

@@ -50,8 +50,7 @@ class Models:
             from constriction import stream
         except ImportError:
             raise MissingExtraError(
-                "compression needs constriction. Install it with: pip install "
-                "'discretevae[compress]'"
+                "compression needs constriction. Run: pip install 'discretevae[compress]'"
             ) from None
         self._stack = stream.stack.AnsCoder
         self.bernoulli = stream.model.Bernoulli(perfect=False)

@@ -36,7 +36,7 @@ GROUP_BYTES = 1 << 24
 def write_parquet(
     model: DiscreteVAE,
     rows: Rows,
-    out: Path,
+    out: str | Path,
     *,
     ids: Any = None,
     bits_as: BitsAs = "binary",
@@ -88,6 +88,7 @@ def write_parquet(
         ...     write_parquet(model, data.test, Path(folder) / "codes.parquet")
         ['id', 'code', 'z12', 'z13', 'z14']
     """
+    out = Path(out)
     pa, pq = _pyarrow(out)
     if bits_as == "text" and not any(isinstance(p, Bernoulli) for p in parts_of(model.family)):
         raise ConfigError(

@@ -144,7 +144,7 @@ def _lane(stack: Stack, lane: int, n_seeds: int) -> Lane:
 
 def decompress(
     model: DiscreteVAE,
-    source: bytes | Path | str,
+    source: bytes | bytearray | memoryview | Path | str,
     *,
     progress: Callable[[int], object] | None = None,
 ) -> Array:
@@ -191,9 +191,9 @@ compress`. Check the path.
     return k
 
 
-def _read(source: bytes | Path | str) -> tuple[str, bytes]:
-    if isinstance(source, bytes):
-        return "the compressed bytes", source
+def _read(source: bytes | bytearray | memoryview | Path | str) -> tuple[str, bytes]:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return "the compressed bytes", bytes(source)
     try:
         return str(source), Path(source).read_bytes()
     except FileNotFoundError:
@@ -260,7 +260,7 @@ def _symbols(
         name, parts = rows.name, [_whole(x.cpu(), top, rows.name, binarize_mode) for x in batches]
         k = np.concatenate(parts) if parts else np.empty((0, rows.n_features), np.uint8)
     else:
-        name, x = "the rows", torch.as_tensor(rows).cpu()
+        name, x = "the rows", _numbers(rows)
         # whole numbers are k itself
         k = _whole(x if x.is_floating_point() else x.double() / top, top, name, binarize_mode)
     if k.ndim != 2 or k.shape[1] != model.config.n_features:
@@ -271,6 +271,16 @@ def _symbols(
     if not len(k):
         raise DataError(f"{name}: there are no rows. Give at least one.")
     return k
+
+
+def _numbers(rows: object) -> Tensor:
+    try:
+        return torch.as_tensor(rows).cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(
+            f"the rows: no table of numbers. Got {type(rows).__name__}. Give an array "
+            "[rows, features], or Rows."
+        ) from None
 
 
 def _whole(x: Tensor, top: int, name: str, binarize_mode: BinarizeMode) -> Array:

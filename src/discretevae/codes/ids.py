@@ -31,6 +31,8 @@ def read_ids(path: Path) -> Array:
     except Exception as error:
         # a damaged header makes numpy raise almost anything, MemoryError and TokenError too
         reason = next(iter(str(error).splitlines()), "truncated").rstrip(".")
+        if "allow_pickle" in reason:  # numpy's advice for what has no header of its own
+            reason = "it has no header of one"
         raise DataError(
             f"{path}: no readable .npy file ({reason}). Save whole numbers with numpy.save."
         ) from None

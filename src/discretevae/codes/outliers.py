@@ -9,9 +9,11 @@ import io
 import lzma
 import math
 import struct
+import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -20,8 +22,9 @@ from PIL import Image
 from discretevae.codes.packing import CHUNK_VALUES
 from discretevae.config import BinarizeMode
 from discretevae.data import Rows, most_likely
-from discretevae.errors import ConfigError, did_you_mean
-from discretevae.evaluation import RowScores, row_scores
+from discretevae.data.rows import require_rows
+from discretevae.errors import ConfigError, DataWarning, count, did_you_mean
+from discretevae.evaluation import RowScores, require_fit, row_scores
 from discretevae.model import DiscreteVAE
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -184,7 +187,7 @@ class Outliers:
             self.model,
             rows,
             samples=self.samples,
-            binarize_mode="none" if self.binarize_mode == "none" else "threshold",
+            binarize_mode="threshold" if self.binarize_mode == "dynamic" else self.binarize_mode,
             seed=self.seed,
             progress=progress,
         )
@@ -250,10 +253,19 @@ def fit_outliers(
     generative models", ICLR 2020. Their S is the negative of the corrected score, in bits, so that
     there a higher value is an outlier.
     """
-    if not 0 < contamination <= 0.5:
+    if not isinstance(contamination, Real) or not 0 < contamination <= 0.5:
         raise ConfigError(
-            f"contamination must be a share in (0, 0.5]. Got {contamination:g}. "
+            f"contamination must be a share in (0, 0.5]. Got {contamination!r}. "
             "Give 0.05 for one row in twenty."
+        )
+    require_fit(model, reference_rows)
+    if contamination * len(reference_rows) < 1:
+        warnings.warn(
+            f"{count(len(reference_rows), 'reference row')} say little of a share of "
+            f"{contamination:g}: below the threshold lies less than one of them. Give at least "
+            f"{math.ceil(1 / contamination):,}.",
+            DataWarning,
+            stacklevel=2,
         )
     if correction not in get_args(Correction):
         raise ConfigError(
@@ -303,6 +315,7 @@ def input_complexity(
 
     Raises:
         ConfigError: ``high`` is not above ``low``.
+        DataError: no `Rows`.
 
     Example:
         >>> noise = np.random.default_rng(0).integers(0, 256, (1, 64), np.uint8)
@@ -314,6 +327,7 @@ def input_complexity(
     low, high = value_range
     if not low < high < math.inf or low == -math.inf:
         raise ConfigError(f"value_range must be (low, high) with low < high. Got {value_range}.")
+    require_rows(rows)
     lengths = np.empty(len(rows), np.int64)
     chunk = max(1, min(CHUNK_ROWS, CHUNK_VALUES // rows.n_features))
     for start in range(0, len(rows), chunk):

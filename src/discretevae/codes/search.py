@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from discretevae.codes.ids import as_ids, ids_for, is_unsorted, named, require_d
 from discretevae.codes.indexfiles import damaged, read_index, write_index
 from discretevae.codes.structures import INDEX_KINDS, IndexKind, Structure
 from discretevae.config import BINARIZE_MODES, BinarizeMode, LatentSpec, parse_latent
-from discretevae.errors import ConfigError, DataError
+from discretevae.errors import ConfigError, DataError, count
 
 if TYPE_CHECKING:
     from discretevae.data import Rows
@@ -274,7 +275,7 @@ class CodeIndex:
         """
         self._require_depth("k", k)
         bits = search_bits(self.latent, np.asarray(codes))
-        different, places = self._structure.search(bits, k, effort)
+        different, places = self._structure.search(bits, int(k), effort)
         distances, ids = different // bits_per_difference(self.latent), self._ids[places]
         order = np.lexsort((ids, distances), axis=-1)
         return Neighbors(np.take_along_axis(distances, order, 1), np.take_along_axis(ids, order, 1))
@@ -434,11 +435,11 @@ class CodeIndex:
         )
 
     def _require_depth(self, name: str, k: int) -> None:
-        if k < 1:
-            raise ConfigError(f"{name} must be an int >= 1. Got {k}.")
+        if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
+            raise ConfigError(f"{name} must be an int >= 1. Got {k!r}.")
         if k > len(self):
             raise ConfigError(
-                f"{name} is {k:,}, but the index holds {len(self):,} rows. Ask for fewer."
+                f"{name} is {k:,}, but the index holds {count(len(self), 'row')}. Ask for fewer."
             )
 
     def _free_ids(self, ids: Any, n: int) -> Array:

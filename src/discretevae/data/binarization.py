@@ -51,8 +51,11 @@ def most_likely(x: Tensor, mode: BinarizeMode) -> Tensor:
     Codes and reconstructions must not change from call to call, so `dynamic` is settled as
     `threshold` is: 1 where x > 0.5. With `none` it is x itself.
 
+    Raises:
+        ConfigError: unknown mode.
+
     Example:
         >>> most_likely(torch.tensor([0.3, 0.9]), "dynamic")
         tensor([0., 1.])
     """
-    return x if mode == "none" else binarize(x, "threshold")
+    return binarize(x, "threshold" if mode == "dynamic" else mode)

@@ -23,13 +23,12 @@ from discretevae.data.values import (
     as_labels,
     check_image_shape,
     converted,
-    count,
     scan,
     spans,
     storage,
     table_shape,
 )
-from discretevae.errors import DataError
+from discretevae.errors import DataError, count
 
 _BYTE_ROUNDING = 1e-3
 """How far 255 x may be from a whole number, so that k/255 in float32 still counts as one."""
@@ -167,9 +166,11 @@ class Rows:
             return
         outside, low, high = self._range
         if outside:
+            divided = "" if self.divisor == 1 else f", divided by {self.divisor:g},"
             raise DataError(
-                f"{self.name}: {count(outside, 'value')} of {prod(self.values.shape):,} outside "
-                f"[0, 1]; all range from {low / self.divisor:g} to {high / self.divisor:g}. "
+                f"{self.name}: {count(outside, 'value')} of {prod(self.values.shape):,}{divided} "
+                f"outside [0, 1]; all range from {low / self.divisor:g} to "
+                f"{high / self.divisor:g}. "
                 "Rescale them to [0, 1], or use --likelihood gaussian."
             )
 
@@ -287,6 +288,24 @@ class Rows:
     def _x(self, values: Tensor) -> Tensor:
         """Stored values as float32, which are nobody else's, to x."""
         return values if self.divisor == 1.0 else values.div_(self.divisor)
+
+
+def require_rows(rows: object) -> None:
+    """Refuses an array where rows are wanted, which know what their values stand for.
+
+    Raises:
+        DataError: it is something else.
+
+    Example:
+        >>> require_rows([[0.0, 1.0]])
+        Traceback (most recent call last):
+        ...
+        discretevae.errors.DataError: rows must be Rows. Got list. Make them with Rows.from_array.
+    """
+    if not isinstance(rows, Rows):
+        raise DataError(
+            f"rows must be Rows. Got {type(rows).__name__}. Make them with Rows.from_array."
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from discretevae.errors import DataError, DataWarning
+from discretevae.errors import DataError, DataWarning, count
 
 MAX_BYTES = 16 * 2**30
 """Refuse what promises to fill more memory than this: a header may lie, and memory is finite."""
@@ -121,7 +121,8 @@ def storage(
             warnings.warn(
                 f"{name}: whole numbers from 0 to {facts.high:g}, read as 8-bit grey values: "
                 f"x is at most {facts.high / 255:.2g}. If {facts.high:g} is meant to be 1, "
-                f"divide by it first, or pass divisor={facts.high:g}.",
+                f"divide by it first; train, load_data and Rows.from_array take the divisor "
+                f"{facts.high:g}, too.",
                 DataWarning,
                 stacklevel=3,
             )
@@ -269,8 +270,3 @@ def spans(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
     """The rows of a table in pieces of about `CHUNK` values: (start, stop)."""
     step = max(1, CHUNK // max(1, shape[1]))
     return ((start, min(start + step, shape[0])) for start in range(0, shape[0], step))
-
-
-def count(n: int, noun: str) -> str:
-    """How many, in words: ``1 value``, ``2,000 values``."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -97,6 +97,11 @@ def load(cls: type[Shell], path: str | os.PathLike[str]) -> Shell:
     folder = Path(path)
     run = load_run(folder)
     place = folder / ESTIMATOR
+    if not place.exists():
+        raise RunError(
+            f"{folder}: a run that no save() wrote, so {ESTIMATOR} is not there. Open it with "
+            "discretevae.load_run."
+        )
     tensors, head = read_tensors(place)
     history = read_metrics(folder)
     version = head.get("format_version")
