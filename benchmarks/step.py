@@ -23,7 +23,7 @@ import click
 import torch
 from torch import Tensor
 
-from discretevae.config import TrainConfig
+from discretevae.config import PRECISIONS, Precision, TrainConfig
 from discretevae.data import Dataset, Rows
 from discretevae.model import DiscreteVAE
 from discretevae.training import Progress, train
@@ -59,9 +59,14 @@ def bare_products(model: DiscreteVAE, batch_size: int, evaluations: int) -> Call
 
 
 def measure(
-    latent: str, hidden: tuple[int, ...], batch_size: int, estimator: str, repeats: int
+    latent: str,
+    hidden: tuple[int, ...],
+    batch_size: int,
+    estimator: str,
+    repeats: int,
+    precision: Precision = "float32",
 ) -> dict[str, object]:
-    """Times steps and products in turn, after a warm-up."""
+    """Times steps and products in turn, after a warm-up; the products always in float32."""
     rows = Rows(
         torch.randint(0, 256, (max(20_000, 4 * batch_size), 784), dtype=torch.uint8),
         divisor=255.0,
@@ -88,7 +93,7 @@ def measure(
             raise _EnoughError
         began = time.perf_counter()
 
-    config = TrainConfig(epochs=10_000, batch_size=batch_size)
+    config = TrainConfig(epochs=10_000, batch_size=batch_size, precision=precision)
     with contextlib.suppress(_EnoughError):
         train(model, data, config, estimator=member, progress=between)
     # the first step of an epoch also waits for the figures of the last one
@@ -101,6 +106,7 @@ def measure(
         "hidden": list(hidden),
         "batch_size": batch_size,
         "estimator": estimator,
+        "precision": precision,
         "products": products.count,  # type: ignore[attr-defined]
         "step_ms": round(1e3 * step, 2),
         "bare_ms": round(1e3 * product, 2),
@@ -118,19 +124,27 @@ def measure(
 @click.option("--batch-size", default=2048, show_default=True)
 @click.option("--estimator", default="importance", show_default=True)
 @click.option("--repeats", default=25, show_default=True)
+@click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True)
 @click.option("--json", "as_json", is_flag=True)
 def main(
-    latent: str, hidden: str, batch_size: int, estimator: str, repeats: int, as_json: bool
+    latent: str,
+    hidden: str,
+    batch_size: int,
+    estimator: str,
+    repeats: int,
+    precision: Precision,
+    as_json: bool,
 ) -> None:
     """Print the ratio of a training step to its bare matrix products."""
     widths = tuple(int(width) for width in hidden.split(","))
-    result = measure(latent, widths, batch_size, estimator, repeats)
+    result = measure(latent, widths, batch_size, estimator, repeats, precision)
     if as_json:
         json.dump(result, sys.stdout, indent=2)
         print()
         return
     print(
-        f"784-{hidden}-{latent}, batch {batch_size}, {estimator}: step {result['step_ms']} ms, its "
+        f"784-{hidden}-{latent}, batch {batch_size}, {estimator}, {precision}: "
+        f"step {result['step_ms']} ms, its "
         f"{result['products']} matrix products {result['bare_ms']} ms; ratio {result['ratio']} "
         f"(medians of {result['repeats']}; median ratio of neighbors {result['ratio_of_pairs']}); "
         f"peak memory {result['peak_memory_mb']} MB, {result['threads']} threads"
