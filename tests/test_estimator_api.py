@@ -290,6 +290,13 @@ def test_sparse_rows_are_those_of_the_dense_matrix():
         clone(MEMBERS[0]).fit(scipy.sparse.csr_array(5 * x))
 
 
+def test_a_column_of_categories_is_refused():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": pandas.Categorical(["x", "y"] * 20), "b": np.arange(40) / 40})
+    with pytest.raises(DataError, match=r"must hold numbers. Got values of dtype object"):
+        BernoulliVAE(n_bits=2, epochs=1).fit(frame)
+
+
 def test_a_run_of_the_command_is_no_saved_estimator(trained):
     with pytest.raises(RunError, match=r"no save\(\) wrote.*Open it with discretevae.load_run"):
         BernoulliVAE.load(trained("bernoulli:16"))

@@ -292,7 +292,13 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
         return tags
 
     def _validated(self, X: Any, *, reset: bool) -> Any:  # noqa: N803
-        return validate_data(self, X, reset=reset, accept_sparse="csr", dtype="numeric")
+        values = validate_data(self, X, reset=reset, accept_sparse="csr", dtype="numeric")
+        if values.dtype.kind not in "biuf":  # such as a pandas column of categories
+            raise DataError(
+                f"{NAME}: must hold numbers. Got values of dtype {values.dtype}. Encode columns of "
+                "texts first, such as with OneHotEncoder."
+            )
+        return values
 
     def _rows(self, X: Any) -> Rows:  # noqa: N803
         check_is_fitted(self)
