@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from discretevae.activations import parse_activation
+from discretevae.codes.packing import encode_rows
 from discretevae.config import (
     PRECISIONS,
     DataConfig,
@@ -25,6 +26,7 @@ from discretevae.convolutional import ConvDecoder, ConvEncoder
 from discretevae.data import load_data
 from discretevae.errors import ConfigError
 from discretevae.estimators import make_estimator
+from discretevae.evaluation import evaluate
 from discretevae.model import DiscreteVAE
 from discretevae.networks import MLP
 from discretevae.objectives import elbo
@@ -204,6 +206,25 @@ def test_tf32_is_refused_where_there_is_no_gpu(digits, cli, tmp_path):
     assert not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match=r"precision 'bf61' is unknown\. Did you mean bf16"):
         TrainConfig(precision="bf61")
+
+
+@pytest.mark.usefixtures("_flags_as_they_were")
+def test_figures_and_codes_are_made_in_float32(digits, monkeypatch):
+    model = DiscreteVAE.for_data(digits, latent="bernoulli:5", hidden=(8,))
+    eta, seen = model.eta, []
+
+    def watched(x):
+        seen.append(backends.cudnn.conv.fp32_precision)
+        return eta(x)
+
+    monkeypatch.setattr(model, "eta", watched)
+    backends.cudnn.conv.fp32_precision = "tf32"
+    evaluate(model, digits.test, samples=1)
+    once = len(seen)
+    encode_rows(model, digits.test)
+    assert len(seen) > once > 0
+    assert set(seen) == {"ieee"}
+    assert backends.cudnn.conv.fp32_precision == "tf32"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")

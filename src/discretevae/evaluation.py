@@ -17,6 +17,7 @@ from discretevae.errors import ConfigError, DataError
 from discretevae.families import is_enumerable
 from discretevae.likelihoods import bits_per_dimension
 from discretevae.model import DiscreteVAE
+from discretevae.precision import computing
 from discretevae.usage import CodeUsage, UsageTally, n_discrete_states
 
 DECODER_ROWS = 4096
@@ -183,6 +184,7 @@ def summary_of(scores: RowScores, model: DiscreteVAE) -> Evaluation:
     )
 
 
+@computing("float32")
 @torch.no_grad()
 def row_scores(
     model: DiscreteVAE,

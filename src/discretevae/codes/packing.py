@@ -19,6 +19,7 @@ from discretevae.evaluation import DECODER_ROWS, require_fit
 from discretevae.families import Bernoulli, Categorical, Family, Gaussian, parts_of
 from discretevae.files import atomic_file
 from discretevae.model import DiscreteVAE
+from discretevae.precision import computing
 from discretevae.ranks import Ranks
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -93,6 +94,7 @@ def _require_codes_of(part: Family, columns: Array) -> None:
         raise DataError("codes hold fractions for categories. Give codes that `encode` wrote.")
 
 
+@computing("float32")
 def encode_rows(
     model: DiscreteVAE,
     rows: Rows,
