@@ -179,7 +179,7 @@ def _is_narrow(h: Tensor, width: int) -> bool:
     """Whether bfloat16 is to be kept away from a convolution of pictures of this width.
 
     The gradient that oneDNN gives of its kernel is neither right nor always finite where pictures
-    are one pixel wide (torch 2.13, on processors with such instructions).
+    are one pixel wide (torch 2.13).
     """
     return width == 1 and h.device.type == "cpu" and torch.is_autocast_enabled("cpu")
 
