@@ -145,6 +145,17 @@ def test_a_recorded_training_is_the_eager_one(what, recorders):
         assert [recorder.n_recorded for recorder in made] == [1]
 
 
+def test_traces_of_old_gradients_are_dropped_between_replays_too(recorders, monkeypatch):
+    untouched = trained("bernoulli:16", settings())
+    monkeypatch.setattr("discretevae.training.steps.DROP_EVERY", 3)
+    monkeypatch.setattr("discretevae.training.steps.TRACE", 1e-2)
+    eager = trained("bernoulli:16", settings())
+    with pytest.raises(AssertionError):  # they matter here
+        assert_same(eager, untouched)
+    recorders(doubles.Again)
+    assert_same(eager, trained("bernoulli:16", settings(graph=True)))
+
+
 @pytest.mark.parametrize("prior", PRIORS)
 def test_a_learned_prior_is_recorded_too(prior, recorders):
     config = settings(pretrain=1 if prior == "mixture:3" else 0)

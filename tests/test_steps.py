@@ -18,7 +18,8 @@ from discretevae.errors import ConfigError
 from discretevae.model import DiscreteVAE
 from discretevae.networks import MLP
 from discretevae.schedules import parse_schedule
-from discretevae.training import train
+from discretevae.training import steps, train
+from discretevae.training.steps import DROP_EVERY, TRACE, Steps
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -102,6 +103,63 @@ def test_every_step_is_taken_at_the_scheduled_rate(monkeypatch):
     assert rates[-1] == pytest.approx(0.01 / 6)
 
 
+# --- traces of old gradients -------------------------------------------------------------------
+
+SMALLEST_NORMAL = torch.finfo(torch.float32).smallest_normal
+LONG = 1200
+"""Steps after which a first moment left alone has gone through all denormal numbers: a gradient of
+one is below 2⁻¹⁴⁹ after 980."""
+
+
+def after_the_last_gradient(*, drops: bool) -> tuple[torch.Tensor, int]:
+    """The weights after many steps without a gradient, and denormal moments met on the way."""
+    model = fresh()
+    taken = Steps(model, list(model.parameters()), torch.Generator(), clip=None, lr=0.01)
+    for parameter in model.parameters():
+        parameter.grad = torch.linspace(-1, 1, len(parameter))
+    found = 0
+    for step in range(1, LONG + 1):
+        taken.optimizer.step()
+        if drops:
+            taken.drop_traces(step)
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        for state in taken.optimizer.state.values():
+            for name in ("exp_avg", "exp_avg_sq"):
+                size = state[name].abs()
+                found += int(((size > 0) & (size < SMALLEST_NORMAL)).sum())
+    return torch.cat([p.detach() for p in model.parameters()]), found
+
+
+def test_no_moment_becomes_denormal_and_no_weight_feels_it():
+    weights, denormal = after_the_last_gradient(drops=True)
+    expected, otherwise = after_the_last_gradient(drops=False)
+    assert torch.equal(weights, expected)
+    assert denormal == 0
+    assert otherwise > 1000  # so the count can see them
+
+
+def test_a_trace_cannot_reach_the_denormal_numbers_between_two_looks():
+    beta = 0.9  # Adam's own; the second moment's is closer to one
+    assert TRACE * beta**DROP_EVERY > 2 * SMALLEST_NORMAL
+
+
+def test_what_is_larger_than_a_trace_is_left_to_the_bit():
+    model = fresh()
+    taken = Steps(model, list(model.parameters()), torch.Generator(), clip=None, lr=0.01)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3))
+    taken.optimizer.step()
+    moments = taken.optimizer.state[model.decoder.theta]["exp_avg"]
+    moments[:4] = torch.tensor([2 * TRACE, TRACE / 2, math.nan, -2 * TRACE])
+    before = moments.clone()
+    taken.drop_traces(DROP_EVERY + 1)
+    torch.testing.assert_close(moments, before, rtol=0, atol=0, equal_nan=True)
+    taken.drop_traces(DROP_EVERY)
+    before[1] = 0
+    torch.testing.assert_close(moments, before, rtol=0, atol=0, equal_nan=True)
+
+
 # --- averaged weights --------------------------------------------------------------------------
 
 
@@ -146,7 +204,11 @@ class Stop(Exception):  # noqa: N818 - nothing went wrong
 
 
 @pytest.mark.parametrize("stop_at", [1, 6, 14])
-def test_resumed_equals_uninterrupted(stop_at, tmp_path):
+@pytest.mark.parametrize("drops", [False, True])
+def test_resumed_equals_uninterrupted(stop_at, drops, tmp_path, monkeypatch):
+    if drops:  # so often, and so much, that it can be seen in the weights
+        monkeypatch.setattr(steps, "DROP_EVERY", 3)
+        monkeypatch.setattr(steps, "TRACE", 1e-2)
     config = settings(average=0.8, lr_schedule="cosine", warmup=3, start="mean")
     whole, halved = fresh(), fresh()
     train(whole, DATA, config)
@@ -164,6 +226,19 @@ def test_resumed_equals_uninterrupted(stop_at, tmp_path):
     train(again, DATA, config, out=tmp_path / "run", resume=True)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_traces_are_dropped_while_training(monkeypatch):
+    def trained() -> torch.Tensor:
+        model = fresh()
+        train(model, DATA, settings())
+        return model.decoder.theta.detach()
+
+    untouched = trained()
+    monkeypatch.setattr(steps, "TRACE", 1e-2)
+    assert torch.equal(trained(), untouched)  # not so many steps are taken
+    monkeypatch.setattr(steps, "DROP_EVERY", 3)
+    assert not torch.equal(trained(), untouched)
 
 
 # --- the start ---------------------------------------------------------------------------------

@@ -273,6 +273,7 @@ class Training:
         else:
             told = partial(self._take_in, weight, len(x), keeper)
             step(told, x, shown, weight=None if self.ranks.is_alone else weight)
+        self.steps.drop_traces(taken + 1)
         if self.average is not None:
             self.average.update(self.model, taken)
 
