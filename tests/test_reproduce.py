@@ -138,6 +138,7 @@ def test_the_report_has_every_figure_claim_and_run(quick):
     assert len(table(section(report, "how much sooner"))) == 2 + 6
     assert "because the runs are not there" not in report
     assert "nan" not in report
+    assert "bf16" not in report
 
 
 def test_the_documentation_takes_the_report_over_with_its_pictures(quick, tmp_path):
@@ -390,6 +391,23 @@ def test_the_protocols(name):
     small = run_config(experiment, "ours", QUICK, **MNIST)
     assert small.data.source == "digits"
     assert small.training.epochs < 20
+
+
+def test_the_precision_is_that_of_both_and_is_said(cli, tmp_path):
+    """Nothing is said of float32; the page of the documentation asks for what was asked for."""
+    out, docs = tmp_path / "runs", tmp_path / "docs"
+    asked = ("reproduce", "fig12", "--quick", "--epochs", "2", "--precision", "bf16")
+    status, _, err = cli(*asked, "--out", out)
+    assert (status, err) == (0, "")
+    numbers = json.loads((out / "report.json").read_text())
+    assert [run["config"]["training"]["precision"] for run in numbers["runs"]] == ["bf16", "bf16"]
+    assert "are formed in bf16" in (out / "report.md").read_text()
+    docs.mkdir()
+    page = runpy.run_path(str(ROOT / "scripts/paper_page"))["take_over"](out, docs).read_text()
+    assert "$ discretevae reproduce fig12 --precision bf16 --out runs/paper" in page
+    status, _, err = cli(*asked[:-2], "--out", out)
+    assert status == 2
+    assert "holds a run with precision bf16, not float32" in err
 
 
 def test_every_experiment_is_in_a_figure():

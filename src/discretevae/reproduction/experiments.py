@@ -10,6 +10,7 @@ from typing import Literal
 from discretevae.config import (
     DataConfig,
     ModelConfig,
+    Precision,
     RunConfig,
     TrainConfig,
     parse_latent,
@@ -171,6 +172,7 @@ class Scale:
         bits: of a Bernoulli code; None for the preset's.
         categories: of a categorical code; None for the preset's.
         source: a built-in set in place of the experiments' own.
+        precision: what the products of the steps are formed in, in both variants.
     """
 
     epochs: int = 300
@@ -181,6 +183,7 @@ class Scale:
     bits: int | None = None
     categories: int | None = None
     source: str | None = None
+    precision: Precision = "float32"
 
 
 FULL = Scale()
@@ -246,12 +249,14 @@ def run_config(
             lr=scale.lr,
             estimator="importance",
             samples=1,
+            precision=scale.precision,
         )
     else:
         training = TrainConfig(
             epochs=max(1, round(epochs / OUR_SHARE)),
             lr=scale.lr,
             objective="marginal" if is_category else "elbo",
+            precision=scale.precision,
         )
     return RunConfig(
         model=ModelConfig(

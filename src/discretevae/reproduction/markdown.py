@@ -72,6 +72,13 @@ def _head(found: Findings) -> list[str]:
         "What figures 6 to 8 show is the paper's; the numbers of the others follow the order of "
         "its experiments."
     )
+    short = sorted({f.run.config.training.precision for f in found.runs} - {FULL.precision})
+    if short:
+        parts.append(
+            f"The products of the training steps are formed in {' or '.join(short)}, which is no "
+            f"part of the paper's protocol and saves time (`--precision {short[0]}`). All else, "
+            "and whatever is evaluated, is in float32."
+        )
     shorter = [
         f"{f.run.title} ({len(f.run.history)})"
         for f in found.runs
