@@ -3,24 +3,25 @@
     python benchmarks/published/table.py runs/published docs/results
 
 Writes ``benchmarks.md``, and ``benchmarks/`` with the figures of every run and a picture of the
-curves of each protocol. A protocol without a finished run is named as missing.
+curves of each protocol. Runs that are in ``benchmarks/benchmarks.json`` already stay on the page,
+unless the same protocol, method and seed is in the folder again. A protocol without a finished run
+is named as missing.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 from matplotlib.figure import Figure
 from protocols import PROTOCOLS, Protocol
 from run import RESULT
 
-from discretevae.files import write_json
+from discretevae.files import write_atomic
 from discretevae.plots import save_figure
 
 MARKS = {"S": "read in the authors' repository or paper", "M": "reported, unverified"}
@@ -29,6 +30,7 @@ METRICS = {
     "validation": "best −ELBO on the validation rows",
     "validation bound": "−bound of 100 samples on the validation rows, at the end",
 }
+NUMBERS = "benchmarks.json"
 COLORS = ("#0072B2", "#D55E00", "#009E73")
 
 HEAD = """\
@@ -44,12 +46,22 @@ number is quoted, not compared.
 """
 
 
-def results(runs: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """Of each protocol and method the finished runs by seed."""
-    found: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
-    for path in sorted(runs.glob(f"*/*/*/{RESULT}")):
-        result = json.loads(path.read_text())
-        found[result["protocol"]][result["method"]].append(result)
+Results: TypeAlias = dict[str, dict[str, list[dict[str, Any]]]]
+"""Of each protocol and method the finished runs, in the order of `PROTOCOLS` and of the seeds."""
+
+
+def results(runs: Path, kept: Path) -> Results:
+    """The finished runs in a folder, and those that an earlier page was made of."""
+    every = json.loads(kept.read_text()) if kept.exists() else []
+    every += [json.loads(path.read_text()) for path in runs.glob(f"*/*/*/{RESULT}")]
+    # the later one of the same run stays
+    runs_of = {(run["protocol"], run["method"], run["seed"]): run for run in every}
+    found: Results = {}
+    for name, protocol in PROTOCOLS.items():
+        for method in protocol.methods:
+            same = [runs_of[key] for key in sorted(runs_of) if key[:2] == (name, method)]
+            if same:
+                found.setdefault(name, {})[method] = same
     return found
 
 
@@ -150,9 +162,9 @@ def draw(protocol: Protocol, methods: Mapping[str, list[dict[str, Any]]], path: 
 @click.argument("docs", type=click.Path(path_type=Path, exists=True))
 def main(runs: Path, docs: Path) -> None:
     """Write the page of the finished runs in RUNS to the folder DOCS."""
-    found = results(runs)
     folder = docs / "benchmarks"
     folder.mkdir(exist_ok=True)
+    found = results(runs, folder / NUMBERS)
     lines = [HEAD]
     for name, methods in found.items():
         lines += section(PROTOCOLS[name], methods)
@@ -160,7 +172,8 @@ def main(runs: Path, docs: Path) -> None:
     missing = [protocol.title for name, protocol in PROTOCOLS.items() if name not in found]
     if missing:
         lines += ["## Not run", "", *[f"- {title}" for title in missing], ""]
-    write_json(folder / "benchmarks.json", found)
+    every = [run for methods in found.values() for same in methods.values() for run in same]
+    write_atomic(folder / NUMBERS, json.dumps(every).encode() + b"\n")
     (docs / "benchmarks.md").write_text("\n".join(lines), encoding="utf-8")
     print(docs / "benchmarks.md")
 

@@ -1,0 +1,116 @@
+"""The published benchmarks: what a protocol fixes, and the page that is made of finished runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from discretevae.config import parse_latent
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def scripts():
+    """The modules of ``benchmarks/published``, which are no package."""
+    folder = str(ROOT / "benchmarks/published")
+    sys.path.insert(0, folder)
+    try:
+        import protocols
+        import table
+
+        yield protocols, table
+    finally:
+        sys.path.remove(folder)
+
+
+def finished(protocol, seed=0, *, steps=100, elbo=-90.0, method="ours"):
+    """What a run of a protocol leaves."""
+    figure = {"value": elbo, "se": 0.5}
+    return {
+        "protocol": protocol, "method": method, "about": "as it is", "seed": seed,
+        "steps": steps, "published_steps": 100, "evaluations": 1, "seconds": 1.0,
+        "cpu_seconds": 1.0, "best_held_out": {"epoch": 1, "elbo": elbo, "se": 0.5},
+        "parts": {
+            part: {"elbo": figure, "bound": figure} for part in ("train", "validation", "test")
+        },
+        "curve": [[1, -elbo + 3, elbo - 2], [2, -elbo, elbo]],
+    }  # fmt: skip
+
+
+def put(folder, result):
+    path = folder / result["protocol"] / result["method"] / str(result["seed"]) / "result.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result))
+
+
+def page_of(table, folder, docs):
+    table.main.callback(folder, docs)
+    return (docs / "benchmarks.md").read_text()
+
+
+def row_of(page, method):
+    return next(
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in page.splitlines()
+        if line.startswith(f"| **{method}**")
+    )
+
+
+def test_a_method_changes_nothing_that_its_protocol_fixes(scripts):
+    protocols, _ = scripts
+    for protocol in protocols.PROTOCOLS.values():
+        configs = [protocol.config(method, 3, None) for method in protocol.methods]
+        for config in configs:
+            training, model = config.training, config.model
+            assert (training.batch_size, training.epochs) == (protocol.batch_size, protocol.epochs)
+            assert (training.seed, training.binarize) == (3, protocol.binarize)
+            assert (model.latent, model.hidden) == (protocol.latent, protocol.hidden)
+            assert (model.activation, config.data.source) == (protocol.activation, protocol.source)
+        assert parse_latent(protocol.latent).kind in ("bernoulli", "categorical")
+        assert all(method.about for method in protocol.methods.values())
+        values = [reported.value for reported in protocol.reported]
+        assert values == sorted(values, reverse=True)  # best last
+
+
+def test_of_several_seeds_the_page_has_mean_and_standard_error(scripts, tmp_path):
+    _, table = scripts
+    for seed, elbo in enumerate((-97.0, -96.0, -98.0)):
+        put(tmp_path / "runs", finished("d-30x10", seed, elbo=elbo))
+    page = page_of(table, tmp_path / "runs", tmp_path)
+    row = row_of(page, "ours")
+    assert row[2:5] == ["100", "3", "**97.00 ± 0.58**"]
+    assert "reported, unverified" in page
+    assert "--seed 2" in page
+    assert "--epochs" not in page
+    assert (tmp_path / "benchmarks/d-30x10.png").stat().st_size > 5000
+    missing = page.split("## Not run")[1]
+    assert "20 × 10" in missing
+    assert "30 × 10" not in missing
+
+
+def test_a_shorter_run_is_named_as_such(scripts, tmp_path):
+    _, table = scripts
+    put(tmp_path / "runs", finished("c", steps=40))
+    page = page_of(table, tmp_path / "runs", tmp_path)
+    assert row_of(page, "ours")[2] == "40 of 100"
+    assert "run.py c --method ours --seed 0 --epochs 2\n" in page
+
+
+def test_what_was_on_the_page_stays_unless_it_was_run_again(scripts, tmp_path):
+    _, table = scripts
+    put(tmp_path / "first", finished("c", 0, elbo=-80.0))
+    put(tmp_path / "first", finished("c", 1, elbo=-82.0))
+    page_of(table, tmp_path / "first", tmp_path)
+    put(tmp_path / "then", finished("c", 1, elbo=-90.0))
+    put(tmp_path / "then", finished("a-mnist", 0))
+    page = page_of(table, tmp_path / "then", tmp_path)
+    assert page.index("## A. dynamic MNIST") < page.index("## C. threshold MNIST")
+    row = row_of(page.split("## C. ")[1], "ours")
+    assert row[3:5] == ["2", "**85.00 ± 5.00**"]
+    again = (tmp_path / "benchmarks/benchmarks.json").read_bytes()
+    assert page_of(table, tmp_path / "none", tmp_path) == page
+    assert (tmp_path / "benchmarks/benchmarks.json").read_bytes() == again
