@@ -25,8 +25,10 @@ _PLAIN = F.conv_transpose2d
 
 
 def with_bias(net: convolutional.ConvDecoder) -> mock._patch:  # type: ignore[type-arg]
-    """Makes torch's transposed convolutions take the biases of ``net``, in the order of its layers;
-    what is added to their results afterwards is zero, and no part of the time to be judged."""
+    """Makes torch's transposed convolutions take the biases of ``net``, in the order of its layers.
+
+    They are added once more afterwards, which takes no time to speak of.
+    """
     biases = list(net.biases)[1:-1]
     calls = iter(range(10**9))
 
