@@ -39,7 +39,7 @@ COLUMNS = 20
 
 SAMPLE_LINES, SAMPLE_COLUMNS = 6, 12
 
-WIDTH, LABELS, TITLE, MARGIN = 11.0, 1.2, 0.36, 0.1
+WIDTH, LABELS, TITLE, MARGIN = 11.0, 1.3, 0.36, 0.1
 """Inches: of a figure, of the labels on its left, of the room for a title, between pictures."""
 
 
