@@ -250,8 +250,13 @@ NETWORKS = {
     ),
     "linear": (lambda g: MLP([30, 20], generator=g), 30),
     "encoder": (lambda g: ConvEncoder((9, 7), 20, generator=g), 63),
+    "encoder of few columns": (lambda g: ConvEncoder((28, 2), 20, generator=g), 56),
+    "encoder of two pixels": (lambda g: ConvEncoder((2, 2), 20, generator=g), 4),
     "small encoder": (lambda g: ConvEncoder((5, 1), 20, generator=g), 5),
     "decoder": (lambda g: ConvDecoder(20, (9, 7), generator=g), 20),
+    "decoder of few columns": (lambda g: ConvDecoder(20, (28, 2), generator=g), 20),
+    "decoder of pictures": (lambda g: ConvDecoder(20, (28, 28), generator=g), 20),
+    "encoder of pictures": (lambda g: ConvEncoder((28, 28), 20, generator=g), 784),
     "small decoder": (lambda g: ConvDecoder(20, (8, 1), n_channels=2, generator=g), 20),
 }
 

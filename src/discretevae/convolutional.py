@@ -180,10 +180,11 @@ class ConvDecoder(_Layers):
 def _is_narrow(h: Tensor, width: int) -> bool:
     """Whether bfloat16 is to be kept away from a convolution of pictures of this width.
 
-    The gradient that oneDNN gives of its kernel is neither right nor always finite where pictures
-    are one pixel wide (torch 2.13).
+    What oneDNN makes of pictures one or two pixels wide is neither right nor always finite
+    (torch 2.13): one pixel wide, the gradient of the kernel on any processor; on those that
+    multiply tiles of bfloat16, also the values, and two pixels wide as well.
     """
-    return width == 1 and h.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    return width <= 2 and h.device.type == "cpu" and torch.is_autocast_enabled("cpu")
 
 
 def _in_float32(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
