@@ -6,9 +6,11 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from discretevae.config import parse_latent
+from discretevae.data import Dataset, Rows
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -114,3 +116,29 @@ def test_what_was_on_the_page_stays_unless_it_was_run_again(scripts, tmp_path):
     again = (tmp_path / "benchmarks/benchmarks.json").read_bytes()
     assert page_of(table, tmp_path / "none", tmp_path) == page
     assert (tmp_path / "benchmarks/benchmarks.json").read_bytes() == again
+
+
+@pytest.mark.parametrize("name", ["b-linear", "c", "d-30x10"])
+def test_the_parts_are_those_of_the_protocol(scripts, name, monkeypatch):
+    """Rows of the training part of the file, or of a validation part where the set has one."""
+    protocols, _ = scripts
+    import run
+
+    sizes = {"train": 50_000 if name == "b-linear" else 60_000, "test": 10_000}
+
+    def rows(n):
+        return Rows.from_array(np.zeros((n, 1), np.uint8), name="none")
+
+    def opened(source, split, data_dir):
+        assert (source, split) == ("binarized-mnist", "validation")
+        return rows(10_000)
+
+    data = Dataset("none", rows(sizes["train"]), rows(sizes["test"]))
+    monkeypatch.setattr(run, "load_data", lambda *_, **__: data)
+    monkeypatch.setattr(run, "load_rows", opened)
+    protocol = protocols.PROTOCOLS[name]
+    parts = run.parts_of(protocol, None)
+    expected = {"train": protocol.n_train, "test": 10_000}
+    if protocol.metric != "train":
+        expected["validation"] = 10_000
+    assert {part: len(found) for part, found in parts.items()} == expected

@@ -15,7 +15,7 @@ from protocols import PROTOCOLS, Protocol
 
 from discretevae.checkpoint import is_run, load_config, save_config
 from discretevae.config import RunConfig, to_dict
-from discretevae.data import Dataset, Rows, load_data
+from discretevae.data import Dataset, Rows, load_data, load_rows
 from discretevae.data.split import held_out
 from discretevae.errors import RunError
 from discretevae.estimators.base import declared_evaluations
@@ -37,7 +37,10 @@ def parts_of(protocol: Protocol, data_dir: Path | None) -> dict[str, Rows]:
     data = load_data(protocol.source, data_dir=data_dir, progress=True)
     left = len(data.train) - protocol.n_train
     if left == 0:
-        return {"train": data.train, "test": data.test}
+        parts = {"train": data.train, "test": data.test}
+        if protocol.metric.startswith("validation"):  # a set that comes with such a part
+            parts["validation"] = load_rows(protocol.source, split="validation", data_dir=data_dir)
+        return parts
     train_rows, validation = held_out(len(data.train), left, SPLIT_SEED)
     return {
         "train": data.train.subset(train_rows),
