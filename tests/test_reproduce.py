@@ -362,6 +362,11 @@ def test_words_follow_the_numbers(quick):
     assert markdown._falls(changes[:1]) == "1 of 1 run"
     assert markdown._range([0.5, 0.5]) == "50.0 %"
     assert markdown._range([0.5, 0.25]) == "25.0 % to 50.0 %"
+    run = SimpleNamespace(title="One", variant="ours", test={"active_units": 0})
+    other = SimpleNamespace(title="Two", variant="paper", test={"active_units": 1})
+    runs = [SimpleNamespace(run=some) for some in (run, other)]
+    assert "anything: One (ours)." in markdown._collapsed(SimpleNamespace(runs=runs))[0]
+    assert markdown._collapsed(SimpleNamespace(runs=runs[1:])) == []
     report = (quick / "report.md").read_text()
     for pair in json.loads((quick / "report.json").read_text())["worse"]:
         if pair["bits"].endswith("paper"):

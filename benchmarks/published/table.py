@@ -143,8 +143,9 @@ def draw(protocol: Protocol, methods: Mapping[str, list[dict[str, Any]]], path: 
             axes.plot(epochs, [-value for value in held], color=color, lw=1.2, label=label)
     best = min(protocol.reported, key=lambda reported: reported.value)
     axes.axhline(best.value, color="#555555", lw=0.8, ls="--")
+    what = ", a bound of 100 samples" if protocol.metric.endswith("bound") else ""
     axes.annotate(
-        f"{best.method}, reported",
+        f"{best.method}, reported{what}",
         (1, best.value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8,
     )  # fmt: skip
     last = min(-runs[0]["curve"][-1][2] for runs in methods.values())

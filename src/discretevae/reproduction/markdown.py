@@ -34,7 +34,7 @@ def markdown(found: Findings) -> str:
     if found.runs:
         parts += ["## What the paper claims, and what was measured", *_losses(found)]
         parts += [*_variances(found), *_worse(found), *_clusters(found), *_sooner(found)]
-        parts += ["## All runs", _all_runs(found)]
+        parts += ["## All runs", *_collapsed(found), _all_runs(found)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -231,6 +231,16 @@ def _sooner(found: Findings) -> list[str]:
     head = ("run", "paper's last ELBO", "after", "ours is there after", "share of the time",
             "ours by then", "at")  # fmt: skip
     return ["## Ours: how much sooner, how much better", text, _table(head, rows)]
+
+
+def _collapsed(found: Findings) -> list[str]:
+    """Which runs ended with a code that nothing depends on."""
+    names = [
+        f"{f.run.title} ({f.run.variant})" for f in found.runs if not f.run.test["active_units"]
+    ]
+    if not names:
+        return []
+    return [f"Collapsed, so that no latent variable carries anything: {', '.join(names)}."]
 
 
 def _all_runs(found: Findings) -> str:
