@@ -29,15 +29,16 @@ def scripts():
         sys.path.remove(folder)
 
 
-def finished(protocol, seed=0, *, steps=100, elbo=-90.0, method="ours"):
+def finished(protocol, seed=0, *, steps=100, elbo=-90.0, bound=None, method="ours", device=None):
     """What a run of a protocol leaves."""
     figure = {"value": elbo, "se": 0.5}
+    better = {"value": elbo if bound is None else bound, "se": 0.5}
     return {
         "protocol": protocol, "method": method, "about": "as it is", "seed": seed,
-        "steps": steps, "published_steps": 100, "evaluations": 1, "seconds": 1.0,
+        "steps": steps, "published_steps": 100, "evaluations": 1, "seconds": 7.0, "device": device,
         "cpu_seconds": 1.0, "best_held_out": {"epoch": 1, "elbo": elbo, "se": 0.5},
         "parts": {
-            part: {"elbo": figure, "bound": figure} for part in ("train", "validation", "test")
+            part: {"elbo": figure, "bound": better} for part in ("train", "validation", "test")
         },
         "curve": [[1, -elbo + 3, elbo - 2], [2, -elbo, elbo]],
     }  # fmt: skip
@@ -100,6 +101,28 @@ def test_a_shorter_run_is_named_as_such(scripts, tmp_path):
     page = page_of(table, tmp_path / "runs", tmp_path)
     assert row_of(page, "ours")[2] == "40 of 100"
     assert "run.py c --method ours --seed 0 --epochs 2\n" in page
+
+
+def test_seconds_of_a_gpu_are_named_as_such_and_so_is_its_command(scripts, tmp_path):
+    _, table = scripts
+    put(tmp_path / "runs", finished("a-mnist", device="a fast one"))
+    put(tmp_path / "runs", finished("a-mnist", method="disarm"))
+    page = page_of(table, tmp_path / "runs", tmp_path)
+    assert row_of(page, "ours")[-1] == "7, a fast one"
+    assert row_of(page, "disarm")[-1] == "1"
+    assert "--method ours --seed 0 --device cuda\n" in page
+    assert "--method disarm --seed 0\n" in page
+
+
+@pytest.mark.parametrize(("bound", "is_said"), [(-85.0, True), (-89.5, False)])
+def test_the_page_says_if_the_bound_ranks_methods_otherwise(scripts, tmp_path, bound, is_said):
+    _, table = scripts
+    put(tmp_path / "runs", finished("a-mnist", elbo=-90.0, bound=-89.0))
+    put(tmp_path / "runs", finished("a-mnist", elbo=-91.0, bound=bound, method="disarm"))
+    page = page_of(table, tmp_path / "runs", tmp_path)
+    assert (
+        "By the bound on the test rows disarm is ahead: 100 samples gain 6.0" in page
+    ) == is_said
 
 
 def test_what_was_on_the_page_stays_unless_it_was_run_again(scripts, tmp_path):

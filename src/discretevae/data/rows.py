@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
+from typing import cast
 
 import numpy.typing as npt
 import torch
@@ -39,8 +40,8 @@ class Rows:
     """A table of rows; bytes stay bytes until a batch is asked for.
 
     Args:
-        values: `[N, P]`, uint8 or float32, contiguous; or a store that gives such values from a
-            disk or unpacks them.
+        values: `[N, P]`, uint8 or float32, contiguous, on any device; or a store that gives such
+            values from a disk or unpacks them.
         divisor: `x = values / divisor`; 255 for 8-bit grey values, 1 for 0/1 bytes and floats.
         labels: `[N]` int64, or None.
         image_shape: (height, width) with `height * width == P`, or None if rows are no pictures.
@@ -287,7 +288,14 @@ class Rows:
 
     def _x(self, values: Tensor) -> Tensor:
         """Stored values as float32, which are nobody else's, to x."""
-        return values if self.divisor == 1.0 else values.div_(self.divisor)
+        if self.divisor == 1.0:
+            return values
+        return values.div_(self.divisor if values.device.type == "cpu" else self._divisor_there)
+
+    @cached_property
+    def _divisor_there(self) -> Tensor:
+        """For values on a GPU, where torch multiplies by a number's rounded inverse instead."""
+        return torch.tensor(self.divisor, device=cast(Tensor, self.values).device)
 
 
 def require_rows(rows: object) -> None:

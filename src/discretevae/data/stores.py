@@ -81,7 +81,7 @@ class InMemory:
 
     def take(self, index: Tensor) -> Tensor:
         """The rows of these numbers."""
-        return self.values.index_select(0, index)
+        return self.values.index_select(0, index.to(self.values.device))
 
     def between(self, start: int, stop: int) -> Tensor:
         """Consecutive rows, as a view."""
@@ -97,7 +97,7 @@ class InMemory:
 
     def shuffled(self, seed: int, epoch: int) -> Permuted:
         """All rows in a random order."""
-        return Permuted.drawn(self, seed, epoch)
+        return Permuted.drawn(self, seed, epoch, self.values.device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,17 +107,21 @@ class Permuted:
     Args:
         store: where the rows lie; to be asked for any of them at no great cost.
         order: the rows' numbers, int64 ``[N]``.
+        there: the same where the values lie, so that no step has to send its part of them.
     """
 
     store: Store
     order: Tensor
+    there: Tensor
 
     @classmethod
-    def drawn(cls, store: Store, seed: int, epoch: int) -> Permuted:
-        """A random order."""
+    def drawn(
+        cls, store: Store, seed: int, epoch: int, device: torch.device | str = "cpu"
+    ) -> Permuted:
+        """A random order, the same for every device that the values may lie on."""
         order = torch.randperm(store.shape[0], generator=generator_for(seed, "order", epoch))
-        return cls(store, order)
+        return cls(store, order, order.to(device))
 
     def between(self, start: int, stop: int) -> Tensor:
         """The rows of these places."""
-        return self.store.take(self.order[start:stop])
+        return self.store.take(self.there[start:stop])

@@ -35,7 +35,13 @@ from discretevae.training.course import Course
 from discretevae.training.keeper import Keeper
 from discretevae.training.pairs import Pairs
 from discretevae.training.position import Position
-from discretevae.training.selection import mean_of, probe_rows, some_rows, validation_split
+from discretevae.training.selection import (
+    mean_of,
+    probe_rows,
+    resident,
+    some_rows,
+    validation_split,
+)
 from discretevae.training.signals import stop_requests
 from discretevae.training.steps import Steps
 
@@ -144,8 +150,10 @@ class Training:
         keep_freed_memory()
         self.device = model.device
         check_training(config, estimator, self.device, ranks)
-        self.rows, self.validation = validation_split(data.train, config)
-        self.test = data.test.subset(some_rows(data.test, TEST_ROWS, config.seed, "test rows"))
+        self.rows, validation = validation_split(data.train, config)
+        test = data.test.subset(some_rows(data.test, TEST_ROWS, config.seed, "test rows"))
+        self.near, self.test = resident(self.rows, self.device), resident(test, self.device)
+        self.validation = None if validation is None else resident(validation, self.device)
         self.batch_size = config.batch_size or auto_batch_size(len(self.rows))
         self.n_steps = math.ceil(len(self.rows) / self.batch_size)
         self.course = Course(config, estimator, self.n_steps)
@@ -230,7 +238,7 @@ class Training:
     ) -> None:
         """The steps of an epoch that are left."""
         here, (rank, ranks) = self.here, (self.ranks.rank, self.ranks.count)
-        batches = self.rows.epoch(self.config.seed, here.epoch, self.batch_size)
+        batches = self.near.epoch(self.config.seed, here.epoch, self.batch_size)
         for module in self.modules.values():
             module.train()
         if self.captured is not None:

@@ -87,8 +87,8 @@ class Pairs:
 
 def _moved(rows: Tensor, device: torch.device) -> Tensor:
     """On the device, without waiting for a GPU: it fetches them itself from pinned memory."""
-    is_gpu = device.type == "cuda"
-    return (rows.pin_memory() if is_gpu else rows).to(device, non_blocking=is_gpu)
+    is_sent = device.type == "cuda" and rows.device.type == "cpu"
+    return (rows.pin_memory() if is_sent else rows).to(device, non_blocking=is_sent)
 
 
 __all__ = ["Pairs"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,9 @@ from discretevae.randomness import generator_for
 
 MEAN_ROWS = 4096
 """Rows in one go when their mean is formed."""
+
+RESIDENT_SHARE = 0.25
+"""Of a GPU's free memory, what rows may take up there for good."""
 
 
 def validation_split(rows: Rows, config: TrainConfig) -> tuple[Rows, Rows | None]:
@@ -28,6 +33,25 @@ def validation_split(rows: Rows, config: TrainConfig) -> tuple[Rows, Rows | None
         )
     learned, held = held_out(len(rows), n_held, config.seed)
     return rows.subset(learned), rows.subset(held)
+
+
+def resident(rows: Rows, device: torch.device) -> Rows:
+    """The rows on the device where they are needed at every step, if they fit there with ease.
+
+    Sent once as they are stored, bytes as bytes, they need not be gathered, converted and sent
+    batch by batch. What lies on disk or is sparse stays where it is.
+
+    Example:
+        >>> rows = Rows.from_array([[0.0, 0.5], [1.0, 0.25]])
+        >>> resident(rows, torch.device("cpu")) is rows
+        True
+    """
+    if device.type != "cuda" or not isinstance(rows.values, Tensor):
+        return rows
+    free, _ = torch.cuda.mem_get_info(device)
+    if rows.values.nbytes > free * RESIDENT_SHARE:
+        return rows
+    return replace(rows, values=rows.values.to(device))
 
 
 def some_rows(rows: Rows, count: int, seed: int, purpose: str) -> Tensor:
@@ -53,4 +77,4 @@ def mean_of(rows: Rows, config: TrainConfig) -> Tensor:
     return (total / len(rows)).float()
 
 
-__all__ = ["mean_of", "probe_rows", "some_rows", "validation_split"]
+__all__ = ["mean_of", "probe_rows", "resident", "some_rows", "validation_split"]
