@@ -172,7 +172,7 @@ def _our_bits(evaluations: int, lr: float) -> Method:
 def _dynamic(
     name: str, source: str, lr: float, evaluations: int, reported: tuple[Reported, ...]
 ) -> Protocol:
-    """A: dynamic binarisation, 200 bits, 784-200-200-200, batches of 100, 1,000,000 steps."""
+    """A: dynamic binarization, 200 bits, 784-200-200-200, batches of 100, 1,000,000 steps."""
     title = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}[source]
     estimator, named = _BITS_BY[evaluations]
     return Protocol(
@@ -199,11 +199,11 @@ def _dynamic(
 
 
 def _fixed(name: str, hidden: tuple[int, ...], reported: tuple[Reported, ...]) -> Protocol:
-    """B: fixed binarisation, 200 bits, batches of 24, 2,000,000 steps."""
+    """B: fixed binarization, 200 bits, batches of 24, 2,000,000 steps."""
     what = "linear" if not hidden else f"nonlinear ({len(hidden)} × {hidden[0]} tanh)"
     return Protocol(
         name=name,
-        title=f"B. fixed binarisation, 200 bits, {what}",
+        title=f"B. fixed binarization, 200 bits, {what}",
         source="binarized-mnist",
         n_train=50_000,
         latent="bernoulli:200",
