@@ -194,20 +194,21 @@ def draw(protocol: Protocol, methods: Mapping[str, list[dict[str, Any]]], path: 
     """−ELBO of the training batches and of the held-out rows against epochs."""
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     axes = figure.subplots()
+    best = min(protocol.reported, key=lambda reported: reported.value)
+    last = min(-runs[0]["curve"][-1][2] for runs in methods.values())
+    top = max(best.value, last) + 12
     for color, (name, runs) in zip(COLORS, methods.items(), strict=False):
         for number, run in enumerate(runs):
             epochs, train, held = zip(*run["curve"], strict=True)
-            label = None if number else name
+            is_seen = -held[-1] < top  # a brief run may end above
+            label = name if is_seen and number == 0 else None
             axes.plot(epochs, train, color=color, lw=0.9, ls=":")
             axes.plot(epochs, [-value for value in held], color=color, lw=1.2, label=label)
-    best = min(protocol.reported, key=lambda reported: reported.value)
     axes.axhline(best.value, color="#555555", lw=0.8, ls="--")
     axes.annotate(
         f"{best.method}, reported",
         (0.01, best.value), xycoords=("axes fraction", "data"), va="bottom", fontsize=8,
     )  # fmt: skip
-    last = min(-runs[0]["curve"][-1][2] for runs in methods.values())
-    top = max(best.value, last) + 12
     axes.set_ylim(min(best.value, last) - 6, top)
     axes.set(xlabel="epochs", ylabel="−ELBO [nats]; dotted: training")
     axes.set_title(protocol.title, fontsize=10)
