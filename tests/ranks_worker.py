@@ -117,3 +117,6 @@ if __name__ == "__main__":
     what, out, *rest = sys.argv[1:]
     with joined("cpu") as ranks:
         {"everything": everything, "run": run}[what](ranks, Path(out), *rest)
+    if what == "everything":
+        left = [task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm")]
+        (Path(out) / f"threads-{ranks.rank}.txt").write_text(" ".join(left))

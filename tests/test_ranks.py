@@ -120,6 +120,15 @@ def test_resumed_ranks_equal_uninterrupted_ones(two, tmp_path):
     assert (fewer / "metrics.jsonl").read_text().count("\n") == 3
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are looked up in /proc")
+def test_no_thread_of_the_connection_outlives_it(two):
+    """One that is still at work when Python ends its process makes it abort, now and then."""
+    for rank in (0, 1):
+        left = (two / f"threads-{rank}.txt").read_text()
+        assert "python" in left
+        assert "gloo" not in left
+
+
 def test_the_command_line_in_two_processes(tmp_path):
     folder = tmp_path / "run"
     options = ("--latent", "bernoulli:4", "--hidden", "8", "--epochs", "2", "--out", folder)

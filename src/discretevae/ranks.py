@@ -8,6 +8,7 @@ package asks this module and knows nothing of processes.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -134,6 +135,9 @@ def joined(device: str) -> Iterator[Ranks]:
     if here.type == "cuda":
         torch.cuda.set_device(here)
     backend = "nccl" if here.type == "cuda" else "gloo"
+    # Defaults of its functions are the group that there is when it is imported, as Adam does: they
+    # would keep this one and its threads until Python ends, which may abort the process.
+    importlib.import_module("torch.distributed.nn")
     torch.distributed.init_process_group(backend, timeout=PATIENCE)
     try:
         yield Ranks(rank, count, here)
