@@ -87,7 +87,7 @@ def test_of_several_seeds_the_page_has_mean_and_standard_error(scripts, tmp_path
     row = row_of(page, "ours")
     assert row[2:5] == ["100", "3", "**97.00 ± 0.58**"]
     overview = page[: page.index("## D. grey MNIST, 30 × 10")]
-    assert "| 98.37 (ReinMax) | **97.00 ± 0.58** | 3 | 100 | 1 | `python benchmarks/" in overview
+    assert "| 98.37 (ReinMax) | **97.00 ± 0.58** | 3 | 100 | 1 | `run.py d-30x10` |" in overview
     assert "reported, unverified" in page
     assert "--seed 2" in page
     assert "--epochs" not in page

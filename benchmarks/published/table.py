@@ -30,6 +30,8 @@ METRICS = {
     "validation": "best −ELBO on the validation rows",
 }
 NUMBERS = "benchmarks.json"
+SCRIPTS = "python benchmarks/published/"
+DEFAULTS = " --method ours --seed 0"
 COLORS = ("#0072B2", "#D55E00", "#009E73")
 
 HEAD = """\
@@ -133,7 +135,7 @@ def command(run: Mapping[str, Any]) -> str:
     """What makes a run again."""
     fewer = run["steps"] != run["published_steps"]
     return (
-        f"python benchmarks/published/run.py {run['protocol']} --method {run['method']}"
+        f"{SCRIPTS}run.py {run['protocol']} --method {run['method']}"
         f" --seed {run['seed']}"
         + (f" --epochs {run['curve'][-1][0]}" if fewer else "")
         + (" --device cuda" if run.get("device") else "")
@@ -143,17 +145,18 @@ def command(run: Mapping[str, Any]) -> str:
 def overview(found: Results) -> list[str]:
     """A line for each protocol: the best reported number beside ours."""
     lines = [
-        "| protocol | best reported | ours | seeds | steps | seconds | command |",
+        f"| protocol | best reported | ours | seeds | steps | seconds | `{SCRIPTS}` … |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, methods in found.items():
         protocol, runs = PROTOCOLS[name], methods.get("ours", [])
         if runs:
             best = protocol.reported[-1]
+            shorter = command(runs[0]).removeprefix(SCRIPTS).replace(DEFAULTS, "")
             value = shown(compared(run, protocol.metric) for run in runs)
             lines.append(
                 f"| {protocol.title} | {best.value:.2f} ({best.method}) | **{value}** | "
-                f"{len(runs)} | {length(runs[0])} | {seconds_of(runs)} | `{command(runs[0])}` |"
+                f"{len(runs)} | {length(runs[0])} | {seconds_of(runs)} | `{shorter}` |"
             )
     return [*lines, ""]
 
