@@ -15,6 +15,7 @@ import json
 import statistics
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -41,7 +42,7 @@ SHAPES = {
     ),
 }
 
-WAYS: dict[str, dict[str, object]] = {
+WAYS: dict[str, dict[str, Any]] = {
     "eager": {},
     "recorded": {"graph": True},
     "recorded, tf32": {"graph": True, "precision": "tf32"},
@@ -69,7 +70,7 @@ def ratios(
     taken: dict[str, list[float]] = {way: [] for way in WAYS}
     for _ in range(rounds):
         for way, changes in WAYS.items():
-            changed = replace(config, **changes)  # type: ignore[arg-type]
+            changed = replace(config, **changes)
             taken[way].append(seconds_per_step(model_config, changed, data, device))
     found: dict[str, object] = {
         "microseconds per step": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from discretevae.config import TrainConfig
 from discretevae.data import Dataset, Rows
@@ -26,14 +27,28 @@ def rows_of(kind: str) -> Rows:
     return Rows.from_array(numbers.astype(dtype), divisor=divisor, name=kind)
 
 
+class NeverFromTheHost(TorchDispatchMode):
+    """Refuses to gather rows of one device by numbers that lie on another."""
+
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+        if op is torch.ops.aten.index_select.default:
+            values, _, index = args
+            assert values.device == index.device
+        return op(*args, **(kwargs or {}))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_that_makes_a_batch_happens_where_the_values_lie(kind):
-    """Tensors of the device ``meta`` meet only their like, and are told nothing by the host."""
+    """Tensors of the device ``meta`` meet only their like."""
     rows = rows_of(kind)
     there = Rows(rows.values.to("meta"), rows.divisor, name=kind)
-    batch = there.epoch(0, 1, 16).take(2)
+    batches = there.epoch(0, 1, 16)
+    assert batches.order.there.device.type == "meta"  # sent once, not at every step
+    with NeverFromTheHost():
+        batch = batches.take(2)
+        others = there.batch(torch.tensor([3, 1])), there.batch(slice(0, 9))
     assert batch.shape == rows.epoch(0, 1, 16).take(2).shape
-    for made in (batch, there.batch(torch.tensor([3, 1])), there.batch(slice(0, 9))):
+    for made in (batch, *others):
         assert made.device.type == "meta"
         assert made.dtype == torch.float32
 
@@ -65,6 +80,7 @@ def test_on_a_gpu_the_batches_are_the_same_to_the_bit(kind):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+@pytest.mark.filterwarnings("ignore::discretevae.errors.CollapseWarning")
 def test_on_a_gpu_a_training_is_the_same_from_either_place(monkeypatch):
     rows = rows_of("grey")
     data = Dataset("grey", rows, rows.subset(slice(0, 20)))

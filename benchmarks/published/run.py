@@ -20,7 +20,7 @@ from discretevae.cli.common import check_device
 from discretevae.config import RunConfig, to_dict
 from discretevae.data import Dataset, Rows, load_data, load_rows
 from discretevae.data.split import held_out
-from discretevae.errors import RunError
+from discretevae.errors import DiscreteVAEError, RunError, TrainingInterrupted
 from discretevae.estimators.base import declared_evaluations
 from discretevae.evaluation import evaluate
 from discretevae.files import write_json
@@ -151,9 +151,14 @@ def main(
     if (folder / RESULT).exists():
         print(f"{folder / RESULT} is there")
         return
-    place = torch.device(check_device(device))
-    config = protocol.config(method, seed, epochs, graph=place.type == "cuda")
-    found = result_of(protocol, method, config, parts_of(protocol, data_dir), folder, place)
+    try:
+        place = torch.device(check_device(device))
+        config = protocol.config(method, seed, epochs, graph=place.type == "cuda")
+        found = result_of(protocol, method, config, parts_of(protocol, data_dir), folder, place)
+    except TrainingInterrupted:
+        raise click.ClickException("stopped; all is saved. Go on with the same command.") from None
+    except DiscreteVAEError as error:
+        raise click.ClickException(str(error)) from None
     write_json(folder / RESULT, found)
     print(folder / RESULT)
 

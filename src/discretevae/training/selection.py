@@ -41,6 +41,10 @@ def resident(rows: Rows, device: torch.device) -> Rows:
     Sent once as they are stored, bytes as bytes, they need not be gathered, converted and sent
     batch by batch. What lies on disk or is sparse stays where it is.
 
+    Args:
+        rows: N rows of P values, as stored: one or four bytes for each value.
+        device: of the model.
+
     Example:
         >>> rows = Rows.from_array([[0.0, 0.5], [1.0, 0.25]])
         >>> resident(rows, torch.device("cpu")) is rows
