@@ -26,6 +26,7 @@ from typing import Any
 
 import click
 
+from discretevae.cli.ending import finish
 from discretevae.files import write_json
 from discretevae.history import METRICS, EpochMetrics, read_metrics
 from discretevae.plots import save_figure
@@ -165,4 +166,4 @@ def main(out: Path, data: str, epochs: int, also: tuple[str, ...]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

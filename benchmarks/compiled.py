@@ -17,6 +17,7 @@ import click
 import torch
 from torch import Tensor
 
+from discretevae.cli.ending import finish
 from discretevae.config import ModelConfig
 from discretevae.estimators import DisARM
 from discretevae.model import DiscreteVAE
@@ -70,4 +71,4 @@ def main(rounds: int, threads: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

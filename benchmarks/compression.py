@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 
 from discretevae.checkpoint import load_run
+from discretevae.cli.ending import finish
 from discretevae.codes.compression import DEFAULT_LANES, compress, decompress
 from discretevae.data import load_rows, most_likely
 from discretevae.evaluation import evaluate
@@ -126,4 +127,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

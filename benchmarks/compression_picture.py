@@ -16,6 +16,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from discretevae.cli.ending import finish
 from discretevae.plots import save_figure
 
 OURS, THEIRS = "#0072B2", "#B0B4B8"
@@ -51,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from discretevae import convolutional
 from discretevae.allocator import keep_freed_memory
+from discretevae.cli.ending import finish
 
 _PLAIN = F.conv_transpose2d
 
@@ -71,4 +72,4 @@ def main(batch_size: int, precision: str, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

@@ -24,6 +24,7 @@ import click
 import torch
 from largefile import forget, peak_memory_mb, random_rows
 
+from discretevae.cli.ending import finish
 from discretevae.codes.packing import encode_rows
 from discretevae.config import ModelConfig
 from discretevae.data import load_rows
@@ -96,4 +97,4 @@ def main(gigabytes: float, folder: Path | None, path: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

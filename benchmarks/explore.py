@@ -32,6 +32,7 @@ import torch
 import uvicorn
 
 from discretevae.checkpoint import Run, load_run
+from discretevae.cli.ending import finish
 from discretevae.config import RunConfig
 from discretevae.data import Dataset, Rows, load_rows
 from discretevae.explorer.answers import Explorer
@@ -302,4 +303,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

@@ -20,6 +20,7 @@ from typing import Any
 
 import click
 
+from discretevae.cli.ending import finish
 from discretevae.files import write_json
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -96,4 +97,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

@@ -21,9 +21,9 @@ import click
 import torch
 
 from discretevae.cli.common import check_device
+from discretevae.cli.ending import finish
 from discretevae.config import ModelConfig, TrainConfig
 from discretevae.data import Dataset, Rows
-from discretevae.errors import DiscreteVAEError
 from discretevae.model import fresh_model
 from discretevae.training import train
 
@@ -93,13 +93,10 @@ def ratios(
 def main(rounds: int, device: str, out: Path | None) -> None:
     """Time the ways in turn."""
     torch.manual_seed(0)
-    try:
-        check_device(device)
-        found: dict[str, object] = {
-            shape: ratios(*setting, rounds, device) for shape, setting in SHAPES.items()
-        }
-    except DiscreteVAEError as error:
-        raise click.ClickException(str(error)) from error
+    check_device(device)
+    found: dict[str, object] = {
+        shape: ratios(*setting, rounds, device) for shape, setting in SHAPES.items()
+    }
     found["device"] = torch.cuda.get_device_name(device)
     found["torch"] = torch.__version__
     text = json.dumps(found, indent=1)
@@ -109,4 +106,4 @@ def main(rounds: int, device: str, out: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

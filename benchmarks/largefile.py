@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import numpy as np
 
 WIDTH = 784
@@ -22,7 +23,7 @@ def random_rows(gigabytes: float, folder: Path | None = None) -> Iterator[Path]:
     needed = n_rows * WIDTH + (1 << 20)
     with tempfile.TemporaryDirectory(dir=folder) as made:
         if shutil.disk_usage(made).free < 1.2 * needed:
-            raise SystemExit(f"{made}: not enough space for {gigabytes} GB. Pass --folder.")
+            raise click.ClickException(f"{made}: no space for {gigabytes} GB. Pass --folder.")
         path = Path(made) / "rows.npy"
         rng = np.random.default_rng(0)
         with path.open("wb") as file:
@@ -48,4 +49,4 @@ def peak_memory_mb() -> int:
         for line in status:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024 // 10**6
-    raise SystemExit("the system does not say how much memory a process has used")
+    raise click.ClickException("the system does not say how much memory a process has used.")

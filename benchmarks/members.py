@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from discretevae.cli.ending import finish
 from discretevae.comparison import fitting_estimators
 from discretevae.config import TrainConfig
 from discretevae.data import Dataset, Rows
@@ -118,4 +119,4 @@ def main(latent: str, batch_size: int, repeats: int, estimators: str, as_json: b
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

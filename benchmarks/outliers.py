@@ -46,6 +46,7 @@ from discretevae import (
     load_run,
     train,
 )
+from discretevae.cli.ending import finish
 from discretevae.data import most_likely
 from discretevae.files import write_json
 
@@ -215,4 +216,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

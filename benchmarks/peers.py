@@ -31,6 +31,7 @@ import torch
 from peers.environments import PACKAGES, python_of
 from peers.setups import SETUPS, Setup
 
+from discretevae.cli.ending import finish
 from discretevae.data import load_data
 from discretevae.files import write_json
 
@@ -267,4 +268,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

@@ -23,6 +23,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from discretevae.cli.ending import finish
+
 ROOT = Path(__file__).resolve().parent.parent
 MNIST = ("--data", "mnist")
 
@@ -244,4 +246,4 @@ COLLECT: dict[str, Callable[[dict[str, Path], Path, tuple[str, ...]], dict[str, 
 }
 
 if __name__ == "__main__":
-    main()
+    finish(main)

@@ -28,6 +28,7 @@ import torch
 from matplotlib.figure import Figure
 from step import bare_products
 
+from discretevae.cli.ending import finish
 from discretevae.config import ModelConfig, TrainConfig
 from discretevae.data import Dataset, Rows
 from discretevae.errors import CollapseWarning
@@ -251,4 +252,4 @@ def main(sweeps: str, threads: int, passes: int, out: Path | None, one: str | No
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

@@ -20,6 +20,8 @@ from typing import Any
 
 import click
 
+from discretevae.cli.ending import finish
+
 DESKTOP, PHONE = (1280, 900), (390, 844)
 WAIT = 180_000
 """Milliseconds that an answer may take; clusters of many rows take a while."""
@@ -137,4 +139,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

@@ -24,6 +24,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before faiss is loaded
 import click
 import numpy as np
 
+from discretevae.cli.ending import finish
 from discretevae.codes.search import CodeIndex
 from discretevae.codes.structures import load_faiss
 from discretevae.files import write_json
@@ -159,4 +160,4 @@ def main(rows: int, n_queries: int, kinds_rows: int, out: Path | None, path: Pat
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

@@ -23,6 +23,7 @@ import click
 import torch
 from torch import Tensor
 
+from discretevae.cli.ending import finish
 from discretevae.config import PRECISIONS, Precision, TrainConfig
 from discretevae.data import Dataset, Rows
 from discretevae.model import DiscreteVAE
@@ -152,4 +153,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

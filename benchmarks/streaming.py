@@ -27,6 +27,7 @@ import click
 import torch
 from largefile import forget, peak_memory_mb, random_rows
 
+from discretevae.cli.ending import finish
 from discretevae.config import TrainConfig
 from discretevae.data import Dataset, load_data
 from discretevae.evaluation import evaluate
@@ -145,4 +146,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

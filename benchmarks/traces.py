@@ -21,6 +21,7 @@ from unittest import mock
 import click
 import torch
 
+from discretevae.cli.ending import finish
 from discretevae.config import TrainConfig
 from discretevae.data import Dataset, load_data
 from discretevae.errors import CollapseWarning
@@ -97,4 +98,4 @@ def main(epochs: int, out: Path | None, data_dir: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from discretevae.cli import _run
+from discretevae.cli import call
 from discretevae.errors import CollapseWarning
 
 SMALL = ("--hidden", "16", "--lr", "0.01", "--seed", "3")
@@ -44,7 +44,7 @@ def cli(capsys):
         capsys.readouterr()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CollapseWarning)  # codes of a few epochs are poor
-            status = _run([str(arg) for arg in args])
+            status = call([str(arg) for arg in args])
         return Said(status, *capsys.readouterr())
 
     return run
@@ -84,7 +84,7 @@ def trained(tmp_path_factory):
             args = ["train", "--latent", latent, "--epochs", "2", *SMALL, "--out", str(out)]
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", CollapseWarning)
-                assert _run(args) == 0
+                assert call(args) == 0
             torch.set_num_threads(threads)
             made[latent] = out
         return made[latent]

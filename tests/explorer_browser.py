@@ -20,7 +20,7 @@ from unittest import mock
 
 import torch
 
-from discretevae.cli import _run
+from discretevae.cli import call
 from discretevae.errors import CollapseWarning, ObjectiveWarning
 
 CHROMIUM = shutil.which("chromium")
@@ -112,7 +112,7 @@ def served(folder: Path, latent: str, *options: str, epochs: int = 6) -> Iterato
     with no_figures, warnings.catch_warnings():
         warnings.simplefilter("ignore", CollapseWarning)
         warnings.simplefilter("ignore", ObjectiveWarning)
-        assert _run([*args, *options, "--out", str(folder)]) == 0
+        assert call([*args, *options, "--out", str(folder)]) == 0
     torch.set_num_threads(threads)
     server = Server(folder)
     try:

@@ -21,7 +21,7 @@ import pytest
 import discretevae
 from discretevae import files
 from discretevae.checkpoint import load_run
-from discretevae.cli import COMMANDS, _run
+from discretevae.cli import COMMANDS, call
 from discretevae.data import load_rows
 from discretevae.errors import CollapseWarning
 
@@ -70,10 +70,10 @@ def test_version(cli):
 def test_help_imports_nothing_heavy(python):
     code = """
 import sys
-from discretevae.cli import COMMANDS, _run
+from discretevae.cli import COMMANDS, call
 for name in COMMANDS:
-    assert _run([name, "--help"]) == 0
-assert _run(["trian"]) == _run(["train", "--epoch", "3"]) == 2
+    assert call([name, "--help"]) == 0
+assert call(["trian"]) == call(["train", "--epoch", "3"]) == 2
 print(sorted({"torch", "numpy", "matplotlib", "sklearn", "rich"} & sys.modules.keys()))
 """
     done = python("-c", code)
@@ -365,7 +365,7 @@ def tiny(tmp_path_factory):
     np.save(folder / "mine.npy", np.random.default_rng(0).random((40, 4)))
     with contextlib.chdir(folder), warnings.catch_warnings():
         warnings.simplefilter("ignore", CollapseWarning)
-        assert _run([*TINY, "whole"]) == 0
+        assert call([*TINY, "whole"]) == 0
     return folder
 
 

@@ -28,7 +28,7 @@ from discretevae import (
     load_run,
     match_clusters,
 )
-from discretevae.cli import _run
+from discretevae.cli import call
 from discretevae.cluster_plots import cluster_figure, latent_map, shown_clusters
 from discretevae.codes import clusters as module
 from discretevae.families import parts_of
@@ -478,7 +478,7 @@ def mixture(tmp_path_factory):
     args = ["--latent", "gaussian:3", "--prior", "mixture:4", "--epochs", "1", "--hidden", "16"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CollapseWarning)  # an epoch is for speed, not for a code
-        assert _run(["train", *args, "--seed", "1", "--out", str(out)]) == 0
+        assert call(["train", *args, "--seed", "1", "--out", str(out)]) == 0
     return out
 
 

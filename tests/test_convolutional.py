@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from discretevae.checkpoint import load_run
-from discretevae.cli import _run
+from discretevae.cli import call
 from discretevae.config import ModelConfig, RunConfig, TrainConfig, run_config_from, to_dict
 from discretevae.convolutional import ConvDecoder, ConvEncoder, image_sizes
 from discretevae.data import Dataset, Rows, load_data
@@ -267,7 +267,7 @@ def runs(tmp_path_factory):
         warnings.simplefilter("ignore", CollapseWarning)
         for name in LATENTS:
             args = ["train", "--preset", name, "--epochs", "2", *QUICK, "--out", folder / name]
-            assert _run([str(arg) for arg in args]) == 0
+            assert call([str(arg) for arg in args]) == 0
     torch.set_num_threads(threads)
     return folder
 

@@ -239,8 +239,8 @@ def test_help_needs_neither_the_extra_nor_torch(python):
 import sys
 for name in ("starlette", "uvicorn", "torch"):
     sys.modules[name] = None
-from discretevae.cli import _run
-assert _run(["explore", "--help"]) == 0
+from discretevae.cli import call
+assert call(["explore", "--help"]) == 0
 """
     done = python("-c", code)
     assert done.returncode == 0, done.stderr

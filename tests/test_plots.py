@@ -204,10 +204,10 @@ def test_pyplot_is_never_loaded_and_no_figure_leaks(python, tmp_path):
     """A process of its own, because other tests may load what they like."""
     code = """
 import gc, json, sys, warnings
-from discretevae.cli import _run
+from discretevae.cli import call
 from discretevae.errors import CollapseWarning
 warnings.simplefilter("ignore", CollapseWarning)
-assert _run(["train", "--epochs", "1", "--hidden", "8", "--latent", "categorical:4"]) == 0
+assert call(["train", "--epochs", "1", "--hidden", "8", "--latent", "categorical:4"]) == 0
 gc.collect()
 from matplotlib.figure import Figure
 alive = sum(type(thing) is Figure for thing in gc.get_objects())

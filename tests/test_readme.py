@@ -28,7 +28,7 @@ def test_readme_commands_run(tmp_path, monkeypatch, capsys):
         if line.startswith("explore "):
             assert starts_to_serve(line), line
             continue
-        status = cli._run(shlex.split(line))
+        status = cli.call(shlex.split(line))
         out, err = capsys.readouterr()
         assert status == 0, f"{line}: {err}"
         assert out, line

@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from discretevae.cli import _run
+from discretevae.cli import call
 from discretevae.errors import RunError
 from discretevae.reproduction import running
 from discretevae.reproduction.experiments import (
@@ -55,7 +55,7 @@ def quick(tmp_path_factory):
     out = tmp_path_factory.mktemp("reproduction") / "paper-quick"
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    assert _run([*ALL, "--out", str(out)]) == 0
+    assert call([*ALL, "--out", str(out)]) == 0
     torch.set_num_threads(threads)
     return out
 
@@ -66,7 +66,7 @@ def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("reproduction") / "one"
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    assert _run([*ONE, "--out", str(out)]) == 0
+    assert call([*ONE, "--out", str(out)]) == 0
     torch.set_num_threads(threads)
     return out
 

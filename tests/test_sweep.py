@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from discretevae import runs, sweeps
-from discretevae.cli import _run
+from discretevae.cli import call
 from discretevae.cli.sweep import parse_sizes
 from discretevae.code_sizes import (
     BIT,
@@ -249,7 +249,7 @@ def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("sweep") / "made"
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    assert _run([*COMMAND, "--out", str(out)]) == 0
+    assert call([*COMMAND, "--out", str(out)]) == 0
     torch.set_num_threads(threads)
     return out
 

@@ -17,10 +17,11 @@ from protocols import PROTOCOLS, Protocol
 
 from discretevae.checkpoint import is_run, load_config, save_config
 from discretevae.cli.common import check_device
+from discretevae.cli.ending import finish
 from discretevae.config import RunConfig, to_dict
 from discretevae.data import Dataset, Rows, load_data, load_rows
 from discretevae.data.split import held_out
-from discretevae.errors import DiscreteVAEError, RunError, TrainingInterrupted
+from discretevae.errors import RunError, TrainingInterrupted
 from discretevae.estimators.base import declared_evaluations
 from discretevae.evaluation import evaluate
 from discretevae.files import write_json
@@ -151,17 +152,16 @@ def main(
     if (folder / RESULT).exists():
         print(f"{folder / RESULT} is there")
         return
+    place = torch.device(check_device(device))
+    config = protocol.config(method, seed, epochs, graph=place.type == "cuda")
+    parts = parts_of(protocol, data_dir)
     try:
-        place = torch.device(check_device(device))
-        config = protocol.config(method, seed, epochs, graph=place.type == "cuda")
-        found = result_of(protocol, method, config, parts_of(protocol, data_dir), folder, place)
+        found = result_of(protocol, method, config, parts, folder, place)
     except TrainingInterrupted:
-        raise click.ClickException("stopped; all is saved. Go on with the same command.") from None
-    except DiscreteVAEError as error:
-        raise click.ClickException(str(error)) from None
+        raise TrainingInterrupted("all is saved. Go on with the same command.") from None
     write_json(folder / RESULT, found)
     print(folder / RESULT)
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from protocols import PROTOCOLS, Protocol
 from run import RESULT
 
+from discretevae.cli.ending import finish
 from discretevae.files import write_atomic
 from discretevae.plots import save_figure
 
@@ -241,4 +242,4 @@ def main(runs: Path, docs: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

@@ -7,15 +7,13 @@ Sub-commands are imported when they are called for, and they import torch when t
 from __future__ import annotations
 
 import importlib
-import re
-import sys
-import warnings
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
 import discretevae
-from discretevae.errors import DiscreteVAEError, TrainingInterrupted, did_you_mean
+from discretevae.cli.ending import finish, status_of
+from discretevae.errors import did_you_mean
 
 TASKS = {
     "Train": ("train", "sweep", "prior", "runs"),
@@ -54,8 +52,7 @@ COMMANDS = {
     "estimators": "List the gradient estimators with their properties and sources.",
 }
 
-_OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory")
-"""How torch says it, on any device; its own exception types are known only once it is imported."""
+NAME = "discretevae"
 
 
 class _LazyGroup(click.Group):
@@ -108,50 +105,14 @@ def group(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-def main(args: list[str] | None = None) -> NoReturn:
-    """The entry point: a user's mistake is one line on standard error and exit status 2.
-
-    Status 130 means that Ctrl-C stopped it.
-    """
-    warnings.showwarning = _show_warning
-    sys.exit(_run(args))
+def call(args: list[str]) -> int:
+    """The exit status of ``discretevae`` with arguments; all is printed that it prints."""
+    return status_of(group, NAME, args)
 
 
-def _run(args: list[str] | None) -> int:
-    try:
-        status: Any = group.main(args, prog_name="discretevae", standalone_mode=False)
-        return status if isinstance(status, int) else 0
-    except click.exceptions.Exit as done:
-        return done.exit_code
-    except TrainingInterrupted as stopped:
-        return _complain(str(stopped), 130, kind="Stopped")
-    except (click.Abort, KeyboardInterrupt):
-        return _complain("nothing more was written.", 130, kind="Stopped")
-    except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        where = context.command_path if context is not None else "discretevae"
-        return _complain(f"{error.format_message()} See {where} --help.", 2)
-    except DiscreteVAEError as error:
-        return _complain(str(error), 2)
-    except (MemoryError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(reason):
-            raise
-        return _complain(f"out of memory ({reason[:120]}). Ask for less at a time.", 2)
-    except OSError as error:
-        # of a rename that failed the second name is the one that the user knows
-        name = error.filename2 or error.filename
-        where = f"{name}: " if name else ""
-        return _complain(f"{where}{error.strerror or error}. Check the path and the free space.", 2)
+def main() -> NoReturn:
+    """The entry point."""
+    finish(group, NAME)
 
 
-def _complain(message: str, status: int, *, kind: str = "Error") -> int:
-    click.echo(f"{kind}: {' '.join(message.split())}", err=True)
-    return status
-
-
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    click.echo(f"Warning: {message}", err=True)
-
-
-__all__ = ["group", "main"]
+__all__ = ["NAME", "call", "group", "main"]

@@ -1,0 +1,93 @@
+"""How every command ends: a mistake in one line and an exit status, never a traceback."""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import click
+
+from discretevae.errors import DiscreteVAEError, TrainingInterrupted
+
+_OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory")
+"""How torch says it, on any device; its own exception types are known only once it is imported."""
+
+
+def finish(command: click.Command | Callable[[], object], name: str | None = None) -> NoReturn:
+    """Runs a command with the arguments of the process, and exits.
+
+    Status 0: done. 2: a user's mistake, told in one line on standard error. 130: stopped by
+    Ctrl-C. An error that is none of the user's keeps its traceback.
+
+    Args:
+        command: of click, or a function that reads the arguments itself.
+        name: of a click command in what it prints; None for that of the script.
+
+    Example:
+        >>> def command():
+        ...     raise DiscreteVAEError("k must be at least 1. Got 0.")
+        >>> finish(command)  # prints "Error: k must be at least 1. Got 0."
+        Traceback (most recent call last):
+        ...
+        SystemExit: 2
+    """
+    warnings.showwarning = _show_warning
+    sys.exit(status_of(command, name))
+
+
+def status_of(
+    command: click.Command | Callable[[], object],
+    name: str | None = None,
+    args: list[str] | None = None,
+) -> int:
+    """Runs a command and says what has to be said; the exit status.
+
+    Args:
+        command: as for `finish`.
+        name: as for `finish`.
+        args: of a click command; None for those of the process.
+    """
+    try:
+        if isinstance(command, click.Command):
+            status: Any = command.main(args, prog_name=name, standalone_mode=False)
+        else:
+            status = command()
+        return status if isinstance(status, int) else 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except TrainingInterrupted as stopped:
+        return _complain(str(stopped), 130, kind="Stopped")
+    except (click.Abort, KeyboardInterrupt):
+        return _complain("nothing more was written.", 130, kind="Stopped")
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context is not None else name
+        see = f" See {where} --help." if where else ""
+        return _complain(f"{error.format_message()}{see}", 2)
+    except DiscreteVAEError as error:
+        return _complain(str(error), 2)
+    except (MemoryError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(reason):
+            raise
+        return _complain(f"out of memory ({reason[:120]}). Ask for less at a time.", 2)
+    except OSError as error:
+        # of a rename that failed the second name is the one that the user knows
+        path = error.filename2 or error.filename
+        where = f"{path}: " if path else ""
+        return _complain(f"{where}{error.strerror or error}. Check the path and the free space.", 2)
+
+
+def _complain(message: str, status: int, *, kind: str = "Error") -> int:
+    click.echo(f"{kind}: {' '.join(message.split())}", err=True)
+    return status
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    click.echo(f"Warning: {message}", err=True)
+
+
+__all__ = ["finish", "status_of"]
