@@ -153,7 +153,8 @@ def test_the_documentation_takes_the_report_over_with_its_pictures(quick, tmp_pa
         for path in shown
     )
     assert not left_over.exists()
-    assert f"$ discretevae reproduce {' '.join(FIGURES)} --out" in page.read_text()
+    asked = " ".join(FIGURES) + " --quick --epochs 7 --cnn-epochs 3"
+    assert f"$ discretevae reproduce {asked} --out runs/paper\n" in page.read_text()
 
 
 def test_the_numbers_are_those_of_the_runs(quick):
@@ -409,7 +410,7 @@ def test_the_precision_is_that_of_both_and_is_said(cli, tmp_path):
     assert "are formed in bf16" in (out / "report.md").read_text()
     docs.mkdir()
     page = runpy.run_path(str(ROOT / "scripts/paper_page"))["take_over"](out, docs).read_text()
-    assert "$ discretevae reproduce fig12 --precision bf16 --out runs/paper" in page
+    assert f"$ discretevae {' '.join(asked)} --out runs/paper\n" in page
     status, _, err = cli(*asked[:-2], "--out", out)
     assert status == 2
     assert "holds a run with precision bf16, not float32" in err
