@@ -73,6 +73,50 @@ def ids_for(ids: Any, n: int, first: int) -> Array:
     return numbers
 
 
+def ids_beside(taken: Array, ids: Any, n: int) -> Array:
+    """The ids of n further rows: those given, or numbers from behind the largest on.
+
+    Raises:
+        DataError: as for `ids_for`, or some are taken.
+    """
+    numbers = ids_for(ids, n, int(taken.max()) + 1)
+    known = np.intersect1d(numbers, taken)
+    if len(known):
+        raise DataError(
+            f"ids must be new, but {named(known)} there already. Remove them first, or give "
+            "other ids."
+        )
+    return numbers
+
+
+def places_of(ids: Array, stored: Array) -> Array:
+    """Where ids stand among those that are stored, which need not rise.
+
+    Raises:
+        DataError: some do not stand there.
+
+    Example:
+        >>> places_of(np.array([4, 9]), np.array([9, 2, 4]))
+        array([2, 0])
+    """
+    order = np.argsort(stored, kind="stable") if is_unsorted(stored) else None
+    ranked = stored if order is None else stored[order]
+    at = np.minimum(np.searchsorted(ranked, ids), len(ranked) - 1)
+    missing = ids[ranked[at] != ids]
+    if len(missing):
+        raise DataError(f"ids must be in the index, but {named(missing)} not.")
+    places: Array = at if order is None else order[at]
+    return places
+
+
+def in_order_of_ids(codes: Array, ids: Array) -> tuple[Array, Array]:
+    """Rows sorted by id, so that the first of several equally far has the least."""
+    if not is_unsorted(ids):
+        return codes, ids
+    order = np.argsort(ids, kind="stable")
+    return codes[order], ids[order]
+
+
 def require_distinct(ids: Array) -> None:
     """Refuses ids of which two are alike.
 
@@ -102,4 +146,14 @@ def named(ids: Array) -> str:
     return f"{shown} {verb}" if len(ids) <= 3 else f"{shown}, … ({len(ids):,}) are"
 
 
-__all__ = ["as_ids", "ids_for", "is_unsorted", "named", "read_ids", "require_distinct"]
+__all__ = [
+    "as_ids",
+    "ids_beside",
+    "ids_for",
+    "in_order_of_ids",
+    "is_unsorted",
+    "named",
+    "places_of",
+    "read_ids",
+    "require_distinct",
+]

@@ -21,7 +21,15 @@ from discretevae.codes.hamming import (
     require_searchable,
     search_bits,
 )
-from discretevae.codes.ids import as_ids, ids_for, is_unsorted, named, require_distinct
+from discretevae.codes.ids import (
+    as_ids,
+    ids_beside,
+    ids_for,
+    in_order_of_ids,
+    is_unsorted,
+    places_of,
+    require_distinct,
+)
 from discretevae.codes.indexfiles import damaged, read_index, write_index
 from discretevae.codes.structures import INDEX_KINDS, IndexKind, Structure
 from discretevae.config import BINARIZE_MODES, BinarizeMode, LatentSpec, parse_latent
@@ -182,7 +190,7 @@ class CodeIndex:
             raise DataError("an index needs at least 1 row. Got none.")
         numbers = ids_for(ids, len(codes), 0)
         if kind == "flat":
-            codes, numbers = _by_id(codes, numbers)
+            codes, numbers = in_order_of_ids(codes, numbers)
         structure = structures.build(kind, search_bits(spec, codes))
         return cls(
             spec,
@@ -213,7 +221,7 @@ class CodeIndex:
             >>> index.codes_of([1])
             array([[7]], dtype=uint8)
         """
-        codes: Array = self._codes[self._places(as_ids(ids))]
+        codes: Array = self._codes[places_of(as_ids(ids), self._ids)]
         return codes
 
     def search(
@@ -255,7 +263,7 @@ class CodeIndex:
             return found
         from discretevae.codes.reranking import log_likelihoods
 
-        candidates = self._codes[self._places(found.ids.reshape(-1))]
+        candidates = self._codes[places_of(found.ids.reshape(-1), self._ids)]
         log_px = log_likelihoods(model, rows, candidates, depth, binarize_mode=self.binarize_mode)
         order = np.lexsort((found.ids, found.distances, -log_px), axis=-1)[:, :k]
         parts = (found.distances, found.ids, log_px)
@@ -303,7 +311,7 @@ class CodeIndex:
         from discretevae.codes.packing import encode_rows
 
         self.require_model(model)
-        numbers = self._free_ids(ids, len(rows))
+        numbers = ids_beside(self._ids, ids, len(rows))
         codes = encode_rows(model, rows, binarize_mode=self.binarize_mode, progress=progress)
         self.add_codes(codes, ids=numbers)
 
@@ -319,13 +327,13 @@ class CodeIndex:
             >>> index.ids
             array([ 0,  1, 40])
         """
-        numbers, bits = self._free_ids(ids, len(codes)), search_bits(self.latent, codes)
+        numbers, bits = ids_beside(self._ids, ids, len(codes)), search_bits(self.latent, codes)
         if not len(codes):
             return
         all_codes = np.concatenate([self._codes, codes])
         all_ids = np.concatenate([self._ids, numbers])
         if self.kind == "flat" and is_unsorted(all_ids):
-            all_codes, all_ids = _by_id(all_codes, all_ids)
+            all_codes, all_ids = in_order_of_ids(all_codes, all_ids)
             self._structure = structures.build("flat", search_bits(self.latent, all_codes))
         else:
             self._structure.add(bits)
@@ -346,7 +354,7 @@ class CodeIndex:
         """
         numbers = as_ids(ids)
         require_distinct(numbers)
-        kept = np.delete(np.arange(len(self)), self._places(numbers))
+        kept = np.delete(np.arange(len(self)), places_of(numbers, self._ids))
         if not len(kept):
             raise DataError("no row would be left in the index. Delete the file instead.")
         codes = self._codes[kept]
@@ -442,39 +450,10 @@ class CodeIndex:
                 f"{name} is {k:,}, but the index holds {count(len(self), 'row')}. Ask for fewer."
             )
 
-    def _free_ids(self, ids: Any, n: int) -> Array:
-        numbers = ids_for(ids, n, int(self._ids.max()) + 1)
-        taken = np.intersect1d(numbers, self._ids)
-        if len(taken):
-            raise DataError(
-                f"ids must be new, but {named(taken)} there already. Remove them first, or give "
-                "other ids."
-            )
-        return numbers
-
-    def _places(self, ids: Array) -> Array:
-        """Where the rows of these ids are stored."""
-        order = np.argsort(self._ids, kind="stable") if is_unsorted(self._ids) else None
-        ranked = self._ids if order is None else self._ids[order]
-        at = np.minimum(np.searchsorted(ranked, ids), len(ranked) - 1)
-        missing = ids[ranked[at] != ids]
-        if len(missing):
-            raise DataError(f"ids must be in the index, but {named(missing)} not.")
-        places: Array = at if order is None else order[at]
-        return places
-
 
 def _require_kind(kind: Any) -> None:
     if not isinstance(kind, str) or kind not in INDEX_KINDS:
         raise ConfigError(f"kind: unknown value {kind!r}. Choices: {', '.join(INDEX_KINDS)}.")
-
-
-def _by_id(codes: Array, ids: Array) -> tuple[Array, Array]:
-    """Rows in the order of their ids, so that the first of several equally far has the least."""
-    if not is_unsorted(ids):
-        return codes, ids
-    order = np.argsort(ids, kind="stable")
-    return codes[order], ids[order]
 
 
 __all__ = ["CodeIndex", "IndexKind", "Neighbors"]
