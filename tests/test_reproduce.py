@@ -293,7 +293,15 @@ MISTAKES = {
     "two": (("fgi7", "8"), ("'fgi7'", "Did you mean fig7?", "'8' is unknown")),
     "epochs": (("fig6", "--epochs", "0"), ("--epochs must be an int >= 1. Got 0.",)),
     "cnn": (("--cnn-epochs", "-2"), ("--cnn-epochs must be an int >= 1. Got -2.",)),
-    "several": (("x", "--epochs", "0"), ("'x' is unknown", "--epochs must be")),
+    "seed": (("fig6", "--seed", "-1"), ("seed must be an int from 0 to 2**63 - 1. Got -1.",)),
+    "several": (
+        ("x", "--epochs", "0", "--seed", "-1"),
+        ("'x' is unknown", "--epochs must be", "seed must be"),
+    ),
+    "other seed": (
+        (*QUICK_ONE, "--out", "one", "--epochs", "3", "--seed", "5"),
+        ("one/fc-bvae-fashion/paper: holds a run with seed 0, not 5.",),
+    ),
     "no number": (("fig6", "--epochs", "many"), ("'many'", "--help")),
     "device": ((*QUICK_ONE, "--device", "gpu"), ("'gpu'", "--device cpu")),
     "file": ((*QUICK_ONE, "--out", "file"), ("file: is a file, not a folder.",)),
@@ -399,21 +407,28 @@ def test_the_protocols(name):
     assert small.training.epochs < 20
 
 
-def test_the_precision_is_that_of_both_and_is_said(cli, tmp_path):
-    """Nothing is said of float32; the page of the documentation asks for what was asked for."""
+@pytest.mark.parametrize(
+    ("name", "value", "usual", "said"),
+    [("precision", "bf16", "float32", "are formed in bf16"), ("seed", 3, 0, "The seed is 3 (")],
+)
+def test_precision_and_seed_are_those_of_both_and_are_said(
+    name, value, usual, said, cli, quick, tmp_path
+):
+    """Nothing is said of the usual; the page of the documentation asks for what was asked for."""
     out, docs = tmp_path / "runs", tmp_path / "docs"
-    asked = ("reproduce", "fig12", "--quick", "--epochs", "2", "--precision", "bf16")
+    asked = ("reproduce", "fig12", "--quick", "--epochs", "2", f"--{name}", str(value))
     status, _, err = cli(*asked, "--out", out)
     assert (status, err) == (0, "")
     numbers = json.loads((out / "report.json").read_text())
-    assert [run["config"]["training"]["precision"] for run in numbers["runs"]] == ["bf16", "bf16"]
-    assert "are formed in bf16" in (out / "report.md").read_text()
+    assert [run["config"]["training"][name] for run in numbers["runs"]] == [value, value]
+    assert said in (out / "report.md").read_text()
+    assert said not in (quick / "report.md").read_text()
     docs.mkdir()
     page = runpy.run_path(str(ROOT / "scripts/paper_page"))["take_over"](out, docs).read_text()
     assert f"$ discretevae {' '.join(asked)} --out runs/paper\n" in page
     status, _, err = cli(*asked[:-2], "--out", out)
     assert status == 2
-    assert "holds a run with precision bf16, not float32" in err
+    assert f"holds a run with {name} {value}, not {usual}" in err
 
 
 def test_every_experiment_is_in_a_figure():

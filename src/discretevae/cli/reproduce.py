@@ -63,6 +63,7 @@ OUT, QUICK_OUT = Path("runs/paper"), Path("runs/paper-quick")
     help="What the products of both are formed in. A processor with instructions for bf16 takes "
     "half the time with it; others take longer.",
 )
+@common.seed_option
 @common.data_dir_option
 @common.device_option
 @common.json_option
@@ -73,6 +74,7 @@ def command(
     epochs: int | None,
     cnn_epochs: int | None,
     precision: Precision,
+    seed: int,
     data_dir: Path | None,
     device: str,
     as_json: bool,
@@ -83,7 +85,7 @@ def command(
     that are finished are left as they are, others are gone on with: after Ctrl-C, give the same
     command again. The report is OUT/report.md, its numbers are in OUT/report.json.
     """
-    asked, scale = _planned(figures, quick, epochs, cnn_epochs)
+    asked, scale = _planned(figures, quick, epochs, cnn_epochs, seed)
     scale = dataclasses.replace(scale, precision=precision)
     if not asked:
         _list(scale, as_json)
@@ -112,7 +114,7 @@ def command(
 
 
 def _planned(
-    figures: tuple[str, ...], quick: bool, epochs: int | None, cnn_epochs: int | None
+    figures: tuple[str, ...], quick: bool, epochs: int | None, cnn_epochs: int | None, seed: int
 ) -> tuple[list[PaperFigure], Scale]:
     """What is asked for. All that is wrong with it is said at once."""
     problems: list[str] = []
@@ -124,6 +126,10 @@ def _planned(
     for option, value in (("--epochs", epochs), ("--cnn-epochs", cnn_epochs)):
         if value is not None and value < 1:
             problems.append(f"{option} must be an int >= 1. Got {value}.")
+    try:
+        common.require_seed(seed)
+    except ConfigError as error:
+        problems += error.problems
     if problems:
         raise ConfigError(problems)
     scale = QUICK if quick else FULL
@@ -131,6 +137,7 @@ def _planned(
         scale,
         epochs=scale.epochs if epochs is None else epochs,
         cnn_epochs=scale.cnn_epochs if cnn_epochs is None else cnn_epochs,
+        seed=seed,
     )
 
 

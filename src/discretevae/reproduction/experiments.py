@@ -173,6 +173,7 @@ class Scale:
         categories: of a categorical code; None for the preset's.
         source: a built-in set in place of the experiments' own.
         precision: what the products of the steps are formed in, in both variants.
+        seed: of both variants.
     """
 
     epochs: int = 300
@@ -184,6 +185,7 @@ class Scale:
     categories: int | None = None
     source: str | None = None
     precision: Precision = "float32"
+    seed: int = 0
 
 
 FULL = Scale()
@@ -250,6 +252,7 @@ def run_config(
             estimator="importance",
             samples=1,
             precision=scale.precision,
+            seed=scale.seed,
         )
     else:
         training = TrainConfig(
@@ -257,6 +260,7 @@ def run_config(
             lr=scale.lr,
             objective="marginal" if is_category else "elbo",
             precision=scale.precision,
+            seed=scale.seed,
         )
     return RunConfig(
         model=ModelConfig(

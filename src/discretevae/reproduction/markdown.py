@@ -72,6 +72,9 @@ def _head(found: Findings) -> list[str]:
         "What figures 6 to 8 show is the paper's; the numbers of the others follow the order of "
         "its experiments."
     )
+    seeds = sorted({f.run.config.training.seed for f in found.runs})
+    if seeds != [FULL.seed]:
+        parts.append(f"The seed is {' or '.join(map(str, seeds))} (`--seed`).")
     short = sorted({f.run.config.training.precision for f in found.runs} - {FULL.precision})
     if short:
         parts.append(
