@@ -105,6 +105,25 @@ def test_a_shorter_run_is_named_as_such(scripts, tmp_path):
     assert "run.py c --method ours --seed 0 --epochs 2\n" in page
 
 
+def test_runs_of_several_lengths_all_stand_there_and_the_longest_above(scripts, tmp_path):
+    """A better one that is shorter does not take the place of the longest."""
+    _, table = scripts
+    put(tmp_path / "first", finished("c", 0, steps=40, elbo=-80.0))
+    put(tmp_path / "first", finished("c", 1, steps=40, elbo=-82.0))
+    page_of(table, tmp_path / "first", tmp_path)
+    put(tmp_path / "then", finished("c", 0, steps=60, elbo=-90.0))
+    page = page_of(table, tmp_path / "then", tmp_path)
+    overview, section = page.split("## C. ")[:2]
+    assert "| **90.00 ± 0.50** | 1 | 60 of 100 |" in overview
+    assert "81.00" not in overview
+    rows = [line.split(" | ")[2:5] for line in section.splitlines() if "**ours**" in line]
+    assert rows == [
+        ["60 of 100", "1", "**90.00 ± 0.50**"],
+        ["40 of 100", "2", "**81.00 ± 1.00**"],
+    ]
+    assert section.count("$ python benchmarks") == 3
+
+
 def test_seconds_of_a_gpu_are_named_as_such_and_so_is_its_command(scripts, tmp_path):
     _, table = scripts
     put(tmp_path / "runs", finished("a-mnist", device="a fast one"))

@@ -10,6 +10,7 @@ is named as missing.
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 from collections.abc import Callable, Iterable, Mapping
@@ -45,27 +46,39 @@ value with its standard error over the rows, which says nothing about another se
 others are theirs, from their own code and machines. Seconds are those of the training steps:
 processor time of one core, or, where a GPU is named, by the clock, with other runs beside it on
 the same one. A run of fewer steps than published is named as such: beside it, the published
-number is quoted, not compared. Figures of test rows are those of the weights at the end.
+number is quoted, not compared. Of runs of several lengths all stand under their protocol, and the
+longest, which come nearest to what was published, in the first table and in the picture. Figures of
+test rows are those of the weights at the end.
 """
 
 
-Results: TypeAlias = dict[str, dict[str, list[dict[str, Any]]]]
-"""Of each protocol and method the finished runs, in the order of `PROTOCOLS` and of the seeds."""
+Runs: TypeAlias = list[dict[str, Any]]
+"""Of one method and length, in the order of the seeds."""
+
+Results: TypeAlias = dict[str, dict[str, list[Runs]]]
+"""Of each protocol and method the finished runs, the longest first."""
 
 
-def results(runs: Path, kept: Path) -> Results:
+def results(folder: Path, kept: Path) -> Results:
     """The finished runs in a folder, and those that an earlier page was made of."""
-    every = json.loads(kept.read_text()) if kept.exists() else []
-    every += [json.loads(path.read_text()) for path in runs.glob(f"*/*/*/{RESULT}")]
+    every: Runs = json.loads(kept.read_text()) if kept.exists() else []
+    every += [json.loads(path.read_text()) for path in folder.glob(f"*/*/*/{RESULT}")]
     # the later one of the same run stays
-    runs_of = {(run["protocol"], run["method"], run["seed"]): run for run in every}
+    runs_of = {(r["protocol"], r["method"], -r["steps"], r["seed"]): r for r in every}
     found: Results = {}
     for name, protocol in PROTOCOLS.items():
         for method in protocol.methods:
-            same = [runs_of[key] for key in sorted(runs_of) if key[:2] == (name, method)]
+            keys = sorted(key for key in runs_of if key[:2] == (name, method))
+            lengths = itertools.groupby(keys, key=lambda key: key[2])
+            same = [[runs_of[key] for key in group] for _, group in lengths]
             if same:
                 found.setdefault(name, {})[method] = same
     return found
+
+
+def longest(methods: Mapping[str, list[Runs]]) -> dict[str, Runs]:
+    """Of each method the runs that come nearest to the published length."""
+    return {name: lengths[0] for name, lengths in methods.items()}
 
 
 def compared(result: Mapping[str, Any], metric: str) -> tuple[float, float]:
@@ -87,7 +100,7 @@ def shown(values: Iterable[tuple[float, float]]) -> str:
     return f"{statistics.fmean(means):.2f} ± {se:.2f}"
 
 
-def seconds_of(runs: list[dict[str, Any]]) -> str:
+def seconds_of(runs: Runs) -> str:
     """Mean over seeds, and the GPU if it was one."""
     device = runs[0].get("device")
     kind = "seconds" if device else "cpu_seconds"
@@ -95,13 +108,13 @@ def seconds_of(runs: list[dict[str, Any]]) -> str:
     return f"{seconds}, {device}" if device else seconds
 
 
-def test_figures(runs: list[dict[str, Any]], name: str) -> str:
+def test_figures(runs: Runs, name: str) -> str:
     """−ELBO or −bound on the test rows."""
     figures = [run["parts"]["test"][name] for run in runs]
     return shown((-figure["value"], figure["se"]) for figure in figures)
 
 
-def other_order(protocol: Protocol, methods: Mapping[str, list[dict[str, Any]]]) -> list[str]:
+def other_order(protocol: Protocol, methods: Mapping[str, Runs]) -> list[str]:
     """Says so if another method is best by the bound than by what is compared."""
 
     def best(value: Callable[[dict[str, Any]], float]) -> str:
@@ -149,7 +162,7 @@ def overview(found: Results) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for name, methods in found.items():
-        protocol, runs = PROTOCOLS[name], methods.get("ours", [])
+        protocol, runs = PROTOCOLS[name], longest(methods).get("ours", [])
         if runs:
             best = protocol.reported[-1]
             shorter = command(runs[0]).removeprefix(SCRIPTS).replace(DEFAULTS, "")
@@ -161,7 +174,7 @@ def overview(found: Results) -> list[str]:
     return [*lines, ""]
 
 
-def section(protocol: Protocol, methods: Mapping[str, list[dict[str, Any]]]) -> list[str]:
+def section(protocol: Protocol, methods: Mapping[str, list[Runs]]) -> list[str]:
     """What was measured under a protocol."""
     lines = [
         f"## {protocol.title}",
@@ -179,21 +192,22 @@ def section(protocol: Protocol, methods: Mapping[str, list[dict[str, Any]]]) -> 
         lines.append(
             f"| {reported.method}, {MARKS[reported.mark]} | | | | {reported.value:.2f} | | | |"
         )
-    for name, runs in methods.items():
+    rows = [(name, runs) for name, lengths in methods.items() for runs in lengths]
+    for name, runs in rows:
         value = shown(compared(run, protocol.metric) for run in runs)
         lines.append(
             f"| **{name}** | {runs[0]['evaluations']} | {length(runs[0])} | {len(runs)} | "
             f"**{value}** | {test_figures(runs, 'elbo')} | {test_figures(runs, 'bound')} | "
             f"{seconds_of(runs)} |"
         )
-    lines += ["", *other_order(protocol, methods)]
-    lines += [f"- {name}: {runs[0]['about']}." for name, runs in methods.items()]
+    lines += ["", *other_order(protocol, longest(methods))]
+    lines += [f"- {name}: {runs[0]['about']}." for name, runs in longest(methods).items()]
     lines += ["", "```console"]
-    lines += [f"$ {command(run)}" for runs in methods.values() for run in runs]
+    lines += [f"$ {command(run)}" for _, runs in rows for run in runs]
     return [*lines, "```", "", f"![{protocol.title}](benchmarks/{protocol.name}.png)", ""]
 
 
-def draw(protocol: Protocol, methods: Mapping[str, list[dict[str, Any]]], path: Path) -> None:
+def draw(protocol: Protocol, methods: Mapping[str, Runs], path: Path) -> None:
     """−ELBO of the training batches and of the held-out rows against epochs."""
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     axes = figure.subplots()
@@ -231,11 +245,17 @@ def main(runs: Path, docs: Path) -> None:
     lines = [HEAD, *overview(found)]
     for name, methods in found.items():
         lines += section(PROTOCOLS[name], methods)
-        draw(PROTOCOLS[name], methods, folder / f"{name}.png")
+        draw(PROTOCOLS[name], longest(methods), folder / f"{name}.png")
     missing = [protocol.title for name, protocol in PROTOCOLS.items() if name not in found]
     if missing:
         lines += ["## Not run", "", *[f"- {title}" for title in missing], ""]
-    every = [run for methods in found.values() for same in methods.values() for run in same]
+    every = [
+        run
+        for methods in found.values()
+        for lengths in methods.values()
+        for runs_of_one in lengths
+        for run in runs_of_one
+    ]
     write_atomic(folder / NUMBERS, json.dumps(every).encode() + b"\n")
     (docs / "benchmarks.md").write_text("\n".join(lines), encoding="utf-8")
     print(docs / "benchmarks.md")
