@@ -99,7 +99,7 @@ def test_scripts_end_as_commands_do(script):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("c", "--method", "mine"), "choose one of ours"),
+        (("c", "--method", "mine"), "c has no method 'mine'. Choices: ours."),
         (("c", "--device", "nowhere"), "nowhere"),
         (("z",), "'z' is not one of"),
     ],

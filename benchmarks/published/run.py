@@ -21,7 +21,7 @@ from discretevae.cli.ending import finish
 from discretevae.config import RunConfig, to_dict
 from discretevae.data import Dataset, Rows, load_data, load_rows
 from discretevae.data.split import held_out
-from discretevae.errors import RunError, TrainingInterrupted
+from discretevae.errors import ConfigError, RunError, TrainingInterrupted
 from discretevae.estimators.base import declared_evaluations
 from discretevae.evaluation import evaluate
 from discretevae.files import write_json
@@ -145,8 +145,8 @@ def main(
         return
     protocol = PROTOCOLS[name]
     if method not in protocol.methods:
-        raise click.BadParameter(
-            f"choose one of {', '.join(protocol.methods)}", param_hint="method"
+        raise ConfigError(
+            f"{name} has no method {method!r}. Choices: {', '.join(protocol.methods)}."
         )
     folder = out / name / method / str(seed)
     if (folder / RESULT).exists():
