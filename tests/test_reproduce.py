@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-ALL = ("reproduce", "all", "--quick", "--epochs", "7", "--cnn-epochs", "3")
+ALL = ("reproduce", "all", "--quick")
 ONE = ("reproduce", "fig12", "--quick", "--epochs", "3")
 RUNS = [f"{name}/{variant}" for name in EXPERIMENTS for variant in VARIANTS]
 CLAIMS = (
@@ -153,8 +153,19 @@ def test_the_documentation_takes_the_report_over_with_its_pictures(quick, tmp_pa
         for path in shown
     )
     assert not left_over.exists()
-    asked = " ".join(FIGURES) + " --quick --epochs 7 --cnn-epochs 3"
+    asked = " ".join(FIGURES) + " --quick"
     assert f"$ discretevae reproduce {asked} --out runs/paper\n" in page.read_text()
+
+
+def test_other_numbers_of_epochs_are_taken_and_the_page_asks_for_them(cli, quick):
+    asked = ("--epochs", "7", "--cnn-epochs", "3")
+    assert "7 epochs of the paper's protocol (3 for a CNN)" in cli("reproduce", *asked).out
+    numbers = json.loads((quick / "report.json").read_text())
+    for run in numbers["runs"]:
+        config = run["config"]
+        config["training"]["epochs"] = {"mlp": 7, "cnn": 3}[config["model"]["network"]]
+    options = runpy.run_path(str(ROOT / "scripts/paper_page"))["options_of"](numbers)
+    assert options.split() == ["--quick", *asked]
 
 
 def test_the_numbers_are_those_of_the_runs(quick):
