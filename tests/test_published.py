@@ -124,6 +124,22 @@ def test_runs_of_several_lengths_all_stand_there_and_the_longest_above(scripts, 
     assert section.count("$ python benchmarks") == 3
 
 
+def test_runs_of_several_lengths_lie_beside_each_other(scripts, tmp_path):
+    """The commands of one page can all be given; the page finds what they leave."""
+    protocols, table = scripts
+    import run
+
+    protocol = protocols.PROTOCOLS["c"]
+    folders = [run.folder_of(tmp_path, protocol, "ours", 1, n) for n in (None, 1000, 300, 160)]
+    assert folders[0] == folders[1]
+    assert len(set(folders)) == 3
+    for folder, steps in zip(folders[1:], (100, 30, 16), strict=True):
+        folder.mkdir(parents=True)
+        (folder / run.RESULT).write_text(json.dumps(finished("c", 1, steps=steps)))
+    page = page_of(table, tmp_path, tmp_path)
+    assert page.split("## C. ")[1].count("| **ours** |") == 3
+
+
 def test_seconds_of_a_gpu_are_named_as_such_and_so_is_its_command(scripts, tmp_path):
     _, table = scripts
     put(tmp_path / "runs", finished("a-mnist", device="a fast one"))

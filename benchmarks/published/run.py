@@ -68,6 +68,12 @@ def named(device: torch.device) -> str | None:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else None
 
 
+def folder_of(out: Path, protocol: Protocol, method: str, seed: int, epochs: int | None) -> Path:
+    """Where a run lies; runs of another length than published lie beside it."""
+    shorter = "" if epochs in (None, protocol.epochs) else f"-{epochs}-epochs"
+    return out / protocol.name / method / f"{seed}{shorter}"
+
+
 def result_of(
     protocol: Protocol,
     method: str,
@@ -148,7 +154,7 @@ def main(
         raise ConfigError(
             f"{name} has no method {method!r}. Choices: {', '.join(protocol.methods)}."
         )
-    folder = out / name / method / str(seed)
+    folder = folder_of(out, protocol, method, seed, epochs)
     if (folder / RESULT).exists():
         print(f"{folder / RESULT} is there")
         return

@@ -73,24 +73,37 @@ def ids_for(ids: Any, n: int, first: int) -> Array:
     return numbers
 
 
-def ids_beside(taken: Array, ids: Any, n: int) -> Array:
-    """The ids of n further rows: those given, or numbers from behind the largest on.
+def ids_beside(ids: Any, n: int, taken: Array) -> Array:
+    """The ids of n further rows, int64 ``[n]``: those given, or numbers behind the largest taken.
+
+    Args:
+        ids: n whole numbers, or None.
+        n: further rows.
+        taken: int64 ``[N]``, at least one.
 
     Raises:
         DataError: as for `ids_for`, or some are taken.
+
+    Example:
+        >>> ids_beside(None, 2, np.array([7, 3]))
+        array([8, 9])
     """
     numbers = ids_for(ids, n, int(taken.max()) + 1)
     known = np.intersect1d(numbers, taken)
     if len(known):
         raise DataError(
-            f"ids must be new, but {named(known)} there already. Remove them first, or give "
+            f"ids must be new, but {_named(known)} there already. Remove them first, or give "
             "other ids."
         )
     return numbers
 
 
 def places_of(ids: Array, stored: Array) -> Array:
-    """Where ids stand among those that are stored, which need not rise.
+    """Where ids stand among those that are stored, int64 ``[n]``.
+
+    Args:
+        ids: int64 ``[n]``.
+        stored: int64 ``[N]``, no two alike; they need not rise.
 
     Raises:
         DataError: some do not stand there.
@@ -104,13 +117,18 @@ def places_of(ids: Array, stored: Array) -> Array:
     at = np.minimum(np.searchsorted(ranked, ids), len(ranked) - 1)
     missing = ids[ranked[at] != ids]
     if len(missing):
-        raise DataError(f"ids must be in the index, but {named(missing)} not.")
+        raise DataError(f"ids must be in the index, but {_named(missing)} not.")
     places: Array = at if order is None else order[at]
     return places
 
 
 def in_order_of_ids(codes: Array, ids: Array) -> tuple[Array, Array]:
-    """Rows sorted by id, so that the first of several equally far has the least."""
+    """Rows sorted by id, so that the first of several equally far has the least.
+
+    Args:
+        codes: packed codes ``[N, ·]``.
+        ids: theirs, int64 ``[N]``.
+    """
     if not is_unsorted(ids):
         return codes, ids
     order = np.argsort(ids, kind="stable")
@@ -126,7 +144,7 @@ def require_distinct(ids: Array) -> None:
     if is_unsorted(ids):
         values, counts = np.unique(ids, return_counts=True)
         if len(values) != len(ids):
-            raise DataError(f"ids must differ, but {named(values[counts > 1])} there twice.")
+            raise DataError(f"ids must differ, but {_named(values[counts > 1])} there twice.")
 
 
 def is_unsorted(ids: Array) -> bool:
@@ -134,11 +152,11 @@ def is_unsorted(ids: Array) -> bool:
     return bool((ids[1:] <= ids[:-1]).any())
 
 
-def named(ids: Array) -> str:
+def _named(ids: Array) -> str:
     """The first few of some ids and their verb, for a message.
 
     Example:
-        >>> named(np.array([3])), named(np.array([3, 5]))
+        >>> _named(np.array([3])), _named(np.array([3, 5]))
         ('3 is', '3, 5 are')
     """
     shown = ", ".join(str(number) for number in ids[:3].tolist())
@@ -152,7 +170,6 @@ __all__ = [
     "ids_for",
     "in_order_of_ids",
     "is_unsorted",
-    "named",
     "places_of",
     "read_ids",
     "require_distinct",

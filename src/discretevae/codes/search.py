@@ -311,7 +311,7 @@ class CodeIndex:
         from discretevae.codes.packing import encode_rows
 
         self.require_model(model)
-        numbers = ids_beside(self._ids, ids, len(rows))
+        numbers = ids_beside(ids, len(rows), self._ids)
         codes = encode_rows(model, rows, binarize_mode=self.binarize_mode, progress=progress)
         self.add_codes(codes, ids=numbers)
 
@@ -327,7 +327,7 @@ class CodeIndex:
             >>> index.ids
             array([ 0,  1, 40])
         """
-        numbers, bits = ids_beside(self._ids, ids, len(codes)), search_bits(self.latent, codes)
+        numbers, bits = ids_beside(ids, len(codes), self._ids), search_bits(self.latent, codes)
         if not len(codes):
             return
         all_codes = np.concatenate([self._codes, codes])
