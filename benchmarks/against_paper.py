@@ -27,9 +27,9 @@ from typing import Any
 import click
 
 from discretevae.cli.ending import finish
-from discretevae.files import write_json
-from discretevae.history import METRICS, EpochMetrics, read_metrics
-from discretevae.plots import save_figure
+from discretevae.plots.pictures import save_figure
+from discretevae.run_folder.history import METRICS, EpochMetrics, read_metrics
+from discretevae.system.files import write_json
 
 RUNS = {
     "paper": ("--estimator", "importance", "--samples", "1", "--batch-size", "2048"),

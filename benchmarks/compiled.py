@@ -20,7 +20,7 @@ from torch import Tensor
 from discretevae.cli.ending import finish
 from discretevae.config import ModelConfig
 from discretevae.estimators import DisARM
-from discretevae.model import DiscreteVAE
+from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives import elbo
 
 CONFIG = ModelConfig(

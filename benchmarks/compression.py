@@ -24,12 +24,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from discretevae.checkpoint import load_run
 from discretevae.cli.ending import finish
-from discretevae.codes.compression import DEFAULT_LANES, compress, decompress
+from discretevae.codes.compression.files import DEFAULT_LANES, compress, decompress
 from discretevae.data import load_rows, most_likely
-from discretevae.evaluation import evaluate
-from discretevae.files import write_json
+from discretevae.evaluation.bounds import evaluate
+from discretevae.run_folder.checkpoint import load_run
+from discretevae.system.files import write_json
 
 
 def png(picture: np.ndarray, bits: int) -> int:

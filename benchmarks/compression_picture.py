@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from discretevae.cli.ending import finish
-from discretevae.plots import save_figure
+from discretevae.plots.pictures import save_figure
 
 OURS, THEIRS = "#0072B2", "#B0B4B8"
 

@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor
 
-from discretevae import convolutional
-from discretevae.allocator import keep_freed_memory
 from discretevae.cli.ending import finish
+from discretevae.networks import convolutional
+from discretevae.system.allocator import keep_freed_memory
 
 _PLAIN = F.conv_transpose2d
 

@@ -28,8 +28,8 @@ from discretevae.cli.ending import finish
 from discretevae.codes.packing import encode_rows
 from discretevae.config import ModelConfig
 from discretevae.data import load_rows
-from discretevae.evaluation import DECODER_ROWS
-from discretevae.model import DiscreteVAE
+from discretevae.evaluation.bounds import DECODER_ROWS
+from discretevae.model.vae import DiscreteVAE
 
 STRETCH = 16
 """Chunks in a row: of them one only is read while the products are timed."""

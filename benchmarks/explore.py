@@ -31,7 +31,6 @@ import click
 import torch
 import uvicorn
 
-from discretevae.checkpoint import Run, load_run
 from discretevae.cli.ending import finish
 from discretevae.config import RunConfig
 from discretevae.data import Dataset, Rows, load_rows
@@ -40,7 +39,8 @@ from discretevae.explorer.app import QUESTIONS, make_app
 from discretevae.explorer.guards import Hosts
 from discretevae.explorer.serving import listen
 from discretevae.explorer.variables import to_codes, to_numbers
-from discretevae.model import DiscreteVAE
+from discretevae.model.vae import DiscreteVAE
+from discretevae.run_folder.checkpoint import Run, load_run
 
 WARM_UP = 20
 SECONDS = 20.0

@@ -21,7 +21,7 @@ from typing import Any
 import click
 
 from discretevae.cli.ending import finish
-from discretevae.files import write_json
+from discretevae.system.files import write_json
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 

@@ -24,7 +24,7 @@ from discretevae.cli.common import check_device
 from discretevae.cli.ending import finish
 from discretevae.config import ModelConfig, TrainConfig
 from discretevae.data import Dataset, Rows
-from discretevae.model import fresh_model
+from discretevae.model.vae import fresh_model
 from discretevae.training import train
 
 SHAPES = {

@@ -24,11 +24,11 @@ import torch
 from torch import nn
 
 from discretevae.cli.ending import finish
-from discretevae.comparison import fitting_estimators
 from discretevae.config import TrainConfig
 from discretevae.data import Dataset, Rows
 from discretevae.estimators.base import declared_evaluations
-from discretevae.model import DiscreteVAE
+from discretevae.experiments.comparison import fitting_estimators
+from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives import choose_estimator, elbo
 
 YARDSTICKS = {1: "importance", 2: "importance:samples=2", 4: "importance:samples=4"}

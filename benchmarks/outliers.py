@@ -48,7 +48,7 @@ from discretevae import (
 )
 from discretevae.cli.ending import finish
 from discretevae.data import most_likely
-from discretevae.files import write_json
+from discretevae.system.files import write_json
 
 QUICK = {"train_rows": 2000, "test_rows": 500, "epochs": 5, "samples": 20, "leave_out": [0, 1]}
 

@@ -33,7 +33,7 @@ from peers.setups import SETUPS, Setup
 
 from discretevae.cli.ending import finish
 from discretevae.data import load_data
-from discretevae.files import write_json
+from discretevae.system.files import write_json
 
 WARM_UP = 3
 """Rounds that do not count."""

@@ -32,9 +32,9 @@ from discretevae.cli.ending import finish
 from discretevae.config import ModelConfig, TrainConfig
 from discretevae.data import Dataset, Rows
 from discretevae.errors import CollapseWarning
-from discretevae.files import write_json
-from discretevae.model import DiscreteVAE
-from discretevae.plots import save_figure
+from discretevae.model.vae import DiscreteVAE
+from discretevae.plots.pictures import save_figure
+from discretevae.system.files import write_json
 from discretevae.training import Progress, train
 
 BASE = {"batch": 512, "pixels": 784, "hidden": 1024, "bits": 50, "samples": 1, "rows": 4096}

@@ -25,9 +25,9 @@ import click
 import numpy as np
 
 from discretevae.cli.ending import finish
-from discretevae.codes.search import CodeIndex
-from discretevae.codes.structures import load_faiss
-from discretevae.files import write_json
+from discretevae.codes.search.index import CodeIndex
+from discretevae.codes.search.structures import load_faiss
+from discretevae.system.files import write_json
 
 BITS, K, ROUNDS, STRETCH = 64, 10, 12, 250
 """Rounds of a stretch of queries by the one and by the other, the order changing."""

@@ -26,7 +26,7 @@ from torch import Tensor
 from discretevae.cli.ending import finish
 from discretevae.config import PRECISIONS, Precision, TrainConfig
 from discretevae.data import Dataset, Rows
-from discretevae.model import DiscreteVAE
+from discretevae.model.vae import DiscreteVAE
 from discretevae.training import Progress, train
 
 WARM_UP = 5

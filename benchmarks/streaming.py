@@ -30,8 +30,8 @@ from largefile import forget, peak_memory_mb, random_rows
 from discretevae.cli.ending import finish
 from discretevae.config import TrainConfig
 from discretevae.data import Dataset, load_data
-from discretevae.evaluation import evaluate
-from discretevae.model import DiscreteVAE
+from discretevae.evaluation.bounds import evaluate
+from discretevae.model.vae import DiscreteVAE
 from discretevae.training import Progress, train
 
 WARM_UP = 5

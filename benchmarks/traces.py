@@ -25,9 +25,9 @@ from discretevae.cli.ending import finish
 from discretevae.config import TrainConfig
 from discretevae.data import Dataset, load_data
 from discretevae.errors import CollapseWarning
-from discretevae.files import write_json
-from discretevae.model import DiscreteVAE
-from discretevae.tensorfiles import read_tensors
+from discretevae.model.vae import DiscreteVAE
+from discretevae.system.files import write_json
+from discretevae.system.tensor_files import read_tensors
 from discretevae.training import steps, train
 
 ROWS = 10_000

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 VERSION = re.search(
-    r'^__version__ = "(.+)"$', (ROOT / "src/discretevae/__init__.py").read_text(), re.MULTILINE
+    r'^__version__ = "(.+)"$', (ROOT / "src/discretevae/version.py").read_text(), re.MULTILINE
 )
 
 project = "discretevae"

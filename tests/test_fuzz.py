@@ -20,8 +20,7 @@ from fuzzing.corpus import build_corpus, sparse_npz
 from fuzzing.judge import Judge
 from fuzzing.mutations import AWARE, mutated, shrunk
 from fuzzing.readers import CARELESS, READERS
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="limits and signals of Linux"

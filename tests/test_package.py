@@ -1,9 +1,11 @@
-"""The package as a whole: its names, and floors on which imports only go down."""
+"""The package as a whole: its names, and rooms from which imports only go down."""
 
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -11,41 +13,22 @@ import pytest
 import discretevae
 
 ROOT = Path(discretevae.__file__).parent
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "design.md"
 
-FLOORS: tuple[tuple[str, ...], ...] = (
-    # from the ground up: a module imports from lower floors, or from its own package folder
-    ("errors",),
-    ("activations", "schedules"),
-    ("config",),
-    ("files", "randomness", "allocator", "ranks", "precision"),
-    ("tensorfiles", "locks"),
-    ("data", "augmentation"),
-    ("neighbors",),
-    ("families",),
-    ("likelihoods", "networks", "convolutional"),
-    ("estimators",),
-    ("priors",),
-    ("integrands",),
-    ("model",),
-    ("objectives", "onnx_graphs"),
-    ("gradients", "gradient_reports"),
-    ("usage",),
-    ("evaluation",),
-    ("checkpoint", "history", "averaging", "code_sizes", "information"),
-    ("states", "tensorboard", "placement"),
-    ("training", "prior_fitting"),
-    ("codes",),
-    ("exporting", "plots", "comparison_plots", "evaluation_plots", "outlier_plots", "retrieval"),
-    ("runs", "sweep_plots", "comparison", "search_plots", "cluster_plots", "cards"),
-    ("estimator_api",),
-    ("refitting", "sharing"),
-    ("reproduction",),
-    ("sweep_plans",),
-    ("sweeps",),
-    ("explorer",),
-    ("cli",),
-)
-FLOOR_OF = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
+MAX_ENTRIES = 24
+MAX_FLOORS = 12
+GROUND = ("errors", "version")
+"""Modules that every room may import."""
+
+
+def rooms() -> list[str]:
+    """Return the rooms that the page on the design lists, from the top."""
+    text = PAGE.read_text(encoding="utf-8")
+    table = text[text.index("| room, from the top |") :].split("\n\n")[0]
+    return re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+
+
+ROOMS = rooms()
 
 MODULES = {
     str(path.relative_to(ROOT).with_suffix("")).replace("/", "."): path
@@ -54,80 +37,113 @@ MODULES = {
 }
 
 
-def imports(path: Path) -> list[tuple[str, list[str]]]:
-    """Every module of ours that a file imports, anywhere in it, and the names taken from it."""
-    found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+@functools.cache
+def imported_modules(module: str) -> frozenset[str]:
+    """Return the modules of the package that a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found += [(alias.name, []) for alias in node.names]
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            found.append((node.module or "", [alias.name for alias in node.names]))
-    return [(module, names) for module, names in found if module.split(".")[0] == "discretevae"]
+            assert node.level == 0, f"{module}: relative import"
+            found.add(node.module or "")
+            # a name of a package may be a module of it
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    prefix = "discretevae."
+    inside = {name.removeprefix(prefix) for name in found if name.startswith(prefix)}
+    assert "discretevae" not in found or inside, f"{module} imports the package itself"
+    return frozenset(
+        name if name in MODULES else f"{name}.__init__"
+        for name in inside
+        if name in MODULES or f"{name}.__init__" in MODULES
+    ) - {module}
+
+
+def test_the_page_lists_every_room_once():
+    folders = {path.name for path in ROOT.iterdir() if (path / "__init__.py").is_file()}
+    assert sorted(ROOMS) == sorted(folders)
+    assert len(ROOMS) == len(set(ROOMS)) == 20
+
+
+def test_the_root_is_not_crowded():
+    entries = {
+        path.name
+        for path in ROOT.iterdir()
+        if path.suffix == ".py" or (path.is_dir() and path.name != "__pycache__")
+    }
+    assert len(entries) <= MAX_ENTRIES, sorted(entries)
+    assert {"__init__.py", "__main__.py", "errors.py", "version.py"} == entries - set(ROOMS)
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_go_down_the_floors(module):
-    unit = module.split(".")[0]
-    assert unit in FLOOR_OF, f"{unit} has no floor yet: give it one in this test"
-    for imported, names in imports(MODULES[module]):
-        if imported == "discretevae":
-            # the package itself only to ask for its version
-            source = MODULES[module].read_text()
-            assert set(names) <= {"__version__"}
-            assert source.count("discretevae.__version__") or names
-            attributes = {
-                node.attr
-                for node in ast.walk(ast.parse(source))
-                if isinstance(node, ast.Attribute)
-                and isinstance(node.value, ast.Name)
-                and node.value.id == "discretevae"
-            }
-            assert attributes <= {"__version__"}
+def test_imports_go_down(module):
+    room = module.split(".")[0]
+    for imported in imported_modules(module):
+        other = imported.split(".")[0]
+        if room in GROUND:
+            raise AssertionError(f"{module} is the ground, and imports {imported}")
+        if other not in (room, *GROUND):
+            assert ROOMS.index(room) < ROOMS.index(other), f"{module} imports {imported}"
+
+
+def test_there_are_at_most_twelve_floors():
+    @functools.cache
+    def floor(room: str) -> int:
+        below = {
+            imported.split(".")[0]
+            for module in MODULES
+            if module.split(".")[0] == room
+            for imported in imported_modules(module)
+        } - {room}
+        return 1 + max((floor(other) for other in below), default=0)
+
+    floors = {room: floor(room) for room in ROOMS}
+    assert max(floors.values()) <= MAX_FLOORS, floors
+
+
+def circle_from(module: str, trail: tuple[str, ...], done: set[str]) -> tuple[str, ...] | None:
+    """Return the first circle of imports that is met from a module, or None."""
+    if module in trail:
+        return (*trail[trail.index(module) :], module)
+    if module in done:
+        return None
+    for imported in sorted(imported_modules(module)):
+        # a package's face is loaded with any of its files, and names only what lies in it
+        if imported.endswith("__init__"):
             continue
-        target = imported.split(".")[1]
-        if target != unit:
-            assert FLOOR_OF[target] < FLOOR_OF[unit], f"{module} imports {imported}"
+        circle = circle_from(imported, (*trail, module), done)
+        if circle is not None:
+            return circle
+    done.add(module)
+    return None
 
 
-def test_every_floor_is_inhabited():
-    assert {module.split(".")[0] for module in MODULES} == set(FLOOR_OF)
+def test_no_files_import_each_other():
+    done: set[str] = set()
+    for module in MODULES:
+        circle = circle_from(module, (), done)
+        assert circle is None, " imports ".join(circle or ())
 
 
-def parsed() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """What the block for type checkers imports, and what `_EXPORTS` says."""
-    block: dict[str, list[str]] = {}
-    for node in ast.parse((ROOT / "__init__.py").read_text()).body:
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            for statement in node.body:
-                assert isinstance(statement, ast.ImportFrom)
-                assert all(alias.asname is None for alias in statement.names)
-                module = (statement.module or "").removeprefix("discretevae.")
-                block[module] = sorted(alias.name for alias in statement.names)
-    return block, {module: sorted(names) for module, names in discretevae._EXPORTS.items()}
-
-
-def test_type_checkers_see_the_same_names():
-    block, exports = parsed()
-    assert block == exports
-    names = [name for names in discretevae._EXPORTS.values() for name in names]
+def test_type_checkers_and_python_see_the_same_names():
+    stub = ast.parse((ROOT / "__init__.pyi").read_text(encoding="utf-8"))
+    names = []
+    for node in stub.body[1:]:
+        assert isinstance(node, ast.ImportFrom)
+        assert node.level == 1
+        assert all(alias.asname == alias.name for alias in node.names)
+        names += [alias.name for alias in node.names]
     assert len(names) == len(set(names))
-    assert discretevae.__all__ == ["__version__", *names]
-    assert dir(discretevae) == sorted(discretevae.__all__)
+    assert sorted(discretevae.__all__) == sorted(names) == dir(discretevae)
 
 
 @pytest.mark.parametrize("name", discretevae.__all__)
 def test_every_name_loads(name):
-    value = getattr(discretevae, name)
-    if name != "__version__":
-        module = importlib.import_module(f"discretevae.{discretevae._MODULE_OF[name]}")
-        assert value is getattr(module, name)
-        if "." not in discretevae._MODULE_OF[name]:
-            assert name in getattr(module, "__all__", [name])
+    assert getattr(discretevae, name) is not None
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="module 'discretevae' has no attribute 'trane'"):
+    with pytest.raises(AttributeError, match="No discretevae attribute trane"):
         discretevae.trane  # noqa: B018
     assert not hasattr(discretevae, "__wrapped__")
 

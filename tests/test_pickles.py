@@ -30,20 +30,21 @@ from fuzzing.pickles import FORMS, GOOD, SRC, payloads, watched, written
 from fuzzing.source import dangers, openers
 from PIL import Image
 
-from discretevae.checkpoint import load_config, load_run
 from discretevae.cli import compare, runs
-from discretevae.codes import ids, indexfiles
-from discretevae.codes.compression import decompress
+from discretevae.codes import ids
+from discretevae.codes.compression.files import decompress
 from discretevae.codes.packing import read_codes
+from discretevae.codes.search import index_files as indexfiles
 from discretevae.data import load_data, load_rows
 from discretevae.errors import DiscreteVAEError
+from discretevae.experiments.paper.experiments import EXPERIMENTS
+from discretevae.experiments.paper.records import read_finished, run_folder
+from discretevae.experiments.paper.report import require_ours
+from discretevae.experiments.sweep_plan import finished_seconds, require_free
 from discretevae.explorer.galleries import column_names
-from discretevae.history import read_metrics
-from discretevae.locks import is_locked, writing
-from discretevae.reproduction.experiments import EXPERIMENTS
-from discretevae.reproduction.records import read_finished, run_folder
-from discretevae.reproduction.report import require_ours
-from discretevae.sweep_plans import finished_seconds, require_free
+from discretevae.run_folder.checkpoint import load_config, load_run
+from discretevae.run_folder.history import read_metrics
+from discretevae.system.locks import is_locked, writing
 from discretevae.training import train
 
 # what reads
@@ -73,7 +74,7 @@ def rows_from(name: str, *, asked: str = "", beside: str = "", good: bytes = b""
             path.with_name(beside).write_bytes(good)
         with pytest.MonkeyPatch.context() as patch:
             if most >= 0:
-                patch.setattr("discretevae.data.streamed.IN_MEMORY_BYTES", most)
+                patch.setattr("discretevae.data.stores.streamed.IN_MEMORY_BYTES", most)
             with pytest.raises(DiscreteVAEError):
                 load_data(folder / (asked or name))
             load_rows(folder / (asked or name))
@@ -183,10 +184,14 @@ TABLE = written(lambda file: np.save(file, GOOD))
 THREE = bytes((0, 0, 8, 2, 0, 0, 0, 3, 0, 0, 0, 1, 4, 5, 6))
 PIXELS, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
-NPY, IDX = "data.arrays.open_npy", "data.idx.read_idx_bytes"
-NPZ, UNPACK = "data.arrays.NpzFile.__init__", "data.arrays.NpzFile._unpacking"
-PARQUET, PHOTO = "data.parquet.ParquetTable._opened", "data.images._read"
-TEXT = ("data.tables.read_csv", "data.tables._parse", "data.tables._explain")
+NPY, IDX = "data.readers.arrays.open_npy", "data.readers.idx.read_idx_bytes"
+NPZ, UNPACK = "data.readers.arrays.NpzFile.__init__", "data.readers.arrays.NpzFile._unpacking"
+PARQUET, PHOTO = "data.readers.parquet.ParquetTable._opened", "data.readers.images._read"
+TEXT = (
+    "data.readers.tables.read_csv",
+    "data.readers.tables._parse",
+    "data.readers.tables._explain",
+)
 
 CASES = [
     # a file of data, by its suffix
@@ -198,7 +203,7 @@ CASES = [
     Case("x.parquet", rows_from("x.parquet"), (PARQUET,)),
     # by its content
     *(
-        Case(name, rows_from(name), ("data.readers._by_magic", IDX, NPY, NPZ))
+        Case(name, rows_from(name), ("data.readers.formats._by_magic", IDX, NPY, NPZ))
         for name in ("x", "x.gz", "x.idx", "x-idx3-ubyte", "x.png", "x.pkl", "x.pt", "x.zip")
     ),
     Case("labels beside pictures", rows_from(
@@ -220,42 +225,42 @@ CASES = [
     Case("binarized-mnist", builtin("binarized-mnist", "binarized_mnist.npz"), (NPZ,)),
     Case("a mirror's file", fetched, ("data.builtin._get_bits",)),
     # a run
-    Case("config.json", of_run("config.json", load_run), ("checkpoint.read_json",)),
+    Case("config.json", of_run("config.json", load_run), ("run_folder.checkpoint.read_json",)),
     Case("config.json, resumed",  # never parsed: kept, and written back should it vanish
          of_run("config.json", resumed), ("training.keeper.Keeper.__enter__",), is_refused=False),
     Case("model.safetensors", of_run("model.safetensors", load_run),
-         ("tensorfiles.read_tensors", "tensorfiles.parse_tensors")),
+         ("system.tensor_files.read_tensors", "system.tensor_files.parse_tensors")),
     Case("checkpoint/STEP.safetensors", of_run("checkpoint/*.safetensors", resumed),
-         ("states.read_newest", "tensorfiles.parse_tensors")),
-    Case("metrics.jsonl", of_run("metrics.jsonl", read_metrics), ("history.read_metrics",)),
-    Case("metrics.jsonl, resumed", of_run("metrics.jsonl", resumed), ("history.read_metrics",)),
+         ("run_folder.states.read_newest", "system.tensor_files.parse_tensors")),
+    Case("metrics.jsonl", of_run("metrics.jsonl", read_metrics), ("run_folder.history.read_metrics",)),
+    Case("metrics.jsonl, resumed", of_run("metrics.jsonl", resumed), ("run_folder.history.read_metrics",)),
     Case("summary.json", of_run("summary.json", listed), ("cli.runs._tested",)),
     Case("summary.json, reported", of_run("summary.json", of_report),
-         ("reproduction.records.read_finished",)),
-    Case("lock", of_run("lock", free), ("locks.writing", "locks.is_locked"), is_refused=False),
-    Case("lock, held", of_run("lock", held), ("locks.writing", "locks.is_locked")),
+         ("experiments.paper.records.read_finished",)),
+    Case("lock", of_run("lock", free), ("system.locks.writing", "system.locks.is_locked"), is_refused=False),
+    Case("lock, held", of_run("lock", held), ("system.locks.writing", "system.locks.is_locked")),
     # what else is read back
     Case("comparison.json", of_run(compare.RESULT, compare._require_ours),
          ("cli.compare._require_ours",)),
-    Case("sweep.json", of_run("sweep.json", swept), ("sweep_plans.read_json",)),
-    Case("summary.json, of a sweep", of_run("summary.json", swept_run), ("sweep_plans.read_json",)),
+    Case("sweep.json", of_run("sweep.json", swept), ("experiments.sweep_plan.read_json",)),
+    Case("summary.json, of a sweep", of_run("summary.json", swept_run), ("experiments.sweep_plan.read_json",)),
     Case("report.json", of_run("report.json", of_report_folder),
-         ("reproduction.report.require_ours",)),
+         ("experiments.paper.report.require_ours",)),
     Case("codes.npy", of_run("codes.npy", decoded), ("codes.packing.read_codes",)),
-    Case("x.dvz", of_run("x.dvz", decompressed), ("codes.compression._read",)),
-    Case("an index", of_run("x.idx", read_index), ("codes.indexfiles.read_index",)),
+    Case("x.dvz", of_run("x.dvz", decompressed), ("codes.compression.files._read",)),
+    Case("an index", of_run("x.idx", read_index), ("codes.search.index_files.read_index",)),
     Case("ids.npy", of_run("ids.npy", read_ids), ("codes.ids.read_ids",)),
 ]  # fmt: skip
 
 EXCUSED = {
     "codes.packing.encode_rows": "a file that it has just written",
-    "data.disk.NpyTable.read_into": "bytes that become numbers, of a header that was read before",
-    "data.disk.NpyTable._fill": "the same",
-    "data.disk.NpyTable.will_read": "hands no bytes on",
+    "data.stores.disk.NpyTable.read_into": "bytes that become numbers, of a header that was read before",
+    "data.stores.disk.NpyTable._fill": "the same",
+    "data.stores.disk.NpyTable.will_read": "hands no bytes on",
     "data.download.download": "writes",
-    "files.atomic_file": "writes",
-    "plots.save_figure": "a picture that it has just drawn",
-    "refitting._summarize": "copies what `read_metrics` has read just before",
+    "system.files.atomic_file": "writes",
+    "plots.pictures.save_figure": "a picture that it has just drawn",
+    "experiments.refit._summarize": "copies what `read_metrics` has read just before",
 }
 
 # that nothing runs
@@ -403,7 +408,7 @@ def test_the_scan_sees_what_is_dangerous(code):
 
 
 def test_the_scan_takes_nothing_else_for_dangerous_and_sees_what_opens():
-    assert not dangers(ast.parse("model.eval(); re.compile(a); np.load(p, allow_pickle=False)"))
+    assert not dangers(ast.parse("model.vae.eval(); re.compile(a); np.load(p, allow_pickle=False)"))
     code = "class A:\n def f(self, p):\n  with p.open() as file: return file.read()"
     assert openers(ast.parse(code), "m") == {"m.A.f"}
     for call in ("open(p)", "np.load(p)", "gzip.GzipFile(p)", "x.load(p)"):

@@ -9,7 +9,7 @@ from torch import Tensor
 import discretevae
 from discretevae.config import ModelConfig, TrainConfig
 from discretevae.data import Dataset, Rows
-from discretevae.model import DiscreteVAE
+from discretevae.model.vae import DiscreteVAE
 from discretevae.training import Progress, train
 from peers.setups import Setup
 from peers.worker import Turns

@@ -15,7 +15,6 @@ import click
 import torch
 from protocols import PROTOCOLS, Protocol
 
-from discretevae.checkpoint import is_run, load_config, save_config
 from discretevae.cli.common import check_device
 from discretevae.cli.ending import finish
 from discretevae.config import RunConfig, to_dict
@@ -23,10 +22,11 @@ from discretevae.data import Dataset, Rows, load_data, load_rows
 from discretevae.data.split import held_out
 from discretevae.errors import ConfigError, RunError, TrainingInterrupted
 from discretevae.estimators.base import declared_evaluations
-from discretevae.evaluation import evaluate
-from discretevae.files import write_json
-from discretevae.model import DiscreteVAE, fresh_model
+from discretevae.evaluation.bounds import evaluate
+from discretevae.model.vae import DiscreteVAE, fresh_model
 from discretevae.objectives import choose_estimator
+from discretevae.run_folder.checkpoint import is_run, load_config, save_config
+from discretevae.system.files import write_json
 from discretevae.training import Progress, train
 
 RESULT = "result.json"

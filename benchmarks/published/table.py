@@ -23,8 +23,8 @@ from protocols import PROTOCOLS, Protocol
 from run import RESULT
 
 from discretevae.cli.ending import finish
-from discretevae.files import write_atomic
-from discretevae.plots import save_figure
+from discretevae.plots.pictures import save_figure
+from discretevae.system.files import write_atomic
 
 MARKS = {"S": "read in the authors' repository or paper", "M": "reported, unverified"}
 METRICS = {

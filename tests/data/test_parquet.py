@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from discretevae.data import Rows, load_data, load_rows
-from discretevae.data.parquet import ParquetTable
+from discretevae.data.readers.parquet import ParquetTable
 from discretevae.errors import DataError, DataWarning, MissingExtraError
 
 pa = pytest.importorskip("pyarrow")
@@ -32,9 +32,9 @@ def columns_of(table, **others):
 @pytest.fixture
 def streamed(monkeypatch):
     """Everything is streamed; a window holds 20 rows of three bytes."""
-    monkeypatch.setattr("discretevae.data.streamed.IN_MEMORY_BYTES", 0)
-    monkeypatch.setattr("discretevae.data.streamed.WINDOW_BYTES", 60)
-    monkeypatch.setattr("discretevae.data.parquet.PIECE_BYTES", 120)
+    monkeypatch.setattr("discretevae.data.stores.streamed.IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr("discretevae.data.stores.streamed.WINDOW_BYTES", 60)
+    monkeypatch.setattr("discretevae.data.readers.parquet.PIECE_BYTES", 120)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_streamed_is_what_is_loaded(tmp_path, streamed, monkeypatch, dtype, grou
     for chosen in (slice(None), slice(5, 33), slice(3, 60, 4), index):
         assert torch.equal(rows.batch(chosen), plain.batch(chosen))
         assert torch.equal(rows.subset(chosen).batch(slice(None)), plain.batch(chosen))
-    monkeypatch.setattr("discretevae.data.streamed.IN_MEMORY_BYTES", 2**30)
+    monkeypatch.setattr("discretevae.data.stores.streamed.IN_MEMORY_BYTES", 2**30)
     loaded = load_rows(path)
     assert torch.equal(loaded.values, plain.values)
     assert loaded.divisor == plain.divisor
@@ -127,7 +127,7 @@ def test_a_label_that_is_no_class_stays_a_feature(tmp_path, streamed):
 @pytest.mark.parametrize("is_streamed", [False, True])
 def test_what_is_refused(tmp_path, monkeypatch, is_streamed):
     if is_streamed:
-        monkeypatch.setattr("discretevae.data.streamed.IN_MEMORY_BYTES", 0)
+        monkeypatch.setattr("discretevae.data.stores.streamed.IN_MEMORY_BYTES", 0)
     path = tmp_path / "a.parquet"
     index = pa.table([np.arange(9), np.ones(9)], names=["", "x"])
     cases = [
@@ -161,7 +161,7 @@ def test_missing_values_late_in_a_streamed_file_are_found_at_once(tmp_path, stre
 
 
 def test_row_groups_that_are_too_large_to_be_streamed(tmp_path, streamed, monkeypatch):
-    monkeypatch.setattr("discretevae.data.parquet.GROUP_BYTES", 3 * 64)
+    monkeypatch.setattr("discretevae.data.readers.parquet.GROUP_BYTES", 3 * 64)
     path = write(tmp_path / "a.parquet", columns_of(TABLE), row_group_size=65)
     with pytest.raises(DataError, match=r"up to 65 rows, of which only 64 .*row_group_size=1\."):
         load_rows(path)

@@ -11,8 +11,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from discretevae.data import load_data, load_rows
@@ -244,7 +243,7 @@ def test_a_gzip_bomb_is_not_unpacked(tmp_path, monkeypatch):
 
 
 def test_a_file_that_promises_too_much_is_refused_before_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("discretevae.data.values.MAX_BYTES", 10)
+    monkeypatch.setattr("discretevae.data.stores.values.MAX_BYTES", 10)
     for name, content in (("a.npz", npz(x=TABLE)), ("a.idx", FULL)):
         path = tmp_path / name
         path.write_bytes(content)
@@ -302,7 +301,7 @@ def test_csv_counting_first_line_is_names(tmp_path):
 
 
 def test_csv_blocks_are_joined(tmp_path, monkeypatch):
-    monkeypatch.setattr("discretevae.data.tables._BLOCK", 9)
+    monkeypatch.setattr("discretevae.data.readers.tables._BLOCK", 9)
     table = np.random.default_rng(0).random((40, 3)).astype(np.float32)
     table[:8] = 1
     path = tmp_path / "a.csv"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from discretevae.data import Dataset, Rows, binarize
@@ -88,7 +87,7 @@ def test_bad_arrays_are_refused_in_one_line(array, options, message):
 
 
 def test_first_bad_value_is_found_across_chunks(monkeypatch):
-    monkeypatch.setattr("discretevae.data.values.CHUNK", 6)
+    monkeypatch.setattr("discretevae.data.stores.values.CHUNK", 6)
     table = np.ones((11, 3)) / 2
     table[7, 2] = table[10, 0] = np.nan
     with pytest.raises(DataError, match=r"2 values NaN.*row 7, column 2"):

@@ -27,10 +27,10 @@ def folder(tmp_path):
 @pytest.fixture(params=[False, True], ids=["loaded", "streamed"])
 def is_streamed(request, monkeypatch):
     if request.param:
-        monkeypatch.setattr("discretevae.data.streamed.IN_MEMORY_BYTES", 0)
-        monkeypatch.setattr("discretevae.data.streamed.WINDOW_BYTES", 60)
-        monkeypatch.setattr("discretevae.data.disk.BLOCK_BYTES", 12)
-        monkeypatch.setattr("discretevae.data.disk._GAP_BYTES", 4)
+        monkeypatch.setattr("discretevae.data.stores.streamed.IN_MEMORY_BYTES", 0)
+        monkeypatch.setattr("discretevae.data.stores.streamed.WINDOW_BYTES", 60)
+        monkeypatch.setattr("discretevae.data.stores.disk.BLOCK_BYTES", 12)
+        monkeypatch.setattr("discretevae.data.stores.disk._GAP_BYTES", 4)
     return request.param
 
 
@@ -164,7 +164,7 @@ def test_other_files_are_refused(folder):
 
 
 def test_a_shard_that_changes_meanwhile(folder, monkeypatch):
-    monkeypatch.setattr("discretevae.data.streamed.IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr("discretevae.data.stores.streamed.IN_MEMORY_BYTES", 0)
     save_parts(folder, TABLE)
     rows = load_rows(folder)
     np.save(folder / "part-2.npy", TABLE[:5])

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from discretevae.data import Rows, load_data, load_rows
-from discretevae.data.sparse import Sparse
+from discretevae.data.stores.sparse import Sparse
 from discretevae.errors import DataError, DataWarning
 
 FORMATS = [sp.csr_matrix, sp.csr_array, sp.csc_matrix, sp.csc_array, sp.coo_matrix, sp.coo_array]
@@ -64,7 +63,7 @@ def test_any_rows_of_any_table(data, n, width):
     table = table.reshape(n, width)
     divisor = data.draw(st.sampled_from([None, 255.0, 2.0]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("discretevae.data.values._FAINT", 0)
+        patch.setattr("discretevae.data.stores.values._FAINT", 0)
         sparse = Rows.from_array(sp.csr_array(table), divisor=divisor)
         full = Rows.from_array(table, divisor=divisor)
     same(sparse, full)
@@ -220,7 +219,7 @@ def test_empty_rows_are_read_up_to_the_limit(tmp_path, monkeypatch):
     assert torch.equal(rows.batch(slice(0, 3)), torch.from_numpy(CSR.toarray() / 5).float())
     assert not rows.batch(slice(3, 1000)).any()
     # more of them beside more entries: 16 rows to each
-    monkeypatch.setattr("discretevae.data.sparse.MAX_EMPTY_ROWS", 8)
+    monkeypatch.setattr("discretevae.data.stores.sparse.MAX_EMPTY_ROWS", 8)
     for n, is_fine in ((80, True), (81, False)):
         coo.resize((n, 4))
         sp.save_npz(tmp_path / "a.npz", coo)
@@ -231,9 +230,9 @@ def test_empty_rows_are_read_up_to_the_limit(tmp_path, monkeypatch):
 
 
 def test_rows_and_entries_have_a_limit_together_even_in_memory(monkeypatch):
-    monkeypatch.setattr("discretevae.data.sparse.MAX_ROWS_AND_ENTRIES", 8)
+    monkeypatch.setattr("discretevae.data.stores.sparse.MAX_ROWS_AND_ENTRIES", 8)
     assert len(Rows.from_array(CSR, divisor=5)) == 3
-    monkeypatch.setattr("discretevae.data.sparse.MAX_ROWS_AND_ENTRIES", 7)
+    monkeypatch.setattr("discretevae.data.stores.sparse.MAX_ROWS_AND_ENTRIES", 7)
     for matrix in (CSR, CSR.tocoo()):
         with pytest.raises(DataError, match="at most 7 of both together"):
             Rows.from_array(matrix)

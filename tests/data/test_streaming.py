@@ -9,26 +9,25 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from test_rows import REFUSED, STORED
 
 from discretevae.data import Rows, load_data, load_rows
-from discretevae.data.disk import NpyTable
-from discretevae.data.shuffling import BlockOrder, Windowed
-from discretevae.data.streamed import Streamed
+from discretevae.data.stores.disk import NpyTable
+from discretevae.data.stores.shuffling import BlockOrder, Windowed
+from discretevae.data.stores.streamed import Streamed
 from discretevae.errors import DataError, DataWarning
 
 
 @pytest.fixture
 def small(monkeypatch):
     """Everything is streamed: blocks of 40 bytes, windows of 120, pieces of 200."""
-    monkeypatch.setattr("discretevae.data.streamed.IN_MEMORY_BYTES", 0)
-    monkeypatch.setattr("discretevae.data.streamed.WINDOW_BYTES", 120)
-    monkeypatch.setattr("discretevae.data.streamed.PIECE_BYTES", 200)
-    monkeypatch.setattr("discretevae.data.disk.PIECE_BYTES", 200)
-    monkeypatch.setattr("discretevae.data.disk.BLOCK_BYTES", 40)
-    monkeypatch.setattr("discretevae.data.disk._GAP_BYTES", 12)
+    monkeypatch.setattr("discretevae.data.stores.streamed.IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr("discretevae.data.stores.streamed.WINDOW_BYTES", 120)
+    monkeypatch.setattr("discretevae.data.stores.streamed.PIECE_BYTES", 200)
+    monkeypatch.setattr("discretevae.data.stores.disk.PIECE_BYTES", 200)
+    monkeypatch.setattr("discretevae.data.stores.disk.BLOCK_BYTES", 40)
+    monkeypatch.setattr("discretevae.data.stores.disk._GAP_BYTES", 12)
 
 
 @pytest.fixture
@@ -134,7 +133,7 @@ def test_fortran_order_is_loaded_but_not_streamed(tmp_path, monkeypatch, shape):
     np.save(tmp_path / "a.npy", np.asfortranarray(table))
     rows = load_rows(tmp_path / "a.npy")
     assert torch.equal(rows.batch(slice(None)), Rows.from_array(table).batch(slice(None)))
-    monkeypatch.setattr("discretevae.data.streamed.IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr("discretevae.data.stores.streamed.IN_MEMORY_BYTES", 0)
     with pytest.raises(DataError, match=r"Fortran order.*ascontiguousarray"):
         load_rows(tmp_path / "a.npy")
 
@@ -142,9 +141,9 @@ def test_fortran_order_is_loaded_but_not_streamed(tmp_path, monkeypatch, shape):
 def test_what_is_stored_decides_not_the_file(tmp_path, monkeypatch):
     """Whole numbers in 8 bytes each are kept as bytes, and those fit."""
     np.save(tmp_path / "a.npy", numbered(50).astype(np.float64))
-    monkeypatch.setattr("discretevae.data.streamed.IN_MEMORY_BYTES", 200)
+    monkeypatch.setattr("discretevae.data.stores.streamed.IN_MEMORY_BYTES", 200)
     assert np.array_equal(load_rows(tmp_path / "a.npy").values.numpy(), numbered(50))
-    monkeypatch.setattr("discretevae.data.streamed.IN_MEMORY_BYTES", 199)
+    monkeypatch.setattr("discretevae.data.stores.streamed.IN_MEMORY_BYTES", 199)
     assert load_rows(tmp_path / "a.npy").is_streamed
 
 
@@ -176,10 +175,12 @@ def test_any_batch_is_that_of_memory(tmp_path_factory, data, n, width):
     np.save(path, table)
     plain = Rows.from_array(table)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("discretevae.data.streamed.IN_MEMORY_BYTES", 0)
-        patch.setattr("discretevae.data.streamed.WINDOW_BYTES", data.draw(st.integers(0, 900)))
-        patch.setattr("discretevae.data.disk.BLOCK_BYTES", data.draw(st.integers(1, 900)))
-        patch.setattr("discretevae.data.disk._GAP_BYTES", data.draw(st.integers(0, 900)))
+        patch.setattr("discretevae.data.stores.streamed.IN_MEMORY_BYTES", 0)
+        patch.setattr(
+            "discretevae.data.stores.streamed.WINDOW_BYTES", data.draw(st.integers(0, 900))
+        )
+        patch.setattr("discretevae.data.stores.disk.BLOCK_BYTES", data.draw(st.integers(1, 900)))
+        patch.setattr("discretevae.data.stores.disk._GAP_BYTES", data.draw(st.integers(0, 900)))
         rows = load_rows(path)
         for _ in range(3):
             index = torch.tensor(data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=20)))
@@ -221,7 +222,7 @@ def test_a_split_reads_nothing_and_is_that_of_memory(tmp_path, small, counted, m
     assert data.train.is_streamed
     assert data.test.is_streamed
     streamed = [part.batch(slice(None)) for part in (data.train, data.test)]
-    monkeypatch.setattr("discretevae.data.streamed.IN_MEMORY_BYTES", 2**30)
+    monkeypatch.setattr("discretevae.data.stores.streamed.IN_MEMORY_BYTES", 2**30)
     plain = load_data(tmp_path / "a.npy", divisor=255.0)
     assert torch.equal(streamed[0], plain.train.batch(slice(None)))
     assert torch.equal(streamed[1], plain.test.batch(slice(None)))
@@ -249,9 +250,11 @@ def test_every_row_once_in_an_epoch_and_any_step_alone(tmp_path_factory, data, n
     path = tmp_path_factory.mktemp("rows") / "a.npy"
     np.save(path, numbered(n))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("discretevae.data.streamed.IN_MEMORY_BYTES", 0)
-        patch.setattr("discretevae.data.streamed.WINDOW_BYTES", 4 * data.draw(st.integers(1, 400)))
-        patch.setattr("discretevae.data.disk.BLOCK_BYTES", 4 * data.draw(st.integers(1, 60)))
+        patch.setattr("discretevae.data.stores.streamed.IN_MEMORY_BYTES", 0)
+        patch.setattr(
+            "discretevae.data.stores.streamed.WINDOW_BYTES", 4 * data.draw(st.integers(1, 400))
+        )
+        patch.setattr("discretevae.data.stores.disk.BLOCK_BYTES", 4 * data.draw(st.integers(1, 60)))
         rows = load_rows(path, divisor=255.0)
         expected = list(range(n))
         if data.draw(st.booleans()):
@@ -403,7 +406,7 @@ def test_a_table_that_is_sorted_by_class_is_shuffled_as_well_as_any(monkeypatch)
         return torch.randperm(n_blocks, generator=generator)
 
     # blocks drawn without regard to their place, as is usual: a class may be rare for long
-    monkeypatch.setattr("discretevae.data.shuffling._dealt", drawn)
+    monkeypatch.setattr("discretevae.data.stores.shuffling._dealt", drawn)
     assert spread_of_a_class() == pytest.approx((1 + 128 / 64) ** 0.5, rel=0.15)
 
 
@@ -424,7 +427,7 @@ def test_a_file_that_is_cut_short_meanwhile(both, tmp_path, keep):
 
 def test_a_file_that_is_cut_short_between_look_and_read(both, tmp_path, monkeypatch):
     _, rows = both(numbered(400), divisor=255.0)
-    monkeypatch.setattr("discretevae.data.disk.Stamp.require", lambda *_: None)
+    monkeypatch.setattr("discretevae.data.stores.disk.Stamp.require", lambda *_: None)
     os.truncate(tmp_path / "a.npy", 500)
     with pytest.raises(DataError, match="cut short while it was read"):
         rows.batch(slice(None))
@@ -448,7 +451,7 @@ def test_a_file_that_is_gone(both, tmp_path):
 
 def test_too_many_rows_to_number(tmp_path, monkeypatch):
     np.save(tmp_path / "a.npy", numbered(400))
-    monkeypatch.setattr("discretevae.data.disk.MAX_BYTES", 8 * 399)
+    monkeypatch.setattr("discretevae.data.stores.disk.MAX_BYTES", 8 * 399)
     with pytest.raises(DataError, match="400 rows; at most 399"):
         load_rows(tmp_path / "a.npy")
 

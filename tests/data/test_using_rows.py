@@ -31,9 +31,9 @@ def digits():
 def on_disk(digits, tmp_path, monkeypatch):
     """The digits as a file that is streamed, in windows of 200 rows."""
     np.save(tmp_path / "a.npy", digits.values)
-    monkeypatch.setattr("discretevae.data.streamed.IN_MEMORY_BYTES", 0)
-    monkeypatch.setattr("discretevae.data.streamed.WINDOW_BYTES", 200 * 64)
-    monkeypatch.setattr("discretevae.data.disk.BLOCK_BYTES", 10 * 64)
+    monkeypatch.setattr("discretevae.data.stores.streamed.IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr("discretevae.data.stores.streamed.WINDOW_BYTES", 200 * 64)
+    monkeypatch.setattr("discretevae.data.stores.disk.BLOCK_BYTES", 10 * 64)
     data = load_data(tmp_path / "a.npy", divisor=16, image_size=(8, 8))
     assert data.train.is_streamed
     return data
@@ -67,7 +67,7 @@ def test_evaluation_is_the_same_to_the_bit(on_disk, in_memory, latent):
 
 
 def test_pictures_are_the_same(on_disk, in_memory):
-    from discretevae.plots import reconstructions
+    from discretevae.plots.pictures import reconstructions
 
     model = fresh(in_memory)
     one, other = (

@@ -9,8 +9,7 @@ import torch
 
 from discretevae.config import ModelConfig
 from discretevae.errors import ConfigError
-from discretevae.estimators import Importance
-from discretevae.estimators import control_variate as module
+from discretevae.estimators import Importance, control_variate as module
 from discretevae.estimators.base import Estimate, with_gradient_of
 from discretevae.estimators.contract import (
     ContractError,
@@ -23,7 +22,7 @@ from discretevae.estimators.contract import (
 from discretevae.estimators.control_variate import REBAR, RELAX, MuProp
 from discretevae.estimators.gumbel import conditional_logits, standard_noise
 from discretevae.families import Bernoulli, Categorical, Gaussian
-from discretevae.model import DiscreteVAE
+from discretevae.model.vae import DiscreteVAE
 
 FAMILIES = [Bernoulli(3), Categorical(2, 3)]
 

@@ -9,8 +9,7 @@ import torch
 
 from discretevae.config import ModelConfig
 from discretevae.errors import ConfigError
-from discretevae.estimators import Importance
-from discretevae.estimators import double_control as module
+from discretevae.estimators import Importance, double_control as module
 from discretevae.estimators.contract import (
     ContractError,
     ToyIntegrand,
@@ -21,8 +20,8 @@ from discretevae.estimators.contract import (
 )
 from discretevae.estimators.double_control import RODEO, DoubleCV
 from discretevae.families import Bernoulli, Categorical
-from discretevae.model import DiscreteVAE
-from discretevae.networks import _MLPFunction
+from discretevae.model.vae import DiscreteVAE
+from discretevae.networks.mlp import _MLPFunction
 
 
 def scrambled(member, seed=0):

@@ -31,8 +31,8 @@ from discretevae.estimators.relaxation import (
     StraightThrough,
 )
 from discretevae.families import Bernoulli, Categorical, Gaussian
-from discretevae.model import DiscreteVAE
-from discretevae.networks import _MLPFunction
+from discretevae.model.vae import DiscreteVAE
+from discretevae.networks.mlp import _MLPFunction
 
 HARD = [
     StraightThrough(),

@@ -13,7 +13,7 @@ from discretevae.estimators.base import injected
 from discretevae.estimators.contract import ToyIntegrand, check_estimator_contract, random_eta
 from discretevae.estimators.vq import VQ
 from discretevae.families import Bernoulli, Categorical, Gaussian
-from discretevae.model import DiscreteVAE
+from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives import elbo
 
 FAMILIES = [Bernoulli(3), Categorical(2, 3)]

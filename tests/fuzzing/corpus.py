@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import scipy.sparse
 from PIL import Image
 
-from discretevae.checkpoint import save_config
 from discretevae.config import DataConfig, RunConfig
+from discretevae.run_folder.checkpoint import save_config
 from discretevae.training import train
 from fuzzing import example
 from fuzzing.tensors import without_checksum

@@ -8,7 +8,7 @@ import torch
 
 from discretevae.config import ModelConfig, TrainConfig
 from discretevae.data import Dataset, Rows
-from discretevae.model import DiscreteVAE, fresh_model
+from discretevae.model.vae import DiscreteVAE, fresh_model
 
 
 def model() -> DiscreteVAE:

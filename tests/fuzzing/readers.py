@@ -42,7 +42,7 @@ def _streamed_from(name: str) -> Callable[[Path, Path], None]:
     def read(given: Path, scratch: Path) -> None:
         from unittest import mock
 
-        with mock.patch("discretevae.data.streamed.IN_MEMORY_BYTES", 0):
+        with mock.patch("discretevae.data.stores.streamed.IN_MEMORY_BYTES", 0):
             _read_rows(Path(shutil.copy(given, scratch / name)))
 
     return read
@@ -86,7 +86,7 @@ def _run_with(name: str) -> Callable[[Path, Path], Path]:
 
 def _read_run(name: str) -> Callable[[Path, Path], None]:
     def read(given: Path, scratch: Path) -> None:
-        from discretevae.checkpoint import is_run, load_run
+        from discretevae.run_folder.checkpoint import is_run, load_run
 
         folder = _run_with(name)(given, scratch)
         is_run(folder)

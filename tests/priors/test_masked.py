@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from discretevae.activations import Activation
+from discretevae.config.activations import Activation
 from discretevae.families import Bernoulli, Categorical, Gaussian, Product
 from discretevae.priors import AutoregressivePrior, discrete_widths
 from discretevae.priors.masked import MaskedLinear, MaskedNetwork

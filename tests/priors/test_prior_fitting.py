@@ -8,9 +8,9 @@ import torch
 from discretevae.config import ModelConfig
 from discretevae.data import Rows
 from discretevae.errors import ConfigError, DataError, TrainingError
-from discretevae.model import DiscreteVAE
-from discretevae.prior_fitting import PriorEpoch, expected_log_prob, fit_prior
+from discretevae.model.vae import DiscreteVAE
 from discretevae.priors import make_prior
+from discretevae.training.prior_fitting import PriorEpoch, expected_log_prob, fit_prior
 
 D = 4
 

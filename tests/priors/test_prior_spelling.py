@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from discretevae.activations import Activation
+from discretevae.config.activations import Activation
 from discretevae.config.priors import PRIOR_KINDS, PRIOR_SPELLINGS, PriorSpec, parse_prior
 from discretevae.errors import ConfigError
 from discretevae.families import Bernoulli, Categorical, Gaussian, Product

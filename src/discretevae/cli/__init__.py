@@ -11,9 +11,9 @@ from typing import NoReturn
 
 import click
 
-import discretevae
 from discretevae.cli.ending import finish, status_of
 from discretevae.errors import did_you_mean
+from discretevae.version import __version__
 
 TASKS = {
     "Train": ("train", "sweep", "prior", "runs"),
@@ -92,7 +92,7 @@ Environment: DISCRETEVAE_DATA, folder of the built-in sets; OMP_NUM_THREADS, how
 Each command explains itself: discretevae train --help
 """,
 )
-@click.version_option(discretevae.__version__, package_name="discretevae")
+@click.version_option(__version__, package_name="discretevae")
 @click.pass_context
 def group(ctx: click.Context) -> None:
     """Variational autoencoders with discrete latent codes: train them, measure them, use them.

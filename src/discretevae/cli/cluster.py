@@ -10,10 +10,10 @@ import click
 from discretevae.cli import common
 
 if TYPE_CHECKING:
-    from discretevae.checkpoint import Run
     from discretevae.codes.cluster_scores import ClusterScores
     from discretevae.codes.clusters import Clusters
     from discretevae.data import Rows
+    from discretevae.run_folder.checkpoint import Run
 
 
 @click.command(
@@ -76,7 +76,7 @@ def command(
     from discretevae.codes.cluster_scores import match_clusters
     from discretevae.codes.clusters import clusters, require_clusters
     from discretevae.errors import ConfigError
-    from discretevae.evaluation import require_fit
+    from discretevae.model.row_checks import require_fit
 
     common.require_seed(seed)
     run = common.open_run(run_folder, device)
@@ -143,9 +143,9 @@ def _draw(
     scores: ClusterScores | None,
     seed: int,
 ) -> None:
-    from discretevae.cluster_plots import cluster_figure
     from discretevae.codes.clusters import cluster_centers
-    from discretevae.plots import save_figure
+    from discretevae.plots.clusters import cluster_figure
+    from discretevae.plots.pictures import save_figure
 
     centers = cluster_centers(run.model, seed=seed)
     mode = run.config.training.binarize
@@ -157,9 +157,9 @@ def _draw(
 def _draw_map(path: Path, run: Run, found: Clusters, rows: Rows) -> None:
     import torch
 
-    from discretevae.cluster_plots import latent_map
     from discretevae.codes.packing import encode_rows
-    from discretevae.plots import save_figure
+    from discretevae.plots.clusters import latent_map
+    from discretevae.plots.pictures import save_figure
     from discretevae.priors import MixturePrior
 
     means = torch.from_numpy(

@@ -19,9 +19,9 @@ from discretevae.errors import ConfigError, count
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from discretevae.checkpoint import Run
     from discretevae.config import RunConfig
     from discretevae.data import Rows
+    from discretevae.run_folder.checkpoint import Run
 
 SPLITS = ("train", "test", "validation", "all")
 DATA_NAMES = ("digits", "mnist", "fashion-mnist", "binarized-mnist")
@@ -127,7 +127,7 @@ def parse_image_size(text: str | None) -> tuple[int, int] | None:
 
 def open_run(folder: Path, device: str) -> Run:
     """The run's configuration and model on the device that was asked for."""
-    from discretevae.checkpoint import load_run
+    from discretevae.run_folder.checkpoint import load_run
 
     return load_run(folder, device=check_device(device))
 
@@ -277,10 +277,10 @@ def write_pictures(
     out: Path, pictures: Tensor, image_shape: tuple[int, int] | None, title: str
 ) -> None:
     """Pictures ``[n, P]`` as one PNG, or their values as float32 ``.npy``."""
-    from discretevae.files import array_bytes, write_atomic
+    from discretevae.system.files import array_bytes, write_atomic
 
     if is_picture(out, image_shape) and image_shape is not None:
-        from discretevae.plots import image_grid, save_figure
+        from discretevae.plots.pictures import image_grid, save_figure
 
         make_parent(out)
         save_figure(image_grid(pictures, image_shape, title), out)

@@ -17,8 +17,8 @@ from discretevae.config import RunConfig, TrainConfig
 from discretevae.errors import RunError, TrainingInterrupted
 
 if TYPE_CHECKING:
-    from discretevae.comparison import Comparison
     from discretevae.data import Dataset
+    from discretevae.experiments.comparison import Comparison
 
 RESULT = "comparison.json"
 TABLES = "comparison.md"
@@ -92,8 +92,8 @@ def command(out: Path | None, **options: Any) -> None:
     Variance, bias and time of the encoder's gradient at four moments of one training run; then
     every estimator trains a model of its own, from the same weights for as many steps.
     """
-    from discretevae.comparison import compare
-    from discretevae.runs import free_folder
+    from discretevae.experiments.comparison import compare
+    from discretevae.run_folder.folder import free_folder
 
     common.check_device(options["device"])
     if out is not None:
@@ -153,8 +153,8 @@ def parse_names(text: str) -> list[str]:
 
 def _configured(options: dict[str, Any]) -> tuple[list[str], RunConfig, Dataset]:
     """Names, configuration and data. All that is wrong with the options is said at once."""
-    from discretevae.comparison import fitting_estimators, read_estimators
-    from discretevae.gradient_reports import require_repeats
+    from discretevae.experiments.comparison import fitting_estimators, read_estimators
+    from discretevae.objectives.gradient_reports import require_repeats
 
     asked, training = Asked(options), TrainConfig()
     names: list[str] = []
@@ -178,7 +178,7 @@ def _configured(options: dict[str, Any]) -> tuple[list[str], RunConfig, Dataset]
 
 def _require_ours(folder: Path) -> None:
     """Refuses a folder that holds anything but an earlier comparison."""
-    from discretevae.comparison import FORMAT
+    from discretevae.experiments.comparison import FORMAT
 
     if not folder.exists():
         return
@@ -196,7 +196,7 @@ def _require_ours(folder: Path) -> None:
 
 def _write_tables(folder: Path, found: Comparison) -> None:
     """Figures and tables that are known so far; pictures of an earlier comparison go."""
-    from discretevae.files import write_atomic, write_json
+    from discretevae.system.files import write_atomic, write_json
 
     folder.mkdir(parents=True, exist_ok=True)
     for name in PICTURES:
@@ -206,8 +206,8 @@ def _write_tables(folder: Path, found: Comparison) -> None:
 
 
 def _write_all(folder: Path, found: Comparison) -> None:
-    from discretevae.comparison_plots import elbo_figure, gradient_figure
-    from discretevae.plots import save_figure
+    from discretevae.plots.comparison import elbo_figure, gradient_figure
+    from discretevae.plots.pictures import save_figure
 
     _write_tables(folder, found)
     runs = {run.estimator: run.history for run in found.runs}

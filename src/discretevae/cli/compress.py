@@ -45,9 +45,9 @@ def command(
     autoregressive. Rows of a run that was trained with --binarize are made binary first, 1 where x
     > 0.5.
     """
-    from discretevae.codes.bits_back import scheme_for
-    from discretevae.codes.compression import compress
-    from discretevae.files import write_atomic
+    from discretevae.codes.compression.bits_back import scheme_for
+    from discretevae.codes.compression.files import compress
+    from discretevae.system.files import write_atomic
 
     common.require_suffix(out, ".dvz")
     run = common.open_run(run_folder, "cpu")

@@ -28,8 +28,8 @@ def command(run_folder: Path, file: Path, out: Path, as_json: bool) -> None:
     They are whole numbers: 0 and 1, or 0 to 255. A file of another run, truncated or changed is
     refused, and nothing is written unless the rows have the checksum that the file says.
     """
-    from discretevae.codes.compression import decompress
-    from discretevae.files import array_bytes, write_atomic
+    from discretevae.codes.compression.files import decompress
+    from discretevae.system.files import array_bytes, write_atomic
 
     common.require_suffix(out, ".npy")
     common.refuse_same_file(out, file, "compressed rows")

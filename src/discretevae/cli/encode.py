@@ -68,8 +68,8 @@ def command(
     from discretevae.codes.columns import write_parquet
     from discretevae.codes.ids import read_ids
     from discretevae.codes.packing import encode_rows
-    from discretevae.evaluation import require_fit
-    from discretevae.ranks import joined
+    from discretevae.model.row_checks import require_fit
+    from discretevae.system.ranks import joined
 
     common.require_suffix(out, ".npy", ".parquet")
     is_table = out.suffix.lower() == ".parquet"

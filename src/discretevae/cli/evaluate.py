@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from discretevae.checkpoint import Run
     from discretevae.config import ModelConfig
     from discretevae.data import Rows
-    from discretevae.evaluation import Evaluation, Measured, RowScores
-    from discretevae.information import KLSplit
+    from discretevae.evaluation.bounds import Evaluation, RowScores
+    from discretevae.evaluation.information import KLSplit
+    from discretevae.evaluation.measured import Measured
+    from discretevae.run_folder.checkpoint import Run
 
 SURROGATE = (
     "Grey values under a Bernoulli likelihood: all figures are a cross-entropy's, a surrogate that "
@@ -101,7 +102,7 @@ def command(
     list of such objects, each with its run and its difference in the ELBO, row by row, from the
     first.
     """
-    from discretevae.evaluation import summary_of
+    from discretevae.evaluation.bounds import summary_of
 
     sizes = parse_samples(samples)
     if max_rows is not None:
@@ -172,8 +173,8 @@ def evaluation_table(
     from rich.console import Console
     from rich.table import Table
 
+    from discretevae.evaluation.usage import n_discrete_states
     from discretevae.families import family_of
-    from discretevae.usage import n_discrete_states
 
     family = family_of(config.latent)
     table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
@@ -219,7 +220,7 @@ def _require_same_binarization(runs: Sequence[Run]) -> None:
 
 
 def _scored(run: Run, rows: Rows, sizes: Sequence[int], seed: int) -> RowScores:
-    from discretevae.evaluation import row_scores
+    from discretevae.evaluation.bounds import row_scores
 
     with common.counting_bar(f"evaluating {run.folder.name}", len(rows)) as progress:
         return row_scores(
@@ -233,14 +234,14 @@ def _scored(run: Run, rows: Rows, sizes: Sequence[int], seed: int) -> RowScores:
 
 
 def _split(run: Run, rows: Rows, seed: int) -> KLSplit:
-    from discretevae.information import kl_split
+    from discretevae.evaluation.information import kl_split
 
     return kl_split(run.model, rows, binarize_mode=run.config.training.binarize, seed=seed)
 
 
 def _difference(score: RowScores, first: RowScores) -> Measured | None:
     """Of the ELBO, row by row: its error is smaller than that of either mean."""
-    from discretevae.evaluation import measured
+    from discretevae.evaluation.measured import measured
 
     return None if score is first else measured(score.elbo - first.elbo)
 
@@ -267,8 +268,8 @@ def _write_rows(out: Path, scores: RowScores) -> None:
 
 
 def _draw(out: Path, runs: Sequence[Run], results: Sequence[Evaluation]) -> None:
-    from discretevae.evaluation_plots import side_by_side
-    from discretevae.plots import save_figure
+    from discretevae.plots.evaluation import side_by_side
+    from discretevae.plots.pictures import save_figure
 
     common.make_parent(out)
     save_figure(side_by_side([run.folder.name for run in runs], results), out)

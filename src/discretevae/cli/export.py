@@ -13,7 +13,7 @@ from discretevae.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from discretevae.checkpoint import Run
+    from discretevae.run_folder.checkpoint import Run
 
 
 @click.command(
@@ -75,7 +75,7 @@ def command(
     if as_pretrained and tolerance is not None:
         raise ConfigError("--tolerance is for --onnx. Leave it out.")
     if as_pretrained:
-        from discretevae.sharing import save_pretrained
+        from discretevae.sharing.hub import save_pretrained
 
         run = common.open_run(run_folder, "cpu")
         folder = save_pretrained(run, out, license=license_id, overwrite=overwrite)
@@ -87,7 +87,7 @@ def command(
             click.echo(f"model and card written to {folder}")
         return
 
-    from discretevae.exporting import TOLERANCE, export_onnx
+    from discretevae.sharing.onnx import TOLERANCE, export_onnx
 
     run = common.open_run(run_folder, "cpu")
     rows, source = _rows(run, data_dir)
@@ -123,8 +123,8 @@ def _rows(run: Run, data_dir: Path | None) -> tuple[Tensor | None, str]:
     """The run's first test rows; none, where its data are not here."""
     from discretevae.data import BUILTIN_NAMES
     from discretevae.errors import DataError, DownloadError
-    from discretevae.evaluation import require_fit
-    from discretevae.exporting import CHECK_ROWS
+    from discretevae.model.row_checks import require_fit
+    from discretevae.sharing.onnx import CHECK_ROWS
 
     source = run.config.data.source
     if source not in BUILTIN_NAMES and not Path(source).exists():

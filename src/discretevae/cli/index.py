@@ -70,12 +70,12 @@ def command(
     --add-to, rows of DATA go into an index that is there, behind its largest id unless --ids says
     otherwise; with --remove as well, the ids in that file are taken out first.
     """
-    from discretevae.checkpoint import load_config
-    from discretevae.codes.hamming import require_searchable
     from discretevae.codes.ids import read_ids
-    from discretevae.codes.search import CodeIndex
+    from discretevae.codes.search.hamming import require_searchable
+    from discretevae.codes.search.index import CodeIndex
     from discretevae.config import parse_latent
     from discretevae.errors import ConfigError
+    from discretevae.run_folder.checkpoint import load_config
 
     if add_to is None and remove_file is not None:
         raise ConfigError("--remove takes ids out of an index. Name it with --add-to.")

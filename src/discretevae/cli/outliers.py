@@ -10,9 +10,9 @@ import click
 from discretevae.cli import common
 
 if TYPE_CHECKING:
-    from discretevae.checkpoint import Run
     from discretevae.codes.outliers import Outliers, OutlierScores
     from discretevae.data import Rows
+    from discretevae.run_folder.checkpoint import Run
 
 
 @click.command(
@@ -107,7 +107,7 @@ def command(
     """
     from discretevae.codes.outliers import fit_outliers
     from discretevae.errors import ConfigError
-    from discretevae.evaluation import require_fit
+    from discretevae.model.row_checks import require_fit
 
     common.require_seed(seed)
     for name, value in (("samples", samples), ("reference-rows", reference_rows), ("n", n)):
@@ -187,8 +187,8 @@ def _write(out: Path, found: OutlierScores) -> None:
 
 
 def _draw(path: Path, run: Run, found: OutlierScores, rows: Rows, shape: tuple[int, int]) -> None:
-    from discretevae.outlier_plots import outlier_figure
-    from discretevae.plots import save_figure
+    from discretevae.plots.outliers import outlier_figure
+    from discretevae.plots.pictures import save_figure
 
     title = f"{len(rows):,} rows of {rows.name}, scored by {run.folder.name}"
     figure = outlier_figure(

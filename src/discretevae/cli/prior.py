@@ -61,7 +61,7 @@ def command(
     drawn side by side.
     """
     from discretevae.data import BUILTIN_NAMES, load_data
-    from discretevae.refitting import refit_prior
+    from discretevae.experiments.refit import refit_prior
 
     common.require_positive("samples", samples)
     common.require_seed(seed)

@@ -41,7 +41,7 @@ def command(
     --binarize are made binary first, 1 where x > 0.5.
     """
     from discretevae.data import most_likely
-    from discretevae.evaluation import require_fit
+    from discretevae.model.row_checks import require_fit
 
     common.require_positive("n", n)
     run = common.open_run(run_folder, device)
@@ -54,7 +54,7 @@ def command(
     out = out or run_folder / "figures" / "reconstructions.png"
     shape, mode = run.config.model.image_shape, run.config.training.binarize
     if common.is_picture(out, shape):
-        from discretevae.plots import reconstructions, save_figure
+        from discretevae.plots.pictures import reconstructions, save_figure
 
         common.make_parent(out)
         save_figure(reconstructions(run.model, rows, n=n, binarize_mode=mode), out)

@@ -11,7 +11,7 @@ import click
 from discretevae.cli import common
 from discretevae.config import PRECISIONS, Precision
 from discretevae.errors import ConfigError
-from discretevae.reproduction.experiments import (
+from discretevae.experiments.paper.experiments import (
     ALL,
     FIGURES,
     FULL,
@@ -23,7 +23,7 @@ from discretevae.reproduction.experiments import (
 )
 
 if TYPE_CHECKING:
-    from discretevae.reproduction.records import FinishedRun
+    from discretevae.experiments.paper.records import FinishedRun
 
 OUT, QUICK_OUT = Path("runs/paper"), Path("runs/paper-quick")
 
@@ -90,8 +90,8 @@ def command(
     if not asked:
         _list(scale, as_json)
         return
-    from discretevae.reproduction.report import NUMBERS, PICTURES, REPORT
-    from discretevae.reproduction.running import reproduce
+    from discretevae.experiments.paper.report import NUMBERS, PICTURES, REPORT
+    from discretevae.experiments.paper.running import reproduce
 
     out = out or (QUICK_OUT if quick else OUT)
     with common.task_bar() as told:

@@ -10,7 +10,7 @@ import click
 from discretevae.cli import common
 
 if TYPE_CHECKING:
-    from discretevae.retrieval import RetrievalReport
+    from discretevae.codes.search.retrieval import RetrievalReport
 
 MAX_BITS = 4096
 """Of a yardstick: more are asked for by mistake only."""
@@ -92,8 +92,8 @@ def command(
     sizes = _parse_bits(bits)
     if not run_folders and (data_option is None or not sizes):
         raise ConfigError("nothing to measure. Name a run, or pass --data and --bits.")
+    from discretevae.codes.search.retrieval import measure_retrieval
     from discretevae.data import BUILTIN_NAMES, load_data
-    from discretevae.retrieval import measure_retrieval
 
     runs = {str(folder): common.open_run(folder, device) for folder in run_folders}
     first = next(iter(runs.values()), None)
@@ -123,8 +123,8 @@ def command(
             progress=progress,
         )
     if picture is not None:
-        from discretevae.plots import save_figure
-        from discretevae.search_plots import retrieval_figure
+        from discretevae.plots.pictures import save_figure
+        from discretevae.plots.search import retrieval_figure
 
         common.make_parent(picture)
         save_figure(retrieval_figure(report), picture)
@@ -140,8 +140,8 @@ def command(
 def _split(
     out: Path, source: str, per_label: int, seed: int, data_dir: Path | None, as_json: bool
 ) -> None:
+    from discretevae.codes.search.retrieval import write_split
     from discretevae.data import load_rows
-    from discretevae.retrieval import write_split
 
     common.require_suffix(out, ".npz", option="--write-split")
     common.refuse_same_file(out, source, "data")

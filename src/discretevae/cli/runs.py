@@ -54,7 +54,7 @@ def command(folder: Path, sort: str, as_json: bool) -> None:
 
 def _found(folder: Path, depth: int) -> list[Path]:
     """Run folders at or below a folder, by name; what is inside a run is not looked at."""
-    from discretevae.checkpoint import is_run
+    from discretevae.run_folder.checkpoint import is_run
 
     if is_run(folder):
         return [folder]
@@ -66,11 +66,11 @@ def _found(folder: Path, depth: int) -> list[Path]:
 
 def _described(folder: Path) -> dict[str, Any]:
     """What is known of a run; its problem, if it cannot be read."""
-    from discretevae.checkpoint import load_config
     from discretevae.errors import RunError
     from discretevae.families import family_of
-    from discretevae.history import METRICS, read_metrics
     from discretevae.objectives import estimator_name
+    from discretevae.run_folder.checkpoint import load_config
+    from discretevae.run_folder.history import METRICS, read_metrics
 
     row: dict[str, Any] = {
         "run": str(folder), "data": None, "latent": None, "estimator": None, "epoch": 0,
@@ -118,7 +118,7 @@ def _tested(folder: Path, n_epochs: int) -> dict[str, Any] | None:
 
 
 def _state(folder: Path, is_evaluated: bool) -> str:
-    from discretevae.locks import is_locked
+    from discretevae.system.locks import is_locked
 
     if is_locked(folder):
         return "running"

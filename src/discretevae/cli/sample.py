@@ -40,7 +40,7 @@ def command(
 
     What is written is E[x|z] of each code, and not a draw from p(x|z).
     """
-    from discretevae.randomness import generator_for
+    from discretevae.system.randomness import generator_for
 
     common.require_positive("n", n)
     common.require_seed(seed)

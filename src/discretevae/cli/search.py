@@ -10,9 +10,9 @@ import click
 from discretevae.cli import common
 
 if TYPE_CHECKING:
-    from discretevae.checkpoint import Run
-    from discretevae.codes.search import CodeIndex, Neighbors
+    from discretevae.codes.search.index import CodeIndex, Neighbors
     from discretevae.data import Rows
+    from discretevae.run_folder.checkpoint import Run
 
 SHOWN = 12
 """Queries of which neighbors are printed or pictured."""
@@ -97,7 +97,7 @@ def command(
     the same distance are sorted by id. Without QUERY, the test rows of the run's own data are asked
     for. --picture needs ids that count the rows of DATA from 0.
     """
-    from discretevae.codes.search import CodeIndex
+    from discretevae.codes.search.index import CodeIndex
 
     if k is not None:
         common.require_positive("k", k)
@@ -152,8 +152,8 @@ def _draw(
 
     from discretevae.codes.packing import encode_rows
     from discretevae.errors import DataError
-    from discretevae.plots import save_figure
-    from discretevae.search_plots import neighbor_figure
+    from discretevae.plots.pictures import save_figure
+    from discretevae.plots.search import neighbor_figure
 
     ids = found.ids[:SHOWN]
     if ids.max() >= len(gallery):
@@ -188,7 +188,7 @@ def _draw(
 def _write(out: Path, found: Neighbors) -> None:
     import numpy as np
 
-    from discretevae.files import atomic_file, write_json
+    from discretevae.system.files import atomic_file, write_json
 
     common.make_parent(out)
     if out.suffix.lower() == ".json":

@@ -16,10 +16,10 @@ from discretevae.config import ModelConfig, RunConfig, TrainConfig, parse_latent
 from discretevae.errors import ConfigError
 
 if TYPE_CHECKING:
-    from discretevae.code_sizes import SizeResult
     from discretevae.data import Dataset
-    from discretevae.evaluation import Measured
-    from discretevae.sweeps import Sweep
+    from discretevae.evaluation.code_sizes import SizeResult
+    from discretevae.evaluation.measured import Measured
+    from discretevae.experiments.sweep import Sweep
 
 NOT_OF_TRAIN = {
     "latent", "out", "resume", "save_every", "tensorboard", "validation", "patience", "kl_warmup",
@@ -75,9 +75,9 @@ def command(out: Path | None, **options: Any) -> None:
     Every size has a run folder in OUT. Those that are finished are left as they are, others are
     gone on with: after Ctrl-C, give the same command again. More --sizes or --seeds may be added.
     """
-    from discretevae.runs import FIGURES
-    from discretevae.sweep_plans import RESULT
-    from discretevae.sweeps import PICTURES, sweep
+    from discretevae.experiments.sweep import PICTURES, sweep
+    from discretevae.experiments.sweep_plan import RESULT
+    from discretevae.run_folder.folder import FIGURES
 
     common.check_device(options["device"])
     pattern, sizes, config, data = _configured(options)
@@ -125,7 +125,7 @@ def parse_sizes(text: str) -> list[int]:
 
 def _configured(options: dict[str, Any]) -> tuple[str, list[int], RunConfig, Dataset]:
     """Pattern, sizes, configuration and data. All that is wrong is said at once."""
-    from discretevae.sweep_plans import latent_at, pattern_of, plan
+    from discretevae.experiments.sweep_plan import latent_at, pattern_of, plan
 
     training, sizes, pattern = TrainConfig(), [2, 3], "bernoulli:c"
     kind = parse_latent(preset(options["preset_name"]).latent).kind
@@ -249,8 +249,8 @@ def _print_table(found: Sweep, data: Dataset) -> None:
 
 def _collapse(result: SizeResult) -> str | None:
     """What a single run would warn of, judged by the first run of the size."""
-    from discretevae.history import collapse_advice
-    from discretevae.usage import CodeUsage
+    from discretevae.evaluation.usage import CodeUsage
+    from discretevae.run_folder.history import collapse_advice
 
     one = result.runs[0]
     usage = CodeUsage(one.codes_used, one.active_units, one.code_entropy)

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from discretevae.data import Dataset
-    from discretevae.history import EpochMetrics
-    from discretevae.ranks import Ranks
-    from discretevae.runs import RunResult
+    from discretevae.experiments.run import RunResult
+    from discretevae.run_folder.history import EpochMetrics
+    from discretevae.system.ranks import Ranks
     from discretevae.training import Progress
 
 MAY_CHANGE = {
@@ -50,7 +50,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     are evaluated; likelihoods are in nats per row. Ctrl-C saves the run and says how to go on.
     Started by torchrun, several processes train one model together, on one machine or on many.
     """
-    from discretevae.ranks import joined
+    from discretevae.system.ranks import joined
 
     save_every = parse_save_every(options["save_every"])
     with joined(common.check_device(options["device"])) as ranks:
@@ -65,7 +65,8 @@ def command(ctx: click.Context, /, **options: Any) -> None:
 def _train(
     ctx: click.Context, options: dict[str, Any], save_every: SaveEvery, ranks: Ranks
 ) -> None:
-    from discretevae.runs import free_folder, prepare_folder, run
+    from discretevae.experiments.run import run
+    from discretevae.run_folder.folder import free_folder, prepare_folder
 
     out: Path | None = options["out"]
     resume = options["resume"] is not None
@@ -128,7 +129,7 @@ def _fresh(options: dict[str, Any], ranks: Ranks) -> tuple[RunConfig, Dataset]:
 
 def _require_device(training: TrainConfig, ranks: Ranks) -> None:
     """Refuses what the device cannot do, before there is a folder."""
-    from discretevae.precision import check_precision
+    from discretevae.system.precision import check_precision
     from discretevae.training.captured import check_graph
 
     check_precision(training.precision, ranks.device)
@@ -138,9 +139,9 @@ def _require_device(training: TrainConfig, ranks: Ranks) -> None:
 
 def _resumed(ctx: click.Context, out: Path, options: dict[str, Any]) -> tuple[RunConfig, Dataset]:
     """Configuration and data of the run in ``out``; only what may change may be given anew."""
-    from discretevae.checkpoint import load_config
     from discretevae.data import BUILTIN_NAMES, load_data
-    from discretevae.refitting import PRIOR
+    from discretevae.experiments.refit import PRIOR
+    from discretevae.run_folder.checkpoint import load_config
 
     config = load_config(out)
     if (out / PRIOR).exists():
@@ -208,7 +209,7 @@ def _tensorboard(
     if not options["tensorboard"] or not ranks.is_first:
         yield lambda metrics: None
         return
-    from discretevae.tensorboard import writer
+    from discretevae.training.tensorboard import writer
 
     with writer(out / "tensorboard") as board:
         yield board

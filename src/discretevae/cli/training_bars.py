@@ -9,8 +9,8 @@ from discretevae.config import RunConfig, parse_latent
 
 if TYPE_CHECKING:
     from discretevae.data import Dataset
-    from discretevae.history import EpochMetrics
-    from discretevae.ranks import Ranks
+    from discretevae.run_folder.history import EpochMetrics
+    from discretevae.system.ranks import Ranks
     from discretevae.training import Progress
 
 

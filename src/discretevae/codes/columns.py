@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-import discretevae
 from discretevae.codes.fingerprints import fingerprint
 from discretevae.codes.ids import ids_for
 from discretevae.codes.packing import encode_rows
@@ -19,9 +18,10 @@ from discretevae.config import BinarizeMode
 from discretevae.data import Rows
 from discretevae.errors import ConfigError, MissingExtraError
 from discretevae.families import Bernoulli, Categorical, Family, parts_of
-from discretevae.files import atomic_file
-from discretevae.model import DiscreteVAE
-from discretevae.ranks import Ranks
+from discretevae.model.vae import DiscreteVAE
+from discretevae.system.files import atomic_file
+from discretevae.system.ranks import Ranks
+from discretevae.version import __version__
 
 Array = np.ndarray[Any, np.dtype[Any]]
 BitsAs = Literal["binary", "text"]
@@ -140,7 +140,7 @@ def _schema(pa: Any, model: DiscreteVAE, bits_as: BitsAs) -> Any:
             fields += [pa.field(name, kind, nullable=False) for name in names]
         first += part.n_variables
     said = {
-        "version": discretevae.__version__,
+        "version": __version__,
         "latent": str(model.family.spec),
         "fingerprint": fingerprint(model),
     }

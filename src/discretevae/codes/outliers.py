@@ -24,8 +24,9 @@ from discretevae.config import BinarizeMode
 from discretevae.data import Rows, most_likely
 from discretevae.data.rows import require_rows
 from discretevae.errors import ConfigError, DataWarning, count, did_you_mean
-from discretevae.evaluation import RowScores, require_fit, row_scores
-from discretevae.model import DiscreteVAE
+from discretevae.evaluation.bounds import RowScores, row_scores
+from discretevae.model.row_checks import require_fit
+from discretevae.model.vae import DiscreteVAE
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Correction = Literal["none", "complexity"]

@@ -13,14 +13,15 @@ from torch import Tensor
 
 from discretevae.config import BinarizeMode
 from discretevae.data import Rows, most_likely
-from discretevae.data.prefetch import one_ahead
+from discretevae.data.stores.prefetch import one_ahead
 from discretevae.errors import DataError
-from discretevae.evaluation import DECODER_ROWS, require_fit
+from discretevae.evaluation.bounds import DECODER_ROWS
 from discretevae.families import Bernoulli, Categorical, Family, Gaussian, parts_of
-from discretevae.files import atomic_file
-from discretevae.model import DiscreteVAE
-from discretevae.precision import computing
-from discretevae.ranks import Ranks
+from discretevae.model.row_checks import require_fit
+from discretevae.model.vae import DiscreteVAE
+from discretevae.system.files import atomic_file
+from discretevae.system.precision import computing
+from discretevae.system.ranks import Ranks
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from discretevae.files import write_atomic
+from discretevae.system.files import write_atomic
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

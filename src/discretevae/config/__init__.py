@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from discretevae.config.latents import LATENT_KINDS, LatentKind, LatentSpec, parse_latent
 from discretevae.config.likelihoods import LikelihoodSpec, parse_likelihood
-from discretevae.config.models import (
+from discretevae.config.model_config import (
     NETWORKS,
     PRESETS,
     ModelConfig,
@@ -17,9 +17,9 @@ from discretevae.config.models import (
     preset,
 )
 from discretevae.config.priors import PriorSpec, parse_prior
-from discretevae.config.runs import DataConfig, RunConfig, run_config_from, to_dict
+from discretevae.config.run_config import DataConfig, RunConfig, run_config_from, to_dict
 from discretevae.config.saving import SaveEvery, parse_save_every
-from discretevae.config.trainings import (
+from discretevae.config.train_config import (
     BINARIZE_MODES,
     OBJECTIVES,
     PRECISIONS,

@@ -20,7 +20,7 @@ from discretevae.config import BINARIZE_MODES, BinarizeMode
 from discretevae.data.binarization import binarize, most_likely
 from discretevae.data.builtin import BUILTIN_NAMES, load_builtin
 from discretevae.data.datasets import Dataset
-from discretevae.data.readers import READABLE, read_path
+from discretevae.data.readers.formats import READABLE, read_path
 from discretevae.data.rows import Rows
 from discretevae.data.split import held_out
 from discretevae.errors import ConfigError, DataError, did_you_mean

@@ -27,9 +27,9 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from discretevae.data.arrays import NpzFile
 from discretevae.data.download import download, fetch
-from discretevae.data.idx import array_from_idx, read_idx_bytes
+from discretevae.data.readers.arrays import NpzFile
+from discretevae.data.readers.idx import array_from_idx, read_idx_bytes
 from discretevae.data.rows import Rows
 from discretevae.data.split import held_out
 from discretevae.errors import DataError

@@ -16,10 +16,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from discretevae.data import sparse, streamed
-from discretevae.data.disk import DiskTable, require_few_rows
-from discretevae.data.stores import InMemory, Permuted, Shuffled, Store
-from discretevae.data.values import (
+from discretevae.data.stores import sparse, streamed
+from discretevae.data.stores.base import InMemory, Permuted, Shuffled, Store
+from discretevae.data.stores.disk import DiskTable, require_few_rows
+from discretevae.data.stores.values import (
     as_array,
     as_labels,
     check_image_shape,

@@ -25,7 +25,7 @@ from discretevae.estimators.base import Estimate, Integrand, injected, with_grad
 from discretevae.estimators.gumbel import conditional_logits, relaxed, standard_noise
 from discretevae.estimators.options import DISCRETE, check_options, require_kind
 from discretevae.families import Family
-from discretevae.networks import MLP
+from discretevae.networks.mlp import MLP
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from discretevae.errors import ConfigError
 from discretevae.estimators.base import Estimate, Integrand, injected, score_gradient
 from discretevae.estimators.options import EVERY_KIND, check_options
 from discretevae.families import Family
-from discretevae.networks import MLP
+from discretevae.networks.mlp import MLP
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,11 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import discretevae
-from discretevae.checkpoint import Run, read_json
 from discretevae.data import Rows, most_likely
 from discretevae.errors import ConfigError, DataError
-from discretevae.evaluation import row_scores
+from discretevae.evaluation.bounds import row_scores
 from discretevae.explorer.effects import (
     EFFECT_ROWS,
     STEPS,
@@ -38,8 +36,10 @@ from discretevae.explorer.variables import (
     to_numbers,
     variables_of,
 )
-from discretevae.history import METRICS, read_metrics
-from discretevae.randomness import generator_for
+from discretevae.run_folder.checkpoint import Run, read_json
+from discretevae.run_folder.history import METRICS, read_metrics
+from discretevae.system.randomness import generator_for
+from discretevae.version import __version__
 
 Answer = dict[str, Any]
 Code = Sequence[Number]
@@ -79,7 +79,7 @@ class Explorer:
         >>> from pathlib import Path
         >>> from discretevae.config import ModelConfig, RunConfig
         >>> from discretevae.data import load_data
-        >>> from discretevae.model import DiscreteVAE
+        >>> from discretevae.model.vae import DiscreteVAE
         >>> config = RunConfig(model=ModelConfig(n_features=64, latent="bernoulli:4"))
         >>> model = DiscreteVAE(config.model, generator=torch.Generator().manual_seed(0))
         >>> run = Run(Path("runs/mine"), config, model.eval())
@@ -147,7 +147,7 @@ class Explorer:
             "has_own_clusters": has_own_clusters(self._model),
             "can_sample": True,
             "figures": self._figures(),
-            "version": discretevae.__version__,
+            "version": __version__,
         }
 
     def rows(self, start: int, count: int, label: str | None = None) -> Answer:

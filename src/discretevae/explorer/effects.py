@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from discretevae.evaluation import DECODER_ROWS
+from discretevae.evaluation.bounds import DECODER_ROWS
 from discretevae.explorer.galleries import Gallery, spread
 from discretevae.explorer.variables import Variable
-from discretevae.model import DiscreteVAE
+from discretevae.model.vae import DiscreteVAE
 
 EFFECT_ROWS = 256
 """Codes over which the effect of a variable is averaged."""

@@ -16,9 +16,10 @@ from discretevae.codes.packing import CHUNK_VALUES
 from discretevae.config import BinarizeMode
 from discretevae.data import Rows, most_likely
 from discretevae.errors import DataError
-from discretevae.evaluation import DECODER_ROWS, require_fit
+from discretevae.evaluation.bounds import DECODER_ROWS
 from discretevae.families import Gaussian, parts_with_eta
-from discretevae.model import DiscreteVAE
+from discretevae.model.row_checks import require_fit
+from discretevae.model.vae import DiscreteVAE
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

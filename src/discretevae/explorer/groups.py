@@ -15,7 +15,7 @@ from discretevae.config import BinarizeMode
 from discretevae.errors import ConfigError
 from discretevae.explorer.galleries import Gallery
 from discretevae.explorer.variables import Variable
-from discretevae.model import DiscreteVAE
+from discretevae.model.vae import DiscreteVAE
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

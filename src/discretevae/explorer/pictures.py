@@ -11,7 +11,7 @@ from torch import Tensor
 
 from discretevae.data import Rows
 from discretevae.errors import ConfigError, DataError
-from discretevae.model import DiscreteVAE
+from discretevae.model.vae import DiscreteVAE
 
 Picture = dict[str, Any]
 

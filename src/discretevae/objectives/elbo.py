@@ -10,7 +10,7 @@ from torch import Tensor
 
 from discretevae.errors import ConfigError
 from discretevae.estimators import Estimator
-from discretevae.model import DiscreteVAE
+from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives.terms import Terms
 
 

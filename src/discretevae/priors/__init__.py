@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from discretevae.activations import RELU, Activation
+from discretevae.config.activations import RELU, Activation
 from discretevae.config.priors import PriorSpec, parse_prior
 from discretevae.families import Family
 from discretevae.priors.autoregressive import DEFAULT_HIDDEN, AutoregressivePrior

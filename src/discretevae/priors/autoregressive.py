@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor
 
-from discretevae.activations import RELU, Activation
+from discretevae.config.activations import RELU, Activation
 from discretevae.families import Bernoulli, Categorical, Family, parts_of
 from discretevae.priors.base import Prior, require_temperature
 from discretevae.priors.masked import MaskedNetwork

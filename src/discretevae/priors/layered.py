@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor, nn
 
-from discretevae.activations import RELU, Activation
+from discretevae.config.activations import RELU, Activation
 from discretevae.errors import ConfigError
 from discretevae.estimators import VIMCO, Estimator, default_estimator, make_estimator
 from discretevae.families import MAX_STATES, Bernoulli, Family, is_enumerable, states_like
-from discretevae.networks import MLP
+from discretevae.networks.mlp import MLP
 from discretevae.priors.base import Prior, require_temperature
 from discretevae.priors.factorized import FactorizedPrior
 from discretevae.priors.variables import choices_for

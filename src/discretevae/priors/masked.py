@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor, nn
 
-from discretevae.activations import RELU, Activation
+from discretevae.config.activations import RELU, Activation
 
 
 class MaskedLinear(nn.Module):
     """y = (W ⊙ M) x + b with M = 1[degree of the input ≤ degree of the output].
 
     Weights and biases start from U(−1/√n, 1/√n) with n the layer's inputs, as in
-    `discretevae.networks.MLP`.
+    `discretevae.networks.mlp.MLP`.
 
     Args:
         before: degrees of the inputs, n_in of them.

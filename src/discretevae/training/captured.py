@@ -22,10 +22,10 @@ from discretevae.config import TrainConfig
 from discretevae.errors import ConfigError, TrainingError
 from discretevae.estimators import Estimator
 from discretevae.estimators.base import estimator_at
-from discretevae.integrands import without_asking
+from discretevae.model.integrands import without_asking
 from discretevae.objectives import Terms
-from discretevae.precision import check_precision
-from discretevae.ranks import Ranks
+from discretevae.system.precision import check_precision
+from discretevae.system.ranks import Ranks
 from discretevae.training.position import Position
 from discretevae.training.steps import Told
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from discretevae.config import TrainConfig
+from discretevae.config.schedules import parse_schedule
 from discretevae.estimators import Estimator
 from discretevae.estimators.base import estimator_at
 from discretevae.objectives import OBJECTIVES, Objective, elbo, pretraining
-from discretevae.schedules import parse_schedule
 
 
 class Course:

@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from discretevae.checkpoint import CONFIG, save_weights
 from discretevae.config.saving import SaveEvery
 from discretevae.errors import CheckpointWarning, RunError, TrainingError, TrainingInterrupted
-from discretevae.files import write_atomic
-from discretevae.history import METRICS, EpochMetrics, read_metrics
-from discretevae.locks import writing
-from discretevae.ranks import Ranks
-from discretevae.states import install_state, read_newest, save_state, state_paths
+from discretevae.run_folder.checkpoint import CONFIG, save_weights
+from discretevae.run_folder.history import METRICS, EpochMetrics, read_metrics
+from discretevae.run_folder.states import install_state, read_newest, save_state, state_paths
+from discretevae.system.files import write_atomic
+from discretevae.system.locks import writing
+from discretevae.system.ranks import Ranks
 from discretevae.training.position import Position
 
 

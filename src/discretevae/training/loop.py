@@ -14,26 +14,27 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from discretevae.allocator import keep_freed_memory
-from discretevae.averaging import Average
 from discretevae.config import TrainConfig, auto_batch_size
 from discretevae.config.saving import SaveEvery
 from discretevae.data import Dataset
 from discretevae.errors import CollapseWarning, TrainingError
 from discretevae.estimators import Estimator
-from discretevae.evaluation import evaluate, require_fit
-from discretevae.gradients import encoder_gradient_noise
-from discretevae.history import EpochMetrics, collapse_advice
-from discretevae.model import DiscreteVAE
+from discretevae.evaluation.bounds import evaluate
+from discretevae.model.row_checks import require_fit
+from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives import OBJECTIVES, Terms, check_pair, choose_estimator
-from discretevae.placement import place_mixture
-from discretevae.precision import computing
-from discretevae.randomness import generator_for
-from discretevae.ranks import Ranks
+from discretevae.objectives.gradient_noise import encoder_gradient_noise
+from discretevae.run_folder.history import EpochMetrics, collapse_advice
+from discretevae.system.allocator import keep_freed_memory
+from discretevae.system.precision import computing
+from discretevae.system.randomness import generator_for
+from discretevae.system.ranks import Ranks
+from discretevae.training.averaging import Average
 from discretevae.training.captured import RECORDERS, Captured, check_training
 from discretevae.training.course import Course
 from discretevae.training.keeper import Keeper
 from discretevae.training.pairs import Pairs
+from discretevae.training.placement import place_mixture
 from discretevae.training.position import Position
 from discretevae.training.selection import (
     mean_of,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from discretevae.augmentation import distort
 from discretevae.config import TrainConfig
 from discretevae.config.augmentations import parse_augment
 from discretevae.config.targets import parse_target
 from discretevae.data import Rows, binarize
+from discretevae.data.augmentation import distort
+from discretevae.data.neighbors import mutual_neighbors
 from discretevae.data.rows import Batches
-from discretevae.neighbors import mutual_neighbors
 
 
 class Pairs:

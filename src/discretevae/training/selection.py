@@ -11,8 +11,8 @@ from discretevae.config import TrainConfig
 from discretevae.data import Rows, binarize
 from discretevae.data.split import held_out
 from discretevae.errors import ConfigError
-from discretevae.gradients import PROBE_ROWS
-from discretevae.randomness import generator_for
+from discretevae.objectives.gradient_noise import PROBE_ROWS
+from discretevae.system.randomness import generator_for
 
 MEAN_ROWS = 4096
 """Rows in one go when their mean is formed."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor, nn
 
 from discretevae.estimators import Estimator
-from discretevae.model import DiscreteVAE
+from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives import Objective, Terms
 
 Told = Callable[[int, Tensor, Terms], object]

@@ -1,0 +1,170 @@
+"""x given z on the stack: the values of a row under a likelihood that is a probability."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from discretevae.codes.compression.byte_tables import LOG_SCALE, ByteTables
+from discretevae.codes.compression.coders import (
+    LN_SIGMOID,
+    LOGIT_STEP,
+    MAX_LOGIT,
+    SIGMOID,
+    Models,
+    Stack,
+)
+from discretevae.codes.compression.fixed_point import on_grid
+from discretevae.errors import ConfigError
+from discretevae.likelihoods import BernoulliLikelihood, Likelihood
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+MAX_SCORED = {"bits": 1 << 23, "bytes": 1 << 18}
+"""States times features up to which a row is scored against every state: 64 and 256 MiB."""
+
+
+class Pixels(Protocol):
+    """What a likelihood says of single values, in whole numbers k.
+
+    Attributes:
+        top: the largest k: 1 for bits, 255 for bytes.
+        max_scored: states times features for which `scores` may be prepared.
+    """
+
+    top: int
+    max_scored: int
+
+    def points(self, output: Tensor) -> Array:
+        """The decoder's numbers ``[B, C·P]`` on the grid, ``[B, P, …]``."""
+        ...
+
+    def push(self, stack: Stack, points: Array, k: Array) -> None:
+        """Puts a row ``[P]`` on the stack; ``points`` are those of one row."""
+        ...
+
+    def pop(self, stack: Stack, points: Array) -> Array:
+        """Takes a row off the stack, uint8 ``[P]``."""
+        ...
+
+    def prepare(self, points: Array) -> None:
+        """Makes what `scores` needs of all states, ``[N, P, …]``."""
+        ...
+
+    def scores(self, k: Array) -> Array:
+        """ln p(k_b | state n) in multiples of 2⁻¹⁶, exact whole numbers: ``[B, N]``."""
+        ...
+
+
+class Bits:
+    """0 and 1 by logits on a grid.
+
+    Args:
+        models: of constriction.
+    """
+
+    top = 1
+    max_scored = MAX_SCORED["bits"]
+
+    def __init__(self, models: Models) -> None:
+        self._model = models.bernoulli
+        self._slopes, self._offsets = np.empty((0, 0)), np.empty(0)
+
+    def points(self, output: Tensor) -> Array:
+        """``[B, P]``."""
+        return on_grid(output, LOGIT_STEP, -MAX_LOGIT, MAX_LOGIT)
+
+    def push(self, stack: Stack, points: Array, k: Array) -> None:
+        """One value after the other, the last one first."""
+        stack.encode_reverse(k.astype(np.int32), self._model, SIGMOID[points])
+
+    def pop(self, stack: Stack, points: Array) -> Array:
+        """Uint8 ``[P]``."""
+        values: Array = stack.decode(self._model, SIGMOID[points]).astype(np.uint8)
+        return values
+
+    def prepare(self, points: Array) -> None:
+        """Σ_p k_p (ln σ(l) − ln σ(−l)) + ln σ(−l) is a matrix product."""
+        logs = np.rint(LN_SIGMOID * LOG_SCALE)
+        zeros = logs[::-1][points]
+        self._slopes, self._offsets = logs[points] - zeros, zeros.sum(1)
+
+    def scores(self, k: Array) -> Array:
+        """``[B, N]``."""
+        scores: Array = k.astype(np.float64) @ self._slopes.T + self._offsets
+        return scores
+
+
+class Bytes:
+    """0 … 255 by tables of 256 probabilities.
+
+    Args:
+        likelihood: of 8-bit values.
+        models: of constriction.
+    """
+
+    top = 255
+    max_scored = MAX_SCORED["bytes"]
+
+    def __init__(self, likelihood: Likelihood, models: Models) -> None:
+        self._model = models.categorical
+        self._tables = ByteTables(likelihood.name, likelihood.channels)
+        self._logs, self._rows = np.empty((0, 0), np.float32), np.empty((0, 0), np.int64)
+
+    def points(self, output: Tensor) -> Array:
+        """``[B, P, C]``."""
+        return self._tables.points(output)
+
+    def push(self, stack: Stack, points: Array, k: Array) -> None:
+        """One value after the other, the last one first."""
+        stack.encode_reverse(k.astype(np.int32), self._model, self._tables.tables(points))
+
+    def pop(self, stack: Stack, points: Array) -> Array:
+        """Uint8 ``[P]``."""
+        values: Array = stack.decode(self._model, self._tables.tables(points)).astype(np.uint8)
+        return values
+
+    def prepare(self, points: Array) -> None:
+        """The logarithms of every table that some state needs."""
+        self._logs, self._rows = self._tables.logarithms(points)
+
+    def scores(self, k: Array) -> Array:
+        """``[B, N]``; one row at a time, N·P numbers are looked up."""
+        rows = [self._logs[self._rows, row].sum(1, dtype=np.float64) for row in k]
+        return np.stack(rows) if rows else np.empty((0, len(self._rows)))
+
+
+def pixels_for(likelihood: Likelihood, models: Models) -> Pixels:
+    """How the values of rows are coded under a likelihood.
+
+    Raises:
+        ConfigError: it is a density, which gives a value no probability.
+
+    Example:
+        >>> from discretevae.likelihoods import likelihood_named
+        >>> require_probability(likelihood_named("beta-binomial"))
+    """
+    require_probability(likelihood)
+    if isinstance(likelihood, BernoulliLikelihood):
+        return Bits(models)
+    return Bytes(likelihood, models)
+
+
+def require_probability(likelihood: Likelihood) -> None:
+    """Refuses likelihoods that are no probability of values that can be counted.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    is_coded = isinstance(likelihood, BernoulliLikelihood) or likelihood.support == "bytes"
+    if not (is_coded and likelihood.is_probability):
+        raise ConfigError(
+            f"likelihood {likelihood.name} is a density, and lossless compression needs "
+            "probabilities. Train with --likelihood beta-binomial for 8-bit values, or with "
+            "--likelihood bernoulli --binarize threshold for 0 and 1."
+        )
+
+
+__all__ = ["Bits", "Bytes", "Pixels", "pixels_for", "require_probability"]

@@ -1,0 +1,1 @@
+"""Search by code, and how good it is."""

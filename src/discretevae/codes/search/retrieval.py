@@ -1,0 +1,272 @@
+"""Codes of models and of yardsticks on the same queries and gallery, measured alike.
+
+The gallery is the training part of the data, so that models and yardsticks have learned from the
+rows that are searched; the queries are drawn from the test part. `write_split` makes data whose
+training part is everything but the queries.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from discretevae.codes.packing import encode_rows
+from discretevae.codes.search.average_precision import RetrievalScores, retrieval_scores
+from discretevae.codes.search.baselines import (
+    itq,
+    nearest_rows,
+    pca_sign,
+    principal_axes,
+    random_projections,
+)
+from discretevae.codes.search.hamming import packed_dtype, require_searchable, search_bits
+from discretevae.config import BinarizeMode, LatentSpec
+from discretevae.data import Dataset, Rows
+from discretevae.errors import ConfigError, DataError
+from discretevae.model.row_checks import require_fit
+from discretevae.model.vae import DiscreteVAE
+from discretevae.system.files import atomic_file
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Kind = Literal["model", "itq", "pca sign", "random projections"]
+
+TRUE_NEIGHBORS = 10
+"""Exact neighbors of a query in the space of the rows, whose recall is measured."""
+
+
+@dataclass(frozen=True, eq=False)
+class RetrievalEntry:
+    """One way of making codes, measured.
+
+    Args:
+        name: of the model as it was given, or of the yardstick.
+        kind: ``model``, ``itq``, ``pca sign`` or ``random projections``.
+        n_bits: bits; of categories log2 of the number of states, rounded up.
+        scores: what was measured.
+    """
+
+    name: str
+    kind: Kind
+    n_bits: int
+    scores: RetrievalScores
+
+
+@dataclass(frozen=True, eq=False)
+class RetrievalReport:
+    """Models and yardsticks on the same queries and gallery.
+
+    Args:
+        data: the name of the data.
+        queries: how many.
+        gallery: how many rows are searched.
+        seed: of the choice of queries and of the yardsticks.
+        entries: by number of bits, models first.
+    """
+
+    data: str
+    queries: int
+    gallery: int
+    seed: int
+    entries: tuple[RetrievalEntry, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that ``retrieval --json`` prints."""
+        entries = [
+            {"name": e.name, "kind": e.kind, "bits": e.n_bits, **e.scores.to_dict()}
+            for e in self.entries
+        ]
+        return {
+            "data": self.data,
+            "queries": self.queries,
+            "gallery": self.gallery,
+            "true_neighbors": min(TRUE_NEIGHBORS, self.gallery),
+            "seed": self.seed,
+            "methods": entries,
+        }
+
+
+def measure_retrieval(
+    models: Mapping[str, tuple[DiscreteVAE, BinarizeMode]],
+    data: Dataset,
+    *,
+    bits: Sequence[int] = (),
+    per_label: int | None = 100,
+    seed: int = 0,
+    progress: Callable[[str, int, int], object] | None = None,
+) -> RetrievalReport:
+    """Searches the training rows for the test rows by codes, and counts what has the same label.
+
+    Args:
+        models: by name, each with how its rows are binarized, as in training.
+        data: with labels; the training part is the gallery, of which the yardsticks learn too.
+        bits: further numbers of bits at which the yardsticks are measured.
+        per_label: queries drawn from the test rows of each label, or all if there are fewer; None
+            for all test rows.
+        seed: of the draw, and of the yardsticks' random numbers.
+        progress: called with what is being done, how many are done, and how many there are.
+
+    Raises:
+        ConfigError: neither models nor bits, a Gaussian code, or a number of bits out of range.
+        DataError: no labels, or rows that do not fit a model.
+
+    Example:
+        >>> from discretevae import load_data
+        >>> report = measure_retrieval({}, load_data("digits"), bits=[8])
+        >>> [entry.kind for entry in report.entries]
+        ['itq', 'pca sign', 'random projections']
+    """
+    sizes = {name: code_bits(model.family.spec) for name, (model, _) in models.items()}
+    every = sorted({*sizes.values(), *bits})
+    if not every or every[0] < 1:
+        raise ConfigError("retrieval needs a model, or bits >= 1 for the yardsticks. Got neither.")
+    for model, _ in models.values():
+        require_searchable(model.family.spec)
+        require_fit(model, data.train)
+    gallery, queries = data.train, _drawn(data.test, per_label, seed)
+    labels = _labels(queries), _labels(gallery)
+    jobs, done = len(models) + 3 * len(every) + 1, 0
+
+    def report(what: str) -> None:
+        nonlocal done
+        if progress is not None:
+            progress(what, done, jobs)
+        done += 1
+
+    report("exact neighbors")
+    x, x_queries = (rows.batch(slice(None)).numpy() for rows in (gallery, queries))
+    true = nearest_rows(x_queries, x, min(TRUE_NEIGHBORS, len(x)))
+    mean, axes = principal_axes(x)
+    entries: list[RetrievalEntry] = []
+
+    def measure(name: str, kind: Kind, n_bits: int, coded: tuple[Array, Array]) -> None:
+        scores = retrieval_scores(*coded, *labels, true)
+        entries.append(RetrievalEntry(name, kind, n_bits, scores))
+
+    for n_bits in every:
+        for name, (model, mode) in models.items():
+            if sizes[name] == n_bits:
+                report(name)
+                measure(name, "model", n_bits, _codes(model, queries, gallery, mode))
+        for kind in ("itq", "pca sign", "random projections"):
+            report(f"{kind}, {n_bits} bits")
+            if kind != "random projections" and n_bits > axes.shape[1]:
+                continue  # there are no more components than features
+            if kind == "itq":
+                projection = itq(x, mean, axes, n_bits, seed=seed)
+            elif kind == "pca sign":
+                projection = pca_sign(mean, axes, n_bits)
+            else:
+                projection = random_projections(mean, n_bits, seed=seed)
+            measure(kind, kind, n_bits, (projection.encode(x_queries), projection.encode(x)))
+    return RetrievalReport(gallery.name, len(queries), len(gallery), seed, tuple(entries))
+
+
+def code_bits(spec: LatentSpec) -> int:
+    """Bits that tell all states of a discrete code apart: ⌈log₂ of their number⌉.
+
+    Raises:
+        ConfigError: a part of the code is Gaussian.
+
+    Example:
+        >>> from discretevae.config import parse_latent
+        >>> code_bits(parse_latent("bernoulli:50")), code_bits(parse_latent("categorical:20x10"))
+        (50, 67)
+    """
+    require_searchable(spec)
+    parts = spec.parts or (spec,)
+    states: int = math.prod((part.n_categories or 2) ** part.n_variables for part in parts)
+    return (states - 1).bit_length()
+
+
+def write_split(path: Path, rows: Rows, *, per_label: int = 100, seed: int = 0) -> tuple[int, int]:
+    """Writes data whose test part are queries, some of each label; all else is to train on.
+
+    Args:
+        path: the ``.npz`` file.
+        rows: with labels.
+        per_label: queries of each label.
+        seed: of the draw.
+
+    Returns:
+        The number of gallery rows and of queries.
+
+    Raises:
+        DataError: no labels, or no row would be left of a label.
+        OSError: the file cannot be written.
+    """
+    chosen = query_rows(_labels(rows), per_label, seed)
+    is_query = np.zeros(len(rows), np.bool_)
+    is_query[chosen] = True
+    labels = _labels(rows)
+    for label in np.unique(labels):
+        if is_query[labels == label].all():
+            raise DataError(
+                f"{rows.name}: no row of label {label} would be left in the gallery. Ask for fewer "
+                "queries."
+            )
+    parts: dict[str, Any] = {}
+    for name, index in (("train", np.flatnonzero(~is_query)), ("test", chosen)):
+        values = rows.batch(torch.from_numpy(index)).numpy()
+        if rows.divisor == 255 and values.max() > 1 / 255:
+            # bytes again, which a reader takes for what they were
+            values = np.rint(255 * values).astype(np.uint8)
+        parts[f"x_{name}"] = values.reshape(len(values), *(rows.image_shape or values.shape[1:]))
+        parts[f"y_{name}"] = labels[index]
+    with atomic_file(path) as file:
+        np.savez(file, **parts)
+    return len(rows) - len(chosen), len(chosen)
+
+
+def query_rows(labels: Array, per_label: int, seed: int) -> Array:
+    """Which rows are queries: some of each label, all of a label that has no more, in order.
+
+    Example:
+        >>> query_rows(np.array([0, 0, 1, 1, 1]), 2, seed=0).tolist()[:2]
+        [0, 1]
+    """
+    if per_label < 1:
+        raise ConfigError(f"queries must be an int >= 1. Got {per_label}.")
+    rng = np.random.default_rng(seed)
+    drawn = [rng.permutation(np.flatnonzero(labels == a))[:per_label] for a in np.unique(labels)]
+    return np.sort(np.concatenate(drawn))
+
+
+def _drawn(rows: Rows, per_label: int | None, seed: int) -> Rows:
+    if per_label is None:
+        return rows
+    return rows.subset(torch.from_numpy(query_rows(_labels(rows), per_label, seed)))
+
+
+def _labels(rows: Rows) -> Array:
+    if rows.labels is None:
+        raise DataError(
+            f"{rows.name}: rows have no labels, so nothing says what is to be found. Give data "
+            "with labels."
+        )
+    labels: Array = rows.labels.numpy()
+    return labels
+
+
+def _codes(
+    model: DiscreteVAE, queries: Rows, gallery: Rows, mode: BinarizeMode
+) -> tuple[Array, Array]:
+    spec = model.family.spec
+    packed = (encode_rows(model, rows, binarize_mode=mode) for rows in (queries, gallery))
+    first, second = (search_bits(spec, codes.astype(packed_dtype(spec))) for codes in packed)
+    return first, second
+
+
+__all__ = [
+    "RetrievalEntry",
+    "RetrievalReport",
+    "code_bits",
+    "measure_retrieval",
+    "query_rows",
+    "write_split",
+]

@@ -1,0 +1,1 @@
+"""One file per format of data, and `formats`, which chooses among them."""

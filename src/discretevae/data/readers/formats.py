@@ -1,0 +1,97 @@
+"""Files of the user: which reader takes a path, by its suffix or by its first bytes."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Protocol
+
+from discretevae.data.readers.arrays import read_npy, read_npz
+from discretevae.data.readers.idx import is_idx, read_idx
+from discretevae.data.readers.images import read_image_folder
+from discretevae.data.readers.parquet import read_parquet
+from discretevae.data.readers.shards import is_shards, read_shards
+from discretevae.data.readers.tables import read_csv
+from discretevae.data.rows import Rows
+from discretevae.errors import DataError
+
+
+class Reader(Protocol):
+    """From a path to parts: `{"all": rows}`, or `{"train": rows, "test": rows}`."""
+
+    def __call__(
+        self, path: Path, *, image_size: tuple[int, int] | None, divisor: float | None
+    ) -> dict[str, Rows]:
+        """Read it."""
+        ...
+
+
+_BY_SUFFIX: dict[str, Reader] = {
+    ".npy": read_npy,
+    ".npz": read_npz,
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".parquet": read_parquet,
+}
+
+READABLE = (
+    ".npy, .npz, .csv, .tsv, .parquet, IDX (plain or .gz), or a folder of pictures or of .npy and "
+    ".parquet files"
+)
+
+
+def read_path(
+    path: Path, *, image_size: tuple[int, int] | None = None, divisor: float | None = None
+) -> dict[str, Rows]:
+    """Read a file, or a folder of pictures or of shards.
+
+    Args:
+        path: it must exist.
+        image_size: (height, width): pictures of a folder are resized to it; for other files it
+            says that the rows are pictures of this size.
+        divisor: x = values / divisor; chosen by `Rows.from_array` if None.
+
+    Returns:
+        The parts of the file: `{"all": rows}`, or `{"train": rows, "test": rows}`.
+
+    Raises:
+        DataError: what the reader found wrong, or nothing that can be read.
+        MissingExtraError: a Parquet file, and pyarrow is not installed.
+
+    Example:
+        >>> import tempfile, numpy as np
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(f"{folder}/mine.npy", np.eye(4))
+        ...     read_path(Path(folder, "mine.npy"))["all"].is_binary
+        True
+    """
+    try:
+        return _reader(path)(path, image_size=image_size, divisor=divisor)
+    except PermissionError as error:
+        where = error.filename or path
+        raise DataError(f"{where}: no permission to read it. Change its access rights.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def _reader(path: Path) -> Reader:
+    if path.is_dir():
+        return read_shards if is_shards(path) else read_image_folder
+    if not path.is_file():
+        raise DataError(f"{path} is neither a file nor a folder. Pass {READABLE}.")
+    suffix = path.suffix.lower()
+    return _BY_SUFFIX.get(suffix) or _by_magic(path)
+
+
+def _by_magic(path: Path) -> Reader:
+    with path.open("rb") as file:
+        head = file.read(6)
+    if head == b"\x93NUMPY":
+        return read_npy
+    if is_idx(head) or head[:2] == b"\x1f\x8b":
+        return read_idx
+    if head[:4] == b"PK\x03\x04" and zipfile.is_zipfile(path):
+        return read_npz
+    if head[:4] == b"PAR1":
+        return read_parquet
+    raise DataError(f"{path}: unknown kind of file. Pass {READABLE}.")

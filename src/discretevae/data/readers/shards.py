@@ -1,0 +1,90 @@
+"""A folder of `.npy` and `.parquet` files whose rows make one table, sorted by their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from discretevae.data.readers.arrays import open_npy
+from discretevae.data.readers.parquet import ParquetTable
+from discretevae.data.rows import Rows, rows_on_disk
+from discretevae.data.stores.disk import DiskTable, Shards
+from discretevae.errors import DataError
+
+_SUFFIXES = (".npy", ".parquet")
+
+
+def is_shards(path: Path) -> bool:
+    """Whether a folder is one of shards: whether it holds any.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(f"{folder}/part-0.npy", np.eye(4))
+        ...     is_shards(Path(folder))
+        True
+    """
+    return any(entry.suffix.lower() in _SUFFIXES for entry in _visible(path))
+
+
+def read_shards(
+    path: Path, *, image_size: tuple[int, int] | None = None, divisor: float | None = None
+) -> dict[str, Rows]:
+    """Read every shard of a folder as one table, sorted by name; a large one is streamed.
+
+    What a value stands for follows from all shards together.
+
+    Returns:
+        `{"all": rows}`.
+
+    Raises:
+        MissingExtraError: a Parquet shard, and pyarrow is not installed.
+        DataError: other files among them, or shards that differ in width, dtype, picture shape,
+            or in whether they have labels.
+    """
+    files = _visible(path)
+    for file in files:
+        if file.suffix.lower() not in _SUFFIXES or not file.is_file():
+            raise DataError(
+                f"{file}: a folder of shards holds {' and '.join(_SUFFIXES)} files only. Move "
+                "everything else elsewhere."
+            )
+    tables = [_opened(file, image_size) for file in files]
+    for table in tables:
+        _require_same(tables[0], table)
+    labels = [table.labels for table in tables if isinstance(table, ParquetTable)]
+    found = [part for part in labels if part is not None]
+    if 0 < len(found) < len(tables):
+        raise DataError(f"{path}: {len(found)} of {len(tables)} shards have labels. Give all some.")
+    rows = rows_on_disk(
+        Shards(str(path), tables),
+        labels=np.concatenate(found) if found else None,
+        image_shape=tables[0].image_shape,
+        divisor=divisor,
+    )
+    return {"all": rows}
+
+
+def _visible(path: Path) -> list[Path]:
+    return sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+
+
+def _opened(file: Path, image_size: tuple[int, int] | None) -> DiskTable:
+    if file.suffix.lower() == ".npy":
+        return open_npy(file, image_size=image_size)
+    return ParquetTable(file, image_size)
+
+
+def _require_same(first: DiskTable, table: DiskTable) -> None:
+    described = [
+        f"{t.dtype} rows of {t.shape[1]} values" + (f" {t.image_shape}" if t.image_shape else "")
+        for t in (first, table)
+    ]
+    if described[0] != described[1]:
+        raise DataError(
+            f"{table.name}: {described[1]}, but {first.name}: {described[0]}. Save all alike."
+        )
+    names = [t.names if isinstance(t, ParquetTable) else None for t in (first, table)]
+    if None not in names and names[0] != names[1]:
+        raise DataError(f"{table.name}: other columns than {first.name}. Save all alike.")

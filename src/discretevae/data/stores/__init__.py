@@ -1,0 +1,1 @@
+"""Where rows lie: in memory, sparse, on disk, streamed; and their order in an epoch."""

@@ -1,0 +1,319 @@
+"""Tables on disk that are read block by block: what a file, or a folder of them, offers.
+
+Files are read, not mapped: pages of a mapped file count as resident memory, and a mapped file
+that is cut short while it is read ends the whole process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from io import FileIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from discretevae.data.stores.values import MAX_BYTES, Array, Facts, scan
+from discretevae.errors import DataError
+
+BLOCK_BYTES = 128 << 10
+"""Consecutive rows that are read together. Small, because how well rows are shuffled depends on
+how many blocks lie in memory at a time; not smaller, because a disk reads small pieces slowly."""
+
+PIECE_BYTES = 4 << 20
+"""A file that is read from end to end is read in such pieces."""
+
+_GAP_BYTES = 32 << 10
+"""Reading so much more than is wanted costs less than another read does."""
+
+Index = npt.NDArray[np.int64]
+
+
+class DiskTable(ABC):
+    """N rows of P numbers on disk.
+
+    Attributes:
+        name: where it lies; starts every message.
+        shape: (N, P).
+        dtype: of the values as the file has them.
+        image_shape: (height, width) if the file says so.
+        edges: int64 ``[M + 1]``: block m holds the rows from ``edges[m]`` up to ``edges[m + 1]``.
+        gap: rows between two that are wanted, up to which both are read in one go.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    image_shape: tuple[int, int] | None
+    edges: Index
+    gap: int
+
+    @abstractmethod
+    def read_into(self, start: int, out: Array) -> None:
+        """Fills ``out`` with the rows from ``start`` on.
+
+        Args:
+            start: number of the first row.
+            out: ``[n, P]`` of any dtype that holds the values.
+
+        Raises:
+            DataError: they can no longer be read, or the file is not what it was.
+        """
+
+    def facts(self, divisor: float | None) -> Facts:
+        """Looks at every value, in pieces, unless bytes make that needless.
+
+        Raises:
+            DataError: NaN, infinite or too large; the first row with one is named.
+        """
+        return scan(self.pieces(), self.dtype, self.name, divisor=divisor)
+
+    def pieces(self) -> Iterator[tuple[int, Array]]:
+        """The table from top to bottom: the number of the first row, and rows."""
+        n_rows, n_features = self.shape
+        step = max(1, PIECE_BYTES // (n_features * self.dtype.itemsize))
+        for start in range(0, n_rows, step):
+            part = np.empty((min(step, n_rows - start), n_features), self.dtype)
+            self.read_into(start, part)
+            yield start, part
+
+    def require_streamable(self, dtype: np.dtype[Any]) -> None:  # noqa: B027 - most are
+        """Refuses a file of which a few rows cannot be read without many others.
+
+        Raises:
+            DataError: it cannot; says how to save it instead.
+        """
+
+    def will_read(self, runs: Sequence[tuple[int, int]]) -> None:  # noqa: B027 - advice only
+        """Says which rows are read next, so that the disk can work ahead."""
+
+    def rows(self, index: Index, dtype: np.dtype[Any]) -> Array:
+        """The rows of these numbers, in this order: ``[B, P]``.
+
+        Near ones are read together, whatever their order, and never more than a block.
+
+        Raises:
+            IndexError: a number below 0 or not below N.
+            DataError: as for `read_into`.
+        """
+        out = np.empty((len(index), self.shape[1]), dtype)
+        if not len(index):
+            return out
+        if not 0 <= index.min() <= index.max() < self.shape[0]:
+            raise IndexError(f"{self.name}: rows run from 0 to {self.shape[0] - 1}.")
+        steps, order = np.diff(index), None
+        if (steps < 0).any():
+            order = np.argsort(index, kind="stable")
+            index = index[order]
+            steps = np.diff(index)
+        block = np.searchsorted(self.edges, index, side="right")
+        cuts = np.flatnonzero((steps > self.gap) | (np.diff(block) != 0)) + 1
+        ends = [0, *cuts.tolist(), len(index)]
+        runs = [(int(index[i]), int(index[j - 1]) + 1) for i, j in itertools.pairwise(ends)]
+        if len(runs) > 1:
+            self.will_read(runs)
+        for (i, j), (start, stop) in zip(itertools.pairwise(ends), runs, strict=True):
+            if order is None and (steps[i : j - 1] == 1).all():
+                self.read_into(start, out[i:j])
+                continue
+            buffer = np.empty((stop - start, self.shape[1]), dtype)
+            self.read_into(start, buffer)
+            places = slice(i, j) if order is None else order[i:j]
+            out[places] = buffer[index[i:j] - start]
+        return out
+
+    def load(self, dtype: np.dtype[Any]) -> Array:
+        """The whole table in memory."""
+        out = np.empty(self.shape, dtype)
+        self.read_into(0, out)
+        return out
+
+
+class Stamp(NamedTuple):
+    """What a file looked like when it was opened first."""
+
+    size: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        """The stamp of a file as it is now."""
+        return cls(status.st_size, status.st_mtime_ns)
+
+    def require(self, status: os.stat_result, name: str) -> None:
+        """Refuses a file that has changed: its values were checked once, and only then.
+
+        Raises:
+            DataError: another size or time of change.
+        """
+        now = Stamp.of(status)
+        if now != self:
+            what = f"{now.size:,} bytes, not {self.size:,}" if now.size != self.size else "new time"
+            raise DataError(f"{name}: changed while it was in use ({what}). Start again.")
+
+
+class NpyTable(DiskTable):
+    """A `.npy` file, opened anew for every read, so that any process or thread may ask.
+
+    Args:
+        path: of the file.
+        sides: shape of the array, the rows first.
+        shape: (N, P).
+        dtype: of the array.
+        offset: where the values begin.
+        by_columns: whether they lie in Fortran order.
+        stamp: of the file when its header was read.
+        image_shape: (height, width), or None.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        sides: tuple[int, ...],
+        shape: tuple[int, int],
+        dtype: np.dtype[Any],
+        *,
+        offset: int,
+        by_columns: bool,
+        stamp: Stamp,
+        image_shape: tuple[int, int] | None,
+    ) -> None:
+        self.name, self.path, self.stamp = str(path), path, stamp
+        self.sides, self.shape, self.dtype, self.image_shape = sides, shape, dtype, image_shape
+        self.offset, self.by_columns = offset, by_columns
+        self.row_bytes = shape[1] * dtype.itemsize
+        step = max(1, BLOCK_BYTES // self.row_bytes)
+        self.edges = np.append(np.arange(0, shape[0], step, dtype=np.int64), shape[0])
+        self.gap = 1 + _GAP_BYTES // self.row_bytes
+
+    def read_into(self, start: int, out: Array) -> None:
+        """Fills ``out`` with the rows from ``start`` on."""
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                self.stamp.require(os.fstat(file.fileno()), self.name)
+                if self.by_columns:
+                    self._read_columns(file, start, out)
+                elif out.dtype == self.dtype and out.flags.c_contiguous:
+                    self._fill(file, start * self.row_bytes, out)
+                else:
+                    self._read_converted(file, start, out)
+        except OSError as error:
+            raise DataError(f"{self.name}: can no longer be read ({error.strerror}).") from None
+
+    def will_read(self, runs: Sequence[tuple[int, int]]) -> None:
+        """Lets the system fetch all of them at once: twice as fast from a disk as in turn."""
+        advise = getattr(os, "posix_fadvise", None)  # not everywhere
+        if advise is None or self.by_columns:
+            return
+        # advice only: the read itself tells what is wrong
+        with contextlib.suppress(OSError), self.path.open("rb", buffering=0) as file:
+            for start, stop in runs:
+                at, size = start * self.row_bytes, (stop - start) * self.row_bytes
+                advise(file.fileno(), self.offset + at, size, os.POSIX_FADV_WILLNEED)
+
+    def require_streamable(self, dtype: np.dtype[Any]) -> None:
+        """Refuses columns one after the other, of which a row is a value here and there."""
+        if self.by_columns:
+            raise DataError(
+                f"{self.name}: saved in Fortran order, whose rows cannot be streamed. Save it "
+                "again with numpy.ascontiguousarray."
+            )
+
+    def _read_converted(self, file: FileIO, start: int, out: Array) -> None:
+        step = max(1, PIECE_BYTES // self.row_bytes)
+        for first in range(0, len(out), step):
+            part = out[first : first + step]
+            raw = np.empty(part.shape, self.dtype)
+            self._fill(file, (start + first) * self.row_bytes, raw)
+            part[...] = raw
+
+    def _read_columns(self, file: FileIO, start: int, out: Array) -> None:
+        n_rows, size = self.shape[0], self.dtype.itemsize
+        # place in a row -> place among the columns, of which the first side runs fastest
+        places = np.arange(self.shape[1]).reshape(self.sides[1:], order="F").reshape(-1)
+        column = np.empty(len(out), self.dtype)
+        for number, place in enumerate(places.tolist()):
+            self._fill(file, (place * n_rows + start) * size, column)
+            out[:, number] = column
+
+    def _fill(self, file: FileIO, at: int, out: Array) -> None:
+        """Reads exactly ``out``, which a system may give in several parts."""
+        file.seek(self.offset + at)
+        wanted = out.reshape(-1).view(np.uint8).data
+        while len(wanted):
+            got = file.readinto(wanted)
+            if not got:
+                raise DataError(f"{self.name}: cut short while it was read. Start again.")
+            wanted = wanted[got:]
+
+
+class Shards(DiskTable):
+    """Several tables as one, their rows one after the other.
+
+    Args:
+        name: starts every message about all of them.
+        tables: at least one; all of one width and dtype.
+    """
+
+    def __init__(self, name: str, tables: Sequence[DiskTable]) -> None:
+        self.name, self.tables = name, tuple(tables)
+        self.dtype, self.image_shape = tables[0].dtype, tables[0].image_shape
+        self.starts = [0, *itertools.accumulate(table.shape[0] for table in tables)]
+        self.shape = (self.starts[-1], tables[0].shape[1])
+        shifted = [
+            table.edges[1:] + start for table, start in zip(tables, self.starts, strict=False)
+        ]
+        self.edges = np.concatenate([np.zeros(1, np.int64), *shifted])
+        self.gap = max(table.gap for table in tables)
+
+    def facts(self, divisor: float | None) -> Facts:
+        """The facts of all; messages name the shard, and count the rows in it."""
+        first, *others = (table.facts(divisor) for table in self.tables)
+        for facts in others:
+            first = first.joined(facts)
+        return first
+
+    def read_into(self, start: int, out: Array) -> None:
+        """Fills ``out`` with the rows from ``start`` on, of as many shards as they lie in."""
+        for table, first, stop, begin in self._parts(start, start + len(out)):
+            table.read_into(first, out[begin : begin + stop - first])
+
+    def will_read(self, runs: Sequence[tuple[int, int]]) -> None:
+        """Hands it on; a run lies in one shard."""
+        found: dict[int, list[tuple[int, int]]] = {}
+        for run in runs:
+            number = int(np.searchsorted(self.starts, run[0], side="right")) - 1
+            begin = self.starts[number]
+            found.setdefault(number, []).append((run[0] - begin, run[1] - begin))
+        for number, own in found.items():
+            self.tables[number].will_read(own)
+
+    def require_streamable(self, dtype: np.dtype[Any]) -> None:
+        """Asks every shard."""
+        for table in self.tables:
+            table.require_streamable(dtype)
+
+    def _parts(self, start: int, stop: int) -> Iterator[tuple[DiskTable, int, int, int]]:
+        """Each table with the rows of its own, and where they begin among those asked for."""
+        number = int(np.searchsorted(self.starts, start, side="right")) - 1
+        at = start
+        while at < stop:
+            begin, end = self.starts[number], min(self.starts[number + 1], stop)
+            yield self.tables[number], at - begin, end - begin, at - start
+            at, number = end, number + 1
+
+
+def require_few_rows(n_rows: int, name: str) -> None:
+    """Refuses more rows than their numbers can be held of.
+
+    Raises:
+        DataError: there are more.
+    """
+    most = MAX_BYTES // 8
+    if n_rows > most:
+        raise DataError(f"{name}: {n_rows:,} rows; at most {most:,} are read. Split it.")

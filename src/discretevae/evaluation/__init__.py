@@ -1,0 +1,1 @@
+"""How good a trained model is: bounds, use of the code, information, sizes of codes."""

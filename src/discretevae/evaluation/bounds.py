@@ -1,0 +1,328 @@
+"""How good a model is and how much of its code it uses, each figure with its standard error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from discretevae.config import BinarizeMode
+from discretevae.data import Rows, binarize
+from discretevae.errors import ConfigError, DataError
+from discretevae.evaluation.measured import Measured, measured
+from discretevae.evaluation.usage import CodeUsage, UsageTally, n_discrete_states
+from discretevae.families import is_enumerable
+from discretevae.likelihoods import bits_per_dimension
+from discretevae.model.row_checks import require_fit
+from discretevae.model.vae import DiscreteVAE
+from discretevae.system.precision import computing
+
+DECODER_ROWS = 4096
+"""Decoder rows in one go: large enough for the matrix products, small enough for the cache."""
+
+LEAST_ROWS = 16
+"""Rows scored together however many samples they need, so that the encoder has some work to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class RowScores:
+    """What is known of every row; nats, float64, each ``[N]``.
+
+    Args:
+        elbo: E_q ln p(x|z) − KL.
+        log_likelihood: E_q ln p(x|z).
+        kl: KL(q(z|x) ‖ p(z)).
+        bounds: the S-sample bound for every S that was asked for.
+        log_px: ln p(x) itself where the code can be enumerated, else None.
+        usage: how much of the code the rows use.
+        is_surrogate: whether the likelihood is no probability of these rows, see `Evaluation`.
+    """
+
+    elbo: Tensor
+    log_likelihood: Tensor
+    kl: Tensor
+    bounds: Mapping[int, Tensor]
+    log_px: Tensor | None
+    usage: CodeUsage
+    is_surrogate: bool
+
+    @property
+    def bound(self) -> Tensor:
+        """The bound of the largest S."""
+        return self.bounds[max(self.bounds)]
+
+    @property
+    def best(self) -> Tensor:
+        """What comes nearest to ln p(x): itself, or the bound of the largest S."""
+        return self.bound if self.log_px is None else self.log_px
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` measures; all in nats per row.
+
+    Args:
+        elbo: E_q ln p(x|z) − KL. Exact given the rows for an enumerable code, else with
+            ``samples`` draws of z per row.
+        log_likelihood: E_q ln p(x|z); its negative is the distortion.
+        kl: KL(q(z|x) ‖ p(z)), the rate; closed form where the prior has one.
+        bound: ln 1/S Σ_s p(x|z_s) p(z_s) / q(z_s|x), the S-sample bound (Burda et al. 2016).
+        samples: S, the largest one if several were asked for.
+        log_px: ln p(x) itself where the code can be enumerated, else None.
+        usage: how much of the code is used.
+        rows: how many rows were evaluated.
+        bounds: the bound for every S that was asked for.
+        bits_per_dimension: of ``log_px`` or else ``bound``, where the likelihood is a probability
+            of these rows; None for densities and surrogates.
+        is_surrogate: whether the likelihood is no probability of these rows, as a Bernoulli one of
+            grey values is not: all figures are then a cross-entropy's, comparable between models
+            of the same rows and with nothing else.
+        entropy_ceiling: the most that ``usage.code_entropy`` can be, ln min(rows, states).
+    """
+
+    elbo: Measured
+    log_likelihood: Measured
+    kl: Measured
+    bound: Measured
+    samples: int
+    log_px: Measured | None
+    usage: CodeUsage
+    rows: int
+    bounds: Mapping[int, Measured]
+    bits_per_dimension: Measured | None
+    is_surrogate: bool
+    entropy_ceiling: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that ``evaluate --json`` prints."""
+        values = asdict(self)
+        values["bound"]["samples"] = values.pop("samples")
+        values["bounds"] = [{"samples": s, **asdict(b)} for s, b in self.bounds.items()]
+        values["rate"] = asdict(self.kl)
+        values["distortion"] = {"value": -self.log_likelihood.value, "se": self.log_likelihood.se}
+        values.update(values.pop("usage"))
+        used = self.usage.codes_used
+        values["distinct_rate"] = None if used is None else used / self.rows
+        values["rows"] = values.pop("rows")
+        return values
+
+
+def evaluate(
+    model: DiscreteVAE,
+    rows: Rows,
+    *,
+    samples: int | Sequence[int] = 100,
+    binarize_mode: BinarizeMode = "none",
+    seed: int = 0,
+    progress: Callable[[int], object] | None = None,
+) -> Evaluation:
+    """Bounds on ln p(x) over ``rows``, and how the code is used.
+
+    Args:
+        model: the model.
+        rows: N rows; all are used.
+        samples: S, draws of z per row; of several, the largest must be a multiple of the others,
+            whose bounds are then means over disjoint groups of the same draws.
+        binarize_mode: as in training; ``dynamic`` draws once, from ``seed``.
+        seed: of the draws.
+        progress: called with the number of rows done after every chunk.
+
+    Raises:
+        ConfigError: ``samples`` is below 1, or one S does not divide the largest.
+        DataError: the rows do not fit the model, or are too large for it to score.
+
+    Example:
+        >>> from discretevae.data import load_data
+        >>> data = load_data("digits")
+        >>> model = DiscreteVAE.for_data(data, latent="categorical:10")
+        >>> result = evaluate(model, data.test, samples=10)
+        >>> result.elbo.value <= result.bound.value <= result.log_px.value
+        True
+    """
+    scores = row_scores(
+        model, rows, samples=samples, binarize_mode=binarize_mode, seed=seed, progress=progress
+    )
+    return summary_of(scores, model)
+
+
+def summary_of(scores: RowScores, model: DiscreteVAE) -> Evaluation:
+    """The means over rows, with their standard errors."""
+    n = len(scores.elbo)
+    bounds = {s: measured(bound) for s, bound in scores.bounds.items()}
+    log_px = None if scores.log_px is None else measured(scores.log_px)
+    states = n_discrete_states(model.family)
+    is_probability = model.likelihood.is_probability and not scores.is_surrogate
+    return Evaluation(
+        elbo=measured(scores.elbo),
+        log_likelihood=measured(scores.log_likelihood),
+        kl=measured(scores.kl),
+        bound=bounds[max(bounds)],
+        samples=max(bounds),
+        log_px=log_px,
+        usage=scores.usage,
+        rows=n,
+        bounds=bounds,
+        bits_per_dimension=_in_bits(log_px or bounds[max(bounds)], model.config.n_features)
+        if is_probability
+        else None,
+        is_surrogate=scores.is_surrogate,
+        entropy_ceiling=None if states is None else math.log(min(n, states)),
+    )
+
+
+@computing("float32")
+@torch.no_grad()
+def row_scores(
+    model: DiscreteVAE,
+    rows: Rows,
+    *,
+    samples: int | Sequence[int] = 100,
+    binarize_mode: BinarizeMode = "none",
+    seed: int = 0,
+    progress: Callable[[int], object] | None = None,
+) -> RowScores:
+    """What `evaluate` takes the means of, for every row; the arguments are the same.
+
+    Example:
+        >>> from discretevae.data import load_data
+        >>> data = load_data("digits")
+        >>> model = DiscreteVAE.for_data(data, latent="bernoulli:20")
+        >>> scores = row_scores(model, data.test, samples=(1, 10))
+        >>> scores.elbo.shape, sorted(scores.bounds)
+        (torch.Size([297]), [1, 10])
+    """
+    sizes = _sample_sizes(samples)
+    require_fit(model, rows)
+    generator = torch.Generator(model.device).manual_seed(seed)
+    exact = is_enumerable(model.family) and model.prior.is_exact
+    chunk = DECODER_ROWS if exact else max(LEAST_ROWS, DECODER_ROWS // sizes[-1])
+    columns: list[Tensor] = []
+    tally, is_surrogate = UsageTally(model.family), False
+    for start in range(0, len(rows), chunk):
+        x = rows.batch(slice(start, start + chunk)).to(model.device)
+        x = binarize(x, binarize_mode, generator)
+        is_surrogate = is_surrogate or model.likelihood.is_surrogate_for(x)
+        eta = model.eta(x)
+        tally.add(eta)
+        score = _score_exactly if exact else _score_by_sampling
+        columns.append(score(model, x, eta, sizes, generator).cpu())
+        if progress is not None:
+            progress(min(start + chunk, len(rows)))
+    scores = torch.cat(columns, 1).double()
+    bad = int((~scores.isfinite()).any(0).sum())
+    if bad:
+        raise DataError(
+            f"{rows.name}: the likelihood of {bad:,} of {len(rows):,} rows is beyond float32. "
+            "Rescale their values."
+        )
+    likelihood, kl, *others = scores
+    bounds = dict(zip(sizes, others, strict=False))
+    log_px = others[len(sizes)] if exact else None
+    return RowScores(likelihood - kl, likelihood, kl, bounds, log_px, tally.result(), is_surrogate)
+
+
+def score_samples(
+    model: DiscreteVAE,
+    rows: Rows,
+    *,
+    samples: int = 100,
+    binarize_mode: BinarizeMode = "none",
+    seed: int = 0,
+) -> Tensor:
+    """How normal each row is, ``[N]``: ln p(x) where it is exact, else the S-sample bound, nats.
+
+    Args:
+        model: the model.
+        rows: N rows.
+        samples: S.
+        binarize_mode: as in training.
+        seed: of the draws.
+
+    Example:
+        >>> from discretevae.data import load_data
+        >>> data = load_data("digits")
+        >>> model = DiscreteVAE.for_data(data, latent="categorical:10")
+        >>> score_samples(model, data.test).shape
+        torch.Size([297])
+    """
+    return row_scores(model, rows, samples=samples, binarize_mode=binarize_mode, seed=seed).best
+
+
+def _sample_sizes(samples: int | Sequence[int]) -> list[int]:
+    sizes = sorted({samples} if isinstance(samples, int) else set(samples))
+    if not sizes or sizes[0] < 1:
+        raise ConfigError(f"samples must be an int >= 1. Got {sizes[0] if sizes else 'none'}.")
+    odd = [size for size in sizes if sizes[-1] % size]
+    if odd:
+        raise ConfigError(
+            f"samples {odd[0]} does not divide {sizes[-1]}. Give sizes such as 100 and 5000."
+        )
+    return sizes
+
+
+def _score_exactly(
+    model: DiscreteVAE, x: Tensor, eta: Tensor, sizes: Sequence[int], generator: torch.Generator
+) -> Tensor:
+    """(E_q ln p(x|z), KL, S-sample bounds, ln p(x)), all but the bounds exact; ``[3 + S's, B]``."""
+    table = model.log_likelihood(x).table()
+    log_q = model.family.log_prob_table(eta)
+    log_prior = model.prior.log_prob_table()
+    q = log_q.exp()
+    kl = _kl(model, eta, q @ log_prior)
+    drawn = torch.multinomial(q, sizes[-1], replacement=True, generator=generator)
+    log_weight = (table + log_prior - log_q).gather(1, drawn).T
+    log_px = torch.logsumexp(table + log_prior, 1)
+    return torch.stack(((q * table).sum(1), kl, *_bounds(log_weight, sizes), log_px))
+
+
+def _score_by_sampling(
+    model: DiscreteVAE, x: Tensor, eta: Tensor, sizes: Sequence[int], generator: torch.Generator
+) -> Tensor:
+    """(E_q ln p(x|z), KL, S-sample bounds), ``[2 + S's, B]``; S is cut in pieces for the cache."""
+    f, prior = model.log_likelihood(x), model.prior
+    total, of_prior = torch.zeros(len(x), device=x.device), torch.zeros(len(x), device=x.device)
+    log_weights = []
+    piece = max(1, DECODER_ROWS // len(x))
+    for start in range(0, sizes[-1], piece):
+        z = model.family.sample(eta, min(piece, sizes[-1] - start), generator=generator)
+        fz, log_prior = f(z), prior.log_weight(z, generator=generator)
+        log_weights.append(fz + log_prior - model.family.log_prob(eta, z))
+        total += fz.sum(0)
+        of_prior += log_prior.sum(0)
+    kl = _kl(model, eta, of_prior / sizes[-1])
+    return torch.stack((total / sizes[-1], kl, *_bounds(torch.cat(log_weights), sizes)))
+
+
+def _kl(model: DiscreteVAE, eta: Tensor, expected_log_prior: Tensor) -> Tensor:
+    if model.prior.has_closed_kl:
+        return model.prior.kl(eta)
+    return -model.family.entropy(eta) - expected_log_prior
+
+
+def _bounds(log_weight: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """ln 1/s Σ w over groups of s of the S draws, their mean for every s: ``[S, B]`` to ``[B]``."""
+    return [
+        (log_weight.unflatten(0, (-1, s)).logsumexp(1) - math.log(s)).mean(0)  # type: ignore[no-untyped-call]
+        for s in sizes
+    ]
+
+
+def _in_bits(nats: Measured, n_features: int) -> Measured:
+    se = None if nats.se is None else -bits_per_dimension(nats.se, n_features)
+    return Measured(bits_per_dimension(nats.value, n_features), se)
+
+
+__all__ = [
+    "DECODER_ROWS",
+    "CodeUsage",
+    "Evaluation",
+    "RowScores",
+    "evaluate",
+    "row_scores",
+    "score_samples",
+    "summary_of",
+]

@@ -1,0 +1,261 @@
+"""What the paper claims, as arithmetic on the metrics of runs. Nothing is drawn or worded here."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from discretevae.run_folder.history import EpochMetrics, seconds_of
+
+WINDOW = 5
+"""Epochs that the loss is averaged over before it is asked whether it fell."""
+
+PART = 10
+"""The gradient's variance is averaged over the first and the last such part of the epochs."""
+
+Labels = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class LossFall:
+    """How steadily a loss fell.
+
+    Args:
+        share: of the comparisons in which the mean over five epochs was below the one before;
+            None with fewer than six epochs.
+        comparisons: how many there are, epochs − 5.
+        first: loss of the first epoch [nats per row].
+        last: of the last.
+    """
+
+    share: float | None
+    comparisons: int
+    first: float
+    last: float
+
+
+def loss_fall(history: Sequence[EpochMetrics]) -> LossFall:
+    """How steadily the training loss of a run fell.
+
+    Args:
+        history: its epochs, at least one.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> loss_fall([SimpleNamespace(loss=loss) for loss in (9, 8, 7, 6, 5, 4, 19)])
+        LossFall(share=0.5, comparisons=2, first=9, last=19)
+    """
+    losses = [metrics.loss for metrics in history]
+    means = [fmean(losses[i : i + WINDOW]) for i in range(len(losses) - WINDOW + 1)]
+    falls = [after < before for before, after in itertools.pairwise(means)]
+    return LossFall(fmean(falls) if falls else None, len(falls), losses[0], losses[-1])
+
+
+@dataclass(frozen=True)
+class Change:
+    """A figure early and late in a run.
+
+    Args:
+        first: mean over the first tenth of the epochs; None if it is unknown in all of them.
+        last: over the last tenth, likewise.
+        unknown: epochs without a figure, in the whole run.
+    """
+
+    first: float | None
+    last: float | None
+    unknown: int
+
+    @property
+    def ratio(self) -> float | None:
+        """Last by first; None where that says nothing."""
+        if self.first is None or self.last is None or self.first == 0:
+            return None
+        return self.last / self.first
+
+
+def change(values: Sequence[float | None]) -> Change:
+    """The means over the first and the last tenth of a run's epochs, at least one epoch each.
+
+    Unknown values (None, NaN, infinite) are left out and counted. The first epoch is in: it is
+    measured when it is over.
+
+    Example:
+        >>> found = change([4.0, None, 2.0, 1.0])
+        >>> found, found.ratio
+        (Change(first=4.0, last=1.0, unknown=1), 0.25)
+    """
+    part = max(1, len(values) // PART)
+    known = [v if v is not None and math.isfinite(v) else None for v in values]
+    first, last = ([v for v in some if v is not None] for some in (known[:part], known[-part:]))
+    return Change(fmean(first) if first else None, fmean(last) if last else None, known.count(None))
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """How categories agree with labels that no training saw.
+
+    Args:
+        purity: share of rows that carry the most frequent label of their category.
+        information: mutual information of category and label, normalized by the mean of both
+            entropies: 1 if each tells the other.
+        purity_by_chance: purity after the labels are shuffled: what so many categories of these
+            sizes give for nothing.
+        information_by_chance: likewise.
+        categories: how many are in use.
+        labels: how many there are.
+    """
+
+    purity: float
+    information: float
+    purity_by_chance: float
+    information_by_chance: float
+    categories: int
+    labels: int
+
+
+def clusters(categories: Labels, labels: Labels) -> Clusters:
+    """How categories ``[N]`` agree with labels ``[N]``.
+
+    Example:
+        >>> found = clusters(np.array([7, 7, 7, 2, 2]), np.array([0, 0, 1, 1, 1]))
+        >>> found.purity, round(found.information, 3), found.categories
+        (0.8, 0.433, 2)
+    """
+    from sklearn.metrics import normalized_mutual_info_score
+
+    shuffled = np.random.default_rng(0).permutation(labels)
+    return Clusters(
+        purity(categories, labels),
+        float(normalized_mutual_info_score(labels, categories)),
+        purity(categories, shuffled),
+        float(normalized_mutual_info_score(shuffled, categories)),
+        len(np.unique(categories)),
+        len(np.unique(labels)),
+    )
+
+
+def purity(categories: Labels, labels: Labels) -> float:
+    """Share of rows that carry the most frequent label of their category.
+
+    Example:
+        >>> purity(np.array([1, 1, 1, 0]), np.array([5, 5, 6, 6]))
+        0.75
+    """
+    _, row = np.unique(categories, return_inverse=True)
+    _, column = np.unique(labels, return_inverse=True)
+    counts = np.zeros((row.max() + 1, column.max() + 1), np.int64)
+    np.add.at(counts, (row, column), 1)
+    return float(counts.max(1).sum() / len(labels))
+
+
+@dataclass(frozen=True)
+class Worse:
+    """The ELBO of bits against that of one category, on the same test rows.
+
+    Args:
+        difference: bits − category [nats per row].
+        se: its standard error, as if the rows were not the same ones, which makes it too large;
+            None for a single row.
+        kl: KL(q(z|x) ‖ p(z)) of the category [nats per row].
+        most: ln K, which it cannot exceed under a uniform prior [nats].
+    """
+
+    difference: float
+    se: float | None
+    kl: float
+    most: float
+
+
+def worse(bits: dict[str, Any], category: dict[str, Any], n_categories: int) -> Worse:
+    """Compares two evaluations as ``summary.json`` holds them.
+
+    Example:
+        >>> bits = {"elbo": {"value": -100.0, "se": 0.3}}
+        >>> category = {"elbo": {"value": -130.0, "se": 0.4}, "kl": {"value": 4.0}}
+        >>> worse(bits, category, 100)
+        Worse(difference=30.0, se=0.5, kl=4.0, most=4.605170185988092)
+    """
+    one, other = bits["elbo"], category["elbo"]
+    errors = (one["se"], other["se"])
+    return Worse(
+        one["value"] - other["value"],
+        None if None in errors else math.hypot(*errors),
+        category["kl"]["value"],
+        math.log(n_categories),
+    )
+
+
+@dataclass(frozen=True)
+class Sooner:
+    """Ours against the paper's protocol, by the test ELBO after each epoch.
+
+    Args:
+        target: the paper's last test ELBO [nats per row].
+        paper_seconds: of its training.
+        seconds: after which ours was there first; None if it never was.
+        share: the same by ``paper_seconds``.
+        gain: test ELBO of ours − ``target``, at the last epoch of ours that was over within
+            ``paper_seconds`` [nats per row]; None if none was.
+        gain_seconds: when that epoch was over.
+        at_end: whether it is the last one, so that ours was done before the paper.
+    """
+
+    target: float
+    paper_seconds: float
+    seconds: float | None
+    share: float | None
+    gain: float | None
+    gain_seconds: float | None
+    at_end: bool
+
+
+def sooner(paper: Sequence[EpochMetrics], ours: Sequence[EpochMetrics]) -> Sooner:
+    """How much sooner ours is where the paper ends, and how much better at that time.
+
+    Args:
+        paper: epochs of the paper's protocol, at least one.
+        ours: epochs of ours, at least one.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> epoch = lambda s, e: SimpleNamespace(cpu_seconds=s, test_elbo=e)
+        >>> epochs = lambda *pairs: [epoch(*pair) for pair in pairs]
+        >>> sooner(epochs((50, -120), (100, -110)), epochs((20, -112), (40, -107), (160, -100)))
+        Sooner(target=-110, paper_seconds=100, seconds=40, share=0.4, gain=3, gain_seconds=40, \
+at_end=False)
+    """
+    paper_times, times = seconds_of(paper, ours)
+    target, limit = paper[-1].test_elbo, paper_times[-1]
+    elbos = [metrics.test_elbo for metrics in ours]
+    there = next((time for time, elbo in zip(times, elbos, strict=True) if elbo >= target), None)
+    within = [time for time in times if time <= limit]
+    return Sooner(
+        target,
+        limit,
+        there,
+        None if there is None else there / limit,
+        elbos[len(within) - 1] - target if within else None,
+        within[-1] if within else None,
+        len(within) == len(ours),
+    )
+
+
+__all__ = [
+    "Change",
+    "Clusters",
+    "LossFall",
+    "Sooner",
+    "Worse",
+    "change",
+    "clusters",
+    "loss_fall",
+    "purity",
+    "sooner",
+    "worse",
+]

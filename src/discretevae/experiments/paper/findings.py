@@ -1,0 +1,206 @@
+"""All numbers of a reproduction, from the folders of its finished runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from discretevae.codes.packing import encode_rows
+from discretevae.config import parse_latent, to_dict
+from discretevae.data import Dataset
+from discretevae.experiments.paper.claims import (
+    Change,
+    Clusters,
+    LossFall,
+    Sooner,
+    Worse,
+    change,
+    clusters,
+    loss_fall,
+    sooner,
+    worse,
+)
+from discretevae.experiments.paper.experiments import (
+    EXPERIMENTS,
+    FIGURES,
+    VARIANTS,
+    PaperFigure,
+    Variant,
+)
+from discretevae.experiments.paper.records import FinishedRun
+from discretevae.families import Categorical
+from discretevae.model.vae import DiscreteVAE
+
+FORMAT = "discretevae-reproduction"
+
+BITS_AND_CATEGORY = (("fc-bvae-mnist", "fc-cvae-mnist"), ("cnn-bvae-mnist", "cnn-cvae-mnist"))
+"""Pairs of experiments that the paper compares."""
+
+Runs: TypeAlias = Mapping[tuple[str, Variant], FinishedRun]
+
+
+@dataclass(frozen=True)
+class RunFindings:
+    """What is made of one run.
+
+    Args:
+        run: the run.
+        batch_size: B.
+        loss: how steadily it fell.
+        variance: of the encoder's gradient, early and late.
+        relative: the same relative to the squared gradient.
+        clusters: how its categories agree with the labels of the test rows; None unless the code
+            is one category and the rows have labels.
+    """
+
+    run: FinishedRun
+    batch_size: int
+    loss: LossFall
+    variance: Change
+    relative: Change
+    clusters: Clusters | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its entry in ``report.json``."""
+        run = self.run
+        return {
+            "run": run.key,
+            "title": run.title,
+            "variant": run.variant,
+            "method": run.method,
+            "batch_size": self.batch_size,
+            "epochs": len(run.history),
+            "seconds": run.seconds,
+            "test": run.test,
+            "loss": asdict(self.loss),
+            "gradient_variance": _with_ratio(self.variance),
+            "relative_gradient_variance": _with_ratio(self.relative),
+            "clusters": None if self.clusters is None else asdict(self.clusters),
+            "config": to_dict(run.config),
+        }
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is made of all runs.
+
+    Args:
+        runs: each by itself.
+        worse: bits, one category, and the difference, by variant.
+        sooner: ours against the paper's protocol, by the paper's run.
+        figures: those whose runs are all there.
+        missing: the others.
+        stand_in: the data set that was taken in place of the experiments' own, if one was.
+    """
+
+    runs: Sequence[RunFindings]
+    worse: Sequence[tuple[FinishedRun, FinishedRun, Worse]]
+    sooner: Sequence[tuple[FinishedRun, FinishedRun, Sooner]]
+    figures: Sequence[PaperFigure]
+    missing: Sequence[PaperFigure]
+    stand_in: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``report.json`` holds and ``reproduce --json`` prints."""
+        return {
+            "format": FORMAT,
+            "stand_in": self.stand_in,
+            "figures": [figure.name for figure in self.figures],
+            "missing": [figure.name for figure in self.missing],
+            "runs": [found.to_dict() for found in self.runs],
+            "worse": [
+                {"bits": bits.key, "category": category.key} | asdict(found)
+                for bits, category, found in self.worse
+            ],
+            "sooner": [
+                {"paper": paper.key, "ours": ours.key} | asdict(found)
+                for paper, ours, found in self.sooner
+            ],
+        }
+
+
+def figures_of(runs: Runs) -> list[PaperFigure]:
+    """The figures whose runs are all there.
+
+    Example:
+        >>> figures_of({})
+        []
+    """
+    return [
+        figure
+        for figure in FIGURES.values()
+        if all((name, variant) in runs for name in figure.experiments for variant in VARIANTS)
+    ]
+
+
+def find_all(
+    runs: Runs, data: Callable[[str], Dataset], model_of: Callable[[FinishedRun], DiscreteVAE]
+) -> Findings:
+    """Computes every number of the report.
+
+    Args:
+        runs: the finished runs.
+        data: opens a data set by its name.
+        model_of: opens the model of a run.
+    """
+    pairs = [(runs.get((n, "paper")), runs.get((n, "ours"))) for n in EXPERIMENTS]
+    compared = [
+        (runs.get((one, variant)), runs.get((other, variant)))
+        for one, other in BITS_AND_CATEGORY
+        for variant in VARIANTS
+    ]
+    figures = figures_of(runs)
+    stand_ins = {run.config.data.source for run in runs.values()}
+    stand_ins -= {run.experiment.source for run in runs.values()}
+    return Findings(
+        runs=[_find(run, data(run.config.data.source), model_of) for run in runs.values()],
+        worse=[
+            (bits, category, worse(bits.test, category.test, _n_categories(category)))
+            for bits, category in compared
+            if bits is not None and category is not None
+        ],
+        sooner=[
+            (paper, ours, sooner(paper.history, ours.history))
+            for paper, ours in pairs
+            if paper is not None and ours is not None
+        ],
+        figures=figures,
+        missing=[figure for figure in FIGURES.values() if figure not in figures],
+        stand_in=next(iter(sorted(stand_ins)), None),
+    )
+
+
+def _find(
+    run: FinishedRun, data: Dataset, model_of: Callable[[FinishedRun], DiscreteVAE]
+) -> RunFindings:
+    history = run.history
+    return RunFindings(
+        run,
+        run.batch_size(len(data.train)),
+        loss_fall(history),
+        change([m.grad_variance for m in history]),
+        change([m.grad_relative_variance for m in history]),
+        _clusters_of(model_of(run), data),
+    )
+
+
+def _clusters_of(model: DiscreteVAE, data: Dataset) -> Clusters | None:
+    family, labels = model.family, data.test.labels
+    if labels is None or not isinstance(family, Categorical) or family.n_variables > 1:
+        return None
+    codes = encode_rows(model, data.test)[:, 0].astype(np.int64)
+    return clusters(codes, labels.numpy())
+
+
+def _n_categories(run: FinishedRun) -> int:
+    return parse_latent(run.config.model.latent).n_categories
+
+
+def _with_ratio(found: Change) -> dict[str, Any]:
+    return asdict(found) | {"ratio": found.ratio}
+
+
+__all__ = ["Findings", "RunFindings", "figures_of", "find_all"]

@@ -1,0 +1,323 @@
+"""The paper's figures, its protocol and ours side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from discretevae.config import parse_latent
+from discretevae.data import Rows
+from discretevae.experiments.paper.experiments import VARIANTS, Kind, Variant
+from discretevae.experiments.paper.records import FinishedRun
+from discretevae.model.vae import DiscreteVAE
+from discretevae.plots.comparison import COLORS
+from discretevae.plots.pictures import Picture, gap_of, mosaic
+from discretevae.run_folder.history import EpochMetrics, seconds_of
+from discretevae.system.randomness import generator_for
+
+Pair: TypeAlias = Mapping[Variant, FinishedRun]
+Models: TypeAlias = Callable[[FinishedRun], DiscreteVAE]
+Values: TypeAlias = Sequence[float | None]
+
+STYLES: Mapping[Variant, dict[str, Any]] = {
+    "paper": {"color": COLORS[0], "linestyle": "-"},
+    "ours": {"color": COLORS[1], "linestyle": "-"},
+}
+VARIANT_TITLES: Mapping[Variant, str] = {"paper": "paper's protocol", "ours": "ours"}
+
+EARLY = 20
+"""The axes follow what comes after the first such part of the epochs: a loss begins so high that
+all the rest would be a flat line."""
+
+COLUMNS = 20
+"""Test rows side by side."""
+
+SAMPLE_LINES, SAMPLE_COLUMNS = 6, 12
+
+WIDTH, LABELS, TITLE, MARGIN = 11.0, 1.3, 0.36, 0.1
+"""Inches: of a figure, of the labels on its left, of the room for a title, between pictures."""
+
+
+def paper_figure(kind: Kind, pairs: Sequence[Pair], rows: Rows, models: Models) -> Figure:
+    """A figure of the paper.
+
+    Args:
+        kind: what it shows.
+        pairs: both runs of each of its experiments.
+        rows: test rows, the first of which are shown.
+        models: opens the model of a run.
+    """
+    if kind == "curves":
+        return curves_figure(pairs)
+    shown = [pair[variant] for pair in pairs for variant in VARIANTS]
+    opened = [(run, models(run)) for run in shown]
+    if kind == "reconstructions":
+        return reconstructions_figure(opened, rows, blocks=3)
+    if kind == "samples":
+        return samples_figure(opened)
+    return pictures_figure(opened, rows)
+
+
+def curves_figure(pairs: Sequence[Pair]) -> Figure:
+    """Six panels for each model; the upper three are what the paper's figure 6 shows.
+
+    Args:
+        pairs: both runs of each experiment.
+    """
+    figure = Figure(figsize=(11, 6.1 * len(pairs)), layout="constrained")
+    parts = figure.subfigures(len(pairs), 1, squeeze=False, hspace=0.05)[:, 0]
+    for part, pair in zip(parts, pairs, strict=True):
+        spec = parse_latent(pair["paper"].config.model.latent)
+        n, k = spec.n_variables, spec.n_categories
+        code = f"one of {k} categories" if spec.kind == "categorical" else f"{n} bits"
+        part.suptitle(f"{pair['paper'].title}: {code}", fontsize=12, fontweight="bold")
+        _draw_curves(part.subplots(2, 3), pair)
+        labels = [f"{VARIANT_TITLES[v]}: {pair[v].method}" for v in VARIANTS]
+        lines = part.axes[0].lines[: len(labels)]
+        part.legend(lines, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=10)
+    return figure
+
+
+def _draw_curves(panels: np.ndarray[Any, Any], pair: Pair) -> None:
+    (loss, likelihood, variance), (elbo, kl, relative) = panels
+    spec = parse_latent(pair["paper"].config.model.latent)
+    # an unknown value is a gap in the curve
+    columns: list[tuple[Axes, str, Callable[[EpochMetrics], float | None]]] = [
+        (loss, "Loss: −objective [nats per row]", lambda m: m.loss),
+        (likelihood, "Log-likelihood: E_q ln p(x|z) [nats per row]", lambda m: m.log_likelihood),
+        (kl, "KL(q(z|x) ‖ p(z)) [nats per row]", lambda m: m.kl),
+    ]
+    for axes, title, value in columns:
+        for variant in VARIANTS:
+            _draw(axes, variant, pair[variant], [value(m) for m in pair[variant].history])
+        axes.set_title(title)
+    _limit(loss, [[m.loss for m in pair[v].history] for v in VARIANTS])
+    _limit(likelihood, [[m.log_likelihood for m in pair[v].history] for v in VARIANTS])
+    if spec.kind == "categorical" and spec.n_variables == 1:
+        most = math.log(spec.n_categories)
+        kl.axhline(most, color="0.45", linewidth=1, linestyle=":")
+        kl.annotate(
+            f"ln {spec.n_categories}", (0.99, most), xycoords=("axes fraction", "data"),
+            ha="right", va="bottom", fontsize=8.5, color="0.35",
+        )  # fmt: skip
+        kl.set_ylim(0, 1.15 * most)
+    _draw_variance(variance, pair, "Variance of the encoder's gradient", lambda m: m.grad_variance)
+    _draw_variance(
+        relative, pair, "The same, by the squared gradient", lambda m: m.grad_relative_variance
+    )
+    times = dict(zip(VARIANTS, seconds_of(*(pair[v].history for v in VARIANTS)), strict=True))
+    for variant in VARIANTS:
+        run = pair[variant]
+        _draw(elbo, variant, run, [m.test_elbo for m in run.history], times[variant])
+    _limit(elbo, [[m.test_elbo for m in pair[v].history] for v in VARIANTS])
+    elbo.axhline(
+        pair["paper"].history[-1].test_elbo,
+        color=STYLES["paper"]["color"],
+        lw=0.8,
+        alpha=0.6,
+        ls=":",
+    )
+    elbo.set_title("Test ELBO [nats per row] against time")
+    for axes in panels.flat:
+        axes.title.set_fontsize(9.5)
+        axes.set_xlabel("seconds of training" if axes is elbo else "epoch", fontsize=9)
+        ends = [times[v][-1] if axes is elbo else len(pair[v].history) for v in VARIANTS]
+        axes.set_xlim(0, 1.02 * max(ends))
+        axes.tick_params(labelsize=8.5)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw(
+    axes: Axes, variant: Variant, run: FinishedRun, values: Values, x: Sequence[float] | None = None
+) -> None:
+    places = [m.epoch for m in run.history] if x is None else x
+    shown = [math.nan if value is None else value for value in values]
+    (line,) = axes.plot(places, shown, linewidth=1.5, **STYLES[variant])
+    if len(shown) == 1 or None in values:
+        # a value between unknown ones would not be seen
+        line.set(marker=".", markersize=3 if len(shown) > 60 else 6, linewidth=0.9)
+
+
+def _draw_variance(
+    axes: Axes, pair: Pair, title: str, value: Callable[[EpochMetrics], float | None]
+) -> None:
+    """On a logarithmic axis where both signs of a change matter; no variance is said in words."""
+    known: list[float] = []
+    for variant in VARIANTS:
+        run = pair[variant]
+        values = [value(m) for m in run.history]
+        above = [v if v is not None and v > 0 else None for v in values]
+        _draw(axes, variant, run, above)
+        known += [v for v in above if v is not None]
+        if not any(above) and any(v == 0 for v in values):
+            axes.annotate(
+                f"{VARIANT_TITLES[variant]}: 0, an exact gradient has none",
+                (0.98, 0.97), xycoords="axes fraction", ha="right", va="top", fontsize=8.5,
+                color=STYLES[variant]["color"],
+            )  # fmt: skip
+    if known and max(known) > 10 * min(known):
+        axes.set_yscale("log")
+        axes.set_ylim(top=3 * max(known))
+    elif known:
+        axes.set_ylim(0, 1.25 * max(known))
+    axes.set_title(title)
+
+
+def _limit(axes: Axes, curves: Sequence[Sequence[float]]) -> None:
+    late = [value for curve in curves for value in curve[math.ceil(len(curve) / EARLY) - 1 :]]
+    room = 0.06 * (max(late) - min(late))
+    if room > 0:
+        axes.set_ylim(min(late) - room, max(late) + room)
+
+
+def reconstructions_figure(
+    opened: Sequence[tuple[FinishedRun, DiscreteVAE]], rows: Rows, *, blocks: int
+) -> Figure:
+    """Test rows above what each model makes of them: the paper's figure 7.
+
+    Args:
+        opened: runs with their models.
+        rows: with an ``image_shape``; the first are shown.
+        blocks: how often test rows and all reconstructions follow each other.
+    """
+    bands = _bands(opened, rows, blocks)
+    height = (WIDTH - LABELS) * bands.shape[0] / bands.shape[1]
+    figure = Figure(figsize=(WIDTH + MARGIN, height + TITLE + MARGIN))
+    _draw_bands(figure, bands, opened, blocks, bottom=MARGIN)
+    return figure
+
+
+def samples_figure(opened: Sequence[tuple[FinishedRun, DiscreteVAE]]) -> Figure:
+    """E[x|z] for codes drawn from the prior: the paper's figure 8.
+
+    Args:
+        opened: runs with their models, both variants of a model after each other.
+    """
+    lines = [opened[i : i + len(VARIANTS)] for i in range(0, len(opened), len(VARIANTS))]
+    drawn = [[_sampled(run, model) for run, model in line] for line in lines]
+    figure = Figure(figsize=(WIDTH + MARGIN, len(lines) * _samples_height(drawn[0][0]) + MARGIN))
+    for number, (line, pictures) in enumerate(zip(reversed(lines), reversed(drawn), strict=True)):
+        bottom = MARGIN + number * _samples_height(drawn[0][0])
+        _draw_samples(figure, pictures, [run for run, _ in line], bottom=bottom)
+    return figure
+
+
+def pictures_figure(opened: Sequence[tuple[FinishedRun, DiscreteVAE]], rows: Rows) -> Figure:
+    """Reconstructions above samples of one model.
+
+    Args:
+        opened: both runs of it with their models.
+        rows: with an ``image_shape``; the first are shown.
+    """
+    bands = _bands(opened, rows, 2)
+    drawn = [_sampled(run, model) for run, model in opened]
+    upper = (WIDTH - LABELS) * bands.shape[0] / bands.shape[1] + TITLE
+    lower = _samples_height(drawn[0]) + MARGIN
+    figure = Figure(figsize=(WIDTH + MARGIN, upper + lower + MARGIN))
+    _draw_bands(figure, bands, opened, 2, bottom=lower + MARGIN)
+    _draw_samples(figure, drawn, [run for run, _ in opened], bottom=MARGIN)
+    return figure
+
+
+def _bands(opened: Sequence[tuple[FinishedRun, DiscreteVAE]], rows: Rows, blocks: int) -> Picture:
+    """Test rows above their reconstructions as one picture, blocks apart from each other."""
+    x = rows.batch(slice(0, blocks * COLUMNS))
+    shown = [x, *(model.reconstruct(x.to(model.device)).cpu() for _, model in opened)]
+    shape = _shape(rows)
+    gap = gap_of(shape)
+    parts: list[Picture] = []
+    for start in range(0, len(x), COLUMNS):
+        lines = [mosaic(some[start : start + COLUMNS], shape, COLUMNS) for some in shown]
+        parts += [lines[0], *(line[gap:] for line in lines[1:])]
+        parts.append(np.ones((shape[0] // 3, lines[0].shape[1])))
+    return np.concatenate(parts[:-1])
+
+
+def _draw_bands(
+    figure: Figure,
+    bands: Picture,
+    opened: Sequence[tuple[FinishedRun, DiscreteVAE]],
+    blocks: int,
+    *,
+    bottom: float,
+) -> None:
+    height = (WIDTH - LABELS) * bands.shape[0] / bands.shape[1]
+    axes = _panel(figure, LABELS, bottom, WIDTH - LABELS, height, bands)
+    axes.set_title(f"Test rows above their reconstructions, {_data_title(opened)}", fontsize=11)
+    height, gap = _shape(opened[0][0].config.model)[0], gap_of(_shape(opened[0][0].config.model))
+    labels = [("test rows", "black")]
+    labels += [(f"{run.experiment.model}, {run.variant}", _color(run)) for run, _ in opened]
+    block = len(labels) * (height + gap) + gap + height // 3
+    for number in range(blocks):
+        for line, (label, color) in enumerate(labels):
+            middle = number * block + gap + line * (height + gap) + height / 2
+            axes.annotate(
+                label, (0, middle), xytext=(-6, 0), textcoords="offset points",
+                ha="right", va="center", fontsize=9, color=color, annotation_clip=False,
+            )  # fmt: skip
+
+
+def _sampled(run: FinishedRun, model: DiscreteVAE) -> Picture:
+    generator = generator_for(run.config.training.seed, "figures", device=model.device)
+    pictures = model.sample(SAMPLE_LINES * SAMPLE_COLUMNS, generator=generator).cpu()
+    return mosaic(pictures, _shape(model.config), SAMPLE_COLUMNS)
+
+
+def _samples_height(picture: Picture) -> float:
+    """Of a line of them with its titles, in inches."""
+    return float((WIDTH - MARGIN) / 2 * picture.shape[0] / picture.shape[1] + TITLE)
+
+
+def _draw_samples(
+    figure: Figure, pictures: Sequence[Picture], runs: Sequence[FinishedRun], *, bottom: float
+) -> None:
+    width = (WIDTH - MARGIN) / 2
+    for number, (picture, run) in enumerate(zip(pictures, runs, strict=True)):
+        height = width * picture.shape[0] / picture.shape[1]
+        left = MARGIN / 2 + number * (width + MARGIN)
+        axes = _panel(figure, left, bottom, width, height, picture)
+        axes.set_title(
+            f"Samples of {run.experiment.model}, {VARIANT_TITLES[run.variant]}",
+            fontsize=11,
+            color=_color(run),
+        )
+
+
+def _panel(
+    figure: Figure, left: float, bottom: float, width: float, height: float, picture: Picture
+) -> Axes:
+    """A picture at a place that is given in inches."""
+    across, up = figure.get_size_inches()
+    axes = figure.add_axes((left / across, bottom / up, width / across, height / up))
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+    axes.set_axis_off()
+    return axes
+
+
+def _color(run: FinishedRun) -> str:
+    color: str = STYLES[run.variant]["color"]
+    return color
+
+
+def _data_title(opened: Sequence[tuple[FinishedRun, DiscreteVAE]]) -> str:
+    return opened[0][0].title.split(" on ", 1)[1]
+
+
+def _shape(described: Any) -> tuple[int, int]:
+    shape: tuple[int, int] = described.image_shape
+    return shape
+
+
+__all__ = [
+    "curves_figure",
+    "paper_figure",
+    "pictures_figure",
+    "reconstructions_figure",
+    "samples_figure",
+]

@@ -1,0 +1,132 @@
+"""What the runs of a reproduction left in its folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from discretevae.config import RunConfig, auto_batch_size
+from discretevae.errors import RunError
+from discretevae.experiments.paper.experiments import EXPERIMENTS, VARIANTS, Experiment, Variant
+from discretevae.families import family_of
+from discretevae.objectives import estimator_name
+from discretevae.run_folder.checkpoint import is_run, load_config
+from discretevae.run_folder.folder import SUMMARY
+from discretevae.run_folder.history import METRICS, EpochMetrics, read_metrics, seconds_of
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that reached its last epoch and was evaluated.
+
+    Args:
+        experiment: model and data.
+        variant: ``paper`` or ``ours``.
+        folder: where it lies.
+        config: what it was made with.
+        history: one entry per epoch.
+        test: what ``summary.json`` says of the test rows.
+    """
+
+    experiment: Experiment
+    variant: Variant
+    folder: Path
+    config: RunConfig
+    history: list[EpochMetrics]
+    test: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """``EXPERIMENT/VARIANT``, its folder within the reproduction's."""
+        return f"{self.experiment.name}/{self.variant}"
+
+    @property
+    def title(self) -> str:
+        """Model and data."""
+        return self.experiment.title(self.config.data.source)
+
+    @property
+    def method(self) -> str:
+        """The objective, unless it is the ELBO, and the estimator."""
+        training = self.config.training
+        estimator = estimator_name(family_of(self.config.model.latent), training)
+        return estimator if training.objective == "elbo" else f"{training.objective}, {estimator}"
+
+    @property
+    def seconds(self) -> float:
+        """Of the training steps, by the processor's clock where it did the work."""
+        return seconds_of(self.history)[0][-1]
+
+    def batch_size(self, n_rows: int) -> int:
+        """B on so many training rows."""
+        return self.config.training.batch_size or auto_batch_size(n_rows)
+
+
+def run_folder(out: Path, experiment: Experiment, variant: Variant) -> Path:
+    """Where a run of a reproduction lies.
+
+    Example:
+        >>> run_folder(Path("runs/paper"), EXPERIMENTS["fc-bvae-mnist"], "ours").as_posix()
+        'runs/paper/fc-bvae-mnist/ours'
+    """
+    return out / experiment.name / variant
+
+
+def read_finished(out: Path, experiment: Experiment, variant: Variant) -> FinishedRun | None:
+    """A finished run; None where there is none, or one that is not at its end.
+
+    Raises:
+        RunError: its files are corrupt, or of a newer format.
+
+    Example:
+        >>> read_finished(Path("no/such"), EXPERIMENTS["fc-bvae-mnist"], "paper") is None
+        True
+    """
+    folder = run_folder(out, experiment, variant)
+    path = folder / SUMMARY
+    if not (is_run(folder) and path.is_file()):
+        return None
+    config = load_config(folder)
+    try:
+        summary = json.loads(path.read_text())
+        epochs, test = summary["last_epoch"]["epoch"], summary["test"]
+        bounds = [test[name][part] for name in ("elbo", "bound", "kl") for part in ("value", "se")]
+        bounds += [test[name] for name in ("log_px", "codes_used", "active_units", "rows")]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise RunError(
+            f"{path}: corrupt ({type(error).__name__}: {error}). Delete it and run again."
+        ) from None
+    if epochs != config.training.epochs:
+        return None  # it was prolonged, and is not there yet
+    history = read_metrics(folder)
+    if len(history) != epochs:
+        raise RunError(
+            f"{folder / METRICS}: corrupt, it holds {len(history)} of {epochs} epochs. "
+            f"Delete {folder} and run again."
+        )
+    return FinishedRun(experiment, variant, folder, config, history, test)
+
+
+def finished_runs(out: Path) -> dict[tuple[str, Variant], FinishedRun]:
+    """Every finished run of a reproduction, by experiment and variant, in the paper's order.
+
+    Raises:
+        RunError: the files of one are corrupt.
+    """
+    found = {}
+    for name, experiment in EXPERIMENTS.items():
+        for variant in VARIANTS:
+            run = read_finished(out, experiment, variant)
+            if run is not None:
+                found[name, variant] = run
+    return found
+
+
+__all__ = [
+    "FinishedRun",
+    "finished_runs",
+    "read_finished",
+    "run_folder",
+]

@@ -1,0 +1,195 @@
+"""Makes the runs that figures need: skips what is done, goes on with what is not."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from discretevae.config import RunConfig
+from discretevae.data import Dataset, load_data
+from discretevae.errors import CollapseWarning, RunError, TrainingInterrupted
+from discretevae.experiments.paper.experiments import (
+    EXPERIMENTS,
+    FULL,
+    VARIANTS,
+    Experiment,
+    PaperFigure,
+    Scale,
+    Variant,
+    run_config,
+)
+from discretevae.experiments.paper.findings import figures_of
+from discretevae.experiments.paper.records import (
+    FinishedRun,
+    finished_runs,
+    read_finished,
+    run_folder,
+)
+from discretevae.experiments.paper.report import Reporter, Told, require_ours
+from discretevae.experiments.run import run
+from discretevae.run_folder.checkpoint import is_run
+from discretevae.run_folder.folder import folder_problem
+from discretevae.training import Progress
+
+
+def reproduce(
+    figures: Sequence[PaperFigure],
+    *,
+    out: Path,
+    scale: Scale = FULL,
+    data_dir: Path | None = None,
+    device: str = "cpu",
+    told: Told = lambda what, done, total: None,
+    finished: Callable[[FinishedRun, bool], object] = lambda run, is_new: None,
+) -> dict[str, Any]:
+    """Makes the runs that the figures need, and the report of all finished runs in ``out``.
+
+    A finished run of the same configuration is left as it is; an unfinished one is gone on with.
+    Whenever the runs of a figure are there, the report is brought up to date.
+
+    Args:
+        figures: what to show.
+        out: the folder of runs and report.
+        scale: how large the runs are.
+        data_dir: where built-in data sets lie.
+        device: where to train.
+        told: called with what is done, how much of it, and of how much.
+        finished: called with every run that the figures need, and whether it was made just now.
+
+    Returns:
+        What ``report.json`` holds.
+
+    Raises:
+        ConfigError: the scale holds values that no run can have.
+        DataError: a data set cannot be read.
+        DownloadError: a data set cannot be fetched.
+        RunError: ``out`` holds a run of another configuration, or something that is not ours.
+        TrainingError: training cannot go on; the last good state is in the run's folder.
+        TrainingInterrupted: Ctrl-C or SIGTERM, after saving.
+    """
+    require_ours(out)
+    opened: dict[str, Dataset] = {}
+
+    def data(source: str) -> Dataset:
+        if source not in opened:
+            told(f"opening {source}", 0, 1)
+            opened[source] = load_data(source, data_dir=data_dir)
+        return opened[source]
+
+    planned: dict[tuple[str, Variant], RunConfig] = {}
+    for figure in figures:
+        for name in figure.experiments:
+            of = data(scale.source or EXPERIMENTS[name].source)
+            for variant in VARIANTS:
+                planned[name, variant] = run_config(
+                    EXPERIMENTS[name],
+                    variant,
+                    scale,
+                    n_features=of.n_features,
+                    image_shape=of.image_shape,
+                    divisor=of.train.divisor,
+                )
+    _require_free(out, planned)
+    there = finished_runs(out)
+    for figure in figures_of(there):
+        # what the report will show besides must not fail after hours of training
+        data(there[figure.experiments[0], "paper"].config.data.source)
+
+    reporter = Reporter(out, data=data, device=device, told=told)
+    report: dict[str, Any] | None = None
+    try:
+        for (name, variant), config in planned.items():
+            experiment = EXPERIMENTS[name]
+            found, is_new = read_finished(out, experiment, variant), False
+            if found is None:
+                rows = data(config.data.source)
+                found, is_new = _make(out, experiment, variant, config, rows, device, told), True
+                report = None
+            finished(found, is_new)
+            if report is None and _completes(figures, planned, name, variant):
+                report = reporter.update()
+        return report or reporter.update()
+    except KeyboardInterrupt:
+        raise TrainingInterrupted(
+            f"what was saved is in {out}. Go on with the same command."
+        ) from None
+
+
+def _completes(
+    figures: Sequence[PaperFigure],
+    planned: dict[tuple[str, Variant], RunConfig],
+    name: str,
+    variant: Variant,
+) -> bool:
+    """Whether a run is the last one that some figure waited for."""
+    order = list(planned)
+    return any(
+        max(order.index((n, v)) for n in figure.experiments for v in VARIANTS)
+        == order.index((name, variant))
+        for figure in figures
+    )
+
+
+def _require_free(out: Path, planned: dict[tuple[str, Variant], RunConfig]) -> None:
+    """Refuses folders that runs cannot be made in, before any work is done.
+
+    Raises:
+        RunError: of the first of them; how many more there are is said.
+    """
+    problems = [
+        problem
+        for (name, variant), config in planned.items()
+        if (problem := folder_problem(run_folder(out, EXPERIMENTS[name], variant), config))
+    ]
+    if problems:
+        rest = len(problems) - 1
+        more = f" The same with {rest} other{'s' * (rest > 1)}." if rest else ""
+        raise RunError(problems[0] + more)
+
+
+def _make(
+    out: Path,
+    experiment: Experiment,
+    variant: Variant,
+    config: RunConfig,
+    data: Dataset,
+    device: str,
+    told: Told,
+) -> FinishedRun:
+    """Makes a run, or goes on with it."""
+    folder = run_folder(out, experiment, variant)
+    key, epochs = f"{experiment.name}/{variant}", config.training.epochs
+
+    def training(progress: Progress) -> None:
+        done = (progress.epoch - 1) * progress.n_steps + progress.step
+        told(f"{key} · epoch {progress.epoch}/{epochs}", done, epochs * progress.n_steps)
+
+    def evaluating(rows: int) -> None:
+        told(f"{key} · evaluating", rows, len(data.test))
+
+    try:
+        with warnings.catch_warnings():
+            # how many codes are in use is in the report
+            warnings.simplefilter("ignore", CollapseWarning)
+            run(
+                data,
+                config,
+                out=folder,
+                resume=is_run(folder),
+                device=device,
+                progress=training,
+                evaluating=evaluating,
+            )
+    except TrainingInterrupted as stopped:
+        # a run says how to go on with itself; here the rest is to follow
+        where = str(stopped).partition(" Go on with")[0]
+        raise TrainingInterrupted(f"{key}: {where} Go on with the same command.") from None
+    found = read_finished(out, experiment, variant)
+    if found is None:
+        raise RunError(f"{folder}: was changed by somebody else meanwhile. Run again.")
+    return found
+
+
+__all__ = ["reproduce"]

@@ -1,0 +1,200 @@
+"""A trained run with another prior, fitted to its codes: a new run folder beside the old one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from discretevae.config.activations import parse_activation
+from discretevae.data import Dataset
+from discretevae.errors import ConfigError
+from discretevae.evaluation.bounds import Evaluation, row_scores, summary_of
+from discretevae.evaluation.measured import Measured, measured
+from discretevae.model.vae import DiscreteVAE
+from discretevae.plots.pictures import prior_samples, save_figure
+from discretevae.priors import make_prior
+from discretevae.run_folder.checkpoint import Run, save_config, save_weights
+from discretevae.run_folder.folder import FIGURES, SUMMARY, prepare_folder
+from discretevae.run_folder.history import METRICS, read_metrics
+from discretevae.system.files import write_atomic, write_json
+from discretevae.system.locks import writing
+from discretevae.system.randomness import generator_for
+from discretevae.training.prior_fitting import PriorEpoch, fit_prior
+
+PRIOR = "prior.json"
+"""What marks a folder whose prior was fitted afterwards."""
+
+
+@dataclass(frozen=True)
+class Refitted:
+    """A run whose prior was fitted afterwards.
+
+    Args:
+        folder: the new run.
+        model: the model with its new prior; encoder and decoder are the old run's.
+        history: of the fit.
+        before: the old run on the test rows.
+        after: the new one on the same rows with the same draws.
+        gain: the difference of the two ELBOs, row by row.
+        figures: the pictures' paths.
+    """
+
+    folder: Path
+    model: DiscreteVAE
+    history: list[PriorEpoch]
+    before: Evaluation
+    after: Evaluation
+    gain: Measured
+    figures: list[Path]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``prior --json`` prints."""
+        return {
+            "run": str(self.folder),
+            "before": self.before.to_dict(),
+            "after": self.after.to_dict(),
+            "gain": dataclasses.asdict(self.gain),
+            "history": [dataclasses.asdict(epoch) for epoch in self.history],
+            "figures": [str(path) for path in self.figures],
+        }
+
+
+def refit_prior(
+    run: Run,
+    data: Dataset,
+    prior: str,
+    *,
+    out: Path,
+    epochs: int = 20,
+    batch_size: int = 256,
+    lr: float = 5e-3,
+    samples: int = 100,
+    seed: int = 0,
+    progress: Callable[[str, int, int], object] | None = None,
+) -> Refitted:
+    """Fits a prior to the codes of a trained run, and leaves a new run with it in ``out``.
+
+    Encoder, decoder and likelihood stay as they are; of the ELBO only E_q ln p(z) changes. See
+    `discretevae.training.prior_fitting.fit_prior`.
+
+    Args:
+        run: the trained run; its folder is not touched.
+        data: training rows to fit to, test rows to measure on.
+        prior: as `discretevae.config.parse_prior` reads it; not ``fixed``.
+        out: the new run folder.
+        epochs: passes over the training rows.
+        batch_size: rows per step.
+        lr: learning rate of the first step.
+        samples: S of the S-sample bound.
+        seed: of the fit and of the measurement.
+        progress: told what is done, how much of it, and of how much.
+
+    Raises:
+        ConfigError: the prior cannot be fitted, or is out of the code's reach.
+        RunError: ``out`` is taken.
+
+    Example:
+        >>> import tempfile
+        >>> from discretevae.run_folder.checkpoint import load_run
+        >>> from discretevae.config import ModelConfig, RunConfig, TrainConfig
+        >>> from discretevae.data import load_data
+        >>> from discretevae.experiments.run import run as train_run
+        >>> data = load_data("digits")
+        >>> model = ModelConfig(n_features=64, latent="gaussian:2", hidden=(16,))
+        >>> config = RunConfig(model=model, training=TrainConfig(epochs=5, lr=0.01))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result = train_run(data, config, out=Path(folder) / "a")
+        ...     old = load_run(Path(folder) / "a")
+        ...     new = refit_prior(old, data, "mixture:3", out=Path(folder) / "b", epochs=2)
+        ...     load_run(Path(folder) / "b").config.model.prior
+        'mixture:3'
+    """
+    told = progress or (lambda what, done, total: None)
+    model = _with_prior(run.model, prior, seed)
+    if not any(True for _ in model.prior.parameters()):
+        raise ConfigError(f"prior {prior} has nothing to learn. Choose --prior autoregressive.")
+    prepare_folder(out, resume=False)
+    mode = run.config.training.binarize
+    history = fit_prior(
+        model, data.train, model.prior, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed,
+        binarize_mode=mode,
+        progress=lambda done: told("fitting the prior", done, epochs * len(data.train)),
+    )  # fmt: skip
+    scores = [
+        row_scores(
+            each, data.test, samples=samples, binarize_mode=mode, seed=seed,
+            progress=lambda done: told("evaluating", done, len(data.test)),
+        )
+        for each in (run.model, model)
+    ]  # fmt: skip
+    config = dataclasses.replace(
+        run.config, model=dataclasses.replace(run.config.model, prior=prior)
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    with writing(out):
+        save_weights(out, model)
+        result = Refitted(
+            out,
+            model,
+            history,
+            summary_of(scores[0], run.model),
+            summary_of(scores[1], model),
+            measured(scores[1].elbo - scores[0].elbo),
+            _pictures(run, model, out, seed),
+        )
+        _summarize(run, result)
+        save_config(out, config)  # last: without it the folder is no run, and not resumed
+    return result
+
+
+def _with_prior(model: DiscreteVAE, prior: str, seed: int) -> DiscreteVAE:
+    """A model of the same weights with a fresh prior."""
+    config = dataclasses.replace(model.config, prior=prior)
+    with torch.device("meta"):
+        fresh = DiscreteVAE(config)
+    fresh.prior = make_prior(
+        prior,
+        fresh.family,
+        activation=parse_activation(config.activation),
+        generator=generator_for(seed, "prior weights"),
+    )
+    kept = {k: v for k, v in model.state_dict().items() if not k.startswith("prior.")}
+    own = {f"prior.{k}": v for k, v in fresh.prior.state_dict().items()}
+    fresh.load_state_dict(kept | own, assign=True)
+    return fresh.to(model.device).eval()
+
+
+def _pictures(run: Run, model: DiscreteVAE, out: Path, seed: int) -> list[Path]:
+    if run.config.model.image_shape is None:
+        return []
+    (out / FIGURES).mkdir(exist_ok=True)
+    path = out / FIGURES / "samples.png"
+    models = {run.model.config.prior: run.model, model.config.prior: model}
+    save_figure(prior_samples(models, seed=seed), path)
+    return [path]
+
+
+def _summarize(run: Run, result: Refitted) -> None:
+    epochs = read_metrics(run.folder) if (run.folder / METRICS).exists() else []
+    if epochs:
+        lines = (run.folder / METRICS).read_bytes()
+        write_atomic(result.folder / METRICS, lines)
+    told = result.to_dict()
+    write_json(result.folder / PRIOR, told | {"of": str(run.folder)})
+    write_json(
+        result.folder / SUMMARY,
+        {
+            "run": told["run"],
+            "test": told["after"],
+            "last_epoch": dataclasses.asdict(epochs[-1]) if epochs else None,
+            "figures": told["figures"],
+        },
+    )
+
+
+__all__ = ["PRIOR", "Refitted", "refit_prior"]

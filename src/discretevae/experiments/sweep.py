@@ -1,0 +1,377 @@
+"""One model after the other with codes of growing size, to see where more bits stop paying.
+
+::
+
+    OUT/
+      sweep.json                     all figures and the choice
+      figures/sweep.png              bound, used nats and reconstruction term against the size
+      figures/reconstructions.png    the same test rows at every size
+      10/, 20/, …                    one run folder per size, that of the first seed
+      10-seed1/, …                   those of further seeds
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from discretevae.config import RunConfig, parse_latent, to_dict
+from discretevae.data import Dataset, Rows, binarize, most_likely
+from discretevae.errors import CollapseWarning, ConfigError, RunError, TrainingInterrupted
+from discretevae.evaluation.bounds import row_scores
+from discretevae.evaluation.code_sizes import (
+    Choice,
+    SizeResult,
+    SizeRun,
+    Step,
+    ceiling_of,
+    choose_size,
+    steps_of,
+)
+from discretevae.evaluation.measured import mean_of
+from discretevae.experiments.run import run
+from discretevae.experiments.sweep_plan import (
+    FORMAT,
+    RESULT,
+    PlannedRun,
+    finished_seconds,
+    pattern_of,
+    plan,
+    require_free,
+)
+from discretevae.families import family_of
+from discretevae.model.row_checks import require_fit
+from discretevae.model.vae import DiscreteVAE, fresh_model
+from discretevae.objectives import estimator_name
+from discretevae.plots.pictures import save_figure
+from discretevae.plots.sweep import reconstruction_figure, size_figure
+from discretevae.run_folder.checkpoint import is_run, load_run
+from discretevae.run_folder.folder import FIGURES
+from discretevae.system.files import write_json
+from discretevae.system.locks import writing
+from discretevae.system.randomness import generator_for
+from discretevae.system.tensor_files import checksum, read_tensors, write_tensors
+from discretevae.training import Progress
+
+SCORES = "row_scores.safetensors"
+PICTURES = ("sweep.png", "reconstructions.png")
+
+SHOWN_ROWS = 12
+"""Reconstructed at every size."""
+
+ROWS_AT_A_TIME = 4096
+
+Told: TypeAlias = Callable[[str, int, int], object]
+Tables: TypeAlias = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What `sweep` found, as far as it got.
+
+    Args:
+        config: of model, training and data; its code is that of the smallest size.
+        latent: the pattern of the code.
+        sizes: all that are asked for, ascending.
+        seeds: of the runs of each size.
+        samples: S of the S-sample bound.
+        rows: test rows.
+        results: one per finished size.
+        steps: between neighbors of them.
+        choice: the size that is enough; None until all are finished.
+    """
+
+    config: RunConfig
+    latent: str
+    sizes: tuple[int, ...]
+    seeds: tuple[int, ...]
+    samples: int
+    rows: int
+    results: tuple[SizeResult, ...] = ()
+    steps: tuple[Step, ...] = ()
+    choice: Choice | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all sizes are finished."""
+        return len(self.results) == len(self.sizes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that ``sweep.json`` holds."""
+        return {
+            "format": FORMAT,
+            "format_version": 1,
+            "is_complete": self.is_complete,
+            "latent": self.latent,
+            "sizes": list(self.sizes),
+            "seeds": list(self.seeds),
+            "samples": self.samples,
+            "rows": self.rows,
+            "choice": None if self.choice is None else self.choice.to_dict(),
+            "results": [result.to_dict() for result in self.results],
+            "steps": [dataclasses.asdict(step) for step in self.steps],
+            "config": to_dict(self.config),
+        }
+
+
+def sweep(
+    data: Dataset,
+    config: RunConfig,
+    sizes: Sequence[int],
+    *,
+    out: Path,
+    latent: str = "bernoulli",
+    n_seeds: int = 1,
+    samples: int = 100,
+    device: str = "cpu",
+    told: Told = lambda what, done, total: None,
+    finished: Callable[[SizeResult, bool], object] = lambda result, is_new: None,
+) -> Sweep:
+    """Trains one model per size and seed, measures all on the same test rows, and chooses a size.
+
+    The choice is that of `choose_size`: the smallest size whose ELBO is
+    within one standard error of the best size's. Rows that are binarized anew at each turn are
+    binarized once for all sizes. Every run is one of `run` in a folder of its own
+    in ``out``; one that is finished is left as it is, and one that was interrupted is gone on with.
+    ``sweep.json`` and the pictures are brought up to date whenever a size is finished.
+
+    Args:
+        data: the rows that ``config.data`` names.
+        config: model, training and data; the code that it names is not looked at.
+        sizes: c, at least two.
+        out: the folder; made if it is not there.
+        latent: ``bernoulli``, ``categorical``, or a pattern with c in place of the size, such as
+            ``categorical:cx10``.
+        n_seeds: runs of each size, with the seeds from ``config.training.seed`` on.
+        samples: S of the S-sample bound, and draws of z per row where E_q is no exact sum.
+        device: where to train.
+        told: called with what is done, how much of it, and of how much.
+        finished: called with every size, and whether any of its runs was made just now.
+
+    Raises:
+        ConfigError: options are wrong; all are named. Nothing is trained then.
+        DataError: the rows do not fit the model.
+        RunError: ``out`` holds runs of another configuration, or something that is not ours.
+        TrainingError: training cannot go on; the last good state is in the run's folder.
+        TrainingInterrupted: Ctrl-C or SIGTERM, after saving.
+
+    Example:
+        >>> import tempfile
+        >>> from discretevae.config import ModelConfig, TrainConfig
+        >>> from discretevae.data import load_data
+        >>> data = load_data("digits")
+        >>> model = ModelConfig(n_features=64, hidden=(16,), image_shape=(8, 8))
+        >>> config = RunConfig(model=model, training=TrainConfig(epochs=2, lr=0.01))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     found = sweep(data, config, [2, 6], out=Path(folder), samples=10)
+        >>> [result.latent for result in found.results], found.choice.size
+        (['bernoulli:2', 'bernoulli:6'], 6)
+    """
+    planned = plan(config, sizes, latent=latent, n_seeds=n_seeds)
+    if samples < 1:
+        raise ConfigError(f"samples must be an int >= 1. Got {samples}.")
+    for one in planned:
+        if one.seed == config.training.seed:  # what does not fit is said before the first trains
+            model = fresh_model(one.config.model, seed=one.seed, device=device)
+            for rows in (data.train, data.test):
+                require_fit(model, rows)
+    result = Sweep(
+        config=planned[0].config,
+        latent=pattern_of(latent),
+        sizes=tuple(dict.fromkeys(one.size for one in planned)),
+        seeds=tuple(dict.fromkeys(one.seed for one in planned)),
+        samples=samples,
+        rows=len(data.test),
+    )
+    require_free(out, result.latent, planned)
+    out.mkdir(parents=True, exist_ok=True)
+    with writing(out):
+        try:
+            return _Sweeping(data, planned, result, out, device, told).all(finished)
+        except KeyboardInterrupt:
+            raise TrainingInterrupted(
+                f"what was saved is in {out}. Go on with the same command."
+            ) from None
+
+
+@dataclass
+class _Sweeping:
+    """What a sweep works with."""
+
+    data: Dataset
+    planned: Sequence[PlannedRun]
+    result: Sweep
+    out: Path
+    device: str
+    told: Told
+    tables: dict[int, Tables] = field(default_factory=dict)
+    shown: dict[int, Tensor] = field(default_factory=dict)
+
+    def all(self, finished: Callable[[SizeResult, bool], object]) -> Sweep:
+        """Every size, the smallest first."""
+        write_json(self.out / RESULT, self.result.to_dict())
+        training = self.result.config.training
+        self.rows = settled(self.data.test, training.binarize == "dynamic", training.seed)
+        for size in self.result.sizes:
+            found, is_new = self.one(size)
+            self.add(found)
+            finished(self.result.results[-1], is_new)
+        return self.result
+
+    def one(self, size: int) -> tuple[SizeResult, bool]:
+        """Makes what is missing of a size, and measures it."""
+        of_size = [one for one in self.planned if one.size == size]
+        runs, tables, is_new = [], [], False
+        for one in of_size:
+            if finished_seconds(self.out / one.folder, one.config) is None:
+                self.train(one)
+                is_new = True
+            run, table = self.measured(one)
+            runs.append(run)
+            tables.append(table)
+        self.tables[size] = {name: torch.stack([t[name] for t in tables]) for name in tables[0]}
+        means = {name: mean_of(table) for name, table in self.tables[size].items()}
+        config = of_size[0].config
+        return SizeResult(
+            size=size,
+            latent=config.model.latent,
+            estimator=estimator_name(family_of(config.model.latent), config.training),
+            ceiling=ceiling_of(parse_latent(config.model.latent)),
+            runs=tuple(runs),
+            **{"log_px": None} | means,  # type: ignore[arg-type]
+        ), is_new
+
+    def add(self, found: SizeResult) -> None:
+        """Takes a size into the result, and brings the folder up to date."""
+        results = [*self.result.results, found]
+        choice = None
+        if len(results) == len(self.result.sizes):
+            choice = choose_size({size: table["elbo"] for size, table in self.tables.items()})
+            results = [dataclasses.replace(one, behind=choice.behind[one.size]) for one in results]
+        steps = steps_of(results, self.tables)
+        self.result = dataclasses.replace(
+            self.result, results=tuple(results), steps=steps, choice=choice
+        )
+        self.told("drawing", 0, 1)
+        pictures = self.out / FIGURES
+        pictures.mkdir(exist_ok=True)
+        chosen = None if choice is None else choice.size
+        figure = size_figure(results, samples=self.result.samples, rows=len(self.rows), size=chosen)
+        save_figure(figure, pictures / PICTURES[0])
+        if self.shown:
+            x, shape = self.first_rows(), self.rows.image_shape
+            figure = reconstruction_figure(x, self.shown, shape or (1, 1), size=chosen)
+            save_figure(figure, pictures / PICTURES[1])
+        write_json(self.out / RESULT, self.result.to_dict())
+
+    def train(self, one: PlannedRun) -> None:
+        """Makes a run, or goes on with it."""
+        key, epochs = one.config.model.latent, one.config.training.epochs
+        if len(self.result.seeds) > 1:
+            key += f", seed {one.seed}"
+
+        def training(at: Progress) -> None:
+            done = (at.epoch - 1) * at.n_steps + at.step
+            self.told(f"{key} · epoch {at.epoch}/{epochs}", done, epochs * at.n_steps)
+
+        def evaluating(rows: int) -> None:
+            self.told(f"{key} · evaluating", rows, len(self.rows))
+
+        folder = self.out / one.folder
+        try:
+            with warnings.catch_warnings():
+                # how much of the code is used stands in the result
+                warnings.simplefilter("ignore", CollapseWarning)
+                run(
+                    self.data, one.config, out=folder, resume=is_run(folder), device=self.device,
+                    samples=self.result.samples, progress=training, evaluating=evaluating,
+                )  # fmt: skip
+        except TrainingInterrupted as stopped:
+            # a run says how to go on with itself; here the rest is to follow
+            where = str(stopped).partition(" Go on with")[0]
+            raise TrainingInterrupted(f"{key}: {where} Go on with the same command.") from None
+
+    def measured(self, one: PlannedRun) -> tuple[SizeRun, Tables]:
+        """The figures of a finished run, and those of each row."""
+        folder = self.out / one.folder
+        seconds = finished_seconds(folder, one.config)
+        if seconds is None:
+            raise RunError(f"{folder}: was changed by somebody else meanwhile. Run again.")
+        model = load_run(folder, device=self.device).model
+        if one.seed == self.result.seeds[0] and self.rows.image_shape is not None:
+            self.shown[one.size] = model.reconstruct(self.first_rows().to(self.device)).cpu()
+        table, usage = self.scores(one, model)
+        means: dict[str, Any] = {"log_px": None} | {
+            name: float(row.mean()) for name, row in table.items()
+        }
+        return SizeRun(one.seed, one.folder, seconds=seconds, **means, **usage), table
+
+    def scores(self, one: PlannedRun, model: DiscreteVAE) -> tuple[Tables, dict[str, Any]]:
+        """Of each test row, and how they use the code; kept beside the run."""
+        path = self.out / one.folder / SCORES
+        of = {
+            "weights": checksum({k: v.cpu() for k, v in model.state_dict().items()}, {}),
+            "samples": self.result.samples,
+            "rows": len(self.rows),
+            "seeds": [one.seed, self.result.seeds[0]],
+        }
+        with contextlib.suppress(RunError):  # missing or damaged: they are made again
+            table, head = read_tensors(path)
+            if head.get("of") == of:
+                return table, head["usage"]
+        mode, name = one.config.training.binarize, one.config.model.latent
+        found = row_scores(
+            model,
+            self.rows,
+            samples=self.result.samples,
+            binarize_mode="none" if mode == "dynamic" else mode,
+            seed=one.seed,
+            progress=lambda rows: self.told(f"{name} · row by row", rows, len(self.rows)),
+        )
+        table = {name: getattr(found, name) for name in ("elbo", "log_likelihood", "kl", "bound")}
+        if found.log_px is not None:
+            table["log_px"] = found.log_px
+        usage = dataclasses.asdict(found.usage)
+        write_tensors(path, table, {"of": of, "usage": usage})
+        return table, usage
+
+    def first_rows(self) -> Tensor:
+        """Those that are reconstructed."""
+        x = self.data.test.batch(slice(0, SHOWN_ROWS))
+        return most_likely(x, self.result.config.training.binarize)
+
+
+def settled(rows: Rows, is_dynamic: bool, seed: int) -> Rows:
+    """The rows themselves, or binarized once for all sizes, which are compared row by row.
+
+    Args:
+        rows: of grey values.
+        is_dynamic: whether they are binarized anew at each turn else.
+        seed: of the draw.
+
+    Example:
+        >>> grey = Rows.from_array([[0.0, 0.5, 1.0]])
+        >>> settled(grey, False, 0) is grey, settled(grey, True, 0).is_binary
+        (True, True)
+    """
+    if not is_dynamic:
+        return rows
+    draw = partial(binarize, mode="dynamic", generator=generator_for(seed, "sweep binarization"))
+    starts = range(0, len(rows), ROWS_AT_A_TIME)
+    parts = [draw(rows.batch(slice(at, at + ROWS_AT_A_TIME))).byte() for at in starts]
+    return Rows(torch.cat(parts), image_shape=rows.image_shape, name=rows.name)
+
+
+__all__ = [
+    "Sweep",
+    "sweep",
+]

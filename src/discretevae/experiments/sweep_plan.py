@@ -1,0 +1,269 @@
+"""Which runs a sweep over sizes of the code needs, and which of them are there."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from discretevae.config import RunConfig, parse_latent, run_config_from
+from discretevae.errors import ConfigError, RunError
+from discretevae.evaluation.code_sizes import ceiling_of
+from discretevae.families import family_of
+from discretevae.objectives import choose_estimator
+from discretevae.run_folder.checkpoint import is_run
+from discretevae.run_folder.folder import (
+    MAX_DIFFERENCES,
+    SUMMARY,
+    differences,
+    folder_problem,
+    prepare_folder,
+)
+
+FORMAT = "discretevae-sweep"
+RESULT = "sweep.json"
+
+SIZE = "c"
+"""What stands for the size in a pattern."""
+
+MAX_SIZES = 50
+MAX_JSON_BYTES = 10_000_000
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run that a sweep needs, and its folder within the sweep's."""
+
+    size: int
+    seed: int
+    folder: str
+    config: RunConfig
+
+
+def plan(
+    config: RunConfig, sizes: Sequence[int], *, latent: str, n_seeds: int
+) -> tuple[PlannedRun, ...]:
+    """The runs of a sweep, by size and seed.
+
+    Args:
+        config: of all runs, but for code and seed.
+        sizes: c, at least two.
+        latent: as `pattern_of` reads it.
+        n_seeds: runs of each size.
+
+    Raises:
+        ConfigError: sizes or options are wrong; all are named.
+
+    Example:
+        >>> from discretevae.config import ModelConfig
+        >>> config = RunConfig(model=ModelConfig(n_features=64))
+        >>> for run in plan(config, [8, 4], latent="bernoulli", n_seeds=2):
+        ...     print(run.folder, run.config.model.latent, run.config.training.seed)
+        4 bernoulli:4 0
+        4-seed1 bernoulli:4 1
+        8 bernoulli:8 0
+        8-seed1 bernoulli:8 1
+    """
+    problems = sizes_problems(sizes)
+    if n_seeds < 1:
+        problems.append(f"seeds must be an int >= 1. Got {n_seeds}.")
+    planned: list[PlannedRun] = []
+    try:
+        pattern = pattern_of(latent)
+    except ConfigError as error:
+        raise ConfigError(problems + error.problems) from None
+    first = config.training.seed
+    for size in sorted(set(sizes)):
+        code = latent_at(pattern, size)
+        try:
+            ceiling_of(parse_latent(code))
+            model = dataclasses.replace(config.model, latent=code)
+            choose_estimator(family_of(code), config.training)
+            for seed in range(first, first + n_seeds):
+                training = dataclasses.replace(config.training, seed=seed)
+                told = dataclasses.replace(config, model=model, training=training)
+                folder = f"{size}" if seed == first else f"{size}-seed{seed}"
+                planned.append(PlannedRun(size, seed, folder, told))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    return tuple(planned)
+
+
+def sizes_problems(sizes: Sequence[int]) -> list[str]:
+    """What is wrong with the sizes of a sweep, but for the code's own limits.
+
+    Example:
+        >>> sizes_problems([2, 4, 8])
+        []
+        >>> sizes_problems([4, 4])
+        ['size 4 is named twice. Name it once.', 'a sweep needs at least two sizes. Got 4.']
+    """
+    problems = [f"size {size} must be an int >= 1." for size in sizes if size < 1]
+    twice = [size for size in dict.fromkeys(sizes) if list(sizes).count(size) > 1]
+    problems += [f"size {size} is named twice. Name it once." for size in twice]
+    if len(set(sizes)) < 2:
+        got = ", ".join(map(str, dict.fromkeys(sizes))) or "none"
+        problems.append(f"a sweep needs at least two sizes. Got {got}.")
+    if len(sizes) > MAX_SIZES:
+        problems.append(f"a sweep takes at most {MAX_SIZES} sizes. Got {len(sizes)}.")
+    return problems
+
+
+def pattern_of(latent: str) -> str:
+    """A code with c in place of its size, spelled in full.
+
+    Args:
+        latent: a kind, ``bernoulli`` or ``categorical``, or such a pattern.
+
+    Raises:
+        ConfigError: there is no c in it, or several, or the code is not discrete.
+
+    Example:
+        >>> pattern_of("bernoulli"), pattern_of("categorical:cx10")
+        ('bernoulli:c', 'categorical:cx10')
+        >>> pattern_of("bernoulli:50")
+        Traceback (most recent call last):
+        ...
+        discretevae.errors.ConfigError: latent 'bernoulli:50' leaves no size to sweep. Write \
+bernoulli:c or categorical:cx10, with c for the size.
+    """
+    text = latent.strip()
+    pattern = text if ":" in text else f"{text}:{SIZE}"
+    try:
+        ceiling_of(parse_latent(latent_at(pattern, 2)))
+    except ConfigError as error:
+        if not _places(pattern):
+            problems = [problem.replace(pattern, text) for problem in error.problems]
+            raise ConfigError(problems) from None
+        reason = error.problems[0].replace(latent_at(pattern, 2), text)
+        raise ConfigError(
+            f"{reason} In a sweep {SIZE} stands for the size: bernoulli:c, categorical:c or "
+            "categorical:cx10."
+        ) from None
+    if _places(pattern) != 1:
+        what = "several sizes" if _places(pattern) else "no size"
+        raise ConfigError(
+            f"latent {text!r} leaves {what} to sweep. Write bernoulli:c or categorical:cx10, "
+            f"with {SIZE} for the size."
+        )
+    return pattern
+
+
+def latent_at(pattern: str, size: int) -> str:
+    """The code of a pattern at a size.
+
+    Example:
+        >>> latent_at("categorical:20xc", 10)
+        'categorical:20x10'
+    """
+    parts = (part.partition(":") for part in pattern.split("+"))
+    return "+".join(f"{kind}{mark}{at.replace(SIZE, str(size))}" for kind, mark, at in parts)
+
+
+def _places(pattern: str) -> int:
+    return sum(part.partition(":")[2].count(SIZE) for part in pattern.split("+"))
+
+
+def require_free(out: Path, pattern: str, planned: Sequence[PlannedRun]) -> None:
+    """Refuses a folder that a sweep cannot be made or continued in; changes nothing.
+
+    Args:
+        out: the folder.
+        pattern: of its code.
+        planned: its runs.
+
+    Raises:
+        RunError: it holds a sweep or a run of another configuration, or something that is not
+            ours.
+    """
+    there = read_json(out / RESULT) if (out / RESULT).is_file() else {}
+    if there.get("format") != FORMAT:
+        prepare_folder(out, resume=False)
+        return
+    code = planned[0].config.model.latent
+    try:
+        before = run_config_from(there["config"])
+        before = dataclasses.replace(before, model=dataclasses.replace(before.model, latent=code))
+        apart = differences(before, planned[0].config)
+        if there["latent"] != pattern:
+            apart.insert(0, f"latent {there['latent']}, not {pattern}")
+    except (KeyError, ConfigError) as error:
+        raise RunError(f"{out / RESULT}: corrupt ({error}). Delete it and run again.") from None
+    if apart:
+        more = f" and {len(apart) - MAX_DIFFERENCES} more" if len(apart) > MAX_DIFFERENCES else ""
+        raise RunError(
+            f"{out}: holds a sweep with {', '.join(apart[:MAX_DIFFERENCES])}{more}. Ask for what "
+            "is there, choose another --out, or delete the folder."
+        )
+    for one in planned:
+        problem = folder_problem(out / one.folder, one.config)
+        if problem is not None:
+            raise RunError(problem)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of at most ten million bytes.
+
+    Raises:
+        RunError: the file cannot be read, is too large or holds something else.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_JSON_BYTES + 1)
+        values = json.loads(content) if len(content) <= MAX_JSON_BYTES else None
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(
+            f"{path}: cannot be read ({type(error).__name__}). Delete it and run again."
+        ) from None
+    if not isinstance(values, dict):
+        raise RunError(f"{path}: corrupt, not ours. Delete it and run again.")
+    return values
+
+
+def finished_seconds(folder: Path, config: RunConfig) -> float | None:
+    """Seconds of a finished run's training steps; None where there is no finished run.
+
+    Args:
+        folder: of the run.
+        config: what it was made with.
+
+    Raises:
+        RunError: ``summary.json`` is corrupt.
+
+    Example:
+        >>> from discretevae.config import ModelConfig
+        >>> config = RunConfig(model=ModelConfig(n_features=64))
+        >>> finished_seconds(Path("no/such/run"), config) is None
+        True
+    """
+    path = folder / SUMMARY
+    if not (is_run(folder) and path.is_file()):
+        return None
+    try:
+        last = read_json(path)["last_epoch"]
+        epoch, seconds = last["epoch"], float(last["seconds"])
+        if not math.isfinite(seconds):
+            raise ValueError(f"seconds {seconds}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{path}: corrupt ({type(error).__name__}: {error}). Delete it and run again."
+        ) from None
+    return seconds if epoch == config.training.epochs else None
+
+
+__all__ = [
+    "FORMAT",
+    "RESULT",
+    "PlannedRun",
+    "finished_seconds",
+    "latent_at",
+    "pattern_of",
+    "plan",
+    "require_free",
+]

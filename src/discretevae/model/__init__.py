@@ -1,0 +1,1 @@
+"""The model: encoder, decoder, prior and likelihood put together, and what estimators integrate."""

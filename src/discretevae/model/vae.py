@@ -1,0 +1,228 @@
+"""The variational autoencoder: encoder, decoder, family, prior, likelihood. No training here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from discretevae.config import ModelConfig, preset
+from discretevae.config.activations import parse_activation
+from discretevae.errors import ConfigError
+from discretevae.families import Family, family_of
+from discretevae.likelihoods import Likelihood, likelihood_named
+from discretevae.model.integrands import LogJoint, LogLikelihood
+from discretevae.networks.convolutional import ConvDecoder, ConvEncoder
+from discretevae.networks.mlp import MLP
+from discretevae.priors import Prior, make_prior
+from discretevae.system.randomness import generator_for
+
+
+class _Described(Protocol):
+    """Data that say how wide their rows are, such as `discretevae.data.Dataset`."""
+
+    @property
+    def n_features(self) -> int: ...
+
+    @property
+    def image_shape(self) -> tuple[int, int] | None: ...
+
+
+class DiscreteVAE(nn.Module):
+    """p(x) = Σ_z p(z) p(x|z) with an encoder q(z|x) whose code z is discrete, or partly so.
+
+    Args:
+        config: sizes and choices.
+        generator: the source of the initial weights; None takes torch's global one.
+
+    Example:
+        >>> config = ModelConfig(n_features=64, latent="bernoulli:8", hidden=(32,))
+        >>> model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0))
+        >>> x = torch.zeros(2, 64)
+        >>> codes = model.encode(x)
+        >>> codes.dtype, codes.shape
+        (torch.uint8, torch.Size([2, 8]))
+        >>> model.decode(codes).shape
+        torch.Size([2, 64])
+    """
+
+    products: torch.dtype | None = None
+    """What encoder and decoder multiply in; None for the type of their parameters."""
+
+    def __init__(self, config: ModelConfig, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.family: Family = family_of(config.latent)
+        self.likelihood: Likelihood = likelihood_named(config.likelihood, config.n_features)
+        between = parse_activation(config.activation)
+        n_eta = self.family.fixed_eta().numel()
+        n_outputs = self.likelihood.n_outputs(config.n_features)
+        n_code = torch.Size(self.family.z_shape).numel()
+        self.encoder: MLP | ConvEncoder
+        self.decoder: MLP | ConvDecoder
+        if config.network == "cnn" and config.image_shape is not None:
+            self.encoder = ConvEncoder(config.image_shape, n_eta, generator=generator)
+            self.decoder = ConvDecoder(
+                n_code,
+                config.image_shape,
+                n_channels=self.likelihood.channels,
+                generator=generator,
+            )
+        else:
+            widths = config.hidden or ()
+            sizes = (config.n_features, *widths, n_eta), (n_code, *widths[::-1], n_outputs)
+            self.encoder = MLP(sizes[0], generator=generator, activation=between)
+            self.decoder = MLP(sizes[1], generator=generator, activation=between)
+        self.prior: Prior = make_prior(
+            config.prior, self.family, activation=between, generator=generator
+        )
+
+    @classmethod
+    def for_data(
+        cls,
+        data: _Described,
+        *,
+        latent: str | None = None,
+        preset_name: str = "fc-bvae",
+        hidden: tuple[int, ...] | None = None,
+        likelihood: str = "bernoulli",
+        prior: str = "fixed",
+        seed: int = 0,
+    ) -> DiscreteVAE:
+        """A fresh model that fits the rows of ``data``.
+
+        Args:
+            data: anything with ``n_features`` and ``image_shape``.
+            latent: the code, such as ``bernoulli:64``; None takes the preset's.
+            preset_name: a model of the paper, such as ``fc-bvae`` or ``cnn-bvae``.
+            hidden: widths of the hidden layers of an MLP; None takes the preset's.
+            likelihood: as `parse_likelihood` reads it, such as ``bernoulli``.
+            prior: as `parse_prior` reads it, such as ``fixed`` or ``autoregressive``.
+            seed: of the initial weights.
+
+        Raises:
+            ConfigError: one or several values are wrong.
+
+        Example:
+            >>> from discretevae.data import load_data
+            >>> model = DiscreteVAE.for_data(load_data("digits"), latent="categorical:10")
+            >>> model.family
+            Categorical(n_variables=1, n_categories=10)
+        """
+        base = preset(preset_name)
+        config = ModelConfig(
+            n_features=data.n_features,
+            latent=latent or base.latent,
+            network=base.network,
+            hidden=base.hidden if hidden is None else hidden,
+            likelihood=likelihood,
+            prior=prior,
+            image_shape=data.image_shape,
+        )
+        return cls(config, generator=torch.Generator().manual_seed(seed))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def eta(self, x: Tensor) -> Tensor:
+        """Natural parameters of q(z|x): ``[B, P]`` to ``[B, *eta_shape]``."""
+        return self.family.natural_parameters(self._asked(self.encoder, x))
+
+    def output(self, z: Tensor, *, frozen: bool = False) -> Tensor:
+        """What the decoder says of codes: ``[..., *z_shape]`` to ``[..., C·P]``.
+
+        The likelihood says what these are: logits under a Bernoulli one, x̂ under a Gaussian one, C
+        numbers for each feature under others; `decode` gives E[x|z] under any. ``frozen`` lets no
+        gradient reach the decoder's parameters.
+        """
+        lead = z.shape[: z.ndim - len(self.family.z_shape)]
+        flat = z.reshape(lead.numel(), math.prod(self.family.z_shape))
+        output = self._asked(self.decoder, flat, frozen=frozen)
+        return output.reshape(*lead, output.shape[-1])
+
+    def _asked(self, network: Callable[..., Tensor], x: Tensor, **options: bool) -> Tensor:
+        """What a network says; in it, and nowhere else, products are of the type asked for."""
+        if self.products is None:
+            return network(x, **options)
+        # every weight is used once, so that a cache of converted ones would serve nobody
+        with torch.autocast(x.device.type, self.products, cache_enabled=False):
+            return network(x, **options)
+
+    @torch.no_grad()
+    def start_at(self, mean: Tensor) -> None:
+        """Sets the decoder's last bias so that x̂ is near ``mean``, ``[P]``, whatever the code.
+
+        A convolutional decoder has one bias for all pixels, which gets the mean over them.
+        """
+        bias, mean = self.decoder.output_bias, mean.to(self.device)
+        if len(bias) < len(mean):
+            mean = mean.mean(0, keepdim=True)
+        bias.copy_(self.likelihood.output_for(mean))
+
+    def log_likelihood(self, x: Tensor) -> LogLikelihood:
+        """f(z) = ln p(x|z) as a function of z, for rows ``[B, P]``."""
+        return LogLikelihood(self, x)
+
+    def log_joint(
+        self, x: Tensor, *, generator: torch.Generator | None, prior_weight: float = 1.0
+    ) -> LogJoint:
+        """f(z) = ln p(x|z) + w ln p(z), for priors without a closed KL; rows ``[B, P]``."""
+        return LogJoint(self, x, generator=generator, prior_weight=prior_weight)
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """The most likely code of each row, as a user keeps it.
+
+        Returns:
+            ``[B, D]``: uint8 bits, int64 category numbers, or the means of a Gaussian code. Of
+            several parts, their columns side by side: int64 if all are discrete, else float32.
+        """
+        return self.family.to_codes(self.family.mode(self.eta(x)))
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        """E[x|z] for codes as `encode` gives them: ``[B, D]`` to ``[B, P]``."""
+        z = self.family.from_codes(codes).to(next(self.parameters()))
+        return self.likelihood.mean(self.output(z))
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """E[x|z] at each row's most likely code: ``[B, P]`` to ``[B, P]``."""
+        return self.decode(self.encode(x))
+
+    @torch.no_grad()
+    def sample(
+        self, n: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
+    ) -> Tensor:
+        """E[x|z] for ``n`` codes drawn from the prior, ``[n, P]``; see `Prior.sample`."""
+        codes = self.prior.sample(n, generator=generator, temperature=temperature)
+        return self.likelihood.mean(self.output(codes))
+
+
+def fresh_model(config: ModelConfig, *, seed: int, device: str = "cpu") -> DiscreteVAE:
+    """A model whose initial weights follow from a run's seed, on its device.
+
+    Raises:
+        ConfigError: it is too large for the memory.
+
+    Example:
+        >>> config = ModelConfig(n_features=4, latent="bernoulli:3", hidden=(8,))
+        >>> fresh_model(config, seed=0).family
+        Bernoulli(n_variables=3)
+    """
+    try:
+        return DiscreteVAE(config, generator=generator_for(seed, "weights")).to(device)
+    except (RuntimeError, TypeError, OverflowError, MemoryError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        hidden = "" if config.hidden is None else f" and hidden {config.hidden}"
+        raise ConfigError(
+            f"a model with latent {config.latent}{hidden} cannot be made ({reason}). "
+            "Make it smaller."
+        ) from None
+
+
+__all__ = ["DiscreteVAE", "fresh_model"]

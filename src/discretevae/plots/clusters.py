@@ -1,0 +1,223 @@
+"""Clusters in pictures: the center of each, its surest members and its most doubtful ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from discretevae.codes.cluster_scores import ClusterScores
+from discretevae.codes.clusters import Clusters
+from discretevae.config import BinarizeMode
+from discretevae.data import Rows, most_likely
+from discretevae.errors import count
+from discretevae.plots.pictures import gap_of, mosaic
+
+MAX_LINES = 30
+"""Clusters in one picture; of more the largest are shown."""
+
+CERTAIN, UNCERTAIN = 10, 5
+
+INCHES, CAPTION_INCHES, HEAD_INCHES = 9.0, 2.1, 0.6
+LEAST_INCHES = 0.32
+"""Two lines of text and some air."""
+
+MAX_INCHES = 45
+
+MAP_POINTS = 10_000
+"""Of a map; further ones would lie on top of each other."""
+
+
+@dataclass(frozen=True)
+class ShownCluster:
+    """One line of `cluster_figure`.
+
+    Args:
+        cluster: its number.
+        certain: rows with the highest probability of it, the highest first.
+        uncertain: its rows with the lowest probability, the lowest last; none of ``certain``.
+    """
+
+    cluster: int
+    certain: tuple[int, ...]
+    uncertain: tuple[int, ...]
+
+
+def shown_clusters(
+    found: Clusters, *, certain: int = CERTAIN, uncertain: int = UNCERTAIN, limit: int = MAX_LINES
+) -> list[ShownCluster]:
+    """Which rows stand for each cluster, the largest cluster first, at most ``limit`` of them.
+
+    Clusters of one size come in the order of their numbers.
+
+    Example:
+        >>> p = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.7, 0.3]], np.float32)
+        >>> for line in shown_clusters(Clusters(p.argmax(1), p, "component"), certain=1):
+        ...     print(line)
+        ShownCluster(cluster=0, certain=(1,), uncertain=(3, 0))
+        ShownCluster(cluster=1, certain=(2,), uncertain=())
+    """
+    lines = []
+    for cluster in np.argsort(-found.sizes, kind="stable")[:limit].tolist():
+        members = found.members(cluster).tolist()
+        rest = members[certain:]
+        first = max(0, len(rest) - uncertain)
+        lines.append(ShownCluster(cluster, tuple(members[:certain]), tuple(rest[first:])))
+    return lines
+
+
+def cluster_figure(
+    found: Clusters,
+    centers: Tensor,
+    rows: Rows,
+    image_shape: tuple[int, int],
+    *,
+    scores: ClusterScores | None = None,
+    binarize_mode: BinarizeMode = "none",
+    title: str = "",
+) -> Figure:
+    """One line for each cluster, the largest first: its center, and rows that are in it.
+
+    Behind the center as the decoder draws it stand the 10 rows with the highest probability of
+    the cluster, then, of its other rows, the 5 with the lowest. On the left are its number, its
+    rows and their share, and with ``scores`` its largest class with the share of it.
+
+    Args:
+        found: clusters of ``rows``.
+        centers: of all clusters, as `cluster_centers` gives them, ``[K, P]``.
+        rows: N rows that are pictures.
+        image_shape: (height, width).
+        scores: of these clusters against the labels of the rows.
+        binarize_mode: as in training; rows are shown as the encoder sees them.
+        title: above.
+
+    Example:
+        >>> from discretevae import load_data
+        >>> rows = load_data("digits").test
+        >>> p = torch.rand(297, 3, generator=torch.Generator().manual_seed(0)).numpy()
+        >>> figure = cluster_figure(
+        ...     Clusters(p.argmax(1), p, "component"), torch.rand(3, 64), rows, (8, 8)
+        ... )
+        >>> len(figure.axes[0].texts)                                # 3 clusters, 3 headings
+        6
+    """
+    height, width = image_shape
+    gap = gap_of(image_shape)
+    aside = max(2, width // 3)
+    starts = np.cumsum([0, *(n * (width + gap) + gap + aside for n in (1, CERTAIN))]).tolist()
+    full = starts[2] + UNCERTAIN * (width + gap) + gap
+    scale = (INCHES - CAPTION_INCHES) / full
+    # flat pictures lie so far apart that captions do not touch, and of high ones fewer are shown
+    line_height = max(height + 3 * gap, math.ceil(LEAST_INCHES / scale))
+    limit = max(1, min(MAX_LINES, int(MAX_INCHES / (line_height * scale))))
+    lines = shown_clusters(found, limit=limit)
+    ground = np.ones((len(lines) * line_height, full))
+    for number, line in enumerate(lines):
+        blocks = [centers[line.cluster : line.cluster + 1]]
+        for members in (line.certain, line.uncertain):
+            blocks.append(most_likely(rows.batch(torch.tensor(members).long()), binarize_mode))
+        top = number * line_height
+        for start, block in zip(starts, blocks, strict=True):
+            if len(block):
+                band = mosaic(block, image_shape, len(block))
+                ground[top : top + len(band), start : start + band.shape[1]] = band
+    tall = len(ground) * scale
+    total = tall + HEAD_INCHES
+    figure = Figure(figsize=(INCHES, total))
+    left = CAPTION_INCHES / INCHES
+    axes = figure.add_axes((left, 0.0, 1 - left, tall / total))
+    axes.imshow(ground, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+    axes.set_axis_off()
+    figure.suptitle(title or _title(found, len(lines)), fontsize=10, y=1 - 0.08 / total)
+    for start, name in zip(starts, ("center", "most certain", "least certain"), strict=True):
+        axes.text(start, -gap, name, fontsize=8, va="bottom", color="0.3")
+    for number, text in enumerate(_captions(found, lines, scores)):
+        y = number * line_height + height / 2 + gap
+        axes.text(-2 * gap, y, text, fontsize=7.5, ha="right", va="center", linespacing=1.25)
+    return figure
+
+
+def latent_map(means: Tensor, found: Clusters, *, centers: Tensor | None = None) -> Figure:
+    """Means of Gaussian codes in the plane along which they vary most, colored by cluster.
+
+    The plane is that of the first two principal components; the share of the variance that it
+    keeps is said on its axes. Clusters that look mixed in it may be apart in the others.
+
+    Args:
+        means: E_q[z|x] of each row, ``[N, D]``; of more than 10,000 rows some are shown, evenly
+            spaced.
+        found: clusters of these rows.
+        centers: means of the components, ``[K, D]``, drawn with their numbers.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> means = torch.randn(20, 3, generator=generator)
+        >>> p = torch.rand(20, 2, generator=generator).numpy()
+        >>> latent_map(means, Clusters(p.argmax(1), p, "component")).axes[0].get_xlabel()[:22]
+        'principal component 1:'
+    """
+    middle = means.double().mean(0)
+    _, strength, axes_of = torch.linalg.svd(means.double() - middle, full_matrices=False)
+    share = strength.square() / strength.square().sum().clamp_min(1e-300)
+    # a code of one number is drawn along a line
+    plane = torch.nn.functional.pad(axes_of[:2].T, (0, 2 - len(axes_of[:2])))
+    step = -(-len(means) // MAP_POINTS)
+    points = ((means.double() - middle) @ plane)[::step].numpy()
+    labels = found.labels[::step]
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+    axes = figure.subplots()
+    n_colors = 10 if found.n_clusters <= 10 else 20
+    axes.scatter(
+        points[:, 0],
+        points[:, 1],
+        s=3,
+        c=labels % n_colors,
+        cmap=f"tab{n_colors}",
+        vmin=0,
+        vmax=n_colors - 1,
+    )
+    if centers is not None:
+        placed = (centers.double().cpu() - middle) @ plane
+        # texts alone would not widen the axes, and be drawn outside of them
+        axes.plot(placed[:, 0].numpy(), placed[:, 1].numpy(), ".", color="0.3", markersize=2)
+        for cluster, (x, y) in enumerate(placed.tolist()):
+            style = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "0.5", "lw": 0.5}
+            axes.text(x, y, str(cluster), fontsize=8, ha="center", va="center", bbox=style)
+    kept = [*(100 * share).tolist(), 0.0]
+    axes.set_xlabel(f"principal component 1: {kept[0]:.0f} % of the variance")
+    axes.set_ylabel(f"principal component 2: {kept[1]:.0f} % of the variance")
+    axes.set_title(f"{len(points):,} rows by their latent means, colored by cluster", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _title(found: Clusters, shown: int) -> str:
+    many = {"component": "components", "category": "categories"}[found.kind]
+    used = int((found.sizes > 0).sum())
+    text = f"{len(found):,} rows in {used} of {found.n_clusters} {many}"
+    return text if shown == found.n_clusters else f"{text}, the {shown} largest shown"
+
+
+def _captions(
+    found: Clusters, lines: Sequence[ShownCluster], scores: ClusterScores | None
+) -> list[str]:
+    """What stands beside each line."""
+    majority = {} if scores is None else scores.majority
+    captions = []
+    for line in lines:
+        size = int(found.sizes[line.cluster])
+        share_of_all = 100 * size / len(found)
+        text = f"{found.kind} {line.cluster}: {count(size, 'row')}, {share_of_all:.1f} %"
+        if line.cluster in majority:
+            of, share = majority[line.cluster]
+            text += f"\nlabel {of}: {100 * share:.1f} % of them"
+        captions.append(text)
+    return captions
+
+
+__all__ = ["ShownCluster", "cluster_figure", "latent_map", "shown_clusters"]

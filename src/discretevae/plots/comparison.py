@@ -1,0 +1,179 @@
+"""Pictures of estimators side by side: gradient variance with its cost, and the ELBO they reach."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from discretevae.run_folder.history import EpochMetrics
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+"""Okabe and Ito's, told apart with any colour vision; without yellow, too pale for a line."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+POINT = {"markersize": 8.5}
+TICKS = tuple(m * 10.0**e for e in range(-4, 6) for m in (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))
+LINES = ("-", "--", "-.", ":")
+
+
+def gradient_figure(
+    steps: Sequence[int],
+    variances: Mapping[str, Sequence[float]],
+    time_ratios: Mapping[str, float],
+) -> Figure:
+    """Variance along a run, and at its end against the time of a step; both axes logarithmic.
+
+    Along the dashed lines variance × time is the same: the further to the lower left, the better.
+    An estimator without variance stands on the lower edge.
+
+    Args:
+        steps: the moments, at least one.
+        variances: per estimator the variance at each moment.
+        time_ratios: per estimator the time of a step by that of the paper's.
+
+    Example:
+        >>> figure = gradient_figure([0, 9], {"a": [2.0, 1.0], "exact": [0, 0]}, {"a": 1.0,
+        ...     "exact": 0.9})
+        >>> [axes.get_yscale() for axes in figure.axes]
+        ['log', 'log']
+    """
+    figure = _figure(len(variances))
+    along, against = figure.subplots(1, 2)
+    places = range(len(steps))
+    positive = [v for values in variances.values() for v in values if 0 < v < math.inf]
+    for axes in (along, against):
+        axes.set_yscale("log")
+        if positive:
+            axes.set_ylim(min(positive) / 2.5, max(positive) * 2)
+    against.set_xscale("log")
+    known = [ratio for ratio in time_ratios.values() if ratio > 0]
+    left, right = min(known, default=1) / 1.3, max(known, default=1) * 1.3
+    _draw_equal_products(against, left, right)
+    against.set_xlim(left, right)
+    for number, (name, values) in enumerate(variances.items()):
+        style = _style(number)
+        shown = [v if v > 0 else math.nan for v in values]
+        if values[-1] > 0:
+            along.plot(places, shown, label=name, **style)
+            against.plot(time_ratios[name], values[-1], **style | POINT)
+        else:
+            along.plot(places, shown, label=f"{name} (none)", **style)
+            edge = {"transform": against.get_xaxis_transform(), "clip_on": False}
+            against.plot(time_ratios[name], 0.0, **style | POINT | edge)
+    along.set_xticks(places, [f"{step:,}" for step in steps])
+    along.set_xlim(-0.2, len(steps) - 0.8)
+    along.set_xlabel("steps of the reference run")
+    along.set_title("Variance of the encoder's gradient", fontsize=10)
+    against.set_title(f"The same at step {steps[-1]:,} against its price", fontsize=10)
+    against.set_xlabel("time of a step, importance M = 1 takes 1")
+    ticks = [tick for tick in TICKS if left <= tick <= right]
+    against.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    against.set_xticks([], minor=True)
+    against.annotate(
+        "dashed: equal variance × time",
+        (0.98, 0.98),
+        xycoords="axes fraction",
+        ha="right",
+        va="top",
+        fontsize=8,
+        color="0.35",
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 2},
+    )
+    _finish(figure, along, against)
+    return figure
+
+
+def elbo_figure(histories: Mapping[str, Sequence[EpochMetrics]], steps_per_epoch: int) -> Figure:
+    """Test ELBO of each estimator's own model, against steps and against training seconds.
+
+    The lower end of the axis follows the last epochs, so that a poor start does not flatten the
+    rest. A band of one standard error (over test rows) is drawn around the best curve.
+
+    Args:
+        histories: per estimator its epochs; those without any are left out.
+        steps_per_epoch: the same for all.
+
+    Example:
+        >>> [axes.get_xlabel() for axes in elbo_figure({}, 12).axes]
+        ['training steps', 'training seconds']
+    """
+    drawn = {name: history for name, history in histories.items() if history}
+    figure = _figure(len(drawn))
+    by_steps, by_seconds = figure.subplots(1, 2, sharey=True)
+    for number, (name, history) in enumerate(histories.items()):
+        if not history:
+            continue
+        style = _style(number)
+        style["markevery"] = max(1, len(history) // 8)
+        values = [metrics.test_elbo for metrics in history]
+        steps = [metrics.epoch * steps_per_epoch for metrics in history]
+        by_steps.plot(steps, values, label=name, **style)
+        by_seconds.plot([metrics.seconds for metrics in history], values, **style)
+    if drawn:
+        _limit(by_steps, list(drawn.values()))
+        best = max(drawn, key=lambda name: drawn[name][-1].test_elbo)
+        low, high = zip(
+            *(
+                (m.test_elbo - (m.test_elbo_se or 0), m.test_elbo + (m.test_elbo_se or 0))
+                for m in drawn[best]
+            ),
+            strict=True,
+        )
+        steps = [metrics.epoch * steps_per_epoch for metrics in drawn[best]]
+        by_steps.fill_between(steps, low, high, color="0.5", alpha=0.18, lw=0, zorder=0)
+    by_steps.set_title("Test ELBO [nats per row]; grey: the best ± 1 standard error", fontsize=10)
+    by_seconds.set_title("The same against time", fontsize=10)
+    by_steps.set_xlabel("training steps")
+    by_seconds.set_xlabel("training seconds")
+    _finish(figure, by_steps, by_seconds)
+    return figure
+
+
+def _figure(members: int) -> Figure:
+    return Figure(figsize=(11.5, max(4.0, 0.19 * members + 0.7)), layout="constrained")
+
+
+def _style(number: int) -> dict[str, Any]:
+    """Colour, marker and line that no other of the first 28 has together."""
+    n = len(COLORS)
+    return {
+        "color": COLORS[number % n],
+        "marker": MARKERS[number % len(MARKERS)],
+        "linestyle": LINES[number // n % len(LINES)],
+        "markersize": 6,
+        "linewidth": 1.4,
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.4,
+    }
+
+
+def _draw_equal_products(axes: Axes, left: float, right: float) -> None:
+    bottom, top = axes.get_ylim()
+    decades = range(math.floor(math.log10(bottom * left)), math.ceil(math.log10(top * right)) + 1)
+    for exponent in decades:
+        ends = [10.0**exponent / left, 10.0**exponent / right]
+        axes.plot([left, right], ends, "--", color="0.75", lw=0.8, zorder=0)
+    axes.set_ylim(bottom, top)
+
+
+def _limit(axes: Axes, histories: Sequence[Sequence[EpochMetrics]]) -> None:
+    values = [metrics.test_elbo for history in histories for metrics in history]
+    last = [history[-1].test_elbo for history in histories]
+    best, spread = max(values), max(values) - min(last)
+    room = max(2.5 * spread, 0.3 * (best - min(values)), 1e-6)
+    axes.set_ylim(max(best - room, min(values) - 0.05 * room), best + 0.06 * room)
+
+
+def _finish(figure: Figure, *panels: Axes) -> None:
+    for axes in panels:
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    if panels[0].get_legend_handles_labels()[0]:
+        figure.legend(loc="outside right upper", frameon=False, fontsize=8.5)
+
+
+__all__ = ["elbo_figure", "gradient_figure"]

@@ -1,0 +1,308 @@
+"""Every picture: curves, reconstructions, samples, categories. None of them needs a display."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from discretevae.codes.packing import encode_rows
+from discretevae.config import BinarizeMode
+from discretevae.data import Rows, most_likely
+from discretevae.families import Categorical
+from discretevae.model.vae import DiscreteVAE
+from discretevae.run_folder.history import EpochMetrics
+from discretevae.system.files import write_atomic
+
+Picture = np.ndarray[Any, np.dtype[np.float64]]
+
+PICTURES_PER_GAP = 14
+"""Pictures are this many times as high as the gap between them."""
+
+MAX_CATEGORIES = 200
+
+MAX_INCHES = 50
+"""Pictures one pixel wide would make a figure higher than a PNG can be."""
+
+
+def save_figure(figure: Figure, path: Path, *, dpi: int = 100, colors: int | None = None) -> None:
+    """Writes a figure as PNG, atomically.
+
+    Args:
+        figure: the figure.
+        path: of the file.
+        dpi: pixels per inch.
+        colors: the file holds so many at most, which makes it less than half as large; None for
+            all of them.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written to.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_figure(Figure(), Path(folder) / "empty.png")
+        ...     (Path(folder) / "empty.png").read_bytes()[1:4]
+        b'PNG'
+    """
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    if colors is not None:
+        with Image.open(buffer) as full:
+            # dots of noise instead of a nearest color would cost more than they are worth
+            few = full.convert("RGB").quantize(
+                colors, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+            )
+        buffer = io.BytesIO()
+        few.save(buffer, format="png", optimize=True)
+    write_atomic(path, buffer.getvalue())
+
+
+def curves(history: Sequence[EpochMetrics], *, is_surrogate: bool = False) -> Figure:
+    """Loss, log-likelihood and gradient variance against epochs: the paper's figure 6.
+
+    Args:
+        history: the epochs of a run, at least one.
+        is_surrogate: whether the likelihood is no probability of the rows, which the titles then
+            say.
+    """
+    unit = "[nats per row, surrogate]" if is_surrogate else "[nats per row]"
+    epochs = [metrics.epoch for metrics in history]
+    figure = Figure(figsize=(11, 3.3), layout="constrained")
+    loss, likelihood, variance = figure.subplots(1, 3)
+    loss.plot(epochs, [metrics.loss for metrics in history], label="training rows, −objective")
+    loss.plot(epochs, [-metrics.test_elbo for metrics in history], "--", label="test rows, −ELBO")
+    loss.set_title(f"Loss {unit}")
+    loss.legend(frameon=False)
+    likelihood.plot(epochs, [metrics.log_likelihood for metrics in history])
+    likelihood.set_title(f"Log-likelihood: E_q ln p(x|z) {unit}")
+    variance.plot(epochs, [metrics.grad_variance for metrics in history])
+    spread = [metrics.grad_variance for metrics in history]
+    if max(spread) > 10 * min(spread) > 0:
+        variance.set_yscale("log")
+    else:
+        variance.set_ylim(bottom=0)
+    variance.set_title("Variance of the encoder's gradient")
+    for axes in (loss, likelihood, variance):
+        axes.title.set_fontsize(10)
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        if len(epochs) == 1:
+            axes.lines[0].set_marker("o")
+    return figure
+
+
+def reconstructions(
+    model: DiscreteVAE,
+    rows: Rows,
+    *,
+    n: int = 36,
+    columns: int = 12,
+    binarize_mode: BinarizeMode = "none",
+) -> Figure:
+    """Rows above their reconstructions from the most likely code: the paper's figure 7.
+
+    Args:
+        model: the model.
+        rows: with an ``image_shape``; the first ``n`` are shown.
+        n: how many.
+        columns: how many side by side.
+        binarize_mode: as in training; binary models are shown binary rows.
+    """
+    x = most_likely(rows.batch(slice(0, n)), binarize_mode)
+    shown = model.reconstruct(x.to(model.device)).cpu()
+    bands = []
+    for start in range(0, len(x), columns):
+        pairs = (part[start : start + columns] for part in (x, shown))
+        bands += [mosaic(part, _shape(rows), columns) for part in pairs]
+    return _mosaic_figure(
+        _stack(bands, gap_of(_shape(rows))), "Rows, each above its reconstruction"
+    )
+
+
+def samples(
+    model: DiscreteVAE, *, n: int = 60, columns: int = 12, generator: torch.Generator | None
+) -> Figure:
+    """E[x|z] for codes drawn from the prior: the paper's figure 8.
+
+    Args:
+        model: with an ``image_shape``.
+        n: how many.
+        columns: how many side by side.
+        generator: the source of the codes.
+    """
+    pictures = model.sample(n, generator=generator).cpu()
+    return _mosaic_figure(mosaic(pictures, _shape(model.config), columns), "Samples of the prior")
+
+
+def prior_samples(
+    models: Mapping[str, DiscreteVAE], *, n: int = 48, columns: int = 12, seed: int = 0
+) -> Figure:
+    """E[x|z] for codes drawn from the priors of several models, below each other.
+
+    Args:
+        models: by the titles that they get; all with the same ``image_shape``.
+        n: how many of each.
+        columns: how many side by side.
+        seed: of the codes.
+    """
+    bands = []
+    for model in models.values():
+        generator = torch.Generator(model.device).manual_seed(seed)
+        pictures = model.sample(n, generator=generator).cpu()
+        bands.append(mosaic(pictures, _shape(model.config), columns))
+    height, width = bands[0].shape
+    inches = 8.0
+    each = inches * height / width + 0.3
+    figure = Figure(figsize=(inches, each * len(bands)), layout="constrained")
+    for axes, title, band in zip(
+        figure.subplots(len(bands), 1, squeeze=False)[:, 0], models, bands, strict=True
+    ):
+        axes.imshow(band, cmap="gray", vmin=0, vmax=1)
+        axes.set_axis_off()
+        axes.set_title(f"Samples of the prior: {title}", fontsize=10)
+    return figure
+
+
+def categories(model: DiscreteVAE, rows: Rows, *, binarize_mode: BinarizeMode = "none") -> Figure:
+    """What each category of a one-variable code decodes to, with its share of the rows.
+
+    Sorted by share; a category that no row is given to stands at the end with 0 %.
+
+    Args:
+        model: with one categorical variable and an ``image_shape``.
+        rows: whose shares are counted.
+        binarize_mode: as in training.
+    """
+    n_categories = model.family.eta_shape[-1]
+    packed = encode_rows(model, rows, binarize_mode=binarize_mode)
+    codes = torch.from_numpy(packed.astype(np.int64)).flatten()
+    share = torch.bincount(codes, minlength=n_categories).double() / len(codes)
+    order = share.argsort(descending=True, stable=True)[:MAX_CATEGORIES]
+    pictures = model.decode(order.unsqueeze(1)).cpu()
+    height, width = _shape(model.config)
+    columns = math.ceil(math.sqrt(len(order)))
+    lines = math.ceil(len(order) / columns)
+    inches = min(0.9 * lines * height / width + 0.5, MAX_INCHES)
+    figure = Figure(figsize=(0.72 * columns, inches))
+    in_use = int((share > 0).sum())
+    figure.suptitle(
+        f"{in_use} of {n_categories} categories in use; share of {len(codes):,} rows",
+        fontsize=10,
+        y=1 - 0.12 / inches,
+        va="top",
+    )
+    grid = figure.subplots(lines, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, picture, category in zip(grid.flat, pictures, order.tolist(), strict=False):
+        axes.imshow(picture.reshape(height, width).numpy(), cmap="gray", vmin=0, vmax=1)
+        axes.set_title(f"{100 * share[category].item():.1f} %", fontsize=6, pad=1.5)
+    top = max(0.5, 1 - 0.55 / inches)
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=top, wspace=0.08, hspace=0.28)
+    return figure
+
+
+def run_figures(
+    model: DiscreteVAE,
+    history: Sequence[EpochMetrics],
+    rows: Rows,
+    *,
+    generator: torch.Generator | None,
+    binarize_mode: BinarizeMode = "none",
+    is_surrogate: bool = False,
+) -> dict[str, Figure]:
+    """Every picture that fits the run, by file name without its ending.
+
+    Rows that are no pictures have curves only.
+    """
+    figures = {"curves": curves(history, is_surrogate=is_surrogate)}
+    if model.config.image_shape is not None and rows.image_shape is not None:
+        figures["reconstructions"] = reconstructions(model, rows, binarize_mode=binarize_mode)
+        figures["samples"] = samples(model, generator=generator)
+        if isinstance(model.family, Categorical) and model.family.n_variables == 1:
+            figures["categories"] = categories(model, rows, binarize_mode=binarize_mode)
+    return figures
+
+
+def image_grid(pictures: Tensor, image_shape: tuple[int, int], title: str) -> Figure:
+    """Pictures ``[n, P]`` in a grid, twelve to a line."""
+    return _mosaic_figure(mosaic(pictures, image_shape, min(12, len(pictures))), title)
+
+
+def _shape(described: Any) -> tuple[int, int]:
+    shape: tuple[int, int] = described.image_shape
+    return shape
+
+
+def mosaic(pictures: Tensor, shape: tuple[int, int], columns: int) -> Picture:
+    """Pictures ``[n, P]`` side by side on a mid-grey ground, ``columns`` to a line.
+
+    Example:
+        >>> mosaic(torch.zeros(5, 64), (8, 8), 3).shape
+        (19, 28)
+    """
+    height, width = shape
+    gap = gap_of(shape)
+    lines = math.ceil(len(pictures) / columns)
+    ground = np.full((lines * (height + gap) + gap, columns * (width + gap) + gap), 0.5)
+    for i, picture in enumerate(pictures.double().clamp(0, 1).numpy()):
+        top = gap + (i // columns) * (height + gap)
+        left = gap + (i % columns) * (width + gap)
+        ground[top : top + height, left : left + width] = picture.reshape(height, width)
+    return ground
+
+
+def gap_of(shape: tuple[int, int]) -> int:
+    """Pixels between pictures of this size in a `mosaic`.
+
+    Example:
+        >>> gap_of((28, 28))
+        2
+    """
+    return max(1, shape[0] // PICTURES_PER_GAP)
+
+
+def _stack(bands: list[Picture], gap: int) -> Picture:
+    """Bands above each other, each pair close together and apart from the next."""
+    parts: list[Picture] = []
+    for i, band in enumerate(bands):
+        parts.append(band if i % 2 == 0 else band[gap:])
+        if i % 2 == 1 and i < len(bands) - 1:
+            parts.append(np.full((2 * gap, band.shape[1]), 0.5))
+    return np.concatenate(parts)
+
+
+def _mosaic_figure(picture: Picture, title: str) -> Figure:
+    height, width = picture.shape
+    figure = Figure(figsize=(9, min(9 * height / width + 0.4, MAX_INCHES)), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_axis_off()
+    axes.set_title(title, fontsize=10)
+    return figure
+
+
+__all__ = [
+    "categories",
+    "curves",
+    "gap_of",
+    "image_grid",
+    "mosaic",
+    "prior_samples",
+    "reconstructions",
+    "run_figures",
+    "samples",
+    "save_figure",
+]

@@ -1,0 +1,145 @@
+"""Pictures of search: queries beside what was found, and how much of it is relevant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from discretevae.codes.search.retrieval import RetrievalEntry, RetrievalReport
+from discretevae.plots.comparison import COLORS
+from discretevae.plots.pictures import gap_of, mosaic
+
+MAX_INCHES = 50
+
+KINDS = ("model", "itq", "pca sign", "random projections")
+
+
+def neighbor_figure(
+    queries: torch.Tensor,
+    neighbors: torch.Tensor,
+    image_shape: tuple[int, int],
+    *,
+    distances: Sequence[Sequence[int]] | None = None,
+    title: str = "Queries, and their nearest rows by code",
+) -> Figure:
+    """Each query at the left of its neighbors, the nearest first.
+
+    Args:
+        queries: ``[Q, P]``.
+        neighbors: ``[Q, k, P]``.
+        image_shape: (height, width).
+        distances: ``[Q, k]``, written under the neighbors.
+        title: above.
+
+    Example:
+        >>> figure = neighbor_figure(torch.rand(2, 64), torch.rand(2, 3, 64), (8, 8))
+        >>> len(figure.axes)
+        1
+    """
+    height, width = image_shape
+    count, k = neighbors.shape[:2]
+    gap = gap_of(image_shape)
+    text = 0 if distances is None else max(2, round(0.3 * height))
+    line = height + 2 * gap + text
+    left = width + 2 * gap + max(2, width // 4)
+    ground = np.ones((count * line, left + k * (width + gap) + gap))
+    for row in range(count):
+        top = row * line
+        shown = mosaic(queries[row : row + 1], image_shape, 1)
+        ground[top : top + len(shown), : shown.shape[1]] = shown
+        shown = mosaic(neighbors[row], image_shape, k)
+        ground[top : top + len(shown), left : left + shown.shape[1]] = shown
+    inches = min(9.0, 0.8 * (k + 1.5))
+    size = (inches, min(inches * len(ground) / ground.shape[1] + 0.4, MAX_INCHES))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(ground, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_axis_off()
+    axes.set_title(title, fontsize=10)
+    for row, line_of in enumerate(distances or ()):
+        for column, distance in enumerate(line_of):
+            x = left + gap + column * (width + gap) + width / 2
+            y = row * line + height + 2 * gap + text / 2 - 0.5
+            axes.text(x, y, str(distance), ha="center", va="center", fontsize=6, color="0.3")
+    return figure
+
+
+def retrieval_figure(report: RetrievalReport) -> Figure:
+    """Precision against recall of every method, and mAP against bits where there are several.
+
+    Args:
+        report: what was measured.
+
+    Example:
+        >>> from discretevae import load_data
+        >>> from discretevae.codes.search.retrieval import measure_retrieval
+        >>> report = measure_retrieval({}, load_data("digits"), bits=[8, 16])
+        >>> [axes.get_xlabel() for axes in retrieval_figure(report).axes]
+        ['recall', 'bits of the code']
+    """
+    sizes = sorted({entry.n_bits for entry in report.entries})
+    several = len(sizes) > 1
+    figure = Figure(figsize=(10.5 if several else 5.8, 4.2), layout="constrained")
+    panels = figure.subplots(1, 2 if several else 1, squeeze=False)[0]
+    largest = [entry for entry in report.entries if entry.n_bits == sizes[-1]]
+    _draw_curves(panels[0], largest)
+    panels[0].set_title(f"{sizes[-1]} bits: precision against recall")
+    if several:
+        for kind in KINDS:
+            _draw_sizes(panels[1], [e for e in report.entries if e.kind == kind], kind)
+        panels[1].set_xscale("log", base=2)
+        panels[1].set_xticks(sizes, [str(size) for size in sizes])
+        panels[1].minorticks_off()
+        panels[1].set_xlabel("bits of the code")
+        panels[1].set_ylabel("mAP [%]")
+        panels[1].set_title("mAP over the full list, ties averaged")
+    for axes in panels:
+        axes.title.set_fontsize(10)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+    name = Path(report.data).name
+    title = f"{name}: {report.queries:,} queries, {report.gallery:,} rows searched"
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _draw_curves(axes: Axes, entries: Sequence[RetrievalEntry]) -> None:
+    models = 0
+    for entry in entries:
+        precision, recall = 100 * entry.scores.curve
+        is_model = entry.kind == "model"
+        style = {"lw": 2.0, "ls": ("-", "-.", ":")[models % 3]} if is_model else {"lw": 1.2}
+        models += is_model
+        axes.plot(recall, precision, color=_color(entry.kind), label=_label(entry), **style)
+    axes.set_xlabel("recall")
+    axes.set_ylabel("precision [%]")
+    axes.set_xlim(0, 100)
+    axes.xaxis.set_major_formatter("{x:.0f} %")
+    axes.set_ylim(0, 101)
+
+
+def _draw_sizes(axes: Axes, entries: Sequence[RetrievalEntry], kind: str) -> None:
+    if entries:
+        values = [100 * entry.scores.mean_average_precision for entry in entries]
+        is_model = kind == "model"
+        style = {"lw": 2.0, "ls": "none"} if is_model else {"lw": 1.2}
+        sizes = [entry.n_bits for entry in entries]
+        marker = "s" if is_model else "o"
+        axes.plot(sizes, values, color=_color(kind), marker=marker, ms=5, label=kind, **style)
+
+
+def _label(entry: RetrievalEntry) -> str:
+    return f"{entry.name}: mAP {100 * entry.scores.mean_average_precision:.1f} %"
+
+
+def _color(kind: str) -> str:
+    return COLORS[KINDS.index(kind)]
+
+
+__all__ = ["neighbor_figure", "retrieval_figure"]

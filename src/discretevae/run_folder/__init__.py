@@ -1,0 +1,1 @@
+"""The one format of a run on disk: configuration, weights, checkpoint, history."""

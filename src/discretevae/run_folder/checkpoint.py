@@ -1,0 +1,239 @@
+"""The one format of a run folder: configuration, weights, and the state to go on from.
+
+::
+
+    runs/NAME/
+      config.json                    format, versions, model, training, data
+      model.safetensors              weights
+      metrics.jsonl                  one line per epoch
+      checkpoint/STEP.safetensors    weights, optimizer, random state, position: the last two
+      lock                           held while somebody writes
+      summary.json, figures/         what a finished run leaves
+
+Nothing is ever unpickled. Files are written aside and renamed, so they are whole or absent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from discretevae.config import RunConfig, run_config_from, to_dict
+from discretevae.errors import ConfigError, RunError
+from discretevae.model.vae import DiscreteVAE
+from discretevae.system.files import write_json
+from discretevae.system.tensor_files import read_tensors, write_tensors
+from discretevae.version import __version__
+
+FORMAT = "discretevae-run"
+FORMAT_VERSION = 1
+MAX_CONFIG_BYTES = 1_000_000
+CONFIG = "config.json"
+MODEL = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder that was opened.
+
+    Args:
+        folder: where it lies.
+        config: what it was made with.
+        model: the trained model, in evaluation mode.
+    """
+
+    folder: Path
+    config: RunConfig
+    model: DiscreteVAE
+
+
+def load_run(folder: str | Path, *, device: str = "cpu") -> Run:
+    """Opens a run folder: configuration and weights.
+
+    Raises:
+        RunError: the folder is missing, no run, of a newer format, or its files are corrupt.
+
+    Example:
+        >>> load_run("no/such/run")
+        Traceback (most recent call last):
+        ...
+        discretevae.errors.RunError: no/such/run: no such run folder. Check the path.
+    """
+    folder = Path(folder)
+    config = load_config(folder)
+    tensors, _ = read_tensors(folder / MODEL)
+    try:
+        # sizes only: a configuration that was tampered with cannot fill the memory
+        with torch.device("meta"):
+            model = DiscreteVAE(config.model)
+    except (RuntimeError, TypeError, OverflowError):
+        raise RunError(
+            f"{folder / CONFIG}: corrupt, it asks for a model beyond any memory. "
+            "Restore the file or train again."
+        ) from None
+    _require_weights_of(model, tensors, folder / MODEL)
+    model.load_state_dict(dict(tensors), assign=True)
+    return Run(folder, config, model.to(device).eval())
+
+
+def is_run(folder: Path) -> bool:
+    """Whether the folder holds a configuration of ours, of whatever version.
+
+    Example:
+        >>> is_run(Path("no/such/run"))
+        False
+    """
+    try:
+        return read_json(folder / CONFIG).get("format") == FORMAT
+    except RunError:
+        return False
+
+
+def save_config(folder: Path, config: RunConfig) -> None:
+    """Writes ``config.json``.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    head = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "discretevae": __version__,
+    }
+    write_json(folder / CONFIG, head | to_dict(config))
+
+
+def load_config(folder: Path) -> RunConfig:
+    """Reads ``config.json``.
+
+    Raises:
+        RunError: the folder is missing, no run, or of a newer format; or the file is corrupt.
+    """
+    path = folder / CONFIG
+    if not folder.is_dir():
+        raise RunError(f"{folder}: no such run folder. Check the path.")
+    if not path.is_file():
+        raise RunError(f"{folder}: not a run folder, {CONFIG} is missing. Check the path.")
+    values = read_json(path)
+    if values.pop("format", None) != FORMAT:
+        raise RunError(f"{path}: not written by discretevae. Check the path.")
+    version = values.pop("format_version", None)
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise RunError(
+            f"{path}: format version {version}, but this discretevae reads up to "
+            f"{FORMAT_VERSION}. Update discretevae."
+        )
+    values.pop("discretevae", None)
+    try:
+        config = run_config_from(values)
+        _require_readable(config)
+    except ConfigError as error:
+        reason = str(error).rstrip(".")
+        raise RunError(f"{path}: corrupt: {reason}. Restore the file or train again.") from None
+    return config
+
+
+def save_weights(folder: Path, model: nn.Module) -> None:
+    """Writes ``model.safetensors``.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written to.
+    """
+    write_tensors(folder / MODEL, model.state_dict(), {})
+
+
+def install_weights(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copies weights into a module of the same shape.
+
+    Raises:
+        RunError: names, shapes or types differ from the module's, or a value is not finite.
+    """
+    _require_weights_of(module, tensors, path)
+    module.load_state_dict(dict(tensors))
+
+
+def _require_weights_of(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    own = module.state_dict()
+    for name in sorted(own.keys() | tensors.keys()):
+        got = _described(tensors.get(name))
+        expected = _described(own.get(name))
+        if got != expected:
+            raise RunError(
+                f"{path}: tensor {name} is {got}, but {CONFIG} asks for {expected}. "
+                "Restore the files of one run or train again."
+            )
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise RunError(
+                f"{path}: corrupt, tensor {name} holds NaN or infinite values. "
+                "Restore the file or train again."
+            )
+
+
+def _require_readable(config: RunConfig) -> None:
+    """Refuses values that no run writes and that the configuration itself lets through.
+
+    Raises:
+        ConfigError: it holds one.
+    """
+    problems = []
+    data, shape = config.data, config.model.image_shape
+    if not isinstance(data.source, str):
+        problems.append(f"data source must be a text. Got {data.source!r}")
+    if not isinstance(data.divisor, (int, float)) or not 0 < data.divisor < float("inf"):
+        problems.append(f"divisor must be a number > 0. Got {data.divisor!r}")
+    for name, size in (("image_size", data.image_size), ("image_shape", shape)):
+        if size is not None and not (
+            isinstance(size, tuple)
+            and len(size) == 2
+            and all(type(side) is int and side > 0 for side in size)
+        ):
+            problems.append(f"{name} must be two ints >= 1. Got {size!r}")
+    if problems:
+        raise ConfigError(problems)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a run folder, of at most a million bytes.
+
+    Raises:
+        RunError: the file cannot be read, is too large or holds something else.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
+    if len(content) > MAX_CONFIG_BYTES:
+        raise RunError(f"{path}: over {MAX_CONFIG_BYTES:,} bytes, so not ours. Check the path.")
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError):
+        raise RunError(f"{path}: corrupt, not JSON. Restore the file or train again.") from None
+    if not isinstance(values, dict):
+        raise RunError(f"{path}: corrupt, no JSON object. Restore the file or train again.")
+    return values
+
+
+def _described(tensor: Tensor | None) -> str:
+    if tensor is None:
+        return "absent"
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+__all__ = [
+    "Run",
+    "install_weights",
+    "is_run",
+    "load_config",
+    "load_run",
+    "read_json",
+    "save_config",
+    "save_weights",
+]

@@ -1,0 +1,108 @@
+"""Where a run may be written: folders that are free, taken, or of another configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from discretevae.config import RunConfig, to_dict
+from discretevae.errors import RunError
+from discretevae.run_folder.checkpoint import is_run, load_config
+from discretevae.system.locks import LOCK
+
+SUMMARY = "summary.json"
+
+
+FIGURES = "figures"
+
+
+MAX_DIFFERENCES = 3
+"""Shown of two configurations; more would not fit the line."""
+
+
+def prepare_folder(out: Path, *, resume: bool) -> None:
+    """Refuses a folder that a run must not be written to; changes nothing.
+
+    Raises:
+        RunError: it holds something that is not ours, or a run that is not to be resumed, or
+            none to resume.
+
+    Example:
+        >>> prepare_folder(Path("no/such/folder"), resume=False)
+    """
+    if resume:
+        load_config(out)
+    elif out.exists() and not out.is_dir():
+        raise RunError(f"{out}: is a file, not a folder. Choose another --out.")
+    elif out.exists() and any(not _is_left_over(path) for path in out.iterdir()):
+        if is_run(out):
+            raise RunError(
+                f"{out}: already holds a run. Go on with --resume {out}, or choose another --out."
+            )
+        raise RunError(f"{out}: holds files that are not ours. Choose another --out.")
+
+
+def _is_left_over(path: Path) -> bool:
+    """Whether a crash before the first save may have left the file."""
+    return path.name == LOCK or (path.name.startswith(".") and path.name.endswith(".tmp"))
+
+
+def free_folder(parent: Path, config: RunConfig) -> Path:
+    """``parent/DATA-LATENT``, with a number behind it if that is taken.
+
+    Example:
+        >>> from discretevae.config import DataConfig, ModelConfig
+        >>> config = RunConfig(model=ModelConfig(n_features=64), data=DataConfig(source="digits"))
+        >>> free_folder(Path("runs"), config).name
+        'digits-bernoulli50'
+    """
+    stem = f"{Path(config.data.source).stem}-{config.model.latent.replace(':', '')}"
+    folder, number = parent / stem, 2
+    while folder.exists():
+        folder, number = parent / f"{stem}-{number}", number + 1
+    return folder
+
+
+def folder_problem(folder: Path, config: RunConfig) -> str | None:
+    """What keeps a run from being made or continued in a folder; None if nothing does.
+
+    Example:
+        >>> folder_problem(Path("no/such/folder"), None) is None
+        True
+    """
+    try:
+        if not is_run(folder):
+            prepare_folder(folder, resume=False)
+            return None
+        there = load_config(folder)
+    except RunError as error:
+        return str(error)
+    if there == config:
+        return None
+    shown = differences(there, config)
+    more = f" and {len(shown) - MAX_DIFFERENCES} more" if len(shown) > MAX_DIFFERENCES else ""
+    return (
+        f"{folder}: holds a run with {', '.join(shown[:MAX_DIFFERENCES])}{more}. Ask for what is "
+        "there, choose another --out, or delete the folder."
+    )
+
+
+def differences(there: RunConfig, asked: RunConfig) -> list[str]:
+    """What differs between the configuration of a run and the one that is asked for.
+
+    Example:
+        >>> from discretevae.config import ModelConfig, TrainConfig
+        >>> model = ModelConfig(n_features=4)
+        >>> one = RunConfig(model=model, training=TrainConfig(epochs=3))
+        >>> differences(one, RunConfig(model=model, training=TrainConfig(epochs=9, lr=0.1)))
+        ['epochs 3, not 9', 'lr 0.001, not 0.1']
+    """
+    one, other = to_dict(there), to_dict(asked)
+    return [
+        f"{name} {value}, not {other[part][name]}"
+        for part in ("data", "model", "training")
+        for name, value in one[part].items()
+        if value != other[part][name]
+    ]
+
+
+__all__ = ["FIGURES", "SUMMARY", "differences", "folder_problem", "free_folder", "prepare_folder"]

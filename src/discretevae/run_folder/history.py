@@ -1,0 +1,142 @@
+"""What a run tells of its epochs, and what to make of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from discretevae.config import LatentSpec
+from discretevae.errors import RunError
+from discretevae.evaluation.usage import CodeUsage
+from discretevae.families import family_of, is_enumerable
+
+METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """What is known after an epoch; nats per row.
+
+    Args:
+        epoch: counted from 1.
+        loss: −objective, mean over the epoch's training rows as they were met.
+        log_likelihood: E_q ln p(x|z), likewise.
+        kl: KL(q(z|x) ‖ p(z)), likewise.
+        test_elbo: the ELBO of the test rows after the epoch, one draw of z per row.
+        test_elbo_se: its standard error.
+        grad_variance: variance of the encoder's gradient on a fixed probe batch, see
+            `discretevae.objectives.gradient_noise.encoder_gradient_noise`.
+        grad_relative_variance: the same relative to the squared gradient; None where unknown.
+        ess: mean effective sample size of the importance weights; None where there are none.
+        active_units: see `discretevae.evaluation.usage.CodeUsage`; over the test rows.
+        codes_used: likewise.
+        code_entropy: likewise.
+        rows_per_second: of the training steps alone.
+        seconds: of the training steps alone, since the run began.
+        cpu_seconds: what the processor worked on the same steps, all threads together: the fairer
+            clock on a machine that others use too; None where another device did the work.
+        validation_elbo: like ``test_elbo``, of the rows held out to stop in time; None without any.
+        validation_elbo_se: its standard error.
+    """
+
+    epoch: int
+    loss: float
+    log_likelihood: float
+    kl: float
+    test_elbo: float
+    test_elbo_se: float | None
+    grad_variance: float
+    grad_relative_variance: float | None
+    ess: float | None
+    active_units: int
+    codes_used: int | None
+    code_entropy: float | None
+    rows_per_second: float
+    seconds: float
+    cpu_seconds: float | None
+    validation_elbo: float | None = None
+    validation_elbo_se: float | None = None
+
+
+def seconds_of(*histories: Sequence[EpochMetrics]) -> list[list[float]]:
+    """When each epoch was over, by one clock for all runs: the processor's where every one has it.
+
+    Returns:
+        Per run, per epoch: ``cpu_seconds``, or ``seconds`` if any of the epochs lacks the former.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> cpu, gpu = (SimpleNamespace(seconds=3.0, cpu_seconds=s) for s in (2.5, None))
+        >>> seconds_of([cpu]), seconds_of([cpu], [gpu])
+        ([[2.5]], [[3.0], [3.0]])
+    """
+    times = [[m.cpu_seconds for m in history if m.cpu_seconds is not None] for history in histories]
+    if all(len(one) == len(history) for one, history in zip(times, histories, strict=True)):
+        return times
+    return [[m.seconds for m in history] for history in histories]
+
+
+def collapse_advice(latent: LatentSpec, usage: EpochMetrics | CodeUsage) -> str | None:
+    """A sentence that says what to try when the code carries little; None when all is well.
+
+    Example:
+        >>> from discretevae.config import parse_latent
+        >>> print(collapse_advice(parse_latent("categorical:100"), CodeUsage(6, 1, 1.5)))
+        only 6 of 100 categories carry anything. Try more epochs, a smaller --batch-size, \
+--objective marginal, or fewer categories.
+        >>> collapse_advice(parse_latent("bernoulli:50"), CodeUsage(900, 49, 6.7)) is None
+        True
+    """
+    if latent.kind == "categorical" and latent.n_variables == 1:
+        used = (usage.codes_used or 0) if usage.active_units else 0
+        of, what = latent.n_categories, "categories"
+    else:
+        used, of, what = usage.active_units, latent.n_variables, "latent variables"
+    if used > of // 10 and used > 0:
+        return None
+    remedy = "--objective marginal" if is_enumerable(family_of(latent)) else "more --samples"
+    return (
+        f"only {used} of {of} {what} carry anything. Try more epochs, a smaller --batch-size, "
+        f"{remedy}, or fewer {what}."
+    )
+
+
+def read_metrics(folder: Path) -> list[EpochMetrics]:
+    """The epochs of a run folder, oldest first.
+
+    Raises:
+        RunError: the file is missing or corrupt.
+
+    Example:
+        >>> read_metrics(Path("no/such/run"))
+        Traceback (most recent call last):
+        ...
+        discretevae.errors.RunError: no/such/run/metrics.jsonl: no such file. Check the path.
+    """
+    path = folder / METRICS
+    try:
+        lines = path.read_text().splitlines()
+        return [_checked(EpochMetrics(**json.loads(line))) for line in lines]
+    except FileNotFoundError:
+        raise RunError(f"{path}: no such file. Check the path.") from None
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise RunError(f"{path}: corrupt ({error}). Train again.") from None
+
+
+def _checked(metrics: EpochMetrics) -> EpochMetrics:
+    """The same, if every value is of the type that it is declared as.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for field in fields(metrics):
+        value, kind = getattr(metrics, field.name), str(field.type)
+        known = {int} if kind.startswith("int") else {int, float}
+        if type(value) not in known and not (value is None and "None" in kind):
+            raise ValueError(f"{field.name} is {value!r:.40}")
+    return metrics
+
+
+__all__ = ["METRICS", "EpochMetrics", "collapse_advice", "read_metrics", "seconds_of"]

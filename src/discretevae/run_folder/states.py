@@ -1,0 +1,175 @@
+"""What a training run needs to go on as if it had never stopped, in files of which two are kept."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from discretevae.errors import CheckpointWarning, RunError
+from discretevae.run_folder.checkpoint import install_weights
+from discretevae.system.tensor_files import parse_tensors, write_tensors
+
+STATES = "checkpoint"
+"""The folder of the states within a run folder."""
+
+KEPT = 2
+"""Should the newest be damaged, by a failing disk say, the one before it is still there."""
+
+ADAM = {"step", "exp_avg", "exp_avg_sq"}
+"""What Adam remembers of each parameter."""
+
+GENERATOR = "generator"
+
+
+def state_paths(folder: Path) -> list[Path]:
+    """The states of a run folder, newest first.
+
+    Example:
+        >>> state_paths(Path("no/such/run"))
+        []
+    """
+    return sorted((folder / STATES).glob("*.safetensors"), reverse=True)
+
+
+def save_state(
+    folder: Path,
+    step: int,
+    modules: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    generators: Sequence[Tensor],
+    position: Mapping[str, Any],
+) -> None:
+    """Writes a state, and removes those that are older than the one before it.
+
+    Args:
+        folder: the run.
+        step: training steps taken; names the file.
+        modules: the model, and what else has weights or a memory, by name.
+        optimizer: its moments and step counts are saved by the names of the parameters.
+        generators: the state of each rank's generator, in the order of the ranks.
+        position: epoch, step and running sums, as plain values.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written to.
+    """
+    tensors = {}
+    for part, module in modules.items():
+        for name, tensor in module.state_dict().items():
+            tensors[f"{part}.{name}"] = tensor
+        for name, parameter in module.named_parameters():
+            for key, value in optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{part}.{name}.{key}"] = value
+    for rank, state in enumerate(generators):
+        tensors[f"{GENERATOR}.{rank}"] = state
+    path = folder / STATES / f"{step:012d}.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    write_tensors(path, tensors, position)
+    for old in state_paths(folder)[KEPT:]:
+        with contextlib.suppress(OSError):  # one too many does no harm
+            old.unlink()
+
+
+def read_newest(folder: Path) -> bytes | None:
+    """The content of the newest state that is whole; None where there is none.
+
+    Raises:
+        RunError: there are states, and all of them are damaged.
+
+    Warns:
+        CheckpointWarning: the newest is damaged, and an older one is taken.
+    """
+    damage: RunError | None = None
+    for path in state_paths(folder):
+        try:
+            content = path.read_bytes()
+            parse_tensors(content, path)
+        except OSError as error:
+            damage = damage or RunError(f"{path}: cannot be read ({error.strerror}).")
+        except RunError as error:
+            damage = damage or error
+        else:
+            if damage is not None:
+                reason = str(damage).partition(" Restore")[0]
+                warnings.warn(
+                    f"{reason} The training goes on from {path.name}, the one before it.",
+                    CheckpointWarning,
+                    stacklevel=2,
+                )
+            return content
+    if damage is not None:
+        raise damage
+    return None
+
+
+def install_state(
+    content: bytes,
+    folder: Path,
+    modules: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    rank: int = 0,
+) -> dict[str, Any]:
+    """Restores what `save_state` wrote and returns the position.
+
+    A rank that the run did not have when it was saved keeps the generator it was given.
+
+    Raises:
+        RunError: it is of another model or device, or lacks something.
+    """
+    path = folder / STATES
+    tensors, position = parse_tensors(content, path)
+    parts: dict[str, dict[str, Tensor]] = {part: {} for part in ("optimizer", *modules)}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        if part in parts:
+            parts[part][rest] = tensor
+    if f"{GENERATOR}.0" not in tensors:
+        raise RunError(f"{path}: corrupt, the random state is missing. Train again.")
+    moments = parts.pop("optimizer")
+    for part, module in modules.items():
+        install_weights(module, parts[part], path)
+        for name, parameter in module.named_parameters():
+            _install_moments(optimizer, f"{part}.{name}", parameter, moments, path)
+    state = tensors.get(f"{GENERATOR}.{rank}")
+    if state is not None:
+        try:
+            generator.set_state(state)
+        except (RuntimeError, TypeError):
+            raise RunError(
+                f"{path}: its random state is of another kind of device. "
+                "Resume on the device that the run was started on."
+            ) from None
+    return position
+
+
+def _install_moments(
+    optimizer: torch.optim.Optimizer,
+    name: str,
+    parameter: nn.Parameter,
+    moments: Mapping[str, Tensor],
+    path: Path,
+) -> None:
+    """What Adam remembers of one parameter, if it was ever moved."""
+    own = {key.rpartition(".")[2]: key for key in moments if key.rpartition(".")[0] == name}
+    if own and own.keys() != ADAM:
+        raise RunError(f"{path}: corrupt, the optimizer's state of {name} is. Train again.")
+    for key in own.values():
+        shape = moments[key].shape
+        if shape not in (parameter.shape, torch.Size()):
+            raise RunError(
+                f"{path}: corrupt, tensor optimizer.{key} is {list(shape)}, but its parameter "
+                f"is {list(parameter.shape)}. Train again."
+            )
+    if own:
+        optimizer.state[parameter] = {
+            short: moments[key].to(parameter.device) for short, key in own.items()
+        }
+
+
+__all__ = ["install_state", "read_newest", "save_state", "state_paths"]

@@ -1,0 +1,191 @@
+"""The model card: what a model is, how it was made, and what was measured, in Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from discretevae.codes.fingerprints import fingerprint
+from discretevae.errors import RunError
+from discretevae.model.vae import DiscreteVAE
+from discretevae.objectives.choosing import estimator_name
+from discretevae.run_folder.checkpoint import Run
+from discretevae.version import __version__
+
+FIGURES = (
+    ("log_px", "ln p(x)"),
+    ("bound", "S-sample bound on ln p(x)"),
+    ("elbo", "ELBO"),
+    ("distortion", "distortion, −E ln p(x given z)"),
+    ("rate", "rate, KL(q ‖ p)"),
+)
+"""Of the test rows, as ``summary.json`` names them; nats per row."""
+
+DATASETS = {"mnist": "ylecun/mnist", "fashion-mnist": "zalando-datasets/fashion_mnist"}
+"""What the Hub calls the built-in sets that it has."""
+
+SURROGATE = (
+    "The test rows are grey values, of which the Bernoulli likelihood is no probability: all "
+    "figures are a cross-entropy's. They can be compared between models of the same rows, and with "
+    "nothing else."
+)
+
+
+def model_card(
+    model: DiscreteVAE,
+    run: Run | None,
+    *,
+    summary: Mapping[str, Any] | None,
+    license_id: str | None,
+) -> str:
+    """The text of a ``README.md`` as the Hugging Face Hub reads it.
+
+    Args:
+        model: the model.
+        run: the run that it is of; None if nothing is known of it.
+        summary: what the run's ``summary.json`` holds; None if there is none.
+        license_id: of the weights; None leaves the field out and says so.
+
+    Raises:
+        RunError: ``summary`` holds something else.
+
+    Example:
+        >>> from discretevae.config import ModelConfig
+        >>> model = DiscreteVAE(ModelConfig(n_features=4, latent="bernoulli:3", hidden=(8,)))
+        >>> card = model_card(model, None, summary=None, license_id="apache-2.0")
+        >>> card.splitlines()[:3]
+        ['---', 'license: apache-2.0', 'library_name: discretevae']
+        >>> "How it was trained is not recorded." in card
+        True
+    """
+    config = model.config
+    sections = [
+        _front_matter(run, license_id),
+        f"# A variational autoencoder with the code `{config.latent}`",
+        "This model turns rows into codes and codes back into rows. It was made with discretevae "
+        f"{__version__}, and is read by it.",
+        "## Use",
+        _usage(model, run),
+        "## Model",
+        _bullets(_of_model(model)),
+        "## Training",
+        "How it was trained is not recorded." if run is None else _bullets(_of_training(run)),
+        "## Test figures",
+        "None are recorded." if summary is None else _of_test(summary),
+        "## License",
+        f"The weights are under `{license_id}`."
+        if license_id
+        else "Not stated. Fill in `license:` at the top of this file before you publish it.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _front_matter(run: Run | None, license_id: str | None) -> str:
+    lines = [] if license_id is None else [f"license: {license_id}"]
+    lines += ["library_name: discretevae", "tags:", "- variational-autoencoder"]
+    lines += ["- discrete-latent-variables"]
+    if run is not None and run.config.data.source in DATASETS:
+        lines += ["datasets:", f"- {DATASETS[run.config.data.source]}"]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _usage(model: DiscreteVAE, run: Run | None) -> str:
+    binarize = "none" if run is None else run.config.training.binarize
+    lines = [
+        "import discretevae as dv",
+        "",
+        'run = dv.from_pretrained("user/name")  # or the folder that this file lies in',
+        "",
+    ]
+    if binarize != "none":
+        lines.append('x = dv.binarize(x, "threshold")  # as in training: 0 or 1')
+    lines += [
+        f"codes = run.model.encode(x)  # x: float32 [N, {model.config.n_features}]",
+        "means = run.model.decode(codes)  # E[x|z]",
+    ]
+    return "\n".join(["```python", *lines, "```"])
+
+
+def _of_model(model: DiscreteVAE) -> list[tuple[str, str]]:
+    config = model.config
+    layers = "the paper's convolutions" if config.hidden is None else str(list(config.hidden))
+    shape = "" if config.image_shape is None else " = {}×{} pixels".format(*config.image_shape)
+    return [
+        ("rows", f"{config.n_features} values{shape}"),
+        ("code", f"`{config.latent}`"),
+        ("network", f"`{config.network}`, hidden layers {layers}, `{config.activation}`"),
+        ("likelihood p(x given z)", f"`{config.likelihood}`"),
+        ("prior p(z)", f"`{config.prior}`"),
+        ("parameters", f"{sum(p.numel() for p in model.parameters()):,}"),
+        ("fingerprint", f"`{fingerprint(model)}`"),
+    ]
+
+
+def _of_training(run: Run) -> list[tuple[str, str]]:
+    training, data = run.config.training, run.config.data
+    items = [
+        ("data", _code(data.source)),
+        ("values", f"divided by {data.divisor:g}" if data.divisor != 1 else "as they are"),
+        ("binarization", f"`{training.binarize}`"),
+        ("objective", f"`{training.objective}`"),
+        ("gradient estimator", _code(estimator_name(run.model.family, training))),
+        ("samples of z per row", str(training.samples or "the estimator's own")),
+        ("epochs", str(training.epochs)),
+        ("batch size", str(training.batch_size or "chosen by the package")),
+        ("learning rate", f"{training.lr:g}, schedule `{training.lr_schedule}`"),
+        ("seed", str(training.seed)),
+    ]
+    if training.augment is not None:
+        items.append(("augmentation", _code(training.augment)))
+    if training.target != "row":
+        items.append(("explained", _code(training.target)))
+    if training.patience is not None:
+        items.append(("patience", f"{training.patience} epochs; the best epoch is kept"))
+    return items
+
+
+def _of_test(summary: Mapping[str, Any]) -> str:
+    try:
+        return _test_figures(summary["test"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"summary.json: corrupt ({type(error).__name__}: {error}). Restore or delete it."
+        ) from None
+
+
+def _test_figures(test: Mapping[str, Any]) -> str:
+    lines = ["| figure | value | standard error |", "|---|---:|---:|"]
+    for key, title in FIGURES:
+        if test[key] is not None:
+            name = title.replace("S-", f"{int(test['bound']['samples'])}-")
+            lines.append(f"| {name} | {_cells(test[key], 3)} |")
+    if test["bits_per_dimension"] is not None:
+        lines.append(f"| bits per dimension | {_cells(test['bits_per_dimension'], 4)} |")
+    for key, title in (("active_units", "active units"), ("codes_used", "different codes used")):
+        if test[key] is not None:
+            lines.append(f"| {title} | {int(test[key]):,} | |")
+    rows = f"On {int(test['rows']):,} test rows, in nats per row where nothing else is said."
+    parts = [rows, "\n".join(lines)]
+    if test["is_surrogate"]:
+        parts.append(SURROGATE)
+    return "\n\n".join(parts)
+
+
+def _cells(measured: Mapping[str, Any], digits: int) -> str:
+    value, se = float(measured["value"]), measured["se"]
+    if not math.isfinite(value):
+        raise ValueError(f"a figure is {value}")
+    return f"{value:.{digits}f} | {'' if se is None else format(float(se), f'.{digits}f')}"
+
+
+def _bullets(items: list[tuple[str, str]]) -> str:
+    return "\n".join(f"- {name}: {value}" for name, value in items)
+
+
+def _code(text: str) -> str:
+    """Text of the user's between backticks, in one line and without any of its own."""
+    return f"`{' '.join(text.replace('`', ' ').split())}`"
+
+
+__all__ = ["DATASETS", "FIGURES", "SURROGATE", "model_card"]

@@ -1,0 +1,49 @@
+"""A moving average of a model's weights."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+
+from discretevae.model.vae import DiscreteVAE
+
+
+class Average:
+    """θ̄ ← θ̄ + max(1 − decay, 9/(10 + t)) (θ − θ̄) after every step t, counted from 0.
+
+    Late in a run the weights circle around a minimum, at a distance that the step size sets; their
+    average lies nearer to it. The second term of the maximum forgets the first steps sooner.
+    Source: Polyak & Juditsky 1992, in the exponential form that is common since; decay and ramp
+    are those of TensorFlow's ``ExponentialMovingAverage``.
+
+    Args:
+        model: whose weights are averaged.
+        decay: of the average, in (0, 1).
+
+    Attributes:
+        model: a copy of the model that holds θ̄.
+
+    Example:
+        >>> from discretevae.config import ModelConfig
+        >>> model = DiscreteVAE(ModelConfig(n_features=4, latent="bernoulli:3", hidden=(8,)))
+        >>> average = Average(model, 0.999)
+        >>> with torch.no_grad():
+        ...     before = model.decoder.theta.clone()
+        ...     _ = model.decoder.theta.add_(1.0)
+        >>> average.update(model, 0)
+        >>> (average.model.decoder.theta - before).mean().item()
+        0.9...
+    """
+
+    def __init__(self, model: DiscreteVAE, decay: float) -> None:
+        self.model, self.decay = copy.deepcopy(model).requires_grad_(False).eval(), decay
+
+    @torch.no_grad()
+    def update(self, model: DiscreteVAE, step: int) -> None:
+        """Takes in the weights after step ``step``, counted from 0."""
+        weight = max(1 - self.decay, 9 / (10 + step))
+        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), weight)
+
+
+__all__ = ["Average"]

@@ -1,0 +1,48 @@
+"""The metrics of a run in the files that TensorBoard reads."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from discretevae.errors import MissingExtraError
+from discretevae.run_folder.history import EpochMetrics
+
+
+@contextlib.contextmanager
+def writer(folder: Path) -> Iterator[Callable[[EpochMetrics], None]]:
+    """What writes the metrics of an epoch to the folder, one curve for each figure.
+
+    Args:
+        folder: made when the first epoch is written.
+
+    Raises:
+        MissingExtraError: tensorboard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise MissingExtraError(
+            "--tensorboard needs tensorboard. Run: pip install 'discretevae[tensorboard]'"
+        ) from None
+    boards: list[Any] = []
+
+    def write(metrics: EpochMetrics) -> None:
+        # made only now, for a run folder must be empty when the run begins
+        boards[:] = boards or [SummaryWriter(str(folder))]
+        for name, value in asdict(metrics).items():
+            if value is not None and name != "epoch":
+                boards[0].add_scalar(name, value, metrics.epoch)
+        boards[0].flush()
+
+    try:
+        yield write
+    finally:
+        for board in boards:
+            board.close()
+
+
+__all__ = ["writer"]

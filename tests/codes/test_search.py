@@ -1,0 +1,724 @@
+"""Search over codes: exact where it says so, ids kept, files checked, one line for mistakes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+
+from discretevae import CodeIndex, DiscreteVAE, encode_rows, load_data, unpack_codes
+from discretevae.codes.search import structures
+from discretevae.codes.search.hamming import hamming_distances, search_bits
+from discretevae.codes.search.index_files import FORMAT_VERSION, MAGIC, write_index
+from discretevae.config import parse_latent
+from discretevae.errors import ConfigError, DataError, MissingExtraError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+LATENTS = (
+    "bernoulli:13",
+    "bernoulli:64",
+    "categorical:7",
+    "categorical:5x300",
+    "bernoulli:5+categorical:3x4",
+)
+KINDS = structures.INDEX_KINDS
+
+
+def some_codes(latent: str, n: int, seed: int = 0) -> np.ndarray:
+    """Packed codes of a few values, so that many are equally far."""
+    spec, rng = parse_latent(latent), np.random.default_rng(seed)
+    if spec.kind == "bernoulli":
+        return np.packbits(rng.random((n, spec.n_variables)) < 0.2, axis=1)
+    sizes = [p.n_categories or 2 for p in (spec.parts or (spec,)) for _ in range(p.n_variables)]
+    columns = [rng.integers(0, size, n) for size in sizes]
+    return np.stack(columns, 1).astype(np.uint8 if max(sizes) <= 256 else np.uint16)
+
+
+def differing(latent: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """In how many variables they differ, counted one by one: ``[Q, N]``."""
+    spec = parse_latent(latent)
+    if spec.kind == "bernoulli":
+        a, b = np.unpackbits(a, axis=1), np.unpackbits(b, axis=1)
+    return (a[:, None] != b[None]).sum(2)
+
+
+def nearest(distance: np.ndarray, ids: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """By sorting everything by (distance, id)."""
+    order = np.stack([np.lexsort((ids, row)) for row in distance])[:, :k]
+    return np.take_along_axis(distance, order, 1), ids[order]
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_data("digits")
+
+
+@pytest.fixture(scope="module")
+def model(digits):
+    return DiscreteVAE.for_data(digits, latent="bernoulli:16", hidden=(32,), seed=1)
+
+
+@pytest.fixture(scope="module")
+def codes(model, digits):
+    return encode_rows(model, digits.train)
+
+
+@pytest.mark.parametrize("latent", LATENTS)
+@pytest.mark.parametrize("k", [1, 9, 300])
+def test_flat_finds_what_sorting_everything_by_distance_and_id_finds(latent, k):
+    codes, queries = some_codes(latent, 300), some_codes(latent, 40, seed=1)
+    ids = np.random.default_rng(2).permutation(10_000)[:300]
+    index = CodeIndex.from_codes(codes, latent, ids=ids)
+    found = index.search_codes(queries, k)
+    distances, expected = nearest(differing(latent, queries, codes), ids, k)
+    assert np.array_equal(found.distances, distances)
+    assert np.array_equal(found.ids, expected)
+    assert found.ids.dtype == np.int64
+    assert found.distances.dtype == np.int32
+
+
+def test_many_rows_at_one_distance_are_cut_by_id():
+    """More rows than faiss looks through in one go, all of them equally far."""
+    codes = np.zeros((70_000, 2), np.uint8)
+    codes[::2] = 255
+    ids = np.random.default_rng(0).permutation(70_000)
+    found = CodeIndex.from_codes(codes, "bernoulli:16", ids=ids).search_codes(codes[:3], 20)
+    for row, own in enumerate(codes[:3]):
+        alike = np.sort(ids[(codes == own).all(1)])
+        assert np.array_equal(found.ids[row], alike[:20])
+    assert not found.distances.any()
+
+
+def test_an_order_of_ties_that_ignores_ids_is_noticed():
+    codes, ids = np.zeros((50, 1), np.uint8), np.arange(50)[::-1].copy()
+    _, expected = nearest(np.zeros((1, 50)), ids, 5)
+    by_row = ids[np.arange(5)][None]
+    assert not np.array_equal(by_row, expected)
+    assert np.array_equal(
+        CodeIndex.from_codes(codes, "bernoulli:8", ids=ids).search_codes(codes[:1], 5).ids, expected
+    )
+
+
+@pytest.mark.parametrize("latent", LATENTS)
+def test_distances_are_numbers_of_variables(latent):
+    a, b, spec = some_codes(latent, 30), some_codes(latent, 40, seed=1), parse_latent(latent)
+    bits = hamming_distances(search_bits(spec, a), search_bits(spec, b))
+    each = 1 if spec.kind == "bernoulli" else 2
+    assert np.array_equal(bits, each * differing(latent, a, b))
+
+
+def test_chunks_of_bits_change_nothing(monkeypatch):
+    spec, a = parse_latent("categorical:5x300"), some_codes("categorical:5x300", 30)
+    whole = search_bits(spec, a), hamming_distances(a.view(np.uint8), a.view(np.uint8))
+    monkeypatch.setattr("discretevae.codes.search.hamming.CHUNK_VALUES", 4000)
+    parts = search_bits(spec, a), hamming_distances(a.view(np.uint8), a.view(np.uint8))
+    assert all(np.array_equal(x, y) for x, y in zip(whole, parts, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+def test_approximate_kinds_find_most_and_the_same_every_time(kind, codes):
+    """Shares of the 10 nearest at the default effort; built twice, they answer alike."""
+    exact = CodeIndex.from_codes(codes, "bernoulli:16").search_codes(codes[:200], 10)
+    one = CodeIndex.from_codes(codes, "bernoulli:16", kind=kind)
+    found = one.search_codes(codes[:200], 10)
+    share = (found.distances <= exact.distances[:, -1:]).mean()
+    assert share > 0.9
+    assert (np.diff(found.distances, axis=1) >= 0).all()
+    again = CodeIndex.from_codes(codes, "bernoulli:16", kind=kind).search_codes(codes[:200], 10)
+    assert np.array_equal(found.ids, again.ids)
+    # and what they say of a row is true
+    true = differing("bernoulli:16", codes[:200], codes)
+    assert np.array_equal(found.distances, np.take_along_axis(true, found.ids, 1))
+
+
+def test_all_lists_find_all(codes):
+    exact = CodeIndex.from_codes(codes, "bernoulli:16").search_codes(codes[:50], 10)
+    index = CodeIndex.from_codes(codes, "bernoulli:16", kind="ivf")
+    least = index.search_codes(codes[:50], 10, effort=1).distances
+    most = index.search_codes(codes[:50], 10, effort=10**9).distances
+    assert np.array_equal(most, exact.distances)
+    assert (least >= most).all()
+    assert (least > most).any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_row_can_be_asked_for(kind, codes):
+    """k of all rows: no list and no walk may come back with too few."""
+    few = codes[:120]
+    found = CodeIndex.from_codes(few, "bernoulli:16", kind=kind).search_codes(few[:5], 120)
+    assert np.array_equal(np.sort(found.ids, axis=1), np.tile(np.arange(120), (5, 1)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_row_and_one_thousand_equal_rows(kind):
+    one = CodeIndex.from_codes(np.array([[3]], np.uint8), "bernoulli:8", kind=kind, ids=[77])
+    assert one.search_codes(np.array([[1]], np.uint8), 1).ids.tolist() == [[77]]
+    same = CodeIndex.from_codes(np.zeros((1000, 1), np.uint8), "bernoulli:8", kind=kind)
+    assert not same.search_codes(np.zeros((1, 1), np.uint8), 50).distances.any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("latent", ["bernoulli:13", "categorical:5x300"])
+def test_ids_stay_with_their_rows_through_every_change(kind, latent, tmp_path):
+    codes = some_codes(latent, 400)
+    rng = np.random.default_rng(5)
+    ids = rng.choice(2**40, 400, replace=False)
+    index = CodeIndex.from_codes(codes[:250], latent, kind=kind, ids=ids[:250])
+    index.add_codes(codes[250:300], ids=ids[250:300])
+    gone = ids[[3, 0, 260, 299]]
+    index.remove(gone)
+    index.save(tmp_path / "a.index")
+    index = CodeIndex.load(tmp_path / "a.index")
+    index.add_codes(codes[300:], ids=ids[300:])
+    index.remove(ids[[310]])
+    index.save(tmp_path / "b.index")
+    kept = ~np.isin(ids, [*gone, ids[310]])
+    for held in (index, CodeIndex.load(tmp_path / "b.index")):
+        assert len(held) == kept.sum()
+        assert set(held.ids.tolist()) == set(ids[kept].tolist())
+        assert np.array_equal(held.codes_of(ids[kept]), codes[kept])
+        effort = None if kind == "flat" else 10**9
+        found = held.search_codes(codes[kept][:60], 5, effort=effort)
+        distances, expected = nearest(
+            differing(latent, codes[kept][:60], codes[kept]), ids[kept], 5
+        )
+        if kind == "flat":
+            assert np.array_equal(found.ids, expected)
+        true = differing(latent, codes[kept][:60], codes[kept])
+        place = {number: at for at, number in enumerate(ids[kept].tolist())}
+        at = np.vectorize(place.__getitem__)(found.ids)
+        assert np.array_equal(found.distances, np.take_along_axis(true, at, 1))
+        assert (found.distances == distances).mean() > 0.99
+
+
+def test_every_row_is_in_the_list_of_its_nearest_centroid(codes, tmp_path):
+    index = CodeIndex.from_codes(codes[:900], "bernoulli:16", kind="ivf")
+    index.remove(np.arange(0, 900, 7))
+    index.add_codes(codes[900:])
+    index.remove([1, 1300])
+    index.save(tmp_path / "a.index")
+    for held in (index, CodeIndex.load(tmp_path / "a.index")):
+        lists, centroids = held._structure.lists, held._structure.centroids
+        distance = hamming_distances(held.codes_of(held.ids), centroids)
+        assert np.array_equal(distance[np.arange(len(held)), lists], distance.min(1))
+        assert len(np.unique(lists)) > 10
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_loaded_index_goes_on_as_the_one_that_was_saved(kind, codes, tmp_path):
+    index = CodeIndex.from_codes(codes[:1000], "bernoulli:16", kind=kind)
+    index.save(tmp_path / "a.index")
+    loaded = CodeIndex.load(tmp_path / "a.index")
+    for held in (index, loaded):
+        held.add_codes(codes[1000:])
+    one, other = (held.search_codes(codes[:100], 10) for held in (index, loaded))
+    assert np.array_equal(one.ids, other.ids)
+    index.save(tmp_path / "b.index")
+    loaded.save(tmp_path / "c.index")
+    assert (tmp_path / "b.index").read_bytes() == (tmp_path / "c.index").read_bytes()
+
+
+def test_new_rows_get_the_numbers_behind_the_largest():
+    index = CodeIndex.from_codes(np.zeros((2, 1), np.uint8), "bernoulli:8", ids=[9, 4])
+    index.add_codes(np.zeros((2, 1), np.uint8))
+    assert sorted(index.ids.tolist()) == [4, 9, 10, 11]
+
+
+def test_a_model_and_its_codes_find_the_same(model, digits, codes):
+    index = CodeIndex.build(model, digits.train)
+    queries = digits.train.subset(slice(0, 20))
+    found, same = index.search(model, queries, 4), index.search_codes(codes[:20], 4)
+    assert np.array_equal(found.ids, same.ids)
+    index.add(model, digits.test, ids=np.arange(5000, 5297))
+    assert len(index) == 1797
+    assert index.search(model, digits.test.subset(slice(0, 1)), 1797).ids.max() == 5296
+
+
+def test_queries_are_binarized_as_the_rows_were(model, digits):
+    index = CodeIndex.build(model, digits.train, binarize_mode="threshold")
+    expected = encode_rows(model, digits.test, binarize_mode="threshold")
+    assert np.array_equal(
+        index.search(model, digits.test, 3).ids, index.search_codes(expected, 3).ids
+    )
+
+
+@pytest.mark.parametrize("latent", ["bernoulli:16", "categorical:6x5"])
+def test_reranked_candidates_are_sorted_by_their_log_likelihood(latent, digits, monkeypatch):
+    monkeypatch.setattr("discretevae.codes.search.reranking.DECODER_ROWS", 1000)  # several chunks
+    model = DiscreteVAE.for_data(digits, latent=latent, hidden=(32,), seed=1)
+    ids = np.arange(len(digits.train))[::-1] * 3
+    index = CodeIndex.build(model, digits.train, ids=ids)
+    queries = digits.test.subset(slice(0, 7))
+    near, found = index.search(model, queries, 300), index.search(model, queries, 5, rerank=300)
+    assert found.ids.shape == (7, 5)
+    for row in range(7):
+        code = unpack_codes(model.family, index.codes_of(near.ids[row]))
+        z = model.family.from_codes(code).float().unsqueeze(1)
+        x = queries.batch(slice(row, row + 1))
+        with torch.no_grad():
+            log_px = model.log_likelihood(x)(z)[:, 0].double().numpy()
+        order = np.lexsort((near.ids[row], near.distances[row], -log_px))[:5]
+        assert np.allclose(found.log_likelihoods[row], log_px[order], rtol=1e-5)
+        # each value is that of its own row
+        of = dict(zip(near.ids[row].tolist(), log_px, strict=True))
+        own = [of[number] for number in found.ids[row].tolist()]
+        assert np.allclose(found.log_likelihoods[row], own, rtol=1e-5)
+        assert len(set(log_px.round(3))) > 1  # else any order would do
+        assert np.allclose(np.sort(log_px)[::-1][:5], found.log_likelihoods[row], rtol=1e-5)
+    assert near.log_likelihoods is None
+
+
+def test_torch_s_random_state_is_left_alone(model, digits):
+    before = torch.get_rng_state()
+    CodeIndex.build(model, digits.test, kind="hnsw").search(model, digits.test, 2, rerank=4)
+    CodeIndex.build(model, digits.test, kind="ivf")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_another_model_is_refused(model, digits):
+    index = CodeIndex.build(model, digits.test)
+    other = DiscreteVAE.for_data(digits, latent="bernoulli:16", hidden=(32,), seed=2)
+    for attempt in (index.search, index.add):
+        with pytest.raises(DataError, match="built with another model"):
+            attempt(other, digits.test)
+    bare = CodeIndex.from_codes(encode_rows(model, digits.test), "bernoulli:16")
+    with pytest.raises(DataError, match="made of codes without a model"):
+        bare.search(model, digits.test)
+
+
+@pytest.mark.parametrize("latent", ["gaussian:4", "categorical:4+gaussian:2"])
+def test_a_gaussian_part_is_refused(latent, digits):
+    model = DiscreteVAE.for_data(digits, latent=latent, hidden=(8,))
+    with pytest.raises(ConfigError, match="has a Gaussian part"):
+        CodeIndex.build(model, digits.test)
+
+
+BYTE = np.zeros((3, 1), np.uint8)
+MISTAKES = {
+    "k 0": (lambda i: i.search_codes(BYTE, 0), ConfigError, "k must be an int >= 1. Got 0"),
+    "k large": (
+        lambda i: i.search_codes(BYTE, 4),
+        ConfigError,
+        "k is 4, but the index holds 3 rows",
+    ),
+    "width": (lambda i: i.search_codes(np.zeros((1, 2), np.uint8)), ConfigError, "k is 10"),
+    "wide": (
+        lambda i: i.search_codes(np.zeros((1, 2), np.uint8), 1),
+        DataError,
+        r"needs uint8 \[rows, 1\]",
+    ),
+    "padding": (lambda i: i.search_codes(BYTE + 1, 1), DataError, "more than 6 bits"),
+    "effort": (lambda i: i.search_codes(BYTE, 1, effort=3), ConfigError, "flat looks at every row"),
+    "taken": (lambda i: i.add_codes(BYTE, ids=[7, 1, 2]), DataError, "but 1, 2 are there already"),
+    "twice": (lambda i: i.add_codes(BYTE, ids=[7, 7, 8]), DataError, "but 7 is there twice"),
+    "few ids": (lambda i: i.add_codes(BYTE, ids=[7]), DataError, "1 ids for 3 rows"),
+    "negative": (lambda i: i.add_codes(BYTE, ids=[7, -1, 9]), DataError, "from 0 to 2"),
+    "fractions": (lambda i: i.add_codes(BYTE, ids=[7.0, 8, 9]), DataError, "must be whole numbers"),
+    "codes": (lambda i: i.add_codes(np.zeros((3, 2), np.uint8)), DataError, "needs uint8"),
+    "unknown": (lambda i: i.remove([0, 9]), DataError, "but 9 is not"),
+    "gone twice": (lambda i: i.remove([0, 0]), DataError, "but 0 is there twice"),
+    "all": (lambda i: i.remove([0, 1, 2]), DataError, "no row would be left"),
+    "ask": (lambda i: i.codes_of([5, 6, 7, 8]), DataError, r"5, 6, 7, … \(4\) are not"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_said_and_change_nothing(mistake):
+    attempt, error, message = MISTAKES[mistake]
+    index = CodeIndex.from_codes(BYTE, "bernoulli:6")
+    with pytest.raises(error, match=message):
+        attempt(index)
+    assert index.ids.tolist() == [0, 1, 2]
+    assert index.search_codes(BYTE[:1], 3).ids.tolist() == [[0, 1, 2]]
+
+
+def test_an_effort_below_one_is_refused():
+    index = CodeIndex.from_codes(BYTE, "bernoulli:6", kind="ivf")
+    with pytest.raises(ConfigError, match=r"effort must be an int >= 1\. Got 0"):
+        index.search_codes(BYTE, 1, effort=0)
+
+
+@pytest.mark.parametrize(
+    ("codes", "latent", "options", "message"),
+    [
+        (BYTE[:0], "bernoulli:8", {}, "at least 1 row"),
+        (BYTE, "bernoulli:8", {"kind": "flt"}, "Choices: flat, ivf, hnsw"),
+        (BYTE, "bernoulli:8", {"ids": [1, 1, 2]}, "1 is there twice"),
+        (BYTE + 9, "categorical:9", {}, "beyond those of categorical:9"),
+        (BYTE, "categorical:70000", {}, "takes 70,000 bits"),
+        (BYTE, "bernoulli:8", {"ids": [0, 2**63 - 1, 1]}, None),
+    ],
+)
+def test_what_no_index_can_be_made_of(codes, latent, options, message):
+    if message is None:
+        index = CodeIndex.from_codes(codes, latent, **options)
+        with pytest.raises(DataError, match="no numbers are left"):
+            index.add_codes(codes)
+        return
+    with pytest.raises((ConfigError, DataError), match=message):
+        CodeIndex.from_codes(codes, latent, **options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_file_is_refused_whatever_the_damage(kind, codes, tmp_path):
+    path = tmp_path / "a.index"
+    CodeIndex.from_codes(codes[:200], "bernoulli:16", kind=kind).save(path)
+    good = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for size in [*range(0, 120, 3), *rng.integers(120, len(good), 10)]:
+        path.write_bytes(good[:size])
+        with pytest.raises(DataError, match=r"a\.index: "):
+            CodeIndex.load(path)
+    for bit in [*range(0, 8 * 56, 13), *rng.integers(0, 8 * len(good), 50)]:
+        flipped = bytearray(good)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        with pytest.raises(DataError, match=r"a\.index: "):
+            CodeIndex.load(path)
+    path.write_bytes(good + b"x")
+    with pytest.raises(DataError, match="checksum"):
+        CodeIndex.load(path)
+    path.write_bytes(good)
+    assert len(CodeIndex.load(path)) == 200
+
+
+def parts_of_file(content: bytes) -> tuple[dict, dict]:
+    length = int.from_bytes(content[48:56], "little")
+    return json.loads(content[56 : 56 + length]), safetensors.numpy.load(content[56 + length :])
+
+
+def crafted(name, change):
+    """A file with a right checksum whose arrays or head were made up."""
+    return pytest.param(name, change, id=f"{name}-{change.__name__}")
+
+
+def _with(**values):
+    def change(head, arrays):
+        for key, value in values.items():
+            target = arrays if key in arrays else head
+            target[key] = value(target[key]) if callable(value) else value
+
+    change.__name__ = "-".join(values) + str(len(str(values)))
+    return change
+
+
+def _drop(key):
+    def change(head, arrays):
+        (arrays if key in arrays else head).pop(key)
+
+    change.__name__ = f"no-{key}"
+    return change
+
+
+def _far(array):
+    changed = array.copy()
+    changed[-1] = 10**6
+    return changed
+
+
+def _lifted(arrays):
+    """A link on an upper level to a row that is only on the lowest."""
+    levels, links = arrays["levels"], arrays["links"].copy()
+    high, low = int(np.argmax(levels > 1)), int(np.argmax(levels == 1))
+    first = 32 + 16 * (levels[:high] - 1).sum() + 32 * high
+    links[first] = low
+    return links
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        crafted("flat", _with(rows=3)),
+        crafted("flat", _with(rows="many")),
+        crafted("flat", _with(kind="tree")),
+        crafted("flat", _with(kind=["flat"])),
+        crafted("flat", _with(latent="bernoulli:17")),
+        crafted("flat", _with(latent="bernoulli:x")),
+        crafted("flat", _with(latent=16)),
+        crafted("flat", _with(latent="gaussian:16")),
+        crafted("flat", _with(binarize="yes")),
+        crafted("flat", _with(binarize=[1])),
+        crafted("flat", _with(fingerprint=7)),
+        crafted("flat", _drop("latent")),
+        crafted("flat", _drop("codes")),
+        crafted("flat", _drop("ids")),
+        crafted("flat", _with(ids=lambda a: a[::-1].copy())),
+        crafted("flat", _with(ids=lambda a: a * 0)),
+        crafted("flat", _with(ids=lambda a: -a)),
+        crafted("flat", _with(ids=lambda a: a.astype(np.float32))),
+        crafted("flat", _with(codes=lambda a: a.reshape(-1))),
+        crafted("flat", _with(codes=lambda a: np.array(3, np.uint8))),
+        crafted("ivf", _drop("lists")),
+        crafted("ivf", _with(lists=_far)),
+        crafted("ivf", _with(lists=lambda a: a - 1000)),
+        crafted("ivf", _with(lists=lambda a: a[:-1].copy())),
+        crafted("ivf", _with(centroids=lambda a: a[:, :1].copy())),
+        crafted("ivf", _with(centroids=lambda a: a[:0].copy())),
+        crafted("hnsw", _drop("links")),
+        crafted("hnsw", _with(links=_far)),
+        crafted("hnsw", _with(links=lambda a: a - 2)),
+        crafted("hnsw", _with(links=lambda a: a[:-1].copy())),
+        crafted("hnsw", _with(links=lambda a: a.astype(np.int64))),
+        crafted("hnsw", _with(levels=lambda a: a * 0)),
+        crafted("hnsw", _with(levels=lambda a: a + 100)),
+        crafted("hnsw", _with(levels=_far)),
+        crafted("hnsw", _with(entry=lambda a: a - 10**6)),
+        crafted("hnsw", _with(entry=lambda a: a[:0].copy())),
+        crafted("hnsw", _with(entry=lambda a: a + 10**6)),
+    ],
+)
+def test_a_file_made_up_with_a_right_checksum_never_reaches_faiss(kind, change, codes, tmp_path):
+    path = tmp_path / "a.index"
+    CodeIndex.from_codes(codes[:300], "bernoulli:16", kind=kind).save(path)
+    head, arrays = parts_of_file(path.read_bytes())
+    head.pop("format_version")
+    write_index(path, arrays, head)
+    assert len(CodeIndex.load(path)) == 300  # nothing was changed yet
+    change(head, arrays)
+    write_index(path, arrays, head)
+    with pytest.raises(DataError, match=r"a\.index: corrupt or truncated") as caught:
+        CodeIndex.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_link_to_a_row_that_is_not_on_the_level_is_found(codes, tmp_path):
+    path = tmp_path / "a.index"
+    CodeIndex.from_codes(codes[:300], "bernoulli:16", kind="hnsw").save(path)
+    head, arrays = parts_of_file(path.read_bytes())
+    head.pop("format_version")
+    arrays["links"] = _lifted(arrays)
+    write_index(path, arrays, head)
+    with pytest.raises(DataError, match="not on their level"):
+        CodeIndex.load(path)
+
+
+def test_a_newer_format_and_other_files_are_named(tmp_path):
+    path = tmp_path / "a.index"
+    write_index(path, {}, {"format_version": FORMAT_VERSION + 1})
+    with pytest.raises(DataError, match="Update discretevae"):
+        CodeIndex.load(path)
+    path.write_bytes(b"PK" + bytes(100))
+    with pytest.raises(DataError, match="not an index"):
+        CodeIndex.load(path)
+    for text in (b"[1]", b"{", b"\xff\xff"):
+        rest = len(text).to_bytes(8, "little") + text
+        path.write_bytes(MAGIC + hashlib.sha256(rest).digest() + rest)
+        with pytest.raises(DataError, match="its head is no"):
+            CodeIndex.load(path)
+    rest = (1 << 60).to_bytes(8, "little")
+    path.write_bytes(MAGIC + hashlib.sha256(rest).digest() + rest)
+    with pytest.raises(DataError, match="too long"):
+        CodeIndex.load(path)
+    with pytest.raises(DataError, match=r"cannot be read \(Is a directory\)"):
+        CodeIndex.load(tmp_path)
+
+
+def test_saving_leaves_the_old_file_if_it_fails(tmp_path, monkeypatch):
+    path = tmp_path / "a.index"
+    index = CodeIndex.from_codes(BYTE, "bernoulli:8")
+    index.save(path)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    index.add_codes(BYTE)
+    with pytest.raises(OSError, match="No space"):
+        index.save(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["a.index"]
+
+
+def test_without_faiss_the_extra_is_named(monkeypatch, model, digits, tmp_path):
+    path = tmp_path / "a.index"
+    CodeIndex.from_codes(BYTE, "bernoulli:8").save(path)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    for attempt in (lambda: CodeIndex.build(model, digits.test), lambda: CodeIndex.load(path)):
+        with pytest.raises(MissingExtraError, match=r"pip install 'discretevae\[search\]'"):
+            attempt()
+
+
+def test_a_loaded_index_is_searched_without_torch(tmp_path, python):
+    path = tmp_path / "a.index"
+    CodeIndex.from_codes(BYTE, "bernoulli:8").save(path)
+    code = f"""
+import sys
+import numpy as np
+import discretevae as dv
+index = dv.CodeIndex.load({str(path)!r})
+print(index.search_codes(np.zeros((1, 1), np.uint8), k=2).ids.tolist(), "torch" in sys.modules)
+"""
+    done = python("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[[0, 1]] False\n"
+
+
+@pytest.fixture
+def indexed(cli, trained, tmp_path):
+    """A run with an index of its training rows."""
+    run, path = trained("bernoulli:8"), tmp_path / "digits.index"
+    said = cli("index", run, "--split", "train", "--out", path)
+    assert said.status == 0, said.err
+    assert said.out == f"1,500 rows written to {path}\n"
+    return run, path
+
+
+def test_the_command_finds_what_the_index_finds(cli, indexed, tmp_path, digits):
+    run, path = indexed
+    from discretevae.run_folder.checkpoint import load_run
+
+    model = load_run(run).model
+    expected = CodeIndex.load(path).search(model, digits.test, 3)
+    said = cli("search", path, "--run", run, "--k", 3, "--json")
+    assert said.status == 0, said.err
+    values = json.loads(said.out)
+    assert values["ids"] == expected.ids.tolist()
+    assert values["distances"] == expected.distances.tolist()
+    said = cli("search", path, "digits", "--split", "test", "--run", run, "--k", 3)
+    first = "  ".join(
+        f"{number} ({distance})"
+        for number, distance in zip(values["ids"][0], values["distances"][0], strict=True)
+    )
+    assert said.out.splitlines()[0] == f"0: {first}"
+    for name in ("found.npz", "found.json"):
+        said = cli("search", path, "--run", run, "--k", 2, "--rerank", 9, "--out", tmp_path / name)
+        assert said.out == f"297 rows written to {tmp_path / name}\n"
+    arrays = np.load(tmp_path / "found.npz")
+    assert arrays["log_likelihoods"].shape == (297, 2)
+    assert json.loads((tmp_path / "found.json").read_text())["ids"] == arrays["ids"].tolist()
+
+
+def test_a_file_of_queries_is_searched_for_as_a_whole(cli, indexed, digits, tmp_path):
+    run, path = indexed
+    np.save(tmp_path / "queries.npy", digits.test.values[:30].numpy())
+    said = cli("search", path, tmp_path / "queries.npy", "--run", run, "--k", 1, "--json")
+    assert json.loads(said.out)["rows"] == 30
+
+
+def test_the_command_draws_queries_with_their_neighbors(cli, indexed, tmp_path):
+    run, path = indexed
+    picture = tmp_path / "near.png"
+    options = ("--run", run, "--k", 4, "--picture", picture)
+    said = cli("search", path, *options, "--data", "digits", "--data-split", "train")
+    assert said.status == 0, said.err
+    assert picture.read_bytes()[1:4] == b"PNG"
+    said = cli("search", path, *options, "--data", "digits", "--data-split", "test")
+    assert said.status == 2
+    assert "digits: has 297 rows, but id" in said.err
+
+
+def test_the_picture_is_of_the_rows_that_were_indexed(cli, trained, tmp_path):
+    run, path, picture = trained("bernoulli:8"), tmp_path / "test.index", tmp_path / "near.png"
+    assert cli("index", run, "--split", "test", "--out", path).status == 0
+    options = ("--run", run, "--picture", picture, "--data", "digits")
+    said = cli("search", path, *options)  # all rows, of which the first are others
+    assert said.status == 2
+    assert re.search(r"rows have other codes than the rows of these\s+ids in the index", said.err)
+    assert not picture.exists()
+    assert cli("search", path, *options, "--data-split", "test").status == 0
+
+
+def test_without_k_there_are_ten_neighbors_or_as_many_as_there_are(cli, trained, tmp_path):
+    run, path, rows = trained("bernoulli:8"), tmp_path / "one.index", tmp_path / "one.npy"
+    np.save(rows, load_data("digits").test.values[:1].numpy())
+    said = cli("index", run, rows, "--out", path)
+    assert said.out == f"1 row written to {path}\n"
+    said = cli("search", path, rows, "--run", run)
+    assert (said.status, said.out) == (0, "0: 0 (0)\n")
+
+
+@pytest.mark.parametrize("k", ["3", 2.0, None, True, 0])
+def test_k_is_a_whole_number(k, model, digits, codes):
+    index = CodeIndex.build(model, digits.test)
+    with pytest.raises(ConfigError, match="k must be an int >= 1"):
+        index.search_codes(codes[:2], k)
+    with pytest.raises(ConfigError, match="k must be an int >= 1"):
+        index.search(model, digits.test, k)
+    assert index.search_codes(codes[:2], np.int64(3)).ids.shape == (2, 3)
+
+
+def test_arrays_and_unknown_modes_are_refused(model, digits):
+    index = CodeIndex.build(model, digits.test)
+    with pytest.raises(DataError, match=r"Got ndarray. Make them with Rows.from_array"):
+        index.search(model, np.zeros((1, 64)))
+    with pytest.raises(ConfigError, match="Did you mean threshold"):
+        CodeIndex.build(model, digits.test, binarize_mode="treshold")
+
+
+def test_rows_are_added_and_removed_by_the_command(cli, indexed, tmp_path):
+    run, path = indexed
+    ids = tmp_path / "ids.npy"
+    np.save(ids, np.arange(297) + 9000)
+    more = ("index", run, "--split", "test", "--add-to", path)
+    assert cli(*more, "--ids", ids).status == 0
+    assert CodeIndex.load(path).ids.tolist() == [*range(1500), *range(9000, 9297)]
+    said = cli(*more, "--ids", ids)
+    assert said.status == 2
+    assert "9000, 9001, 9002, … (297) are there already" in said.err
+    other = tmp_path / "other.index"
+    said = cli("index", run, "--add-to", path, "--remove", ids, "--out", other)
+    assert said.out == f"1,500 rows written to {other}\n"
+    assert len(CodeIndex.load(path)) == 1797
+    assert cli("index", run, "digits", "--add-to", path, "--remove", ids).status == 0
+    assert len(CodeIndex.load(path)) == 1500 + 1797
+
+
+def test_mistakes_on_the_command_line_are_one_line(cli, indexed, trained, tmp_path, digits):
+    run, path = indexed
+    other, categories = trained("categorical:6"), trained("gaussian:2")
+    np.save(tmp_path / "narrow.npy", np.zeros((2, 3)))
+    np.save(tmp_path / "text.npy", np.array(["a"]))
+    np.save(tmp_path / "twice.npy", np.zeros(1797, np.int64))
+    before, files = path.read_bytes(), sorted(tmp_path.iterdir())
+    made = tmp_path / "new.index"
+    cases = {
+        "built with another model": ("search", path, "--run", other),
+        "k is 1,501, but the index holds 1,500": ("search", path, "--run", run, "--k", 1501),
+        "k must be an int >= 1": ("search", path, "--run", run, "--k", 0),
+        "rerank must be at least k": ("search", path, "--run", run, "--rerank", 3),
+        "rows have 3 features": ("search", path, tmp_path / "narrow.npy", "--run", run),
+        "no such index": ("search", tmp_path / "no", "--run", run),
+        "flat looks at every row": ("search", path, "--run", run, "--effort", 3),
+        "Pass --data.": ("search", path, "--run", run, "--picture", tmp_path / "a.png"),
+        "must end in .npz or .json": ("search", path, "--run", run, "--out", tmp_path / "a.txt"),
+        "has a Gaussian part": ("index", categories, "--out", made),
+        "Pass --out.": ("index", run),
+        "Name it with --add-to": ("index", run, "--out", made, "--remove", path),
+        "--kind is settled": ("index", run, "--add-to", path, "--kind", "ivf"),
+        "another model, whose": ("index", other, "--add-to", path),
+        "text.npy: ids must be whole": (
+            "index",
+            run,
+            "--out",
+            made,
+            "--ids",
+            tmp_path / "text.npy",
+        ),
+        "but 0 is there twice": ("index", run, "--out", made, "--ids", tmp_path / "twice.npy"),
+        "model.safetensors: must end in .index": (
+            *("index", run, "--out", run / "model.safetensors"),
+        ),
+        "must end in .png. Choose another --picture": (
+            *("search", path, "--run", run, "--picture", tmp_path / "a.jpg", "--data", "digits"),
+        ),
+        "no readable .npy file": ("index", run, "--out", made, "--ids", path),
+    }
+    for message, args in cases.items():
+        said = cli(*args)
+        assert (said.status, said.out) == (2, ""), args
+        assert message in said.err, (args, said.err)
+        assert said.err.count("\n") == 1
+    path.write_bytes(before[:-9])
+    said = cli("search", path, "--run", run)
+    assert said.status == 2
+    assert "corrupt or truncated" in said.err
+    path.write_bytes(before)
+    assert sorted(tmp_path.iterdir()) == files

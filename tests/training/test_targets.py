@@ -1,0 +1,206 @@
+"""What the code of a row explains: the row itself, or a neighbor of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from discretevae.cli import group
+from discretevae.config import (
+    DataConfig,
+    ModelConfig,
+    RunConfig,
+    TrainConfig,
+    run_config_from,
+    to_dict,
+)
+from discretevae.config.targets import Target, parse_target
+from discretevae.data import Dataset, Rows, load_data
+from discretevae.data.neighbors import mutual_neighbors
+from discretevae.errors import ConfigError
+from discretevae.estimators import DisARM
+from discretevae.model.vae import fresh_model
+from discretevae.objectives import elbo
+from discretevae.scikit_learn import BernoulliVAE
+from discretevae.system.randomness import generator_for
+from discretevae.training import train
+from discretevae.training.pairs import Pairs
+
+ASKED = "neighbors:4x6"
+
+pytestmark = pytest.mark.filterwarnings("ignore::discretevae.errors.CollapseWarning")
+
+
+def pairs_of(config, rows, seed=3):
+    generator = torch.Generator().manual_seed(seed)
+    return Pairs(rows, config, rows.image_shape, generator), generator
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return load_data("digits").train.subset(slice(0, 200))
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("row", Target()),
+        ("neighbors:7", Target(7, 1)),
+        ("neighbors:1000x10000", Target(1000, 10_000)),
+    ],
+)
+def test_what_can_be_read(text, target):
+    assert parse_target(text) == target
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("rows", "cannot be read"),
+        ("neighbors", "cannot be read"),
+        ("neighbors:x5", "cannot be read"),
+        ("neighbors:-1", "cannot be read"),
+        ("neighbors:5x50x", "cannot be read"),
+        ("neighbors:0", "K from 1 to 1000"),
+        ("neighbors:5x0", "T from 1 to 10000"),
+        ("neighbors:1001x5", "K from 1 to 1000"),
+    ],
+)
+def test_what_cannot_be_read(text, words):
+    with pytest.raises(ConfigError) as raised:
+        TrainConfig(target=text)
+    assert words in str(raised.value)
+
+
+def test_only_the_elbo_takes_another_target():
+    with pytest.raises(ConfigError, match="target change the ELBO"):
+        TrainConfig(target=ASKED, objective="marginal")
+
+
+def test_it_is_kept_in_the_configuration_and_may_be_missing_there():
+    model = ModelConfig(n_features=4, latent="bernoulli:2", hidden=(3,))
+    config = RunConfig(model=model, training=TrainConfig(target=ASKED), data=DataConfig())
+    values = to_dict(config)
+    assert run_config_from(values) == config
+    del values["training"]["target"]
+    assert run_config_from(values).training.target == "row"
+
+
+def test_the_row_itself_takes_no_draw_and_no_copy(rows):
+    pairs, generator = pairs_of(TrainConfig(), rows)
+    before = generator.get_state()
+    x, target = pairs.take(rows.epoch(0, 1, 50), 1, 0, 1)
+    shown, explained = pairs.drawn(x, target)
+    assert shown is None
+    assert explained is x
+    assert torch.equal(x, rows.epoch(0, 1, 50).take(1))
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_a_neighbor_is_where_the_walk_from_the_row_ends(rows):
+    pairs, _ = pairs_of(TrainConfig(target=ASKED), rows)
+    batches = rows.epoch(0, 2, 64)
+    x, target = pairs.take(batches, 1, 0, 1)
+    begin = batches.numbers(1)
+    assert torch.equal(rows.batch(begin), x)
+    replayed = torch.Generator().manual_seed(3)
+    end = mutual_neighbors(rows, 4).walk(begin, 6, generator=replayed)
+    assert torch.equal(rows.batch(end), target)
+    assert bool((begin != end).any())
+    shown, explained = pairs.drawn(x, target)
+    assert torch.equal(shown, x)
+    assert torch.equal(explained, target)
+
+
+def test_what_is_shown_is_distorted_and_what_is_explained_is_not(rows):
+    config = TrainConfig(target=ASKED, augment="shift=2", binarize="threshold")
+    pairs, _ = pairs_of(config, rows)
+    x, target = pairs.take(rows.epoch(0, 1, 64), 0, 0, 1)
+    shown, explained = pairs.drawn(x, target)
+    assert torch.equal(explained, (target > 0.5).float())
+    assert not torch.equal(shown, (x > 0.5).float())
+    assert set(shown.unique().tolist()) == {0.0, 1.0}
+
+
+def test_the_parts_of_several_processes_make_up_the_batch(rows):
+    batches = rows.epoch(5, 1, 64)
+    for step in range(len(batches)):
+        whole = batches.numbers(step)
+        parts = [batches.numbers(step, rank=rank, ranks=3) for rank in range(3)]
+        assert torch.equal(torch.cat(parts), whole)
+        assert torch.equal(rows.batch(whole), batches.take(step))
+
+
+def test_what_is_maximized_is_the_elbo_of_the_neighbor(rows):
+    data = Dataset("some", rows, rows)
+    config = TrainConfig(
+        epochs=1, batch_size=200, lr=1e-30, target=ASKED, estimator="disarm", seed=1
+    )
+    settings = ModelConfig(n_features=64, latent="bernoulli:5", hidden=(8,), image_shape=(8, 8))
+    (metrics,) = train(fresh_model(settings, seed=1), data, config)
+    generator = generator_for(1, "samples")
+    pairs = Pairs(rows, config, (8, 8), generator)
+    shown, target = pairs.drawn(*pairs.take(rows.epoch(1, 1, 200), 0, 0, 1))
+    model = fresh_model(settings, seed=1)
+    terms = elbo(model, target, DisARM(), generator=generator, shown=shown)
+    assert metrics.loss == terms.loss.item()
+
+
+def test_a_resumed_run_equals_the_uninterrupted_one(rows, tmp_path):
+    data = Dataset("some", rows, rows)
+    settings = ModelConfig(n_features=64, latent="bernoulli:5", hidden=(8,), image_shape=(8, 8))
+    config = TrainConfig(epochs=3, batch_size=64, target=ASKED, augment="light")
+    whole, parts = fresh_model(settings, seed=0), fresh_model(settings, seed=0)
+    train(whole, data, config)
+    train(parts, data, dataclasses.replace(config, epochs=1), out=tmp_path / "run")
+    parts = fresh_model(settings, seed=0)
+    train(parts, data, config, out=tmp_path / "run", resume=True)
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(weight, parts.state_dict()[name]), name
+
+
+def agreement(target):
+    """How often two rows of the same cluster, alike but for their style, have the same code."""
+    generator = torch.Generator().manual_seed(0)
+    cluster = torch.arange(300) % 3
+    centers = (torch.rand(3, 20, generator=generator) > 0.5).float()
+    style = (torch.rand(300, 3, generator=generator) > 0.5).float()
+    x = torch.cat((centers[cluster], centers[cluster], style.repeat(1, 5)), 1)
+    data = Dataset("styles", Rows.from_array(x.numpy()), Rows.from_array(x.numpy()))
+    settings = ModelConfig(n_features=55, latent="bernoulli:8", hidden=(32,))
+    model = fresh_model(settings, seed=0)
+    config = TrainConfig(epochs=40, batch_size=50, lr=3e-3, target=target)
+    train(model, data, config)
+    codes = model.encode(x)
+    same = (codes[:, None] == codes[None]).all(-1)
+    return float(same[cluster[:, None] == cluster[None]].float().mean())
+
+
+def test_the_code_of_a_neighbor_leaves_out_what_neighbors_do_not_share():
+    assert agreement("neighbors:60x20") > 0.8
+    assert agreement("row") < 0.4
+
+
+def test_the_scikit_learn_classes_take_it():
+    x = np.random.default_rng(0).random((60, 5))
+    vae = BernoulliVAE(4, hidden=(8,), epochs=2, target="neighbors:3x2", random_state=0)
+    vae.fit(x)
+    assert vae.transform(x).shape == (60, 4)
+    with pytest.raises(ConfigError, match="The 'target' parameter of BernoulliVAE is wrong"):
+        BernoulliVAE(target="neighbor").fit(x)
+
+
+def test_the_command_line_takes_it_and_says_what_is_wrong(tmp_path):
+    run, asked = tmp_path / "run", ["--latent", "bernoulli:4", "--hidden", "8"]
+    done = CliRunner().invoke(
+        group, ["train", *asked, "--epochs", "1", "--target", "neighbors:3", "--out", str(run)]
+    )
+    assert done.exit_code == 0, done.output
+    assert '"target": "neighbors:3"' in (run / "config.json").read_text()
+    wrong = CliRunner().invoke(group, ["train", *asked, "--target", "neighbors"])
+    assert isinstance(wrong.exception, ConfigError)
+    assert "target 'neighbors' cannot be read" in str(wrong.exception)
