@@ -6,7 +6,9 @@ import copy
 import os
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -18,11 +20,13 @@ from discretevae.codes.packing import Array, encode_rows, unpack_codes
 from discretevae.config import ModelConfig, RunConfig, TrainConfig
 from discretevae.config.run_config import DataConfig
 from discretevae.data import Rows
-from discretevae.errors import CollapseWarning, ConfigError, DataError
+from discretevae.errors import CollapseWarning, ConfigError, DataError, RunError
 from discretevae.evaluation.bounds import DECODER_ROWS, score_samples
 from discretevae.families import Bernoulli, Categorical, is_enumerable, parts_of
 from discretevae.model.vae import DiscreteVAE, fresh_model
+from discretevae.run_folder.checkpoint import CONFIG
 from discretevae.run_folder.history import EpochMetrics, collapse_advice
+from discretevae.scikit_learn.folders import Fitted, corrupt, read_fitted, write_fitted
 from discretevae.scikit_learn.parameters import in_python, is_int, require, seed_from
 from discretevae.scikit_learn.reading import NAME, Reading
 from discretevae.scikit_learn.sessions import State, train_on
@@ -265,10 +269,20 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
         Raises:
             RunError: the folder holds something else, or cannot be written to.
         """
-        from discretevae.scikit_learn.folders import save
-
         check_is_fitted(self)
-        save(self, path)
+        fitted = Fitted(
+            class_name=type(self).__name__,
+            parameters=self.get_params(deep=False),
+            config=self._config,
+            model=self.model_,
+            history=self.history_,
+            state=self._state,
+            seed=self.seed_,
+            reading=self._reading,
+            feature_names=getattr(self, "feature_names_in_", None),
+            labels=getattr(self, "labels_", None),
+        )
+        write_fitted(Path(path), fitted)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -277,9 +291,32 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
         Raises:
             RunError: the folder is missing, corrupt, of a newer format, or of another class.
         """
-        from discretevae.scikit_learn.folders import load
-
-        return load(cls, path)
+        folder = Path(path)
+        fitted = read_fitted(folder)
+        known = {known.__name__: known for known in _subclasses(BaseVAE)}
+        name = fitted.class_name
+        try:
+            if name not in known:
+                raise ValueError(f"class {name!r} is unknown")
+            if not issubclass(known[name], cls):
+                raise RunError(f"{folder}: holds a {name}. Call {name}.load.")
+            loaded: Self = known[name](**fitted.parameters)
+            require(loaded, loaded._sizes())
+            if fitted.config.model.latent != loaded._latent():
+                raise ValueError(f"its code is {loaded._latent()}, that of {CONFIG} another")
+        except RunError:
+            raise
+        except (ValueError, TypeError) as error:
+            raise corrupt(folder, error) from None
+        loaded._config, loaded._reading = fitted.config, fitted.reading
+        loaded._state = fitted.state
+        loaded.model_, loaded.history_, loaded.seed_ = fitted.model, fitted.history, fitted.seed
+        loaded.n_features_in_ = fitted.config.model.n_features
+        if fitted.feature_names is not None:
+            loaded.feature_names_in_ = fitted.feature_names
+        if fitted.labels is not None:
+            loaded.labels_ = fitted.labels
+        return loaded
 
     @property
     def _n_features_out(self) -> int:
@@ -385,6 +422,13 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
                 )
         whole = family.n_states is not None
         return torch.from_numpy(table.astype(np.int64 if whole else np.float32))
+
+
+def _subclasses(cls: Any) -> Iterator[Any]:
+    """Yield every class that inherits from a class."""
+    for subclass in cls.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
 
 
 __all__ = ["SCORE_SAMPLES", "BaseVAE"]

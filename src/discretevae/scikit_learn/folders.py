@@ -1,8 +1,8 @@
-"""An estimator as a folder: a run folder, and beside it what only the shell knows.
+"""A fitted scikit-learn estimator as a folder: a run folder with one file more.
 
 ::
 
-    config.json, model.safetensors, metrics.jsonl, checkpoint/    as `checkpoint` describes
+    config.json, model.safetensors, metrics.jsonl, checkpoint/    as in every run folder
     estimator.safetensors    parameters, means and scales, labels, and a checksum of the weights
 
 The last file is written last, and names the weights that it belongs to.
@@ -12,23 +12,24 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from discretevae.codes.packing import Array
+from discretevae.config import RunConfig
 from discretevae.errors import ConfigError, RunError
+from discretevae.model.vae import DiscreteVAE
 from discretevae.run_folder.checkpoint import CONFIG, load_run, save_config, save_weights
-from discretevae.run_folder.history import METRICS, read_metrics
+from discretevae.run_folder.history import METRICS, EpochMetrics, read_metrics
 from discretevae.run_folder.states import read_newest, state_paths
-from discretevae.scikit_learn.base import BaseVAE
-from discretevae.scikit_learn.parameters import is_int, require
+from discretevae.scikit_learn.parameters import is_int
 from discretevae.scikit_learn.reading import Reading
-from discretevae.scikit_learn.sessions import StoredState
+from discretevae.scikit_learn.sessions import State, StoredState
 from discretevae.system.files import write_atomic
 from discretevae.system.locks import writing
 from discretevae.system.tensor_files import checksum, read_tensors, write_tensors
@@ -37,46 +38,70 @@ ESTIMATOR = "estimator.safetensors"
 FORMAT_VERSION = 1
 HEAD_KEYS = {"format_version", "class", "parameters", "seed", "feature_names", "weights", "epochs"}
 
-Shell = TypeVar("Shell", bound=BaseVAE)
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Fitted:
+    """What a fitted estimator consists of, as plain data.
+
+    Args:
+        class_name: of the estimator.
+        parameters: of its constructor.
+        config: of model and training.
+        model: the trained model.
+        history: one entry per epoch.
+        state: optimizer and random state, for ``partial_fit``.
+        seed: that all random draws follow from.
+        reading: from a matrix to rows.
+        feature_names: of the columns, or None.
+        labels: the cluster of each training row, int64 ``[N]``, or None.
+    """
+
+    class_name: str
+    parameters: dict[str, Any]
+    config: RunConfig
+    model: DiscreteVAE
+    history: list[EpochMetrics]
+    state: State
+    seed: int
+    reading: Reading
+    feature_names: Array | None
+    labels: Array | None
 
 
-def save(shell: BaseVAE, path: str | os.PathLike[str]) -> None:
-    """Writes a fitted estimator.
+def write_fitted(folder: Path, fitted: Fitted) -> None:
+    """Write a fitted estimator to a folder.
 
     Raises:
         RunError: the folder holds something else, or cannot be written to.
     """
-    folder = Path(path)
     if (folder / CONFIG).exists() and not (folder / ESTIMATOR).exists():
         raise RunError(
             f"{folder}: holds a run that is no saved estimator. Choose another path, or remove it."
         )
-    tensors = {}
-    for name, array in (
-        ("mean", shell._reading.mean),
-        ("scale", shell._reading.scale),
-        ("labels", getattr(shell, "labels_", None)),
-    ):
-        if array is not None:
-            tensors[name] = torch.from_numpy(array)
-    names = getattr(shell, "feature_names_in_", None)
+    arrays = {
+        "mean": fitted.reading.mean,
+        "scale": fitted.reading.scale,
+        "labels": fitted.labels,
+    }
+    tensors = {name: torch.from_numpy(a) for name, a in arrays.items() if a is not None}
+    names = fitted.feature_names
     head = {
         "format_version": FORMAT_VERSION,
-        "class": type(shell).__name__,
-        "parameters": _plain(shell.get_params(deep=False)),
-        "seed": shell.seed_,
+        "class": fitted.class_name,
+        "parameters": _plain(fitted.parameters),
+        "seed": fitted.seed,
         "feature_names": None if names is None else [str(name) for name in names],
-        "weights": checksum(shell.model_.state_dict(), {}),
-        "epochs": len(shell.history_),
+        "weights": checksum(fitted.model.state_dict(), {}),
+        "epochs": len(fitted.history),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with writing(folder):
-            save_config(folder, shell._config)
-            save_weights(folder, shell.model_)
-            lines = "".join(json.dumps(asdict(m)) + "\n" for m in shell.history_)
+            save_config(folder, fitted.config)
+            save_weights(folder, fitted.model)
+            lines = "".join(json.dumps(asdict(m)) + "\n" for m in fitted.history)
             write_atomic(folder / METRICS, lines.encode())
-            own = shell._state.save(folder, shell.model_)
+            own = fitted.state.save(folder, fitted.model)
             write_tensors(folder / ESTIMATOR, tensors, head)
             for other in state_paths(folder):
                 if other != own:  # of what the folder held before
@@ -88,13 +113,12 @@ def save(shell: BaseVAE, path: str | os.PathLike[str]) -> None:
         ) from None
 
 
-def load(cls: type[Shell], path: str | os.PathLike[str]) -> Shell:
-    """Reads an estimator of the class, or of any for `BaseVAE`.
+def read_fitted(folder: Path) -> Fitted:
+    """Read what `write_fitted` wrote.
 
     Raises:
-        RunError: the folder is missing, corrupt, of a newer format, or of another class.
+        RunError: the folder is missing, corrupt or of a newer format.
     """
-    folder = Path(path)
     run = load_run(folder)
     place = folder / ESTIMATOR
     if not place.exists():
@@ -110,71 +134,53 @@ def load(cls: type[Shell], path: str | os.PathLike[str]) -> Shell:
             f"{place}: format version {version}, but this discretevae reads up to "
             f"{FORMAT_VERSION}. Update discretevae."
         )
+    n = run.config.model.n_features
     try:
         if set(head) != HEAD_KEYS:
             raise ValueError(f"it holds {sorted(head)}")
-        shell = _fresh(cls, head, folder)
-        if run.config.model.latent != shell._latent():
-            raise ValueError(f"its code is {shell._latent()}, that of {CONFIG} another")
         if head["weights"] != checksum(run.model.state_dict(), {}):
             raise ValueError("its weights are not those beside it")
         if head["epochs"] != len(history):
             raise ValueError(f"{METRICS} holds {len(history)} of {head['epochs']} epochs")
         if not is_int(head["seed"], 0):
             raise ValueError(f"seed is {head['seed']!r}")
-        n = run.config.model.n_features
         mean, scale = (_column(tensors, name, n) for name in ("mean", "scale"))
         if (mean is None) != (scale is None) or (scale is not None and scale.min() <= 0):
             raise ValueError("its scales are wrong")
-        names = _names(head["feature_names"], n)
         labels = tensors.get("labels")
         if labels is not None and (labels.dtype != torch.int64 or labels.ndim != 1):
             raise ValueError("its labels are wrong")
-    except (ValueError, TypeError, KeyError) as error:
-        if isinstance(error, RunError):
-            raise
-        reason = str(error).rstrip(".")
-        raise RunError(f"{place}: corrupt ({reason}). Restore the files or fit again.") from None
+        names = _names(head["feature_names"], n)
+        parameters = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in head["parameters"].items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise corrupt(folder, error) from None
     content = read_newest(folder)
     if content is None:
         raise RunError(f"{folder}: the optimizer's state is missing. Restore it or fit again.")
-    config = run.config
-    shell._config, shell.model_ = config, run.model
-    shell._reading = Reading(config.model.likelihood, config.data.divisor, mean, scale)
-    shell._state = StoredState(content, state_paths(folder)[0])
-    shell.history_, shell.seed_, shell.n_features_in_ = history, head["seed"], n
-    if names is not None:
-        shell.feature_names_in_ = names
-    if labels is not None:
-        shell.labels_ = labels.numpy()
-    return shell
+    return Fitted(
+        class_name=head["class"],
+        parameters=parameters,
+        config=run.config,
+        model=run.model,
+        history=history,
+        state=StoredState(content, state_paths(folder)[0]),
+        seed=head["seed"],
+        reading=Reading(run.config.model.likelihood, run.config.data.divisor, mean, scale),
+        feature_names=names,
+        labels=None if labels is None else labels.numpy(),
+    )
 
 
-def _fresh(cls: type[Shell], head: dict[str, Any], folder: Path) -> Shell:
-    """An estimator with the parameters of the file, not fitted."""
-    known = _classes()
-    name = head["class"]
-    if name not in known:
-        raise ValueError(f"class {name!r} is unknown")
-    if not issubclass(known[name], cls):
-        raise RunError(f"{folder}: holds a {name}. Call {name}.load.")
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in head["parameters"].items()}
-    shell: Shell = known[name](**values)
-    try:
-        require(shell, shell._sizes())
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
-    return shell
-
-
-def _classes() -> dict[str, Any]:
-    from discretevae.scikit_learn import classes
-
-    return {name: getattr(classes, name) for name in classes.__all__}
+def corrupt(folder: Path, error: Exception) -> RunError:
+    """Return the error about a file whose contents contradict each other."""
+    reason = str(error).rstrip(".")
+    return RunError(f"{folder / ESTIMATOR}: corrupt ({reason}). Restore the files or fit again.")
 
 
 def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Parameters as JSON knows them; a generator has no spelling."""
+    """Return parameters as JSON knows them; a generator has no spelling."""
     plain: dict[str, Any] = {}
     for name, value in parameters.items():
         if isinstance(value, np.generic):
@@ -209,4 +215,4 @@ def _names(names: Any, n_features: int) -> Any:
     return np.asarray(names, dtype=object)
 
 
-__all__ = ["ESTIMATOR", "load", "save"]
+__all__ = ["ESTIMATOR", "Fitted", "corrupt", "read_fitted", "write_fitted"]
