@@ -8,24 +8,23 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from discretevae.errors import RunError
 
 LOCK = "lock"
 
-_held: dict[Path, int] = {}
-"""Folders that this process has locked, and how often."""
-
 
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Holds the lock of a folder, which must be there, for as long as the block runs.
+    """Hold the lock of an existing folder while the block runs.
 
-    The operating system keeps the lock and gives it up when the process ends, however it ends: a
-    crash leaves the file ``lock`` behind, but nothing locked. A process that holds the lock may ask
-    for it again. Where the system knows no such locks, nothing is locked.
+    The operating system releases the lock when the process ends, however it ends: a crash leaves
+    the file ``lock`` behind, but it locks nothing. A process that holds the lock may ask for it
+    again.
 
     Raises:
-        RunError: another process holds it; which one is said.
+        RunError: another process holds the lock; the message names it where the system allows.
         OSError: the folder cannot be written to.
 
     Example:
@@ -34,58 +33,47 @@ def writing(folder: Path) -> Iterator[None]:
         ...     (Path(folder) / "lock").exists()
         True
     """
+    lock, path = _lock(folder), folder / LOCK
     try:
-        import fcntl
-    except ImportError:  # Windows
+        lock.acquire(blocking=False)
+    except Timeout:
+        holder = ""
+        with contextlib.suppress(OSError), path.open(errors="replace") as file:
+            holder = file.read(200).strip()
+        raise RunError(
+            f"{folder}: {holder or 'another process'} is writing to it. "
+            "Wait until it is done, or stop it."
+        ) from None
+    with contextlib.suppress(OSError):  # Windows lets nobody write to a locked file
+        path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+    try:
         yield
-        return
-    key = folder.resolve()
-    if _held.get(key):
-        _held[key] += 1
-        try:
-            yield
-        finally:
-            _held[key] -= 1
-        return
-    with (folder / LOCK).open("a+", errors="replace") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read(200).strip() or "another process"
-            raise RunError(
-                f"{folder}: {holder} is writing to it. Wait until it is done, or stop it."
-            ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
-        _held[key] = 1
-        try:
-            yield
-        finally:
-            del _held[key]
+    finally:
+        lock.release()
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether another process is writing to the folder.
+    """Return whether another process is writing to the folder.
 
     Example:
         >>> is_locked(Path("no/such/folder"))
         False
     """
-    path = folder / LOCK
-    if not path.exists() or _held.get(folder.resolve()):
+    lock = _lock(folder)
+    if lock.is_locked or not (folder / LOCK).exists():
         return False
     try:
-        import fcntl
-
-        with path.open("r") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+        with lock.acquire(blocking=False):
+            return False
+    except Timeout:
         return True
-    except (ImportError, OSError):
+    except OSError:  # not ours to write to
         return False
-    return False
 
 
-__all__ = ["is_locked", "writing"]
+def _lock(folder: Path) -> FileLock:
+    """Return the one lock object of this process for a folder, so that it can be nested."""
+    return FileLock(folder.resolve() / LOCK, is_singleton=True, thread_local=False)
+
+
+__all__ = ["LOCK", "is_locked", "writing"]
