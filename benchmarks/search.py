@@ -49,7 +49,7 @@ def made_codes(n: int, seed: int) -> Any:
 def times(rows: int, queries: Any) -> dict[str, Any]:
     """The ratio of the speed of our search to that of faiss, and whether they found the same."""
     codes = made_codes(rows, 0)
-    index = CodeIndex.from_codes(codes, f"bernoulli:{BITS}")
+    index = CodeIndex(codes, f"bernoulli:{BITS}")
     bare = load_faiss().IndexBinaryFlat(BITS)
     bare.add(codes)
     ours: list[float] = []
@@ -84,18 +84,20 @@ def times(rows: int, queries: Any) -> dict[str, Any]:
 def kinds(rows: int, queries: Any) -> list[dict[str, Any]]:
     """Seconds to build and to load, bytes, speed and recall of each kind, at the default effort."""
     codes = made_codes(rows, 0)
-    exact = CodeIndex.from_codes(codes, f"bernoulli:{BITS}").search_codes(queries, K)
+    exact = CodeIndex(codes, f"bernoulli:{BITS}").search_codes(queries, K)
     lines = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "codes.index"
         for kind in ("flat", "ivf", "hnsw"):
             began = time.perf_counter()
-            index = CodeIndex.from_codes(codes, f"bernoulli:{BITS}", kind=kind)  # type: ignore[arg-type]
+            index = CodeIndex(codes, f"bernoulli:{BITS}", kind=kind)  # type: ignore[arg-type]
+            index.prepare()
             built = time.perf_counter() - began
             index.save(path)
             began = time.perf_counter()
             index = CodeIndex.load(path)
             loaded = time.perf_counter() - began
+            index.prepare()
             began = time.perf_counter()
             found = index.search_codes(queries, K)
             seconds = time.perf_counter() - began
@@ -117,8 +119,11 @@ def alone(codes: Path, n_queries: int) -> dict[str, Any]:
     """What a process holds that builds the index, and then loads it and searches it."""
     before = peak_memory_mb()
     path = codes.with_suffix(".index")
-    CodeIndex.from_codes(np.load(codes), f"bernoulli:{BITS}").save(path)
+    index = CodeIndex(np.load(codes), f"bernoulli:{BITS}")
+    index.prepare()
+    index.save(path)
     built = peak_memory_mb()
+    del index
     began = time.perf_counter()
     index = CodeIndex.load(path)
     loaded = time.perf_counter() - began

@@ -34,7 +34,7 @@ from discretevae.cli import compare, runs
 from discretevae.codes import ids
 from discretevae.codes.compression.files import decompress
 from discretevae.codes.packing import read_codes
-from discretevae.codes.search import index_files as indexfiles
+from discretevae.codes.search.index import CodeIndex
 from discretevae.data import load_data, load_rows
 from discretevae.errors import DiscreteVAEError
 from discretevae.experiments.paper.experiments import EXPERIMENTS
@@ -152,7 +152,7 @@ def swept_run(run: Path) -> None:
 
 
 def read_index(run: Path) -> None:
-    indexfiles.read_index(run / "x.idx")
+    CodeIndex.load(run / "x.idx")
 
 
 def read_ids(run: Path) -> None:
@@ -229,9 +229,9 @@ CASES = [
     Case("config.json, resumed",  # never parsed: kept, and written back should it vanish
          of_run("config.json", resumed), ("training.keeper.Keeper.__enter__",), is_refused=False),
     Case("model.safetensors", of_run("model.safetensors", load_run),
-         ("system.tensor_files.read_tensors", "system.tensor_files.parse_tensors")),
+         ("system.tensor_files.read_tensors",)),
     Case("checkpoint/STEP.safetensors", of_run("checkpoint/*.safetensors", resumed),
-         ("run_folder.states.read_newest", "system.tensor_files.parse_tensors")),
+         ("run_folder.states.read_newest",)),
     Case("metrics.jsonl", of_run("metrics.jsonl", read_metrics),
          ("run_folder.history.read_metrics",)),
     Case("metrics.jsonl, resumed", of_run("metrics.jsonl", resumed),
@@ -251,7 +251,7 @@ CASES = [
          ("experiments.paper.report.require_ours",)),
     Case("codes.npy", of_run("codes.npy", decoded), ("codes.packing.read_codes",)),
     Case("x.dvz", of_run("x.dvz", decompressed), ("codes.compression.files._read",)),
-    Case("an index", of_run("x.idx", read_index), ("codes.search.index_files.read_index",)),
+    Case("an index", of_run("x.idx", read_index), ("system.tensor_files.read_arrays",)),
     Case("ids.npy", of_run("ids.npy", read_ids), ("codes.ids.read_ids",)),
 ]  # fmt: skip
 

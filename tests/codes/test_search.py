@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import sys
 
 import numpy as np
 import pytest
-import safetensors.numpy
 import torch
 
 from discretevae import CodeIndex, DiscreteVAE, encode_rows, load_data, unpack_codes
-from discretevae.codes.search import structures
 from discretevae.codes.search.hamming import hamming_distances, search_bits
-from discretevae.codes.search.index_files import FORMAT_VERSION, MAGIC, write_index
+from discretevae.codes.search.index import FORMAT_VERSION
+from discretevae.codes.search.structures import INDEX_KINDS as KINDS
 from discretevae.config import parse_latent
 from discretevae.errors import ConfigError, DataError, MissingExtraError
+from discretevae.system.tensor_files import read_arrays, write_arrays
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -28,7 +27,6 @@ LATENTS = (
     "categorical:5x300",
     "bernoulli:5+categorical:3x4",
 )
-KINDS = structures.INDEX_KINDS
 
 
 def some_codes(latent: str, n: int, seed: int = 0) -> np.ndarray:
@@ -75,7 +73,7 @@ def codes(model, digits):
 def test_flat_finds_what_sorting_everything_by_distance_and_id_finds(latent, k):
     codes, queries = some_codes(latent, 300), some_codes(latent, 40, seed=1)
     ids = np.random.default_rng(2).permutation(10_000)[:300]
-    index = CodeIndex.from_codes(codes, latent, ids=ids)
+    index = CodeIndex(codes, latent, ids=ids)
     found = index.search_codes(queries, k)
     distances, expected = nearest(differing(latent, queries, codes), ids, k)
     assert np.array_equal(found.distances, distances)
@@ -89,7 +87,7 @@ def test_many_rows_at_one_distance_are_cut_by_id():
     codes = np.zeros((70_000, 2), np.uint8)
     codes[::2] = 255
     ids = np.random.default_rng(0).permutation(70_000)
-    found = CodeIndex.from_codes(codes, "bernoulli:16", ids=ids).search_codes(codes[:3], 20)
+    found = CodeIndex(codes, "bernoulli:16", ids=ids).search_codes(codes[:3], 20)
     for row, own in enumerate(codes[:3]):
         alike = np.sort(ids[(codes == own).all(1)])
         assert np.array_equal(found.ids[row], alike[:20])
@@ -102,7 +100,7 @@ def test_an_order_of_ties_that_ignores_ids_is_noticed():
     by_row = ids[np.arange(5)][None]
     assert not np.array_equal(by_row, expected)
     assert np.array_equal(
-        CodeIndex.from_codes(codes, "bernoulli:8", ids=ids).search_codes(codes[:1], 5).ids, expected
+        CodeIndex(codes, "bernoulli:8", ids=ids).search_codes(codes[:1], 5).ids, expected
     )
 
 
@@ -125,13 +123,13 @@ def test_chunks_of_bits_change_nothing(monkeypatch):
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
 def test_approximate_kinds_find_most_and_the_same_every_time(kind, codes):
     """Shares of the 10 nearest at the default effort; built twice, they answer alike."""
-    exact = CodeIndex.from_codes(codes, "bernoulli:16").search_codes(codes[:200], 10)
-    one = CodeIndex.from_codes(codes, "bernoulli:16", kind=kind)
+    exact = CodeIndex(codes, "bernoulli:16").search_codes(codes[:200], 10)
+    one = CodeIndex(codes, "bernoulli:16", kind=kind)
     found = one.search_codes(codes[:200], 10)
     share = (found.distances <= exact.distances[:, -1:]).mean()
     assert share > 0.9
     assert (np.diff(found.distances, axis=1) >= 0).all()
-    again = CodeIndex.from_codes(codes, "bernoulli:16", kind=kind).search_codes(codes[:200], 10)
+    again = CodeIndex(codes, "bernoulli:16", kind=kind).search_codes(codes[:200], 10)
     assert np.array_equal(found.ids, again.ids)
     # and what they say of a row is true
     true = differing("bernoulli:16", codes[:200], codes)
@@ -139,8 +137,8 @@ def test_approximate_kinds_find_most_and_the_same_every_time(kind, codes):
 
 
 def test_all_lists_find_all(codes):
-    exact = CodeIndex.from_codes(codes, "bernoulli:16").search_codes(codes[:50], 10)
-    index = CodeIndex.from_codes(codes, "bernoulli:16", kind="ivf")
+    exact = CodeIndex(codes, "bernoulli:16").search_codes(codes[:50], 10)
+    index = CodeIndex(codes, "bernoulli:16", kind="ivf")
     least = index.search_codes(codes[:50], 10, effort=1).distances
     most = index.search_codes(codes[:50], 10, effort=10**9).distances
     assert np.array_equal(most, exact.distances)
@@ -152,15 +150,15 @@ def test_all_lists_find_all(codes):
 def test_every_row_can_be_asked_for(kind, codes):
     """k of all rows: no list and no walk may come back with too few."""
     few = codes[:120]
-    found = CodeIndex.from_codes(few, "bernoulli:16", kind=kind).search_codes(few[:5], 120)
+    found = CodeIndex(few, "bernoulli:16", kind=kind).search_codes(few[:5], 120)
     assert np.array_equal(np.sort(found.ids, axis=1), np.tile(np.arange(120), (5, 1)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_row_and_one_thousand_equal_rows(kind):
-    one = CodeIndex.from_codes(np.array([[3]], np.uint8), "bernoulli:8", kind=kind, ids=[77])
+    one = CodeIndex(np.array([[3]], np.uint8), "bernoulli:8", kind=kind, ids=[77])
     assert one.search_codes(np.array([[1]], np.uint8), 1).ids.tolist() == [[77]]
-    same = CodeIndex.from_codes(np.zeros((1000, 1), np.uint8), "bernoulli:8", kind=kind)
+    same = CodeIndex(np.zeros((1000, 1), np.uint8), "bernoulli:8", kind=kind)
     assert not same.search_codes(np.zeros((1, 1), np.uint8), 50).distances.any()
 
 
@@ -170,7 +168,7 @@ def test_ids_stay_with_their_rows_through_every_change(kind, latent, tmp_path):
     codes = some_codes(latent, 400)
     rng = np.random.default_rng(5)
     ids = rng.choice(2**40, 400, replace=False)
-    index = CodeIndex.from_codes(codes[:250], latent, kind=kind, ids=ids[:250])
+    index = CodeIndex(codes[:250], latent, kind=kind, ids=ids[:250])
     index.add_codes(codes[250:300], ids=ids[250:300])
     gone = ids[[3, 0, 260, 299]]
     index.remove(gone)
@@ -186,47 +184,40 @@ def test_ids_stay_with_their_rows_through_every_change(kind, latent, tmp_path):
         assert np.array_equal(held.codes_of(ids[kept]), codes[kept])
         effort = None if kind == "flat" else 10**9
         found = held.search_codes(codes[kept][:60], 5, effort=effort)
-        distances, expected = nearest(
-            differing(latent, codes[kept][:60], codes[kept]), ids[kept], 5
-        )
-        if kind == "flat":
-            assert np.array_equal(found.ids, expected)
+        fresh = CodeIndex(codes[kept], latent, kind=kind, ids=ids[kept])
+        expected = fresh.search_codes(codes[kept][:60], 5, effort=effort)
+        assert np.array_equal(found.ids, expected.ids)
         true = differing(latent, codes[kept][:60], codes[kept])
         place = {number: at for at, number in enumerate(ids[kept].tolist())}
         at = np.vectorize(place.__getitem__)(found.ids)
         assert np.array_equal(found.distances, np.take_along_axis(true, at, 1))
-        assert (found.distances == distances).mean() > 0.99
-
-
-def test_every_row_is_in_the_list_of_its_nearest_centroid(codes, tmp_path):
-    index = CodeIndex.from_codes(codes[:900], "bernoulli:16", kind="ivf")
-    index.remove(np.arange(0, 900, 7))
-    index.add_codes(codes[900:])
-    index.remove([1, 1300])
-    index.save(tmp_path / "a.index")
-    for held in (index, CodeIndex.load(tmp_path / "a.index")):
-        lists, centroids = held._structure.lists, held._structure.centroids
-        distance = hamming_distances(held.codes_of(held.ids), centroids)
-        assert np.array_equal(distance[np.arange(len(held)), lists], distance.min(1))
-        assert len(np.unique(lists)) > 10
+        distances, in_order = nearest(true, ids[kept], 5)
+        if kind == "flat":
+            assert np.array_equal(found.ids, in_order)
+        if kind != "hnsw":  # with all lists ivf is exact
+            assert np.array_equal(found.distances, distances)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_loaded_index_goes_on_as_the_one_that_was_saved(kind, codes, tmp_path):
-    index = CodeIndex.from_codes(codes[:1000], "bernoulli:16", kind=kind)
+def test_answers_depend_on_the_rows_and_not_on_how_they_came_in(kind, codes, tmp_path):
+    index = CodeIndex(codes[:1000], "bernoulli:16", kind=kind)
+    index.search_codes(codes[:1], 1)
     index.save(tmp_path / "a.index")
     loaded = CodeIndex.load(tmp_path / "a.index")
     for held in (index, loaded):
         held.add_codes(codes[1000:])
-    one, other = (held.search_codes(codes[:100], 10) for held in (index, loaded))
-    assert np.array_equal(one.ids, other.ids)
-    index.save(tmp_path / "b.index")
-    loaded.save(tmp_path / "c.index")
-    assert (tmp_path / "b.index").read_bytes() == (tmp_path / "c.index").read_bytes()
+    loaded.remove([3, 1200])
+    loaded.add_codes(codes[[3, 1200]], ids=[3, 1200])
+    whole = CodeIndex(codes[::-1], "bernoulli:16", kind=kind, ids=np.arange(len(codes))[::-1])
+    for number, held in enumerate((index, loaded, whole)):
+        held.save(tmp_path / str(number))
+        assert (tmp_path / str(number)).read_bytes() == (tmp_path / "0").read_bytes()
+        found = held.search_codes(codes[:100], 10)
+        assert np.array_equal(found.ids, index.search_codes(codes[:100], 10).ids)
 
 
 def test_new_rows_get_the_numbers_behind_the_largest():
-    index = CodeIndex.from_codes(np.zeros((2, 1), np.uint8), "bernoulli:8", ids=[9, 4])
+    index = CodeIndex(np.zeros((2, 1), np.uint8), "bernoulli:8", ids=[9, 4])
     index.add_codes(np.zeros((2, 1), np.uint8))
     assert sorted(index.ids.tolist()) == [4, 9, 10, 11]
 
@@ -288,7 +279,7 @@ def test_another_model_is_refused(model, digits):
     for attempt in (index.search, index.add):
         with pytest.raises(DataError, match="built with another model"):
             attempt(other, digits.test)
-    bare = CodeIndex.from_codes(encode_rows(model, digits.test), "bernoulli:16")
+    bare = CodeIndex(encode_rows(model, digits.test), "bernoulli:16")
     with pytest.raises(DataError, match="made of codes without a model"):
         bare.search(model, digits.test)
 
@@ -332,7 +323,7 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_are_said_and_change_nothing(mistake):
     attempt, error, message = MISTAKES[mistake]
-    index = CodeIndex.from_codes(BYTE, "bernoulli:6")
+    index = CodeIndex(BYTE, "bernoulli:6")
     with pytest.raises(error, match=message):
         attempt(index)
     assert index.ids.tolist() == [0, 1, 2]
@@ -340,7 +331,7 @@ def test_mistakes_are_said_and_change_nothing(mistake):
 
 
 def test_an_effort_below_one_is_refused():
-    index = CodeIndex.from_codes(BYTE, "bernoulli:6", kind="ivf")
+    index = CodeIndex(BYTE, "bernoulli:6", kind="ivf")
     with pytest.raises(ConfigError, match=r"effort must be an int >= 1\. Got 0"):
         index.search_codes(BYTE, 1, effort=0)
 
@@ -349,7 +340,7 @@ def test_an_effort_below_one_is_refused():
     ("codes", "latent", "options", "message"),
     [
         (BYTE[:0], "bernoulli:8", {}, "at least 1 row"),
-        (BYTE, "bernoulli:8", {"kind": "flt"}, "Choices: flat, ivf, hnsw"),
+        (BYTE, "bernoulli:8", {"kind": "flt"}, "Did you mean flat"),
         (BYTE, "bernoulli:8", {"ids": [1, 1, 2]}, "1 is there twice"),
         (BYTE + 9, "categorical:9", {}, "beyond those of categorical:9"),
         (BYTE, "categorical:70000", {}, "takes 70,000 bits"),
@@ -358,45 +349,40 @@ def test_an_effort_below_one_is_refused():
 )
 def test_what_no_index_can_be_made_of(codes, latent, options, message):
     if message is None:
-        index = CodeIndex.from_codes(codes, latent, **options)
+        index = CodeIndex(codes, latent, **options)
         with pytest.raises(DataError, match="no numbers are left"):
             index.add_codes(codes)
         return
     with pytest.raises((ConfigError, DataError), match=message):
-        CodeIndex.from_codes(codes, latent, **options)
+        CodeIndex(codes, latent, **options)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_file_is_refused_whatever_the_damage(kind, codes, tmp_path):
     path = tmp_path / "a.index"
-    CodeIndex.from_codes(codes[:200], "bernoulli:16", kind=kind).save(path)
+    CodeIndex(codes[:200], "bernoulli:16", kind=kind).save(path)
     good = path.read_bytes()
     rng = np.random.default_rng(0)
     for size in [*range(0, 120, 3), *rng.integers(120, len(good), 10)]:
         path.write_bytes(good[:size])
         with pytest.raises(DataError, match=r"a\.index: "):
             CodeIndex.load(path)
-    for bit in [*range(0, 8 * 56, 13), *rng.integers(0, 8 * len(good), 50)]:
+    for bit in [*range(0, 8 * 400, 13), *rng.integers(0, 8 * len(good), 50)]:
         flipped = bytearray(good)
         flipped[bit // 8] ^= 1 << bit % 8
         path.write_bytes(flipped)
         with pytest.raises(DataError, match=r"a\.index: "):
             CodeIndex.load(path)
     path.write_bytes(good + b"x")
-    with pytest.raises(DataError, match="checksum"):
+    with pytest.raises(DataError, match=r"a\.index: "):
         CodeIndex.load(path)
     path.write_bytes(good)
     assert len(CodeIndex.load(path)) == 200
 
 
-def parts_of_file(content: bytes) -> tuple[dict, dict]:
-    length = int.from_bytes(content[48:56], "little")
-    return json.loads(content[56 : 56 + length]), safetensors.numpy.load(content[56 + length :])
-
-
-def crafted(name, change):
+def crafted(change):
     """A file with a right checksum whose arrays or head were made up."""
-    return pytest.param(name, change, id=f"{name}-{change.__name__}")
+    return pytest.param(change, id=change.__name__)
 
 
 def _with(**values):
@@ -417,112 +403,57 @@ def _drop(key):
     return change
 
 
-def _far(array):
-    changed = array.copy()
-    changed[-1] = 10**6
-    return changed
-
-
-def _lifted(arrays):
-    """A link on an upper level to a row that is only on the lowest."""
-    levels, links = arrays["levels"], arrays["links"].copy()
-    high, low = int(np.argmax(levels > 1)), int(np.argmax(levels == 1))
-    first = 32 + 16 * (levels[:high] - 1).sum() + 32 * high
-    links[first] = low
-    return links
-
-
 @pytest.mark.parametrize(
-    ("kind", "change"),
+    "change",
     [
-        crafted("flat", _with(rows=3)),
-        crafted("flat", _with(rows="many")),
-        crafted("flat", _with(kind="tree")),
-        crafted("flat", _with(kind=["flat"])),
-        crafted("flat", _with(latent="bernoulli:17")),
-        crafted("flat", _with(latent="bernoulli:x")),
-        crafted("flat", _with(latent=16)),
-        crafted("flat", _with(latent="gaussian:16")),
-        crafted("flat", _with(binarize="yes")),
-        crafted("flat", _with(binarize=[1])),
-        crafted("flat", _with(fingerprint=7)),
-        crafted("flat", _drop("latent")),
-        crafted("flat", _drop("codes")),
-        crafted("flat", _drop("ids")),
-        crafted("flat", _with(ids=lambda a: a[::-1].copy())),
-        crafted("flat", _with(ids=lambda a: a * 0)),
-        crafted("flat", _with(ids=lambda a: -a)),
-        crafted("flat", _with(ids=lambda a: a.astype(np.float32))),
-        crafted("flat", _with(codes=lambda a: a.reshape(-1))),
-        crafted("flat", _with(codes=lambda a: np.array(3, np.uint8))),
-        crafted("ivf", _drop("lists")),
-        crafted("ivf", _with(lists=_far)),
-        crafted("ivf", _with(lists=lambda a: a - 1000)),
-        crafted("ivf", _with(lists=lambda a: a[:-1].copy())),
-        crafted("ivf", _with(centroids=lambda a: a[:, :1].copy())),
-        crafted("ivf", _with(centroids=lambda a: a[:0].copy())),
-        crafted("hnsw", _drop("links")),
-        crafted("hnsw", _with(links=_far)),
-        crafted("hnsw", _with(links=lambda a: a - 2)),
-        crafted("hnsw", _with(links=lambda a: a[:-1].copy())),
-        crafted("hnsw", _with(links=lambda a: a.astype(np.int64))),
-        crafted("hnsw", _with(levels=lambda a: a * 0)),
-        crafted("hnsw", _with(levels=lambda a: a + 100)),
-        crafted("hnsw", _with(levels=_far)),
-        crafted("hnsw", _with(entry=lambda a: a - 10**6)),
-        crafted("hnsw", _with(entry=lambda a: a[:0].copy())),
-        crafted("hnsw", _with(entry=lambda a: a + 10**6)),
+        crafted(_with(kind="tree")),
+        crafted(_with(kind=["flat"])),
+        crafted(_with(latent="bernoulli:17")),
+        crafted(_with(latent="bernoulli:x")),
+        crafted(_with(latent=16)),
+        crafted(_with(latent="gaussian:16")),
+        crafted(_with(binarize="yes")),
+        crafted(_with(binarize=[1])),
+        crafted(_drop("latent")),
+        crafted(_drop("codes")),
+        crafted(_drop("ids")),
+        crafted(_with(ids=lambda a: a[1:].copy())),
+        crafted(_with(ids=lambda a: a * 0)),
+        crafted(_with(ids=lambda a: -a)),
+        crafted(_with(ids=lambda a: a.astype(np.float32))),
+        crafted(_with(codes=lambda a: a.reshape(-1))),
+        crafted(_with(codes=lambda a: np.array(3, np.uint8))),
     ],
 )
-def test_a_file_made_up_with_a_right_checksum_never_reaches_faiss(kind, change, codes, tmp_path):
+def test_a_file_made_up_with_a_right_checksum_is_refused(change, codes, tmp_path):
     path = tmp_path / "a.index"
-    CodeIndex.from_codes(codes[:300], "bernoulli:16", kind=kind).save(path)
-    head, arrays = parts_of_file(path.read_bytes())
-    head.pop("format_version")
-    write_index(path, arrays, head)
+    CodeIndex(codes[:300], "bernoulli:16").save(path)
+    arrays, head = read_arrays(path)
+    write_arrays(path, arrays, head)
     assert len(CodeIndex.load(path)) == 300  # nothing was changed yet
     change(head, arrays)
-    write_index(path, arrays, head)
-    with pytest.raises(DataError, match=r"a\.index: corrupt or truncated") as caught:
+    write_arrays(path, arrays, head)
+    with pytest.raises(DataError, match=r"a\.index: not an index .* or damaged") as caught:
         CodeIndex.load(path)
     assert "\n" not in str(caught.value)
 
 
-def test_a_link_to_a_row_that_is_not_on_the_level_is_found(codes, tmp_path):
-    path = tmp_path / "a.index"
-    CodeIndex.from_codes(codes[:300], "bernoulli:16", kind="hnsw").save(path)
-    head, arrays = parts_of_file(path.read_bytes())
-    head.pop("format_version")
-    arrays["links"] = _lifted(arrays)
-    write_index(path, arrays, head)
-    with pytest.raises(DataError, match="not on their level"):
-        CodeIndex.load(path)
-
-
 def test_a_newer_format_and_other_files_are_named(tmp_path):
     path = tmp_path / "a.index"
-    write_index(path, {}, {"format_version": FORMAT_VERSION + 1})
+    write_arrays(path, {}, {"index_version": FORMAT_VERSION + 1})
     with pytest.raises(DataError, match="Update discretevae"):
         CodeIndex.load(path)
-    path.write_bytes(b"PK" + bytes(100))
-    with pytest.raises(DataError, match="not an index"):
-        CodeIndex.load(path)
-    for text in (b"[1]", b"{", b"\xff\xff"):
-        rest = len(text).to_bytes(8, "little") + text
-        path.write_bytes(MAGIC + hashlib.sha256(rest).digest() + rest)
-        with pytest.raises(DataError, match="its head is no"):
+    for content in (b"", b"PK" + bytes(100), b"discretevae-idx\n" + bytes(100)):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match="not an index"):
             CodeIndex.load(path)
-    rest = (1 << 60).to_bytes(8, "little")
-    path.write_bytes(MAGIC + hashlib.sha256(rest).digest() + rest)
-    with pytest.raises(DataError, match="too long"):
-        CodeIndex.load(path)
     with pytest.raises(DataError, match=r"cannot be read \(Is a directory\)"):
         CodeIndex.load(tmp_path)
 
 
 def test_saving_leaves_the_old_file_if_it_fails(tmp_path, monkeypatch):
     path = tmp_path / "a.index"
-    index = CodeIndex.from_codes(BYTE, "bernoulli:8")
+    index = CodeIndex(BYTE, "bernoulli:8")
     index.save(path)
     before = path.read_bytes()
 
@@ -539,16 +470,17 @@ def test_saving_leaves_the_old_file_if_it_fails(tmp_path, monkeypatch):
 
 def test_without_faiss_the_extra_is_named(monkeypatch, model, digits, tmp_path):
     path = tmp_path / "a.index"
-    CodeIndex.from_codes(BYTE, "bernoulli:8").save(path)
     monkeypatch.setitem(sys.modules, "faiss", None)
-    for attempt in (lambda: CodeIndex.build(model, digits.test), lambda: CodeIndex.load(path)):
+    CodeIndex.build(model, digits.test).save(path)  # a file is made without it
+    index = CodeIndex.load(path)
+    for attempt in (index.prepare, lambda: index.search(model, digits.test)):
         with pytest.raises(MissingExtraError, match=r"pip install 'discretevae\[search\]'"):
             attempt()
 
 
 def test_a_loaded_index_is_searched_without_torch(tmp_path, python):
     path = tmp_path / "a.index"
-    CodeIndex.from_codes(BYTE, "bernoulli:8").save(path)
+    CodeIndex(BYTE, "bernoulli:8").save(path)
     code = f"""
 import sys
 import numpy as np
@@ -719,6 +651,6 @@ def test_mistakes_on_the_command_line_are_one_line(cli, indexed, trained, tmp_pa
     path.write_bytes(before[:-9])
     said = cli("search", path, "--run", run)
     assert said.status == 2
-    assert "corrupt or truncated" in said.err
+    assert "or damaged" in said.err
     path.write_bytes(before)
     assert sorted(tmp_path.iterdir()) == files

@@ -66,9 +66,9 @@ def command(
 ) -> None:
     """Put the code of every row of DATA (else of the run's own data) into an index for `search`.
 
-    Needs the extra 'search'. The distance is the number of latent variables that differ. With
-    --add-to, rows of DATA go into an index that is there, behind its largest id unless --ids says
-    otherwise; with --remove as well, the ids in that file are taken out first.
+    The distance is the number of latent variables that differ. With --add-to, rows of DATA go into
+    an existing index, behind its largest id unless --ids says otherwise; with --remove as well, the
+    ids in that file are taken out first.
     """
     from discretevae.codes.ids import read_ids
     from discretevae.codes.search.hamming import require_searchable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,6 +114,7 @@ def command(
     gallery = None
     if picture is not None:
         gallery = _pictured(run, picture, indexed, data_split, data_dir)
+    _prepare(index)
     found = index.search(run.model, rows, k, rerank=rerank, effort=effort)
     if picture is not None and gallery is not None:
         _draw(index, run, rows, gallery, found, picture)
@@ -127,6 +129,19 @@ def command(
         common.report_files(False, out=out, rows=len(rows))
     if picture is not None:
         click.echo(f"first {min(SHOWN, len(rows))} queries drawn in {picture}")
+
+
+def _prepare(index: CodeIndex) -> None:
+    """Build the structure that is searched; a note says how long it took if one could notice."""
+    began = time.perf_counter()
+    index.prepare()
+    seconds = time.perf_counter() - began
+    if seconds >= 1:
+        click.echo(
+            f"Note: {index.kind} of {len(index):,} rows was built in {seconds:.1f} s, as for every "
+            "search: files hold codes and ids only.",
+            err=True,
+        )
 
 
 def _pictured(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from discretevae.codes.fingerprints import fingerprint
-from discretevae.codes.ids import ids_for
+from discretevae.codes.ids import new_ids
 from discretevae.codes.packing import encode_rows
 from discretevae.config import BinarizeMode
 from discretevae.data import Rows
@@ -94,7 +94,7 @@ def write_parquet(
         raise ConfigError(
             f"a code of {model.family.spec} has no bits to write as text. Leave that out."
         )
-    numbers, ranks = ids_for(ids, len(rows), 0), ranks or Ranks()
+    numbers, ranks = new_ids(ids, len(rows)), ranks or Ranks()
     schema = _schema(pa, model, bits_as)
     encode = partial(
         encode_rows, model, rows, binarize_mode=binarize_mode, progress=progress, ranks=ranks

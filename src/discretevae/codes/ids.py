@@ -1,4 +1,4 @@
-"""The numbers by which rows of an index are known: given, counted on, looked for."""
+"""Ids of rows in an index: read, given or counted on, and looked up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def read_ids(path: Path) -> Array:
-    """Whole numbers of a ``.npy`` file, int64 ``[N]``.
+    """Read whole numbers from a ``.npy`` file, int64 ``[N]``.
 
     Raises:
         DataError: the file is missing, no ``.npy``, or holds something else.
@@ -39,7 +39,7 @@ def read_ids(path: Path) -> Array:
 
 
 def as_ids(ids: Any) -> Array:
-    """Ids as int64 ``[N]``.
+    """Return ids as int64 ``[N]``.
 
     Raises:
         DataError: they are not whole numbers from 0 to 2^63 − 1, or not in one row.
@@ -56,13 +56,23 @@ def as_ids(ids: Any) -> Array:
     return array.astype(np.int64)
 
 
-def ids_for(ids: Any, n: int, first: int) -> Array:
-    """The ids of n rows: those given, or numbers from ``first`` on.
+def new_ids(ids: Any, n: int, taken: Array | None = None) -> Array:
+    """Return the ids of n rows, int64 ``[n]``: those given, or the numbers behind the largest.
+
+    Args:
+        ids: n whole numbers, or None.
+        n: rows that get an id.
+        taken: ids of other rows, int64 ``[N]``; None if there are none.
 
     Raises:
-        DataError: not whole numbers, not one for each row, or two alike.
+        DataError: not whole numbers, not one for each row, two alike, or some are taken.
+
+    Example:
+        >>> new_ids(None, 2, np.array([3, 7]))
+        array([8, 9])
     """
     if ids is None:
+        first = 0 if taken is None else int(taken.max()) + 1
         if first > 2**63 - 1 - n:
             raise DataError("no numbers are left behind the largest id. Give ids.")
         return np.arange(first, first + n, dtype=np.int64)
@@ -70,27 +80,7 @@ def ids_for(ids: Any, n: int, first: int) -> Array:
     if len(numbers) != n:
         raise DataError(f"{len(numbers):,} ids for {n:,} rows. Give one for each row.")
     require_distinct(numbers)
-    return numbers
-
-
-def ids_beside(ids: Any, n: int, taken: Array) -> Array:
-    """The ids of n further rows, int64 ``[n]``: those given, or numbers behind the largest taken.
-
-    Args:
-        ids: n whole numbers, or None.
-        n: further rows.
-        taken: int64 ``[N]``, at least one.
-
-    Raises:
-        DataError: as for `ids_for`, or some are taken.
-
-    Example:
-        >>> ids_beside(None, 2, np.array([7, 3]))
-        array([8, 9])
-    """
-    numbers = ids_for(ids, n, int(taken.max()) + 1)
-    known = np.intersect1d(numbers, taken)
-    if len(known):
+    if taken is not None and len(known := np.intersect1d(numbers, taken)):
         raise DataError(
             f"ids must be new, but {_named(known)} there already. Remove them first, or give "
             "other ids."
@@ -99,61 +89,39 @@ def ids_beside(ids: Any, n: int, taken: Array) -> Array:
 
 
 def places_of(ids: Array, stored: Array) -> Array:
-    """Where ids stand among those that are stored, int64 ``[n]``.
+    """Return the places of ids among those that are stored, int64 ``[n]``.
 
     Args:
         ids: int64 ``[n]``.
-        stored: int64 ``[N]``, no two alike; they need not rise.
+        stored: int64 ``[N]``, rising.
 
     Raises:
-        DataError: some do not stand there.
+        DataError: some are not there.
 
     Example:
-        >>> places_of(np.array([4, 9]), np.array([9, 2, 4]))
-        array([2, 0])
+        >>> places_of(np.array([4, 9]), np.array([2, 4, 9]))
+        array([1, 2])
     """
-    order = np.argsort(stored, kind="stable") if is_unsorted(stored) else None
-    ranked = stored if order is None else stored[order]
-    at = np.minimum(np.searchsorted(ranked, ids), len(ranked) - 1)
-    missing = ids[ranked[at] != ids]
+    places = np.minimum(np.searchsorted(stored, ids), len(stored) - 1)
+    missing = ids[stored[places] != ids]
     if len(missing):
         raise DataError(f"ids must be in the index, but {_named(missing)} not.")
-    places: Array = at if order is None else order[at]
     return places
 
 
-def in_order_of_ids(codes: Array, ids: Array) -> tuple[Array, Array]:
-    """Rows sorted by id, so that the first of several equally far has the least.
-
-    Args:
-        codes: packed codes ``[N, ·]``.
-        ids: theirs, int64 ``[N]``.
-    """
-    if not is_unsorted(ids):
-        return codes, ids
-    order = np.argsort(ids, kind="stable")
-    return codes[order], ids[order]
-
-
 def require_distinct(ids: Array) -> None:
-    """Refuses ids of which two are alike.
+    """Refuse ids of which two are alike.
 
     Raises:
         DataError: two are; some of them are named.
     """
-    if is_unsorted(ids):
-        values, counts = np.unique(ids, return_counts=True)
-        if len(values) != len(ids):
-            raise DataError(f"ids must differ, but {_named(values[counts > 1])} there twice.")
-
-
-def is_unsorted(ids: Array) -> bool:
-    """Whether they do not rise from each to the next."""
-    return bool((ids[1:] <= ids[:-1]).any())
+    values, counts = np.unique(ids, return_counts=True)
+    if len(values) != len(ids):
+        raise DataError(f"ids must differ, but {_named(values[counts > 1])} there twice.")
 
 
 def _named(ids: Array) -> str:
-    """The first few of some ids and their verb, for a message.
+    """Return the first few of some ids and their verb, for a message.
 
     Example:
         >>> _named(np.array([3])), _named(np.array([3, 5]))
@@ -164,13 +132,4 @@ def _named(ids: Array) -> str:
     return f"{shown} {verb}" if len(ids) <= 3 else f"{shown}, … ({len(ids):,}) are"
 
 
-__all__ = [
-    "as_ids",
-    "ids_beside",
-    "ids_for",
-    "in_order_of_ids",
-    "is_unsorted",
-    "places_of",
-    "read_ids",
-    "require_distinct",
-]
+__all__ = ["as_ids", "new_ids", "places_of", "read_ids", "require_distinct"]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
-import torch
-from torch import Tensor
+import numpy as np
 
 from discretevae.errors import RunError
 from discretevae.system.files import write_atomic
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 ENTRY = "discretevae"
 """The one entry of the metadata that safetensors keeps beside the tensors. Of several the order
@@ -27,18 +30,27 @@ MAX_HEADER_BYTES = 100_000_000
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], head: Mapping[str, Any]) -> None:
-    """Writes tensors, a JSON head and a checksum of both, atomically.
+    """Write tensors, a JSON head and a checksum of both, atomically.
 
     Raises:
         OSError: the disk is full or the folder cannot be written to.
     """
+    import safetensors.torch
+
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    entry = json.dumps({HEAD: head, CHECKSUM: checksum(plain, head)})
-    write_atomic(path, safetensors.torch.save(plain, {ENTRY: entry}))
+    write_atomic(path, safetensors.torch.save(plain, _metadata(plain, head)))
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Array], head: Mapping[str, Any]) -> None:
+    """Write arrays like `write_tensors`, without loading torch."""
+    import safetensors.numpy
+
+    plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    write_atomic(path, safetensors.numpy.save(plain, _metadata(plain, head)))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Reads what `write_tensors` wrote.
+    """Read what `write_tensors` wrote.
 
     Raises:
         RunError: the file is missing, truncated or damaged in whatever way.
@@ -53,40 +65,45 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def parse_tensors(content: bytes, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The same from the bytes of the file, of which ``path`` is the name in messages.
+    """Return the tensors and the head in the bytes of a file; ``path`` names it in messages.
 
     A file without a checksum is taken as it is: another program may have made it.
 
     Raises:
         RunError: the content is truncated or damaged.
     """
+    import safetensors.torch
+
     try:
-        entry = _entry(content)
-        tensors = safetensors.torch.load(content)
-        head = entry.get(HEAD, {})
-        fits = CHECKSUM not in entry or entry[CHECKSUM] == checksum(tensors, head)
-    except MemoryError:
-        raise
-    except Exception as error:
-        # a damaged header makes safetensors and torch raise almost anything
-        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        return _parse(content, safetensors.torch.load)
+    except ValueError as error:
         raise RunError(
-            f"{path}: corrupt or truncated ({reason}). Restore the file or train again."
+            f"{path}: corrupt or truncated ({error}). Restore the file or train again."
         ) from None
-    if not isinstance(head, dict):
-        raise RunError(f"{path}: corrupt, its head is no object. Restore it or train again.")
-    if not fits:
-        raise RunError(
-            f"{path}: corrupt, its checksum does not fit. Restore the file or train again."
-        )
-    return tensors, head
 
 
-def checksum(tensors: Mapping[str, Tensor], head: Mapping[str, Any]) -> str:
-    """BLAKE2b of the head and of every tensor with its name, type and shape.
+def read_arrays(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Read what `write_arrays` wrote, without loading torch.
+
+    Raises:
+        OSError: the file is missing or cannot be read.
+        ValueError: it is truncated or damaged, or has no checksum; the text is the reason.
+    """
+    import safetensors.numpy
+
+    with path.open("rb") as file:
+        if int.from_bytes(file.read(8), "little") > MAX_HEADER_BYTES:
+            # a large file of another kind is not read to its end
+            raise ValueError("its header is too long")
+        file.seek(0)
+        return _parse(file.read(), safetensors.numpy.load, needs_checksum=True)
+
+
+def checksum(tensors: Mapping[str, Tensor] | Mapping[str, Array], head: Mapping[str, Any]) -> str:
+    """Return BLAKE2b of the head and of every tensor or array with its name, type and shape.
 
     Example:
-        >>> one, two = torch.zeros(2), torch.zeros(2, 1)
+        >>> one, two = np.zeros(2), np.zeros((2, 1))
         >>> checksum({"a": one}, {}) == checksum({"a": two}, {})
         False
     """
@@ -94,8 +111,42 @@ def checksum(tensors: Mapping[str, Tensor], head: Mapping[str, Any]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(_as_bytes(tensor))
     return digest.hexdigest()
+
+
+def _as_bytes(tensor: Tensor | Array) -> memoryview:
+    if isinstance(tensor, np.ndarray):
+        return tensor.reshape(-1).view(np.uint8).data
+    import torch
+
+    return tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data
+
+
+def _metadata(tensors: Mapping[str, Any], head: Mapping[str, Any]) -> dict[str, str]:
+    return {ENTRY: json.dumps({HEAD: head, CHECKSUM: checksum(tensors, head)})}
+
+
+def _parse(
+    content: bytes, load: Callable[[bytes], dict[str, Any]], *, needs_checksum: bool = False
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return tensors and head; a `ValueError` says in a few words what is wrong with them."""
+    try:
+        entry = _entry(content)
+        tensors = load(content)
+        head = entry.get(HEAD, {})
+        is_whole = entry.get(CHECKSUM) == checksum(tensors, head)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # a damaged header makes safetensors, numpy and torch raise almost anything
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        raise ValueError(reason) from None
+    if not isinstance(head, dict):
+        raise ValueError("its head is no object")
+    if not is_whole and (needs_checksum or CHECKSUM in entry):
+        raise ValueError("its checksum does not fit")
+    return tensors, head
 
 
 def _entry(content: bytes) -> dict[str, Any]:
@@ -109,4 +160,11 @@ def _entry(content: bytes) -> dict[str, Any]:
     return entry
 
 
-__all__ = ["checksum", "parse_tensors", "read_tensors", "write_tensors"]
+__all__ = [
+    "checksum",
+    "parse_tensors",
+    "read_arrays",
+    "read_tensors",
+    "write_arrays",
+    "write_tensors",
+]

@@ -15,25 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from discretevae.codes.ids import (
-    as_ids,
-    ids_beside,
-    ids_for,
-    in_order_of_ids,
-    is_unsorted,
-    places_of,
-    require_distinct,
-)
-from discretevae.codes.search import structures
+from discretevae.codes.ids import as_ids, new_ids, places_of, require_distinct
 from discretevae.codes.search.hamming import (
     bits_per_difference,
+    require_packed,
     require_searchable,
     search_bits,
 )
-from discretevae.codes.search.index_files import damaged, read_index, write_index
-from discretevae.codes.search.structures import INDEX_KINDS, IndexKind, Structure
+from discretevae.codes.search.structures import IndexKind, Structure, load_faiss, require_kind
 from discretevae.config import BINARIZE_MODES, BinarizeMode, LatentSpec, parse_latent
-from discretevae.errors import ConfigError, DataError, count
+from discretevae.errors import ConfigError, DataError, count, did_you_mean
+from discretevae.system.tensor_files import read_arrays, write_arrays
 
 if TYPE_CHECKING:
     from discretevae.data import Rows
@@ -41,10 +33,12 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+FORMAT_VERSION = 1
+
 
 @dataclass(frozen=True, eq=False)
 class Neighbors:
-    """What was found near each of Q queries, the nearest first.
+    """The nearest rows of each of Q queries, the nearest first.
 
     Args:
         distances: int32 ``[Q, k]``, the number of latent variables that differ.
@@ -58,7 +52,7 @@ class Neighbors:
     log_likelihoods: Array | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The object that ``search --json`` prints."""
+        """Return the object that ``search --json`` prints."""
         values = {"distances": self.distances.tolist(), "ids": self.ids.tolist()}
         if self.log_likelihoods is not None:
             values["log_likelihoods"] = self.log_likelihoods.tolist()
@@ -72,41 +66,53 @@ class CodeIndex:
     and by id where the distance is the same; with the kind ``flat`` so are those at the end of the
     list, which makes the answer unique. The kinds ``ivf`` and ``hnsw`` may miss some.
 
-    Indexes are made by `build`, `from_codes` and `load`.
+    The structure that is searched is built at the first search after a change, and is not saved:
+    of 100,000 rows ``hnsw`` takes about 10 seconds. `prepare` builds it at once.
 
     Args:
-        latent: the code.
-        codes: packed codes ``[N, ·]`` as `pack_codes` gives them.
-        ids: int64 ``[N]``, no two alike.
-        structure: over the same rows.
-        kind: ``flat``, ``ivf`` or ``hnsw``.
-        fingerprint: of the model that wrote the codes; None if no model is known.
+        codes: packed codes ``[N, ·]`` as `pack_codes` and ``encode`` give them.
+        latent: what they are, such as ``bernoulli:64``.
+        kind: ``flat`` compares with every row and is exact; ``ivf`` and ``hnsw`` look at some.
+        ids: N whole numbers from 0 on, no two alike; None for 0, 1, …, N − 1.
+        fingerprint: of the model that wrote the codes; without it they can be searched by codes
+            only.
         binarize_mode: of rows before they are encoded, as in training.
 
+    Raises:
+        ConfigError: the code has a Gaussian part, or the kind is unknown.
+        DataError: the codes are not of this latent, none at all, or the ids do not fit them.
+
     Example:
-        >>> from discretevae import DiscreteVAE, load_data
-        >>> data = load_data("digits")
-        >>> model = DiscreteVAE.for_data(data, latent="bernoulli:16", hidden=(32,))
-        >>> index = CodeIndex.build(model, data.train)
-        >>> found = index.search(model, data.train.subset(slice(7, 9)), k=3)
-        >>> found.ids.shape, found.distances[:, 0].tolist()
-        ((2, 3), [0, 0])
+        >>> index = CodeIndex(np.array([[0], [7], [6]], np.uint8), "bernoulli:8")
+        >>> index.search_codes(np.array([[7]], np.uint8), k=2).ids
+        array([[1, 2]])
     """
+
+    _structure: Structure | None
 
     def __init__(
         self,
-        latent: LatentSpec,
         codes: Array,
-        ids: Array,
-        structure: Structure,
+        latent: str | LatentSpec,
         *,
-        kind: IndexKind,
-        fingerprint: str | None,
-        binarize_mode: BinarizeMode,
+        kind: IndexKind = "flat",
+        ids: Any = None,
+        fingerprint: str | None = None,
+        binarize_mode: BinarizeMode = "none",
     ) -> None:
-        self.latent, self.kind, self.fingerprint = latent, kind, fingerprint
-        self.binarize_mode = binarize_mode
-        self._codes, self._ids, self._structure = codes, ids, structure
+        self.latent = parse_latent(latent) if isinstance(latent, str) else latent
+        require_kind(kind)
+        require_searchable(self.latent)
+        if binarize_mode not in BINARIZE_MODES:
+            raise ConfigError(
+                f"binarize_mode: unknown value {binarize_mode!r}. "
+                f"{did_you_mean(str(binarize_mode), BINARIZE_MODES)}"
+            )
+        if not len(codes):
+            raise DataError("an index needs at least 1 row. Got none.")
+        require_packed(self.latent, codes)
+        self.kind, self.fingerprint, self.binarize_mode = kind, fingerprint, binarize_mode
+        self._keep(codes, new_ids(ids, len(codes)))
 
     @classmethod
     def build(
@@ -119,30 +125,38 @@ class CodeIndex:
         binarize_mode: BinarizeMode = "none",
         progress: Callable[[int], object] | None = None,
     ) -> CodeIndex:
-        """An index of the most likely code of every row.
+        """Return an index of the most likely code of every row.
 
         Args:
             model: whose code is discrete throughout.
             rows: N rows.
-            kind: ``flat`` compares with every row and is exact; ``ivf`` and ``hnsw`` look at some.
-            ids: N whole numbers from 0 on, no two alike; None for 0, 1, …, N − 1.
+            kind: as for the class.
+            ids: as for the class.
             binarize_mode: as in training; queries will be treated alike.
             progress: called with the number of rows encoded after every chunk.
 
         Raises:
             ConfigError: the code has a Gaussian part, or the kind is unknown.
             DataError: the rows do not fit the model, or the ids do not fit the rows.
-            MissingExtraError: faiss is not installed.
+
+        Example:
+            >>> from discretevae import DiscreteVAE, load_data
+            >>> data = load_data("digits")
+            >>> model = DiscreteVAE.for_data(data, latent="bernoulli:16", hidden=(32,))
+            >>> index = CodeIndex.build(model, data.train)
+            >>> found = index.search(model, data.train.subset(slice(7, 9)), k=3)
+            >>> found.ids.shape, found.distances[:, 0].tolist()
+            ((2, 3), [0, 0])
         """
         from discretevae.codes.fingerprints import fingerprint
         from discretevae.codes.packing import encode_rows
 
-        structures.load_faiss()  # before the rows are encoded, which takes its time
-        _require_kind(kind)
+        # mistakes are named before the rows are encoded, which takes its time
+        require_kind(kind)
         require_searchable(model.family.spec)
-        numbers = ids_for(ids, len(rows), 0)
+        numbers = new_ids(ids, len(rows))
         codes = encode_rows(model, rows, binarize_mode=binarize_mode, progress=progress)
-        return cls.from_codes(
+        return cls(
             codes,
             model.family.spec,
             kind=kind,
@@ -151,73 +165,22 @@ class CodeIndex:
             binarize_mode=binarize_mode,
         )
 
-    @classmethod
-    def from_codes(
-        cls,
-        codes: Array,
-        latent: str | LatentSpec,
-        *,
-        kind: IndexKind = "flat",
-        ids: Any = None,
-        fingerprint: str | None = None,
-        binarize_mode: BinarizeMode = "none",
-    ) -> CodeIndex:
-        """An index of codes that are there already.
-
-        Args:
-            codes: ``[N, ·]`` as `pack_codes` and ``encode`` give them.
-            latent: what they are, such as ``bernoulli:64``.
-            kind: as for `build`.
-            ids: as for `build`.
-            fingerprint: of the model that wrote them; without it they can be searched by codes
-                only.
-            binarize_mode: of rows that a model is to encode.
-
-        Raises:
-            ConfigError: as for `build`.
-            DataError: the codes are not of this kind, none at all, or the ids do not fit them.
-            MissingExtraError: faiss is not installed.
-
-        Example:
-            >>> index = CodeIndex.from_codes(np.array([[0], [7], [6]], np.uint8), "bernoulli:8")
-            >>> index.search_codes(np.array([[7]], np.uint8), k=2).ids
-            array([[1, 2]])
-        """
-        spec = parse_latent(latent) if isinstance(latent, str) else latent
-        _require_kind(kind)
-        require_searchable(spec)
-        if not len(codes):
-            raise DataError("an index needs at least 1 row. Got none.")
-        numbers = ids_for(ids, len(codes), 0)
-        if kind == "flat":
-            codes, numbers = in_order_of_ids(codes, numbers)
-        structure = structures.build(kind, search_bits(spec, codes))
-        return cls(
-            spec,
-            codes,
-            numbers,
-            structure,
-            kind=kind,
-            fingerprint=fingerprint,
-            binarize_mode=binarize_mode,
-        )
-
     def __len__(self) -> int:
         return len(self._ids)
 
     @property
     def ids(self) -> Array:
-        """Of all rows, int64 ``[N]``, in the order in which they are stored."""
+        """Ids of all rows, int64 ``[N]``, rising."""
         return self._ids.copy()
 
     def codes_of(self, ids: Any) -> Array:
-        """The packed codes of rows, ``[n, ·]``.
+        """Return the packed codes of rows, ``[n, ·]``.
 
         Raises:
             DataError: there are no such ids.
 
         Example:
-            >>> index = CodeIndex.from_codes(np.array([[5], [7]], np.uint8), "bernoulli:8")
+            >>> index = CodeIndex(np.array([[5], [7]], np.uint8), "bernoulli:8")
             >>> index.codes_of([1])
             array([[7]], dtype=uint8)
         """
@@ -233,7 +196,7 @@ class CodeIndex:
         rerank: int | None = None,
         effort: int | None = None,
     ) -> Neighbors:
-        """The k rows whose codes are nearest to those of other rows.
+        """Return the k rows whose codes are nearest to those of other rows.
 
         Args:
             model: the one that the index was built with.
@@ -257,6 +220,7 @@ class CodeIndex:
             self._require_depth("rerank", rerank)
             if rerank < k:
                 raise ConfigError(f"rerank must be at least k. Got {rerank} and k = {k}.")
+        load_faiss()  # that it is missing is said before the rows are encoded
         queries = encode_rows(model, rows, binarize_mode=self.binarize_mode)
         found = self.search_codes(queries, depth, effort=effort)
         if rerank is None:
@@ -270,7 +234,7 @@ class CodeIndex:
         return Neighbors(*(np.take_along_axis(part, order, 1) for part in parts))
 
     def search_codes(self, codes: Array, k: int = 10, *, effort: int | None = None) -> Neighbors:
-        """The k rows nearest to codes; needs no model.
+        """Return the k rows nearest to codes; needs no model.
 
         Args:
             codes: packed codes of Q queries, ``[Q, ·]``, of the model that wrote the index.
@@ -283,7 +247,7 @@ class CodeIndex:
         """
         self._require_depth("k", k)
         bits = search_bits(self.latent, np.asarray(codes))
-        different, places = self._structure.search(bits, int(k), effort)
+        different, places = self.prepare().search(bits, int(k), effort)
         distances, ids = different // bits_per_difference(self.latent), self._ids[places]
         order = np.lexsort((ids, distances), axis=-1)
         return Neighbors(np.take_along_axis(distances, order, 1), np.take_along_axis(ids, order, 1))
@@ -296,7 +260,7 @@ class CodeIndex:
         ids: Any = None,
         progress: Callable[[int], object] | None = None,
     ) -> None:
-        """Puts further rows in.
+        """Add further rows.
 
         Args:
             model: the one that the index was built with.
@@ -311,43 +275,35 @@ class CodeIndex:
         from discretevae.codes.packing import encode_rows
 
         self.require_model(model)
-        numbers = ids_beside(ids, len(rows), self._ids)
+        numbers = new_ids(ids, len(rows), self._ids)  # a mistake is named before rows are encoded
         codes = encode_rows(model, rows, binarize_mode=self.binarize_mode, progress=progress)
         self.add_codes(codes, ids=numbers)
 
     def add_codes(self, codes: Array, *, ids: Any = None) -> None:
-        """Puts further codes in, packed as `pack_codes` gives them.
+        """Add further codes, packed as `pack_codes` gives them.
 
         Raises:
             DataError: codes of another kind, or ids that are taken; the index is then what it was.
 
         Example:
-            >>> index = CodeIndex.from_codes(np.array([[5], [7]], np.uint8), "bernoulli:8")
+            >>> index = CodeIndex(np.array([[5], [7]], np.uint8), "bernoulli:8")
             >>> index.add_codes(np.array([[1]], np.uint8), ids=[40])
             >>> index.ids
             array([ 0,  1, 40])
         """
-        numbers, bits = ids_beside(ids, len(codes), self._ids), search_bits(self.latent, codes)
-        if not len(codes):
-            return
-        all_codes = np.concatenate([self._codes, codes])
-        all_ids = np.concatenate([self._ids, numbers])
-        if self.kind == "flat" and is_unsorted(all_ids):
-            all_codes, all_ids = in_order_of_ids(all_codes, all_ids)
-            self._structure = structures.build("flat", search_bits(self.latent, all_codes))
-        else:
-            self._structure.add(bits)
-        self._codes, self._ids = all_codes, all_ids
+        numbers = new_ids(ids, len(codes), self._ids)
+        require_packed(self.latent, codes)
+        self._keep(np.concatenate([self._codes, codes]), np.concatenate([self._ids, numbers]))
 
     def remove(self, ids: Any) -> None:
-        """Takes rows out.
+        """Remove rows.
 
         Raises:
             DataError: an id is not there or named twice, or no row would be left; the index is
                 then what it was.
 
         Example:
-            >>> index = CodeIndex.from_codes(np.array([[5], [7]], np.uint8), "bernoulli:8")
+            >>> index = CodeIndex(np.array([[5], [7]], np.uint8), "bernoulli:8")
             >>> index.remove([0])
             >>> index.ids
             array([1])
@@ -357,33 +313,39 @@ class CodeIndex:
         kept = np.delete(np.arange(len(self)), places_of(numbers, self._ids))
         if not len(kept):
             raise DataError("no row would be left in the index. Delete the file instead.")
-        codes = self._codes[kept]
-        self._structure = self._structure.keep(search_bits(self.latent, codes), kept)
-        self._codes, self._ids = codes, self._ids[kept]
+        self._keep(self._codes[kept], self._ids[kept])
+
+    def prepare(self) -> Structure:
+        """Return the structure that is searched; build it unless it is there.
+
+        Raises:
+            MissingExtraError: faiss is not installed.
+        """
+        if self._structure is None:
+            self._structure = Structure(self.kind, search_bits(self.latent, self._codes))
+        return self._structure
 
     def save(self, path: str | Path) -> None:
-        """Writes the index, atomically.
+        """Write codes, ids and the fingerprint of the model, atomically.
 
         Raises:
             OSError: the disk is full or the folder cannot be written to.
         """
         head = {
+            "index_version": FORMAT_VERSION,
             "fingerprint": self.fingerprint,
             "latent": str(self.latent),
             "kind": self.kind,
-            "rows": len(self),
             "binarize": self.binarize_mode,
         }
-        arrays = {"codes": self._codes, "ids": self._ids, **self._structure.arrays()}
-        write_index(Path(path), arrays, head)
+        write_arrays(Path(path), {"codes": self._codes, "ids": self._ids}, head)
 
     @classmethod
     def load(cls, path: str | Path) -> CodeIndex:
-        """Reads what `save` wrote.
+        """Read what `save` wrote.
 
         Raises:
             DataError: the file is missing, no index, of a newer format, truncated or damaged.
-            MissingExtraError: faiss is not installed.
 
         Example:
             >>> CodeIndex.load("no.index")
@@ -392,16 +354,33 @@ class CodeIndex:
             discretevae.errors.DataError: no.index: no such index. Check the path.
         """
         path = Path(path)
-        arrays, head = read_index(path)
-        structures.load_faiss()
         try:
-            return cls._from_file(arrays, head)
-        except (DataError, ConfigError, TypeError, KeyError) as error:
-            reason = str(error).rstrip(".")
-            raise damaged(path, reason) from None
+            arrays, head = read_arrays(path)
+            if (version := head["index_version"]) == FORMAT_VERSION:
+                return cls(
+                    arrays["codes"],
+                    head["latent"],
+                    kind=head["kind"],
+                    ids=arrays["ids"],
+                    fingerprint=head["fingerprint"],
+                    binarize_mode=head["binarize"],
+                )
+        except FileNotFoundError:
+            raise DataError(f"{path}: no such index. Check the path.") from None
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            raise DataError(
+                f"{path}: not an index that `discretevae index` wrote, or damaged "
+                f"({str(error).rstrip('.')}). Restore it or build it again."
+            ) from None
+        raise DataError(
+            f"{path}: format version {version}, but this discretevae reads {FORMAT_VERSION}. "
+            "Update discretevae, or build the index again."
+        )
 
     def require_model(self, model: DiscreteVAE) -> None:
-        """Refuses a model other than the one whose codes these are.
+        """Refuse a model other than the one whose codes these are.
 
         Raises:
             DataError: it is another one, or none is known.
@@ -416,31 +395,11 @@ class CodeIndex:
                 "the model of the index, or build the index again."
             )
 
-    @classmethod
-    def _from_file(cls, arrays: dict[str, Array], head: dict[str, Any]) -> CodeIndex:
-        values = {name: head[name] for name in ("fingerprint", "latent", "kind", "binarize")}
-        known = isinstance(values["latent"], str) and isinstance(values["fingerprint"], str | None)
-        if not known or values["binarize"] not in BINARIZE_MODES:
-            raise DataError("its head names no model, code or binarization")
-        kind, latent = values["kind"], parse_latent(values["latent"])
-        _require_kind(kind)
-        require_searchable(latent)
-        codes, ids = arrays.pop("codes"), as_ids(arrays.pop("ids"))
-        if not len(codes) == len(ids) == head["rows"] or not len(ids):
-            raise DataError(f"{len(codes):,} codes and {len(ids):,} ids")
-        require_distinct(ids)
-        if kind == "flat" and is_unsorted(ids):
-            raise DataError("ids that are not in order")
-        structure = structures.restored(kind, arrays, search_bits(latent, codes))
-        return cls(
-            latent,
-            codes,
-            ids,
-            structure,
-            kind=kind,
-            fingerprint=values["fingerprint"],
-            binarize_mode=values["binarize"],
-        )
+    def _keep(self, codes: Array, ids: Array) -> None:
+        """Hold these rows, sorted by id: `Structure` breaks ties by place."""
+        order = np.argsort(ids)
+        self._codes, self._ids = codes[order], ids[order]
+        self._structure = None
 
     def _require_depth(self, name: str, k: int) -> None:
         if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
@@ -449,11 +408,6 @@ class CodeIndex:
             raise ConfigError(
                 f"{name} is {k:,}, but the index holds {count(len(self), 'row')}. Ask for fewer."
             )
-
-
-def _require_kind(kind: Any) -> None:
-    if not isinstance(kind, str) or kind not in INDEX_KINDS:
-        raise ConfigError(f"kind: unknown value {kind!r}. Choices: {', '.join(INDEX_KINDS)}.")
 
 
 __all__ = ["CodeIndex", "IndexKind", "Neighbors"]
