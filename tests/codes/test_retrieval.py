@@ -243,12 +243,10 @@ def test_itq_lessens_its_loss_in_every_step_and_keeps_the_subspace(digits, monke
     assert np.allclose(rotation @ rotation.T, np.eye(16), atol=1e-4)
 
 
-def test_more_bits_than_axes_are_refused_or_left_out(digits):
+def test_more_bits_than_axes_are_left_out(digits):
     x = digits.train.batch(slice(None)).numpy()
     mean, axes = principal_axes(x)
-    for make in (lambda: pca_sign(mean, axes, 65), lambda: itq(x, mean, axes, 65)):
-        with pytest.raises(ConfigError, match="65 bits need as many principal components"):
-            make()
+    assert axes.shape == (64, 64)
     assert random_projections(mean, 65).encode(x).shape == (1500, 9)
     report = measure_retrieval({}, digits, bits=[65])
     assert [entry.kind for entry in report.entries] == ["random projections"]
