@@ -192,7 +192,7 @@ def test_samples_cut_in_pieces_give_the_same(latent, monkeypatch):
     model, rows = model_of(latent), rows_of()
     x = rows.batch(slice(None))
     results = []
-    for decoder_rows in (10**6, 23 * 16, 23):
+    for decoder_rows in (10**6, 16 * 16, 16):  # pieces of 48, 16 and 1 samples
         monkeypatch.setattr(evaluation, "DECODER_ROWS", decoder_rows)
         with torch.no_grad():
             scores = evaluation._score_by_sampling(
@@ -411,6 +411,22 @@ def test_rows_one_by_one():
     gaussian = model_of("gaussian:3")
     expected = row_scores(gaussian, rows, samples=7, seed=3).bound
     assert torch.equal(score_samples(gaussian, rows, samples=7, seed=3), expected)
+
+
+@pytest.mark.parametrize(
+    ("latent", "prior"),
+    [("bernoulli:20", "factorized"), ("gaussian:3", "fixed"), ("bernoulli:20", "layer:4")],
+)
+def test_the_same_draws_for_every_row_make_its_score_its_own(latent, prior):
+    model, rows = model_of(latent, prior=prior), rows_of(30)
+    together = score_samples(model, rows, samples=300, seed=5, same_draws=True)
+    alone = [
+        score_samples(model, rows.subset(slice(i, i + 1)), samples=300, seed=5, same_draws=True)
+        for i in range(30)
+    ]
+    assert np.allclose(together, torch.cat(alone), rtol=TOLERANCE)
+    others = score_samples(model, rows, samples=300, seed=5)
+    assert not np.allclose(others[1:], torch.cat(alone)[1:], rtol=TOLERANCE)
 
 
 def test_bits_per_dimension_only_where_the_likelihood_is_a_probability():

@@ -52,7 +52,7 @@ class RowScores:
 
     @property
     def bound(self) -> Tensor:
-        """The bound of the largest S."""
+        """Return the bound of the largest S."""
         return self.bounds[max(self.bounds)]
 
     @property
@@ -183,9 +183,20 @@ def row_scores(
     samples: int | Sequence[int] = 100,
     binarize_mode: BinarizeMode = "none",
     seed: int = 0,
+    same_draws: bool = False,
     progress: Callable[[int], object] | None = None,
 ) -> RowScores:
-    """What `evaluate` takes the means of, for every row; the arguments are the same.
+    """Return what `evaluate` takes the means of, for every row.
+
+    Args:
+        model: as for `evaluate`.
+        rows: as for `evaluate`.
+        samples: as for `evaluate`.
+        binarize_mode: as for `evaluate`.
+        seed: as for `evaluate`.
+        same_draws: use the same random numbers for every row, so that the figures of a row do not
+            depend on the rows before it.
+        progress: as for `evaluate`.
 
     Example:
         >>> from discretevae.data import load_data
@@ -208,8 +219,14 @@ def row_scores(
         is_surrogate = is_surrogate or model.likelihood.is_surrogate_for(x)
         eta = model.eta(x)
         tally.add(eta)
-        score = _score_exactly if exact else _score_by_sampling
-        columns.append(score(model, x, eta, sizes, generator).cpu())
+        if exact:
+            score = _score_exactly(model, x, eta, sizes, generator)
+        else:
+            generators = [generator]
+            if same_draws:
+                generators = [torch.Generator(model.device).manual_seed(seed) for _ in x]
+            score = _score_by_sampling(model, x, eta, sizes, *generators)
+        columns.append(score.cpu())
         if progress is not None:
             progress(min(start + chunk, len(rows)))
     scores = torch.cat(columns, 1).double()
@@ -232,8 +249,9 @@ def score_samples(
     samples: int = 100,
     binarize_mode: BinarizeMode = "none",
     seed: int = 0,
+    same_draws: bool = False,
 ) -> Tensor:
-    """How normal each row is, ``[N]``: ln p(x) where it is exact, else the S-sample bound, nats.
+    """Return ln p(x) of each row where it is exact, else the S-sample bound, nats, ``[N]``.
 
     Args:
         model: the model.
@@ -241,6 +259,7 @@ def score_samples(
         samples: S.
         binarize_mode: as in training.
         seed: of the draws.
+        same_draws: as for `row_scores`.
 
     Example:
         >>> from discretevae.data import load_data
@@ -249,7 +268,9 @@ def score_samples(
         >>> score_samples(model, data.test).shape
         torch.Size([297])
     """
-    return row_scores(model, rows, samples=samples, binarize_mode=binarize_mode, seed=seed).best
+    return row_scores(
+        model, rows, samples=samples, binarize_mode=binarize_mode, seed=seed, same_draws=same_draws
+    ).best
 
 
 def _sample_sizes(samples: int | Sequence[int]) -> list[int]:
@@ -267,7 +288,7 @@ def _sample_sizes(samples: int | Sequence[int]) -> list[int]:
 def _score_exactly(
     model: DiscreteVAE, x: Tensor, eta: Tensor, sizes: Sequence[int], generator: torch.Generator
 ) -> Tensor:
-    """(E_q ln p(x|z), KL, S-sample bounds, ln p(x)), all but the bounds exact; ``[3 + S's, B]``."""
+    """Return (E_q ln p(x|z), KL, S-sample bounds, ln p(x)); only bounds are drawn: ``[·, B]``."""
     table = model.log_likelihood(x).table()
     log_q = model.family.log_prob_table(eta)
     log_prior = model.prior.log_prob_table()
@@ -280,21 +301,33 @@ def _score_exactly(
 
 
 def _score_by_sampling(
-    model: DiscreteVAE, x: Tensor, eta: Tensor, sizes: Sequence[int], generator: torch.Generator
+    model: DiscreteVAE, x: Tensor, eta: Tensor, sizes: Sequence[int], *generators: torch.Generator
 ) -> Tensor:
-    """(E_q ln p(x|z), KL, S-sample bounds), ``[2 + S's, B]``; S is cut in pieces for the cache."""
-    f, prior = model.log_likelihood(x), model.prior
+    """Return (E_q ln p(x|z), KL, S-sample bounds), ``[·, B]``; pieces of S stay in the cache."""
+    f = model.log_likelihood(x)
     total, of_prior = torch.zeros(len(x), device=x.device), torch.zeros(len(x), device=x.device)
     log_weights = []
-    piece = max(1, DECODER_ROWS // len(x))
+    piece = max(1, DECODER_ROWS // LEAST_ROWS)  # whatever len(x) is, or draws would depend on it
     for start in range(0, sizes[-1], piece):
-        z = model.family.sample(eta, min(piece, sizes[-1] - start), generator=generator)
-        fz, log_prior = f(z), prior.log_weight(z, generator=generator)
+        z, log_prior = _draw(model, eta, min(piece, sizes[-1] - start), generators)
+        fz = f(z)
         log_weights.append(fz + log_prior - model.family.log_prob(eta, z))
         total += fz.sum(0)
         of_prior += log_prior.sum(0)
     kl = _kl(model, eta, of_prior / sizes[-1])
     return torch.stack((total / sizes[-1], kl, *_bounds(torch.cat(log_weights), sizes)))
+
+
+def _draw(
+    model: DiscreteVAE, eta: Tensor, n_samples: int, generators: Sequence[torch.Generator]
+) -> tuple[Tensor, Tensor]:
+    """Return z ``[S, B, ·]`` and ln p(z) ``[S, B]``; each generator draws for some rows."""
+    parts, shares = [], eta.chunk(len(generators))
+    for part, generator in zip(shares, generators, strict=True):
+        z = model.family.sample(part, n_samples, generator=generator)
+        parts.append((z, model.prior.log_weight(z, generator=generator)))
+    codes, log_prior = zip(*parts, strict=True)
+    return torch.cat(codes, 1), torch.cat(log_prior, 1)
 
 
 def _kl(model: DiscreteVAE, eta: Tensor, expected_log_prior: Tensor) -> Tensor:

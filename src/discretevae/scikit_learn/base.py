@@ -22,7 +22,7 @@ from discretevae.config.run_config import DataConfig
 from discretevae.data import Rows
 from discretevae.errors import CollapseWarning, ConfigError, DataError, RunError
 from discretevae.evaluation.bounds import DECODER_ROWS, score_samples
-from discretevae.families import Bernoulli, Categorical, is_enumerable, parts_of
+from discretevae.families import Bernoulli, Categorical, parts_of
 from discretevae.model.vae import DiscreteVAE, fresh_model
 from discretevae.run_folder.checkpoint import CONFIG
 from discretevae.run_folder.history import EpochMetrics, collapse_advice
@@ -186,7 +186,7 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
         return self._reading.values(torch.cat(parts))
 
     def score_samples(self, X: Any) -> Array:  # noqa: N803
-        """How normal each row is, in nats, float32 ``[n]``; higher is more normal.
+        """Return how normal each row is, in nats, float32 ``[n]``; higher is more normal.
 
         ln p(x) where the code can be enumerated, else the bound ln 1/S Σ_s p(x|z_s) p(z_s)/q(z_s|x)
         with S = 100, the same draws for every row. Of standardized columns it is the density of the
@@ -197,23 +197,8 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
 
         Source: Burda et al., "Importance Weighted Autoencoders" (ICLR 2016), eq. 8.
         """
-        rows = self._rows(X)
-        model = self.model_
-        if is_enumerable(model.family) and model.prior.is_exact:
-            scores = score_samples(model, rows, samples=1, seed=self.seed_)
-        else:
-            # row by row: in a batch a row's draws would depend on the rows before it
-            scores = torch.cat(
-                [
-                    score_samples(
-                        model,
-                        rows.subset(slice(i, i + 1)),
-                        samples=SCORE_SAMPLES,
-                        seed=self.seed_,
-                    )
-                    for i in range(len(rows))
-                ]
-            )
+        rows, model = self._rows(X), self.model_
+        scores = score_samples(model, rows, samples=SCORE_SAMPLES, seed=self.seed_, same_draws=True)
         nats: Array = (scores.numpy() + self._reading.log_jacobian(model)).astype(np.float32)
         return nats
 
