@@ -1,7 +1,8 @@
 """Every exception and warning of the package.
 
-Each message says what is wrong, what was got, and what to do. The command line prints it in
-one line and exits with status 2.
+Each message says what is wrong, what was got, and what to do. Parameters stand in backquotes:
+`lr`, `prior='mixture:10'`. The command line turns them into its options, prints the message in one
+line and exits with status 2.
 
 ::
 
@@ -22,6 +23,7 @@ one line and exits with status 2.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Sequence
 
 
@@ -57,11 +59,35 @@ class RunError(DiscreteVAEError, ValueError):
     """A run folder or model file that is missing, corrupt, foreign or too new."""
 
 
-class TrainingError(DiscreteVAEError, RuntimeError):
+class _ResumableError(DiscreteVAEError):
+    """The end of a training that can perhaps be gone on with.
+
+    Args:
+        message: what happened.
+        folder: of a run that can be resumed, or None.
+
+    Example:
+        >>> print(TrainingInterrupted("in epoch 3; all is saved.", "runs/a"))
+        in epoch 3; all is saved. Go on with out='runs/a' and resume=True.
+    """
+
+    def __init__(self, message: str, folder: str | os.PathLike[str] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.folder = None if folder is None else os.fspath(folder)
+
+    def __str__(self) -> str:
+        """Return the message, and how Python goes on with the run."""
+        if self.folder is None:
+            return self.message
+        return f"{self.message} Go on with out={self.folder!r} and resume=True."
+
+
+class TrainingError(_ResumableError, RuntimeError):
     """Training cannot go on; the last good state is on disk."""
 
 
-class TrainingInterrupted(DiscreteVAEError):  # noqa: N818 - nothing went wrong
+class TrainingInterrupted(_ResumableError):  # noqa: N818 - nothing went wrong
     """The user stopped the training; where it stood is on disk."""
 
 

@@ -163,8 +163,8 @@ DATA = [
 ]  # fmt: skip
 
 OPTIONS = [
-    Case("0 epochs", ("train", "--epochs", "0", "--out", "new"), ("epochs", ">= 1", "Got 0")),
-    Case("batch size", (*TRAIN, "--batch-size", "-5"), ("batch_size", ">= 1", "Got -5")),
+    Case("0 epochs", (*TRAIN, "--epochs", "0"), ("--epochs must", ">= 1", "Got 0")),
+    Case("batch size", (*TRAIN, "--batch-size", "-5"), ("--batch-size must", ">= 1", "Got -5")),
     Case("no int", (*TRAIN, "--batch-size", "many"), ("--batch-size", "'many'", "--help")),
     Case("lr 0", (*TRAIN, "--lr", "0"), ("lr", "> 0", "Got 0.0")),
     Case("lr nan", (*TRAIN, "--lr", "nan"), ("lr", "> 0", "Got nan")),
@@ -235,7 +235,7 @@ OPTIONS = [
         "several at once",
         ("train", "--epochs", "0", "--lr", "-1", "--latent", "categorical:1", "--hidden", "x",
          "--estimator", "importance", "--batch-size", "0", "--out", "new"),
-        ("epochs", "lr", "at least 2 categories", "hidden 'x'", "batch_size"),
+        ("epochs", "lr", "at least 2 categories", "hidden 'x'", "--batch-size must"),
     ),
     Case(
         "--out not ours", TRAIN, ("new", "not ours", "another --out"),
@@ -254,7 +254,7 @@ STATE = "run/checkpoint/*.safetensors"
 BITS = "bernoulli:6"
 
 RUNS = [
-    Case("--out is a run", ("train", "--out", "run"), ("run", "--resume run"), run=BITS),
+    Case("--out is a run", ("train", "--out", "run"), ("--resume", "another --out"), run=BITS),
     Case("resume no run", RESUME, ("run", "not a run folder"), lambda: Path("run").mkdir()),
     Case("resume nothing", RESUME, ("run", "no such run folder", "Check the path")),
     Case("resume no name", ("train", "--resume"), ("--resume RUN",)),
@@ -354,7 +354,7 @@ RUNS = [
     Case("large seed of samples", ("sample", "run", "--seed", "9" * 30), ("seed", "999"), run=BITS),
     Case("split", (*EVALUATE, "--split", "tests"), ("--split", "'tests'"), run=BITS),
     Case("split that is not there", (*EVALUATE, "--split", "validation"),
-         ("digits", "validation", "'test'"), run=BITS),
+         ("digits", "validation", "--split train, test"), run=BITS),
     Case("data twice", (*EVALUATE, "digits", "--data", "mnist"), ("digits", "mnist", "once"),
          run=BITS),
     Case("rows of another width", (*EVALUATE, "mine.npy"), ("mine.npy", "16 features", "64"),
@@ -388,11 +388,11 @@ def codes(array):
 
 DECODES = [
     Case("no codes", DECODE, ("codes.npy", "no such file"), run=BITS),
-    Case("text", DECODE, ("codes.npy", "`encode`"), written(b"0 1 0", "codes.npy"), BITS),
-    Case("no bytes", DECODE, ("codes.npy", "`encode`"), written(b"", "codes.npy"), BITS),
+    Case("text", DECODE, ("codes.npy", "a file of codes"), written(b"0 1 0", "codes.npy"), BITS),
+    Case("no bytes", DECODE, ("codes.npy", "a file of codes"), written(b"", "codes.npy"), BITS),
     Case("an archive", DECODE, ("codes.npy", "no codes"),
          lambda: np.savez("c.npz", np.zeros(3)) or shutil.move("c.npz", "codes.npy"), BITS),
-    Case("pickled codes", DECODE, ("codes.npy", "`encode`"), codes(object_array()), BITS),
+    Case("pickled codes", DECODE, ("codes.npy", "a file of codes"), codes(object_array()), BITS),
     Case("no rows", DECODE, ("codes.npy", "holds no codes"), codes(np.zeros((0, 1), "u1")), BITS),
     Case("a number", DECODE, ("codes.npy",), codes(np.uint8(3)), BITS),
     Case("one axis", DECODE, ("codes.npy", "uint8 [1]", "uint8 [rows, 1]"),

@@ -360,11 +360,11 @@ def test_other_codes_are_refused(latent, prior, rows):
         with pytest.raises(ConfigError, match="has no clusters") as caught:
             ask()
         assert f"latent {latent} with prior {prior}" in str(caught.value).replace("\\", "")
-        assert "--latent gaussian:10 --prior mixture:10 --pretrain 10" in str(caught.value)
+        assert "`latent='gaussian:10'`, `prior='mixture:10'` and `pretrain=10`" in str(caught.value)
 
 
 def test_other_mistakes_are_refused(rows):
-    with pytest.raises(ConfigError, match="samples must be an int >= 0"):
+    with pytest.raises(ConfigError, match="`samples` must be an int >= 0"):
         clusters(placed(rows), rows, samples=-1)
     with pytest.raises(ConfigError, match="probabilities of categories are exact"):
         clusters(model_of("categorical:3"), rows, samples=2)
@@ -597,7 +597,7 @@ def test_rows_that_are_no_pictures_and_have_no_labels(cli, tmp_path):
         ("gaussian:3", (), "--pretrain 10"),
         ("categorical:3x4", (), "has no clusters"),
         ("categorical:5", ("--samples", 3), "probabilities of categories are exact"),
-        ("categorical:5", ("--samples", -3), "samples must be an int >= 0. Got -3."),
+        ("categorical:5", ("--samples", -3), "--samples must be an int >= 0. Got -3."),
         ("categorical:5", ("--seed", -1), "seed must be an int"),
         ("categorical:5", ("--map", "m.png"), "a map is of Gaussian codes only"),
         ("categorical:5", ("--out", "c.txt"), "c.txt: must end in .csv or .npz"),

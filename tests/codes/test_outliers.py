@@ -301,14 +301,14 @@ def test_progress_counts_both_passes_as_one(model, data):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"contamination": 0}, r"contamination must be a share in \(0, 0.5\]. Got 0"),
+        ({"contamination": 0}, r"`contamination` must be a share in \(0, 0.5\]. Got 0"),
         ({"contamination": 0.51}, "Got 0.51"),
         ({"contamination": -0.1}, "Got -0.1"),
         ({"contamination": math.nan}, "Got nan"),
         ({"contamination": "x"}, "Got 'x'"),
         ({"binarize_mode": "treshold"}, "Did you mean threshold"),
         ({"correction": "complexty"}, "Did you mean complexity"),
-        ({"samples": 0}, "samples must be an int >= 1"),
+        ({"samples": 0}, "`samples` must be an int >= 1"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message, model, data):

@@ -340,7 +340,7 @@ def test_queries_are_some_of_each_label():
     assert np.array_equal(np.bincount(labels[chosen]), [7, 7, 7])
     assert len(np.unique(chosen)) == 21
     assert not np.array_equal(chosen, query_rows(labels, 7, seed=5))
-    with pytest.raises(ConfigError, match="queries must be an int"):
+    with pytest.raises(ConfigError, match="`per_label` must be an int"):
         query_rows(labels, 0, seed=0)
 
 

@@ -293,7 +293,7 @@ def test_a_gaussian_part_is_refused(latent, digits):
 
 BYTE = np.zeros((3, 1), np.uint8)
 MISTAKES = {
-    "k 0": (lambda i: i.search_codes(BYTE, 0), ConfigError, "k must be an int >= 1. Got 0"),
+    "k 0": (lambda i: i.search_codes(BYTE, 0), ConfigError, "`k` must be an int >= 1. Got 0"),
     "k large": (
         lambda i: i.search_codes(BYTE, 4),
         ConfigError,
@@ -332,7 +332,7 @@ def test_mistakes_are_said_and_change_nothing(mistake):
 
 def test_an_effort_below_one_is_refused():
     index = CodeIndex(BYTE, "bernoulli:6", kind="ivf")
-    with pytest.raises(ConfigError, match=r"effort must be an int >= 1\. Got 0"):
+    with pytest.raises(ConfigError, match=r"`effort` must be an int >= 1\. Got 0"):
         index.search_codes(BYTE, 1, effort=0)
 
 
@@ -433,7 +433,7 @@ def test_a_file_made_up_with_a_right_checksum_is_refused(change, codes, tmp_path
     assert len(CodeIndex.load(path)) == 300  # nothing was changed yet
     change(head, arrays)
     write_arrays(path, arrays, head)
-    with pytest.raises(DataError, match=r"a\.index: not an index .* or damaged") as caught:
+    with pytest.raises(DataError, match=r"a\.index: no index of codes, .* or damaged") as caught:
         CodeIndex.load(path)
     assert "\n" not in str(caught.value)
 
@@ -445,7 +445,7 @@ def test_a_newer_format_and_other_files_are_named(tmp_path):
         CodeIndex.load(path)
     for content in (b"", b"PK" + bytes(100), b"discretevae-idx\n" + bytes(100)):
         path.write_bytes(content)
-        with pytest.raises(DataError, match="not an index"):
+        with pytest.raises(DataError, match="no index"):
             CodeIndex.load(path)
     with pytest.raises(DataError, match=r"cannot be read \(Is a directory\)"):
         CodeIndex.load(tmp_path)
@@ -570,9 +570,9 @@ def test_without_k_there_are_ten_neighbors_or_as_many_as_there_are(cli, trained,
 @pytest.mark.parametrize("k", ["3", 2.0, None, True, 0])
 def test_k_is_a_whole_number(k, model, digits, codes):
     index = CodeIndex.build(model, digits.test)
-    with pytest.raises(ConfigError, match="k must be an int >= 1"):
+    with pytest.raises(ConfigError, match="`k` must be an int >= 1"):
         index.search_codes(codes[:2], k)
-    with pytest.raises(ConfigError, match="k must be an int >= 1"):
+    with pytest.raises(ConfigError, match="`k` must be an int >= 1"):
         index.search(model, digits.test, k)
     assert index.search_codes(codes[:2], np.int64(3)).ids.shape == (2, 3)
 
@@ -615,7 +615,7 @@ def test_mistakes_on_the_command_line_are_one_line(cli, indexed, trained, tmp_pa
         "built with another model": ("search", path, "--run", other),
         "k is 1,501, but the index holds 1,500": ("search", path, "--run", run, "--k", 1501),
         "k must be an int >= 1": ("search", path, "--run", run, "--k", 0),
-        "rerank must be at least k": ("search", path, "--run", run, "--rerank", 3),
+        "--rerank must be at least --k": ("search", path, "--run", run, "--rerank", 3),
         "rows have 3 features": ("search", path, tmp_path / "narrow.npy", "--run", run),
         "no such index": ("search", tmp_path / "no", "--run", run),
         "flat looks at every row": ("search", path, "--run", run, "--effort", 3),

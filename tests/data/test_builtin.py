@@ -103,7 +103,7 @@ def test_missing_everywhere_names_the_places(tmp_path, sources):
         "mnist: train-images-idx3-ubyte.gz",
         str(tmp_path / "mine"),
         "cache",
-        "--data-dir",
+        "`data_dir`",
     ):
         assert part in str(caught.value)
 

@@ -191,7 +191,7 @@ def test_all_mirrors_bad_says_why_and_leaves_nothing(
         KINDS[kind],
         f"{closed} (",
         "Connection refused",
-        "put the files into a folder and pass --data-dir",
+        "put the files into a folder and pass `data_dir`",
     ):
         assert part in message
     assert "\n" not in message
@@ -202,7 +202,7 @@ def test_a_cache_that_cannot_be_made(tmp_path, content):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises((DownloadError, DataError)) as caught:
         load(tmp_path / "file", ["http://127.0.0.1:9/"], content)
-    assert "--data-dir" in str(caught.value)
+    assert "`data_dir`" in str(caught.value)
 
 
 def test_an_interrupt_leaves_nothing(tmp_path):

@@ -140,7 +140,7 @@ def test_different_sizes_are_named(tmp_path):
     save(tmp_path / "b.png", GREY.T.copy())
     with pytest.raises(DataError) as caught:
         load_rows(tmp_path)
-    for part in ("a.png is 3x4", "b.png is 4x3", "--image-size 32x32"):
+    for part in ("a.png is 3x4", "b.png is 4x3", "`image_size=(32, 32)`"):
         assert part in str(caught.value)
 
 

@@ -41,7 +41,7 @@ def test_other_values_are_refused_with_an_example(array, how_many, which, advice
         message = str(caught.value)
         assert how_many in message
         assert which in message
-        assert f"--likelihood {advice}" in message
+        assert f"`likelihood='{advice}" in message
         assert "\n" not in message
 
 

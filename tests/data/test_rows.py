@@ -175,7 +175,7 @@ def test_require_unit_interval():
     Rows.from_array([[0.0, 0.5, 1.0]]).require_unit_interval()
     with pytest.raises(DataError) as caught:
         Rows.from_array([[-0.5, 0.5], [1.5, 3.0]], name="mine").require_unit_interval()
-    for part in ("mine", "3 values of 4", "-0.5 to 3", "--likelihood gaussian"):
+    for part in ("mine", "3 values of 4", "-0.5 to 3", "`likelihood='gaussian'`"):
         assert part in str(caught.value)
     with pytest.raises(DataError, match="1 value of 2"):
         Rows.from_array([[0, 17]], divisor=16).require_unit_interval()

@@ -162,7 +162,7 @@ def test_a_file_is_looked_at_once_or_not_at_all(tmp_path, small, counted, dtype,
 def test_values_outside_the_unit_interval_are_counted(both):
     plain, rows = both(np.linspace(-0.5, 0.9, 100).reshape(50, 2))
     for table in (rows, rows.subset(slice(0, 40)), plain):
-        with pytest.raises(DataError, match=r"-0.5 to 0.[69].*--likelihood gaussian"):
+        with pytest.raises(DataError, match=r"-0.5 to 0.[69].*`likelihood='gaussian'`"):
             table.require_unit_interval()
     rows.subset(slice(25, 50)).require_unit_interval()
 

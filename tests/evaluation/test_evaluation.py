@@ -357,7 +357,7 @@ def test_bounds_of_several_sizes_share_their_draws_and_rise_on_every_row():
     alone = row_scores(model, rows, samples=20)
     assert torch.equal(alone.bound, scores.bound)
     assert torch.equal(alone.elbo, scores.elbo)
-    with pytest.raises(ConfigError, match="samples 3 does not divide 20"):
+    with pytest.raises(ConfigError, match="`samples` 3 does not divide 20"):
         row_scores(model, rows, samples=[3, 20])
     with pytest.raises(ConfigError, match="Got none"):
         row_scores(model, rows, samples=[])
@@ -480,7 +480,7 @@ def test_binarized_rows_are_scored_as_bits():
 
 def test_what_is_refused():
     model = model_of("categorical:5")
-    with pytest.raises(ConfigError, match="samples must be an int >= 1"):
+    with pytest.raises(ConfigError, match="`samples` must be an int >= 1"):
         evaluate(model, rows_of(), samples=0)
     with pytest.raises(DataError, match="rows have 3 features, but the model takes 7"):
         evaluate(model, Rows.from_array(np.full((2, 3), 0.5)))

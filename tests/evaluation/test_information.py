@@ -571,7 +571,7 @@ def test_the_json_object_holds_every_figure():
 
 @pytest.mark.parametrize("option", ["samples", "max_rows"])
 def test_numbers_below_one_are_refused(option):
-    with pytest.raises(ConfigError, match=f"{option} must be an int >= 1. Got 0."):
+    with pytest.raises(ConfigError, match=f"`{option}` must be an int >= 1. Got 0."):
         kl_split(model_of("bernoulli:5"), rows_of("bernoulli:5"), **{option: 0})
 
 

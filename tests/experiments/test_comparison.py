@@ -331,7 +331,7 @@ def test_one_of_ones_own_and_one_that_fails(monkeypatch):
     [
         ({}, {"moments": ()}, "moments must be one or several numbers in [0, 1]. Got ()."),
         ({}, {"moments": (2,)}, "moments must be one or several numbers"),
-        ({}, {"repeats": 7}, "repeats must be an int >= 8. Got 7."),
+        ({}, {"repeats": 7}, "`repeats` must be an int >= 8. Got 7."),
         ({"objective": "marginal"}, {}, "compare measures the ELBO only. Got objective marginal."),
     ],
 )

@@ -207,8 +207,8 @@ def test_the_second_time_everything_is_there(quick, cli):
 
 def test_what_was_not_asked_for_is_absent_and_said(one, cli):
     report = (one / "report.md").read_text()
-    others = " ".join(name for name in FIGURES if name != "fig12")
-    assert f"`discretevae reproduce {others}`" in report
+    others = ", ".join(name for name in FIGURES if name != "fig12")
+    assert f"because the runs are not there: {others}." in report
     assert "No run of the paper's protocol has more than 5 epochs" in report
     assert [p.name for p in (one / "figures").iterdir()] == ["fig12.png"]
     assert sorted(p.name for p in one.iterdir()) == [
@@ -247,7 +247,7 @@ def interrupted(cli, monkeypatch, run, *args):
         status, _, err = cli(*args)
     assert status == 130
     assert len(err.splitlines()) == 1
-    assert err.endswith("Go on with the same command.\n")
+    assert err.endswith("Run it again to go on.\n")
     return err
 
 
@@ -420,7 +420,7 @@ def test_the_protocols(name):
 
 @pytest.mark.parametrize(
     ("name", "value", "usual", "said"),
-    [("precision", "bf16", "float32", "are formed in bf16"), ("seed", 3, 0, "The seed is 3 (")],
+    [("precision", "bf16", "float32", "are formed in bf16"), ("seed", 3, 0, "The seed is 3.")],
 )
 def test_precision_and_seed_are_those_of_both_and_are_said(
     name, value, usual, said, cli, quick, tmp_path

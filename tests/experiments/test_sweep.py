@@ -234,7 +234,7 @@ def test_a_plan_says_all_that_is_wrong():
     with pytest.raises(ConfigError) as caught:
         plan(told, [0, 2, 2, 30], latent="bernoulli", n_seeds=0)
     problems = str(caught.value)
-    for part in ("size 0 must be", "size 2 is named twice", "seeds must be", "exact"):
+    for part in ("size 0 must be", "size 2 is named twice", "`n_seeds` must be", "exact"):
         assert part in problems
     with pytest.raises(ConfigError, match="at most 50 sizes"):
         plan(told, range(1, 99), latent="bernoulli", n_seeds=1)
@@ -363,7 +363,7 @@ def test_an_interrupted_sweep_ends_like_an_uninterrupted_one(made, cli, tmp_path
     status, _, err = cli(*COMMAND, "--out", folder)
     assert status == 130
     assert len(err.splitlines()) == 1
-    assert "Go on with the same command." in err
+    assert "Run it again to go on." in err
     partial = read(folder)
     assert not partial["is_complete"]
     assert partial["choice"] is None
@@ -382,12 +382,12 @@ def test_an_interrupted_sweep_ends_like_an_uninterrupted_one(made, cli, tmp_path
 
 def test_ctrl_c_within_a_run_names_the_code(copy, cli, monkeypatch):
     def stopped(*args, **options):
-        raise TrainingInterrupted("after step 3; saved. Go on with: discretevae train --resume x")
+        raise TrainingInterrupted("after step 3; saved.", "x")
 
     monkeypatch.setattr(sweeps, "run", stopped)
     status, _, err = cli(*COMMAND, "--sizes", "2,4", "--out", copy)
     assert status == 130
-    assert err == "Stopped: bernoulli:4: after step 3; saved. Go on with the same command.\n"
+    assert err == "Stopped: bernoulli:4: after step 3; saved. Run it again to go on.\n"
 
 
 def test_the_table_for_people(copy, cli):
@@ -595,7 +595,7 @@ def test_a_model_too_large_is_refused_before_anything_is_trained(tmp_path):
     with pytest.raises(ConfigError, match="Make it smaller"):
         sweep(data, told, [2, 4], out=tmp_path / "new")
     assert not (tmp_path / "new").exists()
-    with pytest.raises(ConfigError, match="samples must be"):
+    with pytest.raises(ConfigError, match="`samples` must be"):
         sweep(data, told, [2, 4], out=tmp_path / "new", samples=0)
     small = RunConfig(model=ModelConfig(n_features=64, hidden=(2,)))
     (tmp_path / "file").touch()

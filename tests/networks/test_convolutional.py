@@ -360,13 +360,13 @@ def test_a_configuration_goes_through_json():
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"network": "rnn"}, r"network 'rnn' is unknown. Did you mean cnn\? Choices: mlp, cnn."),
-        ({"network": "cnn", "hidden": (8,)}, r"hidden must be left out .* Got \(8,\)"),
-        ({"network": "cnn", "hidden": ()}, r"hidden must be left out .* Got \(\)"),
+        ({"network": "rnn"}, r"`network` 'rnn' is unknown. Did you mean cnn\? Choices: mlp, cnn."),
+        ({"network": "cnn", "hidden": (8,)}, r"`hidden` must be left out .* Got \(8,\)"),
+        ({"network": "cnn", "hidden": ()}, r"`hidden` must be left out .* Got \(\)"),
         ({"network": "cnn", "image_shape": None}, "a cnn needs .* pictures. Got rows of 4 values"),
-        ({"network": "cnn", "image_shape": (-2, -2)}, r"image_shape must be two ints >= 1"),
-        ({"network": "cnn", "image_shape": (2, 2, 1)}, r"image_shape must be two ints >= 1"),
-        ({"hidden": (0,)}, r"hidden must be ints >= 1. Got \(0,\)"),
+        ({"network": "cnn", "image_shape": (-2, -2)}, r"`image_shape` must be two ints >= 1"),
+        ({"network": "cnn", "image_shape": (2, 2, 1)}, r"`image_shape` must be two ints >= 1"),
+        ({"hidden": (0,)}, r"`hidden` must be ints >= 1. Got \(0,\)"),
     ],
     ids=str,
 )

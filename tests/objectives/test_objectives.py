@@ -233,11 +233,11 @@ def test_what_needs_a_closed_form_or_ln_p_itself_is_refused():
         (marginal, Exact()),
         (wake_sleep, Importance(samples=2)),
     ):
-        with pytest.raises(ConfigError, match=r"gives a bound\. Choose --objective elbo"):
+        with pytest.raises(ConfigError, match=r"gives a bound\. Choose `objective='elbo'`"):
             objective(layered, x, member, generator=torch.Generator().manual_seed(0))
     config = ModelConfig(n_features=5, latent="bernoulli:3", prior="layer:2")
     for training in (TrainConfig(objective="marginal"), TrainConfig(free_bits=0.1)):
-        with pytest.raises(ConfigError, match=r"Choose objective elbo|choose the prior fixed"):
+        with pytest.raises(ConfigError, match=r"Choose `objective='elbo'`|choose the prior fixed"):
             RunConfig(model=config, training=training)
 
 
@@ -257,12 +257,12 @@ def test_wake_sleep_tends_to_the_marginal_gradients():
 @pytest.mark.parametrize(
     ("objective", "estimator", "message"),
     [
-        ("marginal", RLOO(), "cannot be estimated by RLOO. Choose --estimator exact"),
-        ("multi-sample", Exact(), "Choose --estimator vimco"),
-        ("wake-sleep", EMA(), "Choose --estimator importance"),
+        ("marginal", RLOO(), "cannot be estimated by RLOO. Choose `estimator='exact'`"),
+        ("multi-sample", Exact(), "Choose `estimator='vimco'`"),
+        ("wake-sleep", EMA(), "Choose `estimator='importance'`"),
         ("wake-sleep", Importance(proposal="uniform"), "Leave the proposal out"),
         ("wake-sleep", Importance(), "needs samples >= 2. Got 1"),
-        ("elbo", VIMCO(), "Choose --objective multi-sample"),
+        ("elbo", VIMCO(), "Choose `objective='multi-sample'`"),
     ],
 )
 def test_pairs_that_make_no_sense(objective, estimator, message):

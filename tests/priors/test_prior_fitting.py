@@ -217,9 +217,9 @@ def test_progress_counts_rows(model, rows):
 def test_what_cannot_be_fitted_is_refused(model, rows):
     prior = made("factorized", model)
     for options, message in (
-        ({"epochs": 0}, "epochs must be an int >= 1. Got 0"),
-        ({"batch_size": 0}, "batch_size must be an int >= 1. Got 0"),
-        ({"lr": 0.0}, "lr must be > 0 and finite. Got 0.0"),
+        ({"epochs": 0}, "`epochs` must be an int >= 1. Got 0"),
+        ({"batch_size": 0}, "`batch_size` must be an int >= 1. Got 0"),
+        ({"lr": 0.0}, "`lr` must be > 0 and finite. Got 0.0"),
     ):
         with pytest.raises(ConfigError, match=message):
             fit_prior(model, rows, prior, **options)
@@ -233,7 +233,7 @@ def test_what_cannot_be_fitted_is_refused(model, rows):
             call(model, rows, made("factorized", other))
         with pytest.raises(DataError, match="rows have 3 features"):
             call(model, Rows.from_array(torch.zeros(2, 3)), prior)
-    with pytest.raises(ConfigError, match="samples must be an int >= 1"):
+    with pytest.raises(ConfigError, match="`samples` must be an int >= 1"):
         expected_log_prob(model, rows, prior, samples=0)
     with pytest.raises(TrainingError, match="Try a smaller lr"):
         fit_prior(model, rows, made("autoregressive:8", model), epochs=1, lr=1e38)

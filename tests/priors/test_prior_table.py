@@ -186,7 +186,7 @@ def test_without_temperature_only_the_likeliest_choices_are_left(text, family):
 def test_a_temperature_must_be_above_zero(text, family):
     prior = fresh(text, family)
     for wrong in (0.0, -1.0, math.inf, math.nan):
-        with pytest.raises(ConfigError, match="temperature must be > 0"):
+        with pytest.raises(ConfigError, match="`temperature` must be > 0"):
             prior.sample(1, generator=torch.Generator(), temperature=wrong)
 
 

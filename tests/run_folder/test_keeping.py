@@ -153,7 +153,7 @@ def test_how_often_is_saved(every, expected, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("text", ["", "10", "0s", "-1s", "1.5steps", "5 days", "s", "1e3s"])
 def test_what_is_no_interval(text):
-    with pytest.raises(ConfigError, match="save-every"):
+    with pytest.raises(ConfigError, match="save_every"):
         parse_save_every(text)
 
 
@@ -297,12 +297,12 @@ def test_a_part_without_rows_is_refused(validation):
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"patience": 3}, "patience needs rows to judge by"),
-        ({"patience": 0, "validation": 0.1}, "patience must be an int >= 1"),
-        ({"validation": 1.0}, "validation must be >= 0 and < 1"),
-        ({"clip": 0.0}, "clip must be > 0"),
-        ({"kl_warmup": -1.0}, "kl_warmup must be > 0"),
-        ({"free_bits": float("nan")}, "free_bits must be > 0"),
+        ({"patience": 3}, "`patience` needs rows to judge by"),
+        ({"patience": 0, "validation": 0.1}, "`patience` must be an int >= 1"),
+        ({"validation": 1.0}, "`validation` must be >= 0 and < 1"),
+        ({"clip": 0.0}, "`clip` must be > 0"),
+        ({"kl_warmup": -1.0}, "`kl_warmup` must be > 0"),
+        ({"free_bits": float("nan")}, "`free_bits` must be > 0"),
         ({"free_bits": 0.1, "objective": "marginal"}, "change the ELBO"),
     ],
     ids=str,

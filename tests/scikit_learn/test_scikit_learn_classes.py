@@ -432,12 +432,12 @@ def test_wrong_matrices_are_refused():
         vae.fit([["a", "b"], ["c", "d"]])
     with pytest.raises(DataError, match="too large for their variance"):
         vae.fit(x * 1e300)
-    with pytest.raises(DataError, match="likelihood='gaussian'"):
+    with pytest.raises(DataError, match="`likelihood='gaussian'`"):
         clone(vae).set_params(likelihood="bernoulli").fit(x - 3.5)
     vae.fit(x)
     with pytest.raises(ValueError, match="5 features, but BernoulliVAE is expecting 6"):
         vae.transform(x[:, :5])
-    with pytest.raises(DataError, match="likelihood='gaussian'"):
+    with pytest.raises(DataError, match="`likelihood='gaussian'`"):
         vae.transform(x + 1.5)
     with pytest.raises(DataError, match="3 columns, but this BernoulliVAE has 4"):
         vae.inverse_transform(np.zeros((2, 3)))
@@ -448,7 +448,7 @@ def test_wrong_matrices_are_refused():
 
 def test_a_collapse_is_told_in_terms_of_parameters():
     vae = BernoulliVAE(n_bits=20, hidden=(), epochs=1, lr=1e-6, random_state=0)
-    with pytest.warns(CollapseWarning, match="a smaller batch_size, more samples"):
+    with pytest.warns(CollapseWarning, match="a smaller `batch_size`, more `samples`"):
         vae.fit(np.zeros((10, 4)))
 
 

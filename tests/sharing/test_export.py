@@ -240,8 +240,8 @@ def test_graphs_alone_name_the_extra_too(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tolerance": 0.0}, "tolerance must be > 0. Got 0"),
-        ({"tolerance": float("nan")}, "tolerance must be > 0. Got nan"),
+        ({"tolerance": 0.0}, "`tolerance` must be > 0. Got 0"),
+        ({"tolerance": float("nan")}, "`tolerance` must be > 0. Got nan"),
         ({"rows": torch.zeros(3, 5)}, r"rows must be \[N, 64\] with N >= 1. Got \[3, 5\]"),
         ({"rows": torch.zeros(0, 64)}, r"Got \[0, 64\]"),
         ({"rows": np.zeros((3, 5))}, r"Got \[3, 5\]"),

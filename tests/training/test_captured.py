@@ -445,19 +445,19 @@ def test_the_table_of_states_is_made_once(family):
 
 
 def test_what_cannot_be_recorded_is_refused():
-    with pytest.raises(ConfigError, match=r"Got device cpu\. Leave --graph out; a run that"):
+    with pytest.raises(ConfigError, match=r"Got device cpu\. Leave `graph` out; a run that"):
         train(model_for("bernoulli:5"), DATA, settings(graph=True))
     with pytest.raises(
-        ConfigError, match=r"here are several\. Leave --graph out, or start without"
+        ConfigError, match=r"here are several\. Leave `graph` out, or start without"
     ):
         check_graph(torch.device("cuda"), Ranks(0, 2))
     check_graph(torch.device("cuda"), Ranks())
     annealed = "gumbel-softmax:tau=1,anneal=0.1"
     for text, latent in ((annealed, "bernoulli:5"), (annealed, "bernoulli:14+gaussian:3")):
         member = estimator_for(text, model_for(latent).family)
-        with pytest.raises(ConfigError, match="Leave anneal or --graph out"):
+        with pytest.raises(ConfigError, match="Leave anneal or `graph` out"):
             check_member(member)
-    with pytest.raises(ConfigError, match="graph must be true or false"):
+    with pytest.raises(ConfigError, match="`graph` must be true or false"):
         settings(graph=1)
 
 

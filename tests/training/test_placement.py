@@ -202,8 +202,8 @@ def test_distorted_rows_are_binary_where_the_rows_are():
 @pytest.mark.parametrize(
     ("model", "training", "words"),
     [
-        ({}, {"pretrain": 2}, "pretrain ends with the placing of a mixture prior"),
-        ({"image_shape": None}, {"augment": "light"}, "augment distorts pictures"),
+        ({}, {"pretrain": 2}, "`pretrain` ends with the placing of a mixture prior"),
+        ({"image_shape": None}, {"augment": "light"}, "`augment` distorts pictures"),
     ],
 )
 def test_what_does_not_go_together(model, training, words):
@@ -213,9 +213,9 @@ def test_what_does_not_go_together(model, training, words):
 
 
 def test_options_that_make_no_sense():
-    with pytest.raises(ConfigError, match=r"pretrain must be an int >= 0 below epochs\. Got 5"):
+    with pytest.raises(ConfigError, match=r"`pretrain` must be an int >= 0 below epochs\. Got 5"):
         TrainConfig(epochs=5, pretrain=5)
-    with pytest.raises(ConfigError, match="augment and pretrain change the ELBO"):
+    with pytest.raises(ConfigError, match="`augment` and `pretrain` change the ELBO"):
         TrainConfig(epochs=5, pretrain=1, augment="light", objective="marginal")
 
 

@@ -77,7 +77,7 @@ def test_what_cannot_be_read(text, words):
 
 
 def test_only_the_elbo_takes_another_target():
-    with pytest.raises(ConfigError, match="target change the ELBO"):
+    with pytest.raises(ConfigError, match="`target` change the ELBO"):
         TrainConfig(target=ASKED, objective="marginal")
 
 

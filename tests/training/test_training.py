@@ -294,7 +294,7 @@ def test_what_is_not_finite_stops_and_keeps_the_last_good_state(kind, after, tmp
         estimator: object = SickGradient([], after)
     else:
         estimator = Breaks([], after, float(kind))
-    with pytest.raises(TrainingError, match=r"(NaN|nan|inf).* epoch \d.*--lr") as caught:
+    with pytest.raises(TrainingError, match=r"(NaN|nan|inf).* epoch \d.*`lr`") as caught:
         train(
             fresh("bernoulli:5"), DATA, settings(), estimator=estimator, out=tmp_path,
             save_every=ALWAYS,

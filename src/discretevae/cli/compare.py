@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from discretevae.cli import common
+from discretevae.cli.ending import in_options
 from discretevae.cli.model_options import Asked
 from discretevae.cli.train import command as train_command
 from discretevae.config import RunConfig, TrainConfig
@@ -264,7 +265,7 @@ def _run_rows(found: Comparison) -> list[tuple[str, ...]]:
                 "–" if last.codes_used is None else f"{last.codes_used}",
                 f"{last.seconds:.1f}",
             )
-        rows.append((run.estimator, *row, run.error or ""))
+        rows.append((run.estimator, *row, in_options(run.error or "")))
     return rows if any(run.error for run in found.runs) else [row[:-1] for row in rows]
 
 

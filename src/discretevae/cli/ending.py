@@ -10,10 +10,21 @@ from typing import Any, NoReturn
 
 import click
 
-from discretevae.errors import DiscreteVAEError, TrainingInterrupted
+from discretevae.errors import DiscreteVAEError, TrainingError, TrainingInterrupted
 
 _OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory")
 """How torch says it, on any device; its own exception types are known only once it is imported."""
+
+_PARAMETER = re.compile("`([a-z_]+)(?:=([^`]+))?`")
+_QUOTES = "'\"()"
+
+OPTIONS = {
+    "n_seeds": "seeds",
+    "network": "preset",
+    "image_shape": "image_size",
+    "per_label": "queries",
+}
+"""Options that are not called as the library's parameter is."""
 
 
 def finish(command: click.Command | Callable[[], object], name: str | None = None) -> NoReturn:
@@ -59,7 +70,7 @@ def status_of(
     except click.exceptions.Exit as done:
         return done.exit_code
     except TrainingInterrupted as stopped:
-        return _complain(str(stopped), 130, kind="Stopped")
+        return _complain(_told(stopped), 130, kind="Stopped")
     except (click.Abort, KeyboardInterrupt):
         return _complain("nothing more was written.", 130, kind="Stopped")
     except click.ClickException as error:
@@ -68,7 +79,7 @@ def status_of(
         see = f" See {where} --help." if where else ""
         return _complain(f"{error.format_message()}{see}", 2)
     except DiscreteVAEError as error:
-        return _complain(str(error), 2)
+        return _complain(_told(error), 2)
     except (MemoryError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(reason):
@@ -81,13 +92,45 @@ def status_of(
         return _complain(f"{where}{error.strerror or error}. Check the path and the free space.", 2)
 
 
+def in_options(message: str) -> str:
+    """Return a message of the library with its parameters as options of the command line.
+
+    The library writes parameters in backquotes, with or without a value.
+
+    Example:
+        >>> in_options("Leave `free_bits` out, or choose `prior='fixed'` and `image_size=(8, 8)`.")
+        'Leave --free-bits out, or choose --prior fixed and --image-size 8x8.'
+        >>> in_options("A run that has `graph` is resumed with `graph=False`.")
+        'A run that has --graph is resumed with --no-graph.'
+    """
+
+    def option(match: re.Match[str]) -> str:
+        name, value = match[1], match[2]
+        words = OPTIONS.get(name, name).replace("_", "-")
+        if value is None or value == "True":
+            return f"--{words}"
+        if value == "False":
+            return f"--no-{words}"
+        return f"--{words} {value.strip(_QUOTES).replace(', ', 'x')}"
+
+    return _PARAMETER.sub(option, message)
+
+
+def _told(error: DiscreteVAEError) -> str:
+    """Return what an error says, in terms of the command line."""
+    if isinstance(error, (TrainingError, TrainingInterrupted)) and error.folder is not None:
+        command = f"discretevae train --resume {error.folder}"
+        return f"{in_options(error.message)} Go on with: {command}"
+    return in_options(str(error))
+
+
 def _complain(message: str, status: int, *, kind: str = "Error") -> int:
     click.echo(f"{kind}: {' '.join(message.split())}", err=True)
     return status
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    click.echo(f"Warning: {message}", err=True)
+    click.echo(f"Warning: {in_options(str(message))}", err=True)
 
 
-__all__ = ["finish", "status_of"]
+__all__ = ["OPTIONS", "finish", "in_options", "status_of"]

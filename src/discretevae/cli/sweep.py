@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from discretevae.cli import common
+from discretevae.cli.ending import in_options
 from discretevae.cli.model_options import Asked
 from discretevae.cli.train import command as train_command
 from discretevae.config import ModelConfig, RunConfig, TrainConfig, parse_latent, preset
@@ -238,11 +239,11 @@ def _print_table(found: Sweep, data: Dataset) -> None:
     if found.choice is not None:
         click.echo(found.choice.reason)
         if found.choice.doubt is not None:
-            click.echo(found.choice.doubt)
+            click.echo(in_options(found.choice.doubt))
     for result in found.results:
         advice = _collapse(result)
         if advice is not None:
-            click.echo(f"{result.latent}: {advice}")
+            click.echo(f"{result.latent}: {in_options(advice)}")
     if len(found.seeds) == 1:
         click.echo(ONE_RUN)
 

@@ -143,11 +143,11 @@ def clusters(
     """
     kind = require_clusters(model)
     if not isinstance(samples, int) or samples < 0:
-        raise ConfigError(f"samples must be an int >= 0. Got {samples}.")
+        raise ConfigError(f"`samples` must be an int >= 0. Got {samples}.")
     if samples and kind == "category":
         raise ConfigError(
-            f"samples {samples} would change nothing: the probabilities of categories are exact. "
-            "Leave samples out."
+            f"`samples={samples}` would change nothing: the probabilities of categories are exact. "
+            "Leave `samples` out."
         )
     require_fit(model, rows)
     generator = torch.Generator(model.device).manual_seed(seed)
@@ -235,7 +235,8 @@ def require_clusters(model: DiscreteVAE) -> ClusterKind:
     raise ConfigError(
         f"latent {model.family.spec} with prior {model.config.prior} has no clusters, which are "
         "the components of a mixture prior or the values of one categorical variable. Train with "
-        "--latent gaussian:10 --prior mixture:10 --pretrain 10, or with --latent categorical:10."
+        "`latent='gaussian:10'`, `prior='mixture:10'` and `pretrain=10`, or with "
+        "`latent='categorical:10'`."
     )
 
 

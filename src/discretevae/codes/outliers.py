@@ -256,7 +256,7 @@ def fit_outliers(
     """
     if not isinstance(contamination, Real) or not 0 < contamination <= 0.5:
         raise ConfigError(
-            f"contamination must be a share in (0, 0.5]. Got {contamination!r}. "
+            f"`contamination` must be a share in (0, 0.5]. Got {contamination!r}. "
             "Give 0.05 for one row in twenty."
         )
     require_fit(model, reference_rows)

@@ -65,12 +65,12 @@ def unpack_codes(family: Family, packed: Array) -> Tensor:
     if packed.dtype != _dtype(family) or packed.ndim != 2 or packed.shape[1] != width:
         raise DataError(
             f"codes are {packed.dtype} {list(packed.shape)}, but {family.spec} needs {expected}. "
-            "Give codes that this model's `encode` wrote."
+            "Give codes that this model made."
         )
     if isinstance(family, Bernoulli):
         bits = np.unpackbits(packed, axis=1)
         if bits[:, n:].any():
-            raise DataError(f"codes hold more than {n} bits. Give codes that `encode` wrote.")
+            raise DataError(f"codes hold more than {n} bits. Give codes that a model made.")
         return torch.from_numpy(bits[:, :n].copy())
     first = 0
     for part in parts_of(family):
@@ -83,16 +83,16 @@ def unpack_codes(family: Family, packed: Array) -> Tensor:
 def _require_codes_of(part: Family, columns: Array) -> None:
     if isinstance(part, Gaussian):
         if not np.isfinite(columns).all():
-            raise DataError("codes hold NaN or infinite values. Give codes that `encode` wrote.")
+            raise DataError("codes hold NaN or infinite values. Give codes that a model made.")
         return
     count = _n_values(part)
     if columns.size and not (columns.min() >= 0 and columns.max() < count):
         raise DataError(
             f"codes hold categories from {columns.min()} to {columns.max()}, but the model has "
-            f"0 to {count - 1}. Give codes that this model's `encode` wrote."
+            f"0 to {count - 1}. Give codes that this model made."
         )
     if columns.dtype.kind == "f" and (columns != np.rint(columns)).any():
-        raise DataError("codes hold fractions for categories. Give codes that `encode` wrote.")
+        raise DataError("codes hold fractions for categories. Give codes that a model made.")
 
 
 @computing("float32")
@@ -218,12 +218,12 @@ def read_codes(path: Path, family: Family) -> Array:
         # a damaged header makes numpy raise almost anything, MemoryError and TokenError too
         reason = str(error).splitlines()[0] if str(error) else "truncated"
         raise DataError(
-            f"{path}: no readable .npy file ({reason.rstrip('.')}). Give one that `encode` wrote."
+            f"{path}: no readable .npy file ({reason.rstrip('.')}). Give a file of codes."
         ) from None
     if isinstance(packed, np.lib.npyio.NpzFile):
         packed.close()
     if not isinstance(packed, np.ndarray) or packed.ndim == 0 or packed.size == 0:
-        raise DataError(f"{path}: holds no codes. Give a file that `encode` wrote.")
+        raise DataError(f"{path}: holds no codes. Give a file of codes.")
     try:
         unpack_codes(family, packed[:1])
     except DataError as error:

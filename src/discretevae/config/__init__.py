@@ -1,7 +1,7 @@
 """Options of a model and of a training run: spelled, checked, written to JSON. No tensors here.
 
 Everything that the command line needs before it starts any work lives in this module, which
-imports nothing heavy, so that ``--help`` and a misspelled option answer at once.
+imports nothing heavy, so that help texts and misspelled options are answered at once.
 """
 
 from __future__ import annotations

@@ -23,14 +23,14 @@ def is_int(value: object, least: int) -> bool:
 
 def must(name: str, what: str, got: object) -> str:
     """The sentence on a value out of its range."""
-    return f"{name} must be {what}. Got {got}."
+    return f"`{name}` must be {what}. Got {got}."
 
 
 def choice(name: str, got: str, choices: tuple[str, ...]) -> list[str]:
     """The sentence on a value that is none of the choices; none if it is."""
     if got in choices:
         return []
-    return [f"{name} {got!r} is unknown. {did_you_mean(str(got), choices)}"]
+    return [f"`{name}` {got!r} is unknown. {did_you_mean(str(got), choices)}"]
 
 
 __all__ = ["choice", "is_int", "must", "problems_of"]

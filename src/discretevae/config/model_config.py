@@ -73,7 +73,7 @@ class ModelConfig:
         problems += problems_of(parse_prior, self.prior)
         if self.image_shape is not None and math.prod(self.image_shape) != self.n_features:
             problems.append(
-                f"image_shape must hold {self.n_features} pixels. Got {self.image_shape}."
+                f"`image_shape` must hold {self.n_features} pixels. Got {self.image_shape}."
             )
         if problems:
             raise ConfigError(problems)
@@ -82,16 +82,16 @@ class ModelConfig:
         problems = []
         if self.hidden is not None:
             problems.append(
-                "hidden must be left out for a cnn, whose layers are the paper's. Got "
+                "`hidden` must be left out for a cnn, whose layers are the paper's. Got "
                 f"{self.hidden}. Leave it out, or choose an fc preset."
             )
         if self.activation != "relu":
-            problems.append(f"activation must be left out for a cnn. Got {self.activation}.")
+            problems.append(f"`activation` must be left out for a cnn. Got {self.activation}.")
         if self.image_shape is None:
             problems.append(
                 f"a cnn needs rows that are pictures. Got rows of {self.n_features} values without "
                 "height and width. Choose an fc preset, or give the pictures' size, such as "
-                "--image-size 28x28."
+                "`image_size=(28, 28)`."
             )
         elif len(self.image_shape) != 2 or not all(is_int(side, 1) for side in self.image_shape):
             problems.append(must("image_shape", "two ints >= 1", self.image_shape))

@@ -56,20 +56,20 @@ class RunConfig:
         problems = []
         if training.free_bits is not None and prior.kind not in ("fixed", "factorized"):
             problems.append(
-                f"free_bits needs a KL in closed form, which prior {prior} has not. Leave it out, "
-                "or choose the prior fixed or factorized."
+                f"`free_bits` needs a KL in closed form, which prior {prior} has not. Leave it "
+                "out, or choose the prior fixed or factorized."
             )
         if training.pretrain and prior.kind != "mixture":
             problems.append(
-                f"pretrain ends with the placing of a mixture prior. Got prior {prior}. Leave it "
+                f"`pretrain` ends with the placing of a mixture prior. Got prior {prior}. Leave it "
                 "out, or choose a prior such as mixture:10."
             )
         if training.augment is not None and self.model.image_shape is None:
-            problems.append("augment distorts pictures, and these rows are none. Leave it out.")
+            problems.append("`augment` distorts pictures, and these rows are none. Leave it out.")
         if training.objective != "elbo" and prior.kind == "layer":
             problems.append(
-                f"objective {training.objective} needs ln p(z) itself, of which prior {prior} "
-                "gives a bound. Choose objective elbo."
+                f"`objective={training.objective!r}` needs ln p(z) itself, of which prior {prior} "
+                "gives a bound. Choose `objective='elbo'`."
             )
         if problems:
             raise ConfigError(problems)

@@ -48,12 +48,12 @@ def parse_save_every(text: str) -> SaveEvery:
     amount = float(match.group(1)) if match else 0.0
     if match is None or amount <= 0 or not math.isfinite(amount):
         raise ConfigError(
-            f"save-every {text!r} cannot be read. Write it like 10s, 5min or 500steps."
+            f"`save_every` {text!r} cannot be read. Write it like 10s, 5min or 500steps."
         )
     if match.group(2) in UNITS:
         return SaveEvery(seconds=amount * UNITS[match.group(2)])
     if amount != int(amount):
-        raise ConfigError(f"save-every {text!r}: steps must be a whole number. Write 500steps.")
+        raise ConfigError(f"`save_every` {text!r}: steps must be a whole number. Write 500steps.")
     return SaveEvery(seconds=None, steps=int(amount))
 
 

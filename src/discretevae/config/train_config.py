@@ -68,7 +68,7 @@ class TrainConfig:
         ...     TrainConfig(epochs=0, lr=-1.0)
         ... except ConfigError as error:
         ...     print(error)
-        epochs must be an int >= 1. Got 0.; lr must be > 0. Got -1.0.
+        `epochs` must be an int >= 1. Got 0.; `lr` must be > 0. Got -1.0.
     """
 
     epochs: int = 50
@@ -135,7 +135,9 @@ class TrainConfig:
             if not is_int(self.patience, 1):
                 problems.append(must("patience", "an int >= 1", self.patience))
             if self.validation == 0:
-                problems.append("patience needs rows to judge by. Give validation, such as 0.1.")
+                problems.append(
+                    "`patience` needs rows to judge by. Give `validation`, such as 0.1."
+                )
         for name in ("clip", "kl_warmup", "free_bits"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
@@ -146,7 +148,8 @@ class TrainConfig:
             asked.append("target")
         if self.objective != "elbo" and asked:
             problems.append(
-                f"{' and '.join(asked)} change the ELBO. Got objective {self.objective}."
+                f"{' and '.join(f'`{name}`' for name in asked)} change the ELBO. Got "
+                f"`objective={self.objective!r}`."
             )
         return problems
 

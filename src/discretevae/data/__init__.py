@@ -125,7 +125,7 @@ def load_rows(
     """
     if split not in ("train", "test", "validation", "all"):
         choices = ("train", "test", "validation", "all")
-        raise ConfigError(f"split: unknown value {split!r}. {did_you_mean(str(split), choices)}")
+        raise ConfigError(f"`split`: unknown value {split!r}. {did_you_mean(str(split), choices)}")
     parts = _load_parts(
         source,
         data_dir=data_dir,
@@ -143,7 +143,7 @@ def load_rows(
     if split == "validation":
         raise DataError(
             f"{os.fspath(source)} has no validation part; only binarized-mnist has one. "
-            "Pass split 'train', 'test' or 'all'."
+            "Choose the `split` train, test or all."
         )
     train, test = _split(parts["all"], test_fraction, split_seed)
     return train if split == "train" else test
@@ -194,7 +194,7 @@ def _check_arguments(
 ) -> None:
     problems = []
     if image_size is not None and (len(image_size) != 2 or min(image_size) < 1):
-        problems.append(f"image_size must be (height, width), both >= 1. Got {image_size}.")
+        problems.append(f"`image_size` must be (height, width), both >= 1. Got {image_size}.")
     if divisor is not None and not 0 < divisor < float("inf"):
         problems.append(f"divisor must be > 0. Got {divisor}.")
     if not 0 < test_fraction < 1:

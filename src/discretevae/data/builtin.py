@@ -288,7 +288,7 @@ class _Shelf:
         what = f"{self.name}: {target.name} is not in {places}"
         if not self.allow_download:
             raise DataError(
-                f"{what}. Allow the download, or put the file into a folder and pass --data-dir."
+                f"{what}. Allow the download, or put the file into a folder and pass `data_dir`."
             )
         fetch(what, target, self.source.mirrors, partial(get, self, file))
         return check(self, file, target)
@@ -303,7 +303,7 @@ class _Shelf:
         raise DataError(
             f"{path} is not the {part} of {self.name}: {what}, not "
             f"{self.source.hashes[part][:12]}.... Delete it and fetch it again, or pass another "
-            "--data-dir."
+            "`data_dir`."
         )
 
 
@@ -314,5 +314,5 @@ def _os_errors_of(path: Path) -> Iterator[None]:
     except OSError as error:
         raise DataError(
             f"{path} cannot be read: {error.strerror or error}. Change its access rights, or pass "
-            "another --data-dir."
+            "another `data_dir`."
         ) from None

@@ -50,11 +50,11 @@ def fetch(
         except _FolderError as error:
             raise DownloadError(
                 f"{name}, and {target.parent} cannot be written to ({error.__cause__}). Make it "
-                "writable, or put the files into a folder and pass --data-dir."
+                "writable, or put the files into a folder and pass `data_dir`."
             ) from None
     raise DownloadError(
         f"{name}, and no mirror gave the right file: {'; '.join(failures) or 'none is known'}. "
-        "Check the connection, or put the files into a folder and pass --data-dir."
+        "Check the connection, or put the files into a folder and pass `data_dir`."
     )
 
 

@@ -103,12 +103,12 @@ def mutual_neighbors(
     if rows.is_streamed:
         raise ConfigError(
             f"{rows.name}: neighbors are looked for among rows in memory, and these lie on disk. "
-            "Give fewer rows, or choose target row."
+            "Give fewer rows, or choose `target='row'`."
         )
     if len(rows) > MAX_ROWS:
         raise ConfigError(
             f"{rows.name}: neighbors of {len(rows):,} rows would take hours; at most {MAX_ROWS:,} "
-            "are accepted. Give fewer rows, or choose target row."
+            "are accepted. Give fewer rows, or choose `target='row'`."
         )
     points, n = _points(rows, binarize_mode, seed), len(rows)
     k = min(n_neighbors, n - 1)

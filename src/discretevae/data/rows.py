@@ -172,7 +172,7 @@ class Rows:
                 f"{self.name}: {count(outside, 'value')} of {prod(self.values.shape):,}{divided} "
                 f"outside [0, 1]; all range from {low / self.divisor:g} to "
                 f"{high / self.divisor:g}. "
-                "Rescale them to [0, 1], or use --likelihood gaussian."
+                "Rescale them to [0, 1], or use `likelihood='gaussian'`."
             )
 
     def require_bytes(self) -> None:
@@ -189,7 +189,7 @@ class Rows:
             Traceback (most recent call last):
             ...
             discretevae.errors.DataError: mine: 1 value of 2 not k/255 for k = 0 to 255, such as \
-0.5. Give whole numbers from 0 to 255, or use --likelihood continuous-bernoulli.
+0.5. Give whole numbers from 0 to 255, or use `likelihood='continuous-bernoulli'`.
         """
         wrong, example = self._not_bytes
         if wrong:
@@ -198,7 +198,7 @@ class Rows:
             raise DataError(
                 f"{self.name}: {count(wrong, 'value')} of {prod(self.values.shape):,} not k/255 "
                 f"for k = 0 to 255, such as {x:g}. Give whole numbers from 0 to 255, or use "
-                f"--likelihood {other}."
+                f"`likelihood={other!r}`."
             )
 
     @classmethod

@@ -64,7 +64,7 @@ ESTIMATORS: Mapping[str, type[Estimator]] = {
     "reinmax": ReinMax,
     "vq": VQ,
 }
-"""Every member by the name that ``--estimator`` takes."""
+"""Every estimator by its name."""
 
 
 def default_estimator(family: Family) -> str:
@@ -173,10 +173,10 @@ def make_estimator(text: str, *, kind: LatentKind, samples: int | None = None) -
     if samples is not None:
         if options.get("samples", samples) != samples:
             raise ConfigError(
-                f"samples is given twice: {samples} and {options['samples']}. Give it once."
+                f"`samples` is given twice: {samples} and {options['samples']}. Give it once."
             )
         if "samples" not in types_of:
-            raise ConfigError(f"estimator {name} takes no samples. Leave --samples out.")
+            raise ConfigError(f"estimator {name} takes no samples. Leave `samples` out.")
         options["samples"] = samples
     member = cls(**options)
     if kind not in member.kinds:

@@ -98,7 +98,7 @@ class Evaluation:
     entropy_ceiling: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """The object that ``evaluate --json`` prints."""
+        """Return the figures as plain values for JSON."""
         values = asdict(self)
         values["bound"]["samples"] = values.pop("samples")
         values["bounds"] = [{"samples": s, **asdict(b)} for s, b in self.bounds.items()]
@@ -276,11 +276,11 @@ def score_samples(
 def _sample_sizes(samples: int | Sequence[int]) -> list[int]:
     sizes = sorted({samples} if isinstance(samples, int) else set(samples))
     if not sizes or sizes[0] < 1:
-        raise ConfigError(f"samples must be an int >= 1. Got {sizes[0] if sizes else 'none'}.")
+        raise ConfigError(f"`samples` must be an int >= 1. Got {sizes[0] if sizes else 'none'}.")
     odd = [size for size in sizes if sizes[-1] % size]
     if odd:
         raise ConfigError(
-            f"samples {odd[0]} does not divide {sizes[-1]}. Give sizes such as 100 and 5000."
+            f"`samples` {odd[0]} does not divide {sizes[-1]}. Give sizes such as 100 and 5000."
         )
     return sizes
 

@@ -196,7 +196,7 @@ smaller size is within one standard error of it.'
             >>> behind = {2: Measured(3.0, 0.5), 4: Measured(0.0, 0.0), 8: Measured(2.0, 0.5)}
             >>> print(Choice(4, 4, True, behind).doubt)
             Size 8 is worse than 4 by 2.00 ± 0.50 nats, though it can do all that 4 does: that is \
-its training. Try more --epochs before trusting the choice.
+its training. Try more `epochs` before trusting the choice.
         """
         worse = [
             size
@@ -208,7 +208,7 @@ its training. Try more --epochs before trusting the choice.
         worst = max(worse, key=lambda size: self.behind[size].value)
         return (
             f"Size {worst} is worse than {self.best} by {_said(self.behind[worst])} nats, though "
-            f"it can do all that {self.best} does: that is its training. Try more --epochs before "
+            f"it can do all that {self.best} does: that is its training. Try more `epochs` before "
             "trusting the choice."
         )
 

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from discretevae.config import BinarizeMode
+from discretevae.config.checks import must
 from discretevae.data import Rows, binarize
 from discretevae.errors import ConfigError, DataError
 from discretevae.evaluation.bounds import DECODER_ROWS
@@ -168,7 +169,7 @@ def kl_split(
     """
     for name, number in (("samples", samples), ("max_rows", max_rows)):
         if number < 1:
-            raise ConfigError(f"{name} must be an int >= 1. Got {number}.")
+            raise ConfigError(must(name, "an int >= 1", number))
     require_fit(model, rows)
     if len(rows) > max_rows:
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))

@@ -53,7 +53,7 @@ class Refitted:
     figures: list[Path]
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``prior --json`` prints."""
+        """Return the figures as plain values for JSON."""
         return {
             "run": str(self.folder),
             "before": self.before.to_dict(),
@@ -117,7 +117,7 @@ def refit_prior(
     told = progress or (lambda what, done, total: None)
     model = _with_prior(run.model, prior, seed)
     if not any(True for _ in model.prior.parameters()):
-        raise ConfigError(f"prior {prior} has nothing to learn. Choose --prior autoregressive.")
+        raise ConfigError(f"prior {prior} has nothing to learn. Choose `prior='autoregressive'`.")
     prepare_folder(out, resume=False)
     mode = run.config.training.binarize
     history = fit_prior(

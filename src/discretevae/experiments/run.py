@@ -51,7 +51,7 @@ class RunResult:
     figures: list[Path]
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``summary.json`` holds and ``train --json`` prints."""
+        """Return what ``summary.json`` holds."""
         return {
             "run": str(self.folder),
             "test": self.evaluation.to_dict(),
@@ -131,8 +131,7 @@ def run(
             return _finish(model, data, config, history, out, samples, evaluating)
         except KeyboardInterrupt:
             raise TrainingInterrupted(
-                f"after the last epoch, before evaluation and pictures were done; all is "
-                f"saved. Go on with: discretevae train --resume {out}"
+                "after the last epoch, before evaluation and pictures were done; all is saved.", out
             ) from None
 
 

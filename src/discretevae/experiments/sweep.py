@@ -178,7 +178,7 @@ def sweep(
     """
     planned = plan(config, sizes, latent=latent, n_seeds=n_seeds)
     if samples < 1:
-        raise ConfigError(f"samples must be an int >= 1. Got {samples}.")
+        raise ConfigError(f"`samples` must be an int >= 1. Got {samples}.")
     for one in planned:
         if one.seed == config.training.seed:  # what does not fit is said before the first trains
             model = fresh_model(one.config.model, seed=one.seed, device=device)
@@ -199,7 +199,7 @@ def sweep(
             return _Sweeping(data, planned, result, out, device, told).all(finished)
         except KeyboardInterrupt:
             raise TrainingInterrupted(
-                f"what was saved is in {out}. Go on with the same command."
+                f"what was saved is in {out}. Run it again to go on."
             ) from None
 
 
@@ -296,9 +296,8 @@ class _Sweeping:
                     samples=self.result.samples, progress=training, evaluating=evaluating,
                 )  # fmt: skip
         except TrainingInterrupted as stopped:
-            # a run says how to go on with itself; here the rest is to follow
-            where = str(stopped).partition(" Go on with")[0]
-            raise TrainingInterrupted(f"{key}: {where} Go on with the same command.") from None
+            # to go on with the run alone would leave out the rest
+            raise TrainingInterrupted(f"{key}: {stopped.message} Run it again to go on.") from None
 
     def measured(self, one: PlannedRun) -> tuple[SizeRun, Tables]:
         """The figures of a finished run, and those of each row."""

@@ -70,7 +70,7 @@ def plan(
     """
     problems = sizes_problems(sizes)
     if n_seeds < 1:
-        problems.append(f"seeds must be an int >= 1. Got {n_seeds}.")
+        problems.append(f"`n_seeds` must be an int >= 1. Got {n_seeds}.")
     planned: list[PlannedRun] = []
     try:
         pattern = pattern_of(latent)
@@ -199,7 +199,7 @@ def require_free(out: Path, pattern: str, planned: Sequence[PlannedRun]) -> None
         more = f" and {len(apart) - MAX_DIFFERENCES} more" if len(apart) > MAX_DIFFERENCES else ""
         raise RunError(
             f"{out}: holds a sweep with {', '.join(apart[:MAX_DIFFERENCES])}{more}. Ask for what "
-            "is there, choose another --out, or delete the folder."
+            "is there, choose another `out`, or delete the folder."
         )
     for one in planned:
         problem = folder_problem(out / one.folder, one.config)

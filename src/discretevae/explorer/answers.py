@@ -307,7 +307,7 @@ class Explorer:
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float, seed: int) -> Answer:
-        """Codes drawn from the prior and their pictures; those of `discretevae sample`."""
+        """Return codes drawn from the prior and their pictures."""
         model = self._model
         self.canvas.require_few(n)
         generator = generator_for(seed, "figures", device=model.device)

@@ -62,7 +62,7 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(
-            f"host {host!r} is not known ({reason}). Leave --host out for this machine alone."
+            f"host {host!r} is not known ({reason}). Leave `host` out for this machine alone."
         ) from None
     listener = socket.socket(family, kind, protocol)
     try:
@@ -73,11 +73,11 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
-            problem = f"port {port} of {host} is taken. Leave --port out for a free one."
+            problem = f"port {port} of {host} is taken. Leave `port` out for a free one."
         elif error.errno == errno.EACCES:
-            problem = f"port {port} needs more rights. Leave --port out for a free one."
+            problem = f"port {port} needs more rights. Leave `port` out for a free one."
         else:
-            problem = f"host {host!r} cannot be listened on ({error.strerror}). Leave --host out."
+            problem = f"host {host!r} cannot be listened on ({error.strerror}). Leave `host` out."
         raise ConfigError(problem) from None
     return listener
 

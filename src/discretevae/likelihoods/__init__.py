@@ -28,7 +28,7 @@ from discretevae.likelihoods.logistic import LogisticLikelihood
 
 
 def likelihood_named(text: str | LikelihoodSpec, n_features: int | None = None) -> Likelihood:
-    """The likelihood that ``--likelihood`` names.
+    """Return the likelihood of that name.
 
     Args:
         text: as `parse_likelihood` reads it.

@@ -33,7 +33,7 @@ OBJECTIVES: Mapping[str, Objective] = {
     "marginal": marginal,
     "wake-sleep": wake_sleep,
 }
-"""Every objective by the name that ``--objective`` takes."""
+"""Every objective by its name."""
 
 __all__ = [
     "DEFAULT_ESTIMATORS",

@@ -20,7 +20,7 @@ DEFAULT_ESTIMATORS = {"multi-sample": "vimco", "marginal": "exact", "wake-sleep"
 
 
 def estimator_name(family: Family, config: TrainConfig) -> str:
-    """What ``--estimator`` says, or the name of the default in its place.
+    """Return the name of the estimator, the default's if none was chosen.
 
     Example:
         >>> from discretevae.families import Bernoulli
@@ -56,7 +56,7 @@ def choose_estimator(family: Family, config: TrainConfig) -> Estimator:
     if isinstance(estimator, (Exact, UnorderedSet)) and not is_enumerable(family):
         raise ConfigError(
             f"estimator {name} needs a code of at most {MAX_STATES:,} states; {family.spec} has "
-            f"more. Choose --estimator {default_estimator(family)}, or a smaller code."
+            f"more. Choose `estimator={default_estimator(family)!r}`, or a smaller code."
         )
     return estimator
 
@@ -73,19 +73,20 @@ def check_pair(objective: str, estimator: Estimator) -> None:
         ...     check_pair("marginal", Importance())
         ... except ConfigError as error:
         ...     print(error)
-        objective marginal cannot be estimated by Importance. Choose --estimator exact.
+        objective marginal cannot be estimated by Importance. Choose `estimator='exact'`.
     """
     wanted = {"multi-sample": VIMCO, "marginal": Exact, "wake-sleep": Importance}.get(objective)
     name = type(estimator).__name__
     if wanted is None:
         if isinstance(estimator, VIMCO):
             raise ConfigError(
-                "vimco estimates the K-sample bound, not the ELBO. Choose --objective multi-sample."
+                "vimco estimates the K-sample bound, not the ELBO. Choose "
+                "`objective='multi-sample'`."
             )
     elif not isinstance(estimator, wanted):
         raise ConfigError(
             f"objective {objective} cannot be estimated by {name}. "
-            f"Choose --estimator {DEFAULT_ESTIMATORS[objective]}."
+            f"Choose `estimator={DEFAULT_ESTIMATORS[objective]!r}`."
         )
     elif isinstance(estimator, Importance):
         if estimator.proposal != "posterior" or estimator.xi is not None:

@@ -164,7 +164,7 @@ def require_closed_kl(model: DiscreteVAE, free_bits: float | None) -> None:
     if free_bits and not model.prior.has_closed_kl:
         raise ConfigError(
             f"free bits need a KL in closed form, which prior {model.config.prior} has not. "
-            "Leave --free-bits out, or choose --prior fixed or factorized."
+            "Leave `free_bits` out, or choose `prior='fixed'` or `prior='factorized'`."
         )
 
 

@@ -315,7 +315,7 @@ def require_repeats(repeats: int) -> None:
         ConfigError: it is.
     """
     if repeats < MIN_REPEATS:
-        raise ConfigError(f"repeats must be an int >= {MIN_REPEATS}. Got {repeats}.")
+        raise ConfigError(f"`repeats` must be an int >= {MIN_REPEATS}. Got {repeats}.")
 
 
 def _finite(value: Any) -> Any:

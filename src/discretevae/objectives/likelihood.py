@@ -146,7 +146,7 @@ def _require_exact_prior(model: DiscreteVAE, objective: str) -> None:
     if not model.prior.is_exact:
         raise ConfigError(
             f"objective {objective} needs ln p(z) itself, of which prior {model.config.prior} "
-            "gives a bound. Choose --objective elbo."
+            "gives a bound. Choose `objective='elbo'`."
         )
 
 

@@ -59,7 +59,7 @@ PRIORS: Mapping[str, Builder] = {
     "mixture": _mixture,
     "layer": _layer,
 }
-"""How each kind is built, by the name that ``--prior`` begins with."""
+"""How each kind is built, by the first word of its spelling."""
 
 
 def make_prior(

@@ -113,7 +113,7 @@ def require_temperature(temperature: float) -> None:
         >>> require_temperature(0.5)
     """
     if not 0 < temperature < math.inf:
-        raise ConfigError(f"temperature must be > 0 and finite. Got {temperature}.")
+        raise ConfigError(f"`temperature` must be > 0 and finite. Got {temperature}.")
 
 
 __all__ = ["Prior", "require_temperature"]

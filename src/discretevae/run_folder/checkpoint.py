@@ -134,7 +134,7 @@ def load_config(folder: Path) -> RunConfig:
         config = run_config_from(values)
         _require_readable(config)
     except ConfigError as error:
-        reason = str(error).rstrip(".")
+        reason = str(error).rstrip(".").replace("`", "")  # keys of the file, no parameters
         raise RunError(f"{path}: corrupt: {reason}. Restore the file or train again.") from None
     return config
 

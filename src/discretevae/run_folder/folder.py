@@ -32,13 +32,13 @@ def prepare_folder(out: Path, *, resume: bool) -> None:
     if resume:
         load_config(out)
     elif out.exists() and not out.is_dir():
-        raise RunError(f"{out}: is a file, not a folder. Choose another --out.")
+        raise RunError(f"{out}: is a file, not a folder. Choose another `out`.")
     elif out.exists() and any(not _is_left_over(path) for path in out.iterdir()):
         if is_run(out):
             raise RunError(
-                f"{out}: already holds a run. Go on with --resume {out}, or choose another --out."
+                f"{out}: already holds a run. Go on with `resume=True`, or choose another `out`."
             )
-        raise RunError(f"{out}: holds files that are not ours. Choose another --out.")
+        raise RunError(f"{out}: holds files that are not ours. Choose another `out`.")
 
 
 def _is_left_over(path: Path) -> bool:
@@ -82,7 +82,7 @@ def folder_problem(folder: Path, config: RunConfig) -> str | None:
     more = f" and {len(shown) - MAX_DIFFERENCES} more" if len(shown) > MAX_DIFFERENCES else ""
     return (
         f"{folder}: holds a run with {', '.join(shown[:MAX_DIFFERENCES])}{more}. Ask for what is "
-        "there, choose another --out, or delete the folder."
+        "there, choose another `out`, or delete the folder."
     )
 
 

@@ -84,8 +84,8 @@ def collapse_advice(latent: LatentSpec, usage: EpochMetrics | CodeUsage) -> str 
     Example:
         >>> from discretevae.config import parse_latent
         >>> print(collapse_advice(parse_latent("categorical:100"), CodeUsage(6, 1, 1.5)))
-        only 6 of 100 categories carry anything. Try more epochs, a smaller --batch-size, \
---objective marginal, or fewer categories.
+        only 6 of 100 categories carry anything. Try more epochs, a smaller `batch_size`, \
+`objective='marginal'`, or fewer categories.
         >>> collapse_advice(parse_latent("bernoulli:50"), CodeUsage(900, 49, 6.7)) is None
         True
     """
@@ -96,9 +96,9 @@ def collapse_advice(latent: LatentSpec, usage: EpochMetrics | CodeUsage) -> str 
         used, of, what = usage.active_units, latent.n_variables, "latent variables"
     if used > of // 10 and used > 0:
         return None
-    remedy = "--objective marginal" if is_enumerable(family_of(latent)) else "more --samples"
+    remedy = "`objective='marginal'`" if is_enumerable(family_of(latent)) else "more `samples`"
     return (
-        f"only {used} of {of} {what} carry anything. Try more epochs, a smaller --batch-size, "
+        f"only {used} of {of} {what} carry anything. Try more epochs, a smaller `batch_size`, "
         f"{remedy}, or fewer {what}."
     )
 

@@ -27,7 +27,7 @@ from discretevae.model.vae import DiscreteVAE, fresh_model
 from discretevae.run_folder.checkpoint import CONFIG
 from discretevae.run_folder.history import EpochMetrics, collapse_advice
 from discretevae.scikit_learn.folders import Fitted, corrupt, read_fitted, write_fitted
-from discretevae.scikit_learn.parameters import in_python, is_int, require, seed_from
+from discretevae.scikit_learn.parameters import is_int, require, seed_from
 from discretevae.scikit_learn.reading import NAME, Reading
 from discretevae.scikit_learn.sessions import State, train_on
 from discretevae.system.randomness import generator_for
@@ -128,7 +128,7 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
         self._train(model, rows, None, [], int(self.epochs))
         advice = collapse_advice(self.model_.family.spec, self.history_[-1])
         if advice is not None:
-            warnings.warn(in_python(advice), CollapseWarning, stacklevel=2)
+            warnings.warn(advice, CollapseWarning, stacklevel=2)
         self._look_at(rows)
         return self
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import secrets
 from collections.abc import Callable
 from numbers import Integral, Real
@@ -85,21 +84,6 @@ def seed_from(random_state: Any) -> int:
         ) from None
 
 
-def in_python(message: str) -> str:
-    """A message with the command line's options, in terms of parameters.
-
-    Example:
-        >>> in_python("Try a smaller --batch-size, or --objective marginal.")
-        "Try a smaller batch_size, or objective='marginal'."
-    """
-
-    def parameter(match: re.Match[str]) -> str:
-        name = match[1].replace("-", "_")
-        return name if match[2] is None else f"{name}={match[2]!r}"
-
-    return re.sub(r"--([a-z]+(?:-[a-z]+)*)(?: ([a-z]+(?:-[a-z]+)*))?", parameter, message)
-
-
 def is_int(value: object, least: int) -> bool:
     """Whether it is a whole number of Python's or numpy's of at least this size, and no bool.
 
@@ -150,4 +134,4 @@ def _is_flag(value: object) -> bool:
     return isinstance(value, bool) or is_int(value, 0)
 
 
-__all__ = ["AUTO", "in_python", "is_int", "require", "seed_from"]
+__all__ = ["AUTO", "is_int", "require", "seed_from"]

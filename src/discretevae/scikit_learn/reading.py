@@ -16,7 +16,7 @@ from discretevae.data import Rows
 from discretevae.errors import DataError
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
-from discretevae.scikit_learn.parameters import AUTO, in_python
+from discretevae.scikit_learn.parameters import AUTO
 
 NAME = "X"
 """Starts the messages about a matrix."""
@@ -87,10 +87,7 @@ class Reading:
             DataError: they are not.
         """
         rows = self.rows(values)
-        try:
-            require_fit(model, rows)
-        except DataError as error:
-            raise DataError(in_python(str(error))) from None
+        require_fit(model, rows)
         return rows
 
     def values(self, x: Tensor) -> Array:

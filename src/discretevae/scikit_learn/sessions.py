@@ -13,11 +13,10 @@ from torch import Tensor, nn
 
 from discretevae.config import SaveEvery, TrainConfig
 from discretevae.data import Dataset, Rows
-from discretevae.errors import DiscreteVAEError, RunError, TrainingError
+from discretevae.errors import RunError
 from discretevae.model.vae import DiscreteVAE
 from discretevae.run_folder.history import EpochMetrics
 from discretevae.run_folder.states import STATES, install_state, save_state
-from discretevae.scikit_learn.parameters import in_python
 from discretevae.system.files import write_atomic
 from discretevae.system.ranks import Ranks
 from discretevae.training import Progress
@@ -144,16 +143,11 @@ def train_on(
         TrainingError: the loss or a weight is no longer finite.
     """
     measured = rows.subset(some_rows(rows, MEASURED_ROWS, config.seed, "measured rows"))
-    try:
-        training = Training(model, Dataset(rows.name, rows, measured), config, None, Ranks())
-        if state is not None:
-            state.install(training)
-            training.history = list(history or [])
-        epochs = training.run(None, False, SaveEvery(), progress)
-    except TrainingError as error:
-        raise TrainingError(" ".join(in_python(str(error)).split())) from None
-    except DiscreteVAEError as error:
-        raise type(error)(in_python(str(error))) from None
+    training = Training(model, Dataset(rows.name, rows, measured), config, None, Ranks())
+    if state is not None:
+        state.install(training)
+        training.history = list(history or [])
+    epochs = training.run(None, False, SaveEvery(), progress)
     step = training.n_steps * (training.here.epoch - 1)
     others = {name: module for name, module in training.modules.items() if name != "model"}
     live = LiveState(

@@ -268,7 +268,7 @@ def _require_free(folder: Path, overwrite: bool) -> None:
     taken = [name for name in FILES if (folder / name).exists()]
     if taken and not overwrite:
         raise RunError(
-            f"{folder}: already holds {', '.join(taken)}. Choose another folder, or overwrite."
+            f"{folder}: already holds {', '.join(taken)}. Choose another folder, or `overwrite`."
         )
 
 

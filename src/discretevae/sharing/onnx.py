@@ -105,7 +105,7 @@ def export_onnx(
         ('encoder.onnx', 'decoder.onnx', True)
     """
     if not tolerance > 0:
-        raise ConfigError(f"tolerance must be > 0. Got {tolerance}.")
+        raise ConfigError(f"`tolerance` must be > 0. Got {tolerance}.")
     _require_runtime()
     x = _random_rows(model)
     if rows is not None:
@@ -128,7 +128,7 @@ def export_onnx(
     if not difference <= tolerance:
         raise RunError(
             f"the ONNX graphs differ from the model by {difference:.1e}, more than {tolerance:g}. "
-            "Nothing was written. Allow more with a larger tolerance."
+            "Nothing was written. Allow more with a larger `tolerance`."
         )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -44,11 +44,11 @@ def check_precision(precision: Precision, device: torch.device) -> None:
         ...     check_precision("tf32", torch.device("cpu"))
         ... except ConfigError as error:
         ...     print(error)
-        precision tf32 is a GPU's. Got device cpu. Choose --precision float32, or bf16.
+        `precision='tf32'` needs a GPU. Got device cpu. Choose float32 or bf16.
     """
     if precision == "tf32" and device.type != "cuda":
         raise ConfigError(
-            f"precision tf32 is a GPU's. Got device {device}. Choose --precision float32, or bf16."
+            f"`precision='tf32'` needs a GPU. Got device {device}. Choose float32 or bf16."
         )
 
 

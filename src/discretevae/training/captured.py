@@ -86,7 +86,7 @@ class CudaRecorder:
             first = error.__context__ or error  # to end a recording that failed fails as well
             reason = next(iter(str(first).splitlines()), "unknown").rstrip(".")
             raise TrainingError(
-                f"the step cannot be recorded ({reason}). Leave --graph out."
+                f"the step cannot be recorded ({reason}). Leave `graph` out."
             ) from error
         return graph.replay
 
@@ -219,17 +219,17 @@ def check_graph(device: torch.device, ranks: Ranks) -> None:
         ...     check_graph(torch.device("cpu"), Ranks())
         ... except ConfigError as error:
         ...     print(error)
-        graph records steps for a GPU. Got device cpu. Leave --graph out; a run that has it is \
-resumed with --no-graph.
+        `graph` records steps for a GPU. Got device cpu. Leave `graph` out; a run that has it is \
+resumed with `graph=False`.
     """
     if device.type not in RECORDERS:
         raise ConfigError(
-            f"graph records steps for a GPU. Got device {device}. Leave --graph out; a run that "
-            "has it is resumed with --no-graph."
+            f"`graph` records steps for a GPU. Got device {device}. Leave `graph` out; a run "
+            "that has it is resumed with `graph=False`."
         )
     if not ranks.is_alone:
         raise ConfigError(
-            "graph records the steps of one process, and here are several. Leave --graph out, or "
+            "`graph` records the steps of one process, and here are several. Leave `graph` out, or "
             "start without torchrun."
         )
 
@@ -246,12 +246,13 @@ def check_member(estimator: Estimator) -> None:
         ...     check_member(STGumbel(tau=1.0, anneal=0.1))
         ... except ConfigError as error:
         ...     print(error)
-        graph replays one step, and STGumbel changes from step to step. Leave anneal or --graph out.
+        `graph` replays one step, and STGumbel changes from step to step. Leave anneal or \
+`graph` out.
     """
     if estimator_at(estimator, 1) is not estimator:
         raise ConfigError(
-            f"graph replays one step, and {type(estimator).__name__} changes from step to step. "
-            "Leave anneal or --graph out."
+            f"`graph` replays one step, and {type(estimator).__name__} changes from step to step. "
+            "Leave anneal or `graph` out."
         )
 
 

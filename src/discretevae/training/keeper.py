@@ -98,8 +98,8 @@ class Keeper:
             except OSError as error:
                 raise TrainingError(
                     f"{self.folder}: cannot save ({error.strerror}). "
-                    f"{self.kept()} Make room or mend the folder, then go on with: "
-                    f"discretevae train --resume {self.folder}"
+                    f"{self.kept()}Make room or mend the folder.",
+                    self.folder,
                 ) from error
         self.last_time, self.last_step = time.monotonic(), self._taken(here)
 
@@ -149,16 +149,15 @@ class Keeper:
         return history
 
     def kept(self) -> str:
-        """A sentence on what is on disk; nothing where there is none."""
+        """Return a sentence on what is on disk, a space behind it; "" where there is nothing."""
         if self.folder is None or not state_paths(self.folder):
             return ""
-        return f"What was saved last is in {self.folder}."
+        return f"What was saved last is in {self.folder}. "
 
     def interrupted(self, here: Position) -> TrainingInterrupted:
         """What to raise after saving on request."""
         return TrainingInterrupted(
-            f"in epoch {here.epoch} after step {here.step}; all is saved. "
-            f"Go on with: discretevae train --resume {self.folder}"
+            f"in epoch {here.epoch} after step {here.step}; all is saved.", self.folder
         )
 
     def _taken(self, here: Position) -> int:
@@ -172,7 +171,7 @@ class Keeper:
             self.held.enter_context(writing(self.folder))
         except OSError as error:
             raise TrainingError(
-                f"{self.folder}: cannot be written to ({error.strerror}). Choose another --out, "
+                f"{self.folder}: cannot be written to ({error.strerror}). Choose another `out`, "
                 "or change its access rights."
             ) from error
 

@@ -410,15 +410,15 @@ class Training:
         # a finite loss may have a gradient that is not
         if not all(bool(weight.isfinite().all()) for weight in self.trained):
             raise TrainingError(
-                f"weights became NaN or infinite in epoch {here.epoch}, {when}. {keeper.kept()} "
-                "Try a smaller --lr, or rescale the data."
+                f"weights became NaN or infinite in epoch {here.epoch}, {when}. {keeper.kept()}"
+                "Try a smaller `lr`, or rescale the data."
             )
 
     def _require_finite_loss(self, value: float, when: str, keeper: Keeper) -> None:
         if not math.isfinite(value):
             raise TrainingError(
                 f"the loss became {value} in epoch {self.here.epoch}, {when}. "
-                f"{keeper.kept()} Try a smaller --lr."
+                f"{keeper.kept()}Try a smaller `lr`."
             )
 
 

@@ -111,7 +111,7 @@ def place_mixture(
     if not isinstance(prior, MixturePrior) or not isinstance(family, Gaussian):
         raise ConfigError(
             f"only a mixture prior can be placed. Got prior {model.config.prior}. "
-            "Train with --latent gaussian:10 --prior mixture:10."
+            "Train with `latent='gaussian:10'` and `prior='mixture:10'`."
         )
     order = np.random.default_rng(seed).permutation(len(rows))[:MAX_ROWS]
     chosen = torch.from_numpy(np.sort(order))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from discretevae.config import BinarizeMode
+from discretevae.config.checks import must
 from discretevae.config.schedules import Schedule
 from discretevae.data import Rows, binarize
 from discretevae.errors import ConfigError, TrainingError
@@ -154,7 +155,7 @@ def expected_log_prob(
         -4.159
     """
     if samples < 1:
-        raise ConfigError(f"samples must be an int >= 1. Got {samples}.")
+        raise ConfigError(f"`samples` must be an int >= 1. Got {samples}.")
     _require_same_code(model, prior)
     require_fit(model, rows)
     device = next(model.encoder.parameters()).device
@@ -172,12 +173,12 @@ def expected_log_prob(
 
 def _check(model: DiscreteVAE, prior: Prior, epochs: int, batch_size: int, lr: float) -> None:
     problems = [
-        f"{name} must be an int >= 1. Got {value}."
+        must(name, "an int >= 1", value)
         for name, value in (("epochs", epochs), ("batch_size", batch_size))
         if value < 1
     ]
     if not 0 < lr < math.inf:
-        problems.append(f"lr must be > 0 and finite. Got {lr}.")
+        problems.append(f"`lr` must be > 0 and finite. Got {lr}.")
     if not any(True for _ in prior.parameters()):
         problems.append(
             "a fixed prior has nothing to learn. Give one that has, such as "
@@ -201,7 +202,7 @@ def _require_finite(total: float, prior: Prior, epoch: int) -> None:
     if not (math.isfinite(total) and weights):
         raise TrainingError(
             f"the prior's weights or ln p(z) became NaN or infinite in epoch {epoch}. "
-            "Try a smaller lr."
+            "Try a smaller `lr`."
         )
 
 

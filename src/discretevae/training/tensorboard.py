@@ -26,7 +26,7 @@ def writer(folder: Path) -> Iterator[Callable[[EpochMetrics], None]]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise MissingExtraError(
-            "--tensorboard needs tensorboard. Run: pip install 'discretevae[tensorboard]'"
+            "TensorBoard files need tensorboard. Run: pip install 'discretevae[tensorboard]'"
         ) from None
     boards: list[Any] = []
 

@@ -64,12 +64,12 @@ def scheme_for(model: DiscreteVAE) -> Scheme:
     if family.n_states is None:
         raise ConfigError(
             f"latent {family.spec} has a part of real numbers, and compression is for discrete "
-            "codes. Train with bits or categories, such as --latent bernoulli:64."
+            "codes. Train with bits or categories, such as `latent='bernoulli:64'`."
         )
     if not isinstance(prior, AutoregressivePrior | FactorizedPrior):
         raise ConfigError(
             f"prior {model.config.prior} gives no exact probability of a code one variable after "
-            "the other. Train with --prior autoregressive, factorized or fixed."
+            "the other. Train with a `prior` that is fixed, factorized or autoregressive."
         )
     models = Models()
     pixels = pixels_for(model.likelihood, models)

@@ -104,11 +104,11 @@ def unpack(content: bytes, name: str) -> tuple[Header, list[Lane]]:
         >>> unpack(b"GIF89a", "cat.dvz")
         Traceback (most recent call last):
         ...
-        discretevae.errors.DataError: cat.dvz: not written by `discretevae compress`. Check the \
+        discretevae.errors.DataError: cat.dvz: no file of compressed rows. Check the \
 path.
     """
     if content[:8] != MAGIC:
-        raise DataError(f"{name}: not written by `discretevae compress`. Check the path.")
+        raise DataError(f"{name}: no file of compressed rows. Check the path.")
     damaged = DataError(f"{name}: truncated or damaged. Fetch it again, or compress again.")
     if len(content) < FIXED.size + DIGEST:
         raise damaged

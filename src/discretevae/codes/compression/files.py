@@ -91,7 +91,7 @@ def compress(
     if lanes is None:
         lanes = max(1, min(DEFAULT_LANES, len(k) // ROWS_PER_LANE))
     if not isinstance(lanes, int) or not 1 <= lanes <= MAX_LANES:
-        raise ConfigError(f"lanes must be an int from 1 to {MAX_LANES:,}. Got {lanes}.")
+        raise ConfigError(f"`lanes` must be an int from 1 to {MAX_LANES:,}. Got {lanes}.")
     lanes = min(lanes, len(k))
     n_seeds = scheme.n_variables + EXTRA_SEEDS
     while (stacks := _pushed(scheme, k, lanes, n_seeds, progress)) is None:
@@ -169,8 +169,8 @@ def decompress(
         >>> decompress(DiscreteVAE(ModelConfig(n_features=4, latent="bernoulli:3")), b"not it")
         Traceback (most recent call last):
         ...
-        discretevae.errors.DataError: the compressed bytes: not written by `discretevae \
-compress`. Check the path.
+        discretevae.errors.DataError: the compressed bytes: no file of compressed \
+rows. Check the path.
     """
     name, content = _read(source)
     header, lanes = unpack(content, name)
@@ -294,8 +294,8 @@ def _whole(x: Tensor, top: int, name: str, binarize_mode: BinarizeMode) -> Array
         if top == 1:
             raise DataError(
                 f"{name}: holds values other than 0 and 1, such as {found:g}, and a Bernoulli "
-                "likelihood codes no others. Train with --binarize threshold to compress 0 and 1, "
-                "or with --likelihood beta-binomial for 8-bit values."
+                "likelihood codes no others. Train with `binarize='threshold'` to compress 0 "
+                "and 1, or with `likelihood='beta-binomial'` for 8-bit values."
             )
         raise DataError(
             f"{name}: holds values other than k/255, such as {found / top:g}. Give whole numbers "

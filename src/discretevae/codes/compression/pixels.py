@@ -162,8 +162,8 @@ def require_probability(likelihood: Likelihood) -> None:
     if not (is_coded and likelihood.is_probability):
         raise ConfigError(
             f"likelihood {likelihood.name} is a density, and lossless compression needs "
-            "probabilities. Train with --likelihood beta-binomial for 8-bit values, or with "
-            "--likelihood bernoulli --binarize threshold for 0 and 1."
+            "probabilities. Train with `likelihood='beta-binomial'` for 8-bit values, or with "
+            "`likelihood='bernoulli'` and `binarize='threshold'` for 0 and 1."
         )
 
 

@@ -123,12 +123,12 @@ def require_packed(spec: LatentSpec, packed: Array) -> None:
     if packed.dtype != dtype or packed.ndim != 2 or packed.shape[1] != width:
         raise DataError(
             f"codes are {packed.dtype} {list(packed.shape)}, but {spec} needs "
-            f"{np.dtype(dtype).name} [rows, {width}]. Give codes that the same model's `encode` "
-            "wrote."
+            f"{np.dtype(dtype).name} [rows, {width}]. Give codes that the same model "
+            "made."
         )
     if is_bits:
         if n % 8 and bool((packed[:, -1] & (0xFF >> n % 8)).any()):
-            raise DataError(f"codes hold more than {n} bits. Give codes that `encode` wrote.")
+            raise DataError(f"codes hold more than {n} bits. Give codes that a model made.")
         return
     if len(packed) and (bool((packed < 0).any()) or bool((packed >= _sizes(spec)).any())):
         raise DataError(f"codes hold categories beyond those of {spec}. Give codes of this model.")

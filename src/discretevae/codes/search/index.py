@@ -24,6 +24,7 @@ from discretevae.codes.search.hamming import (
 )
 from discretevae.codes.search.structures import IndexKind, Structure, load_faiss, require_kind
 from discretevae.config import BINARIZE_MODES, BinarizeMode, LatentSpec, parse_latent
+from discretevae.config.checks import must
 from discretevae.errors import ConfigError, DataError, count, did_you_mean
 from discretevae.system.tensor_files import read_arrays, write_arrays
 
@@ -52,7 +53,7 @@ class Neighbors:
     log_likelihoods: Array | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the object that ``search --json`` prints."""
+        """Return ids and distances as plain values for JSON."""
         values = {"distances": self.distances.tolist(), "ids": self.ids.tolist()}
         if self.log_likelihoods is not None:
             values["log_likelihoods"] = self.log_likelihoods.tolist()
@@ -219,7 +220,7 @@ class CodeIndex:
         if rerank is not None:
             self._require_depth("rerank", rerank)
             if rerank < k:
-                raise ConfigError(f"rerank must be at least k. Got {rerank} and k = {k}.")
+                raise ConfigError(f"`rerank` must be at least `k`. Got {rerank} and {k}.")
         load_faiss()  # that it is missing is said before the rows are encoded
         queries = encode_rows(model, rows, binarize_mode=self.binarize_mode)
         found = self.search_codes(queries, depth, effort=effort)
@@ -371,7 +372,7 @@ class CodeIndex:
             raise DataError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise DataError(
-                f"{path}: not an index that `discretevae index` wrote, or damaged "
+                f"{path}: no index of codes, or damaged "
                 f"({str(error).rstrip('.')}). Restore it or build it again."
             ) from None
         raise DataError(
@@ -403,10 +404,10 @@ class CodeIndex:
 
     def _require_depth(self, name: str, k: int) -> None:
         if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
-            raise ConfigError(f"{name} must be an int >= 1. Got {k!r}.")
+            raise ConfigError(must(name, "an int >= 1", k))
         if k > len(self):
             raise ConfigError(
-                f"{name} is {k:,}, but the index holds {count(len(self), 'row')}. Ask for fewer."
+                f"`{name}` is {k:,}, but the index holds {count(len(self), 'row')}. Ask for fewer."
             )
 
 

@@ -76,7 +76,7 @@ class RetrievalReport:
     entries: tuple[RetrievalEntry, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The object that ``retrieval --json`` prints."""
+        """Return the figures as plain values for JSON."""
         entries = [
             {"name": e.name, "kind": e.kind, "bits": e.n_bits, **e.scores.to_dict()}
             for e in self.entries
@@ -124,7 +124,9 @@ def measure_retrieval(
     sizes = {name: code_bits(model.family.spec) for name, (model, _) in models.items()}
     every = sorted({*sizes.values(), *bits})
     if not every or every[0] < 1:
-        raise ConfigError("retrieval needs a model, or bits >= 1 for the yardsticks. Got neither.")
+        raise ConfigError(
+            "retrieval needs a model, or `bits` >= 1 for the yardsticks. Got neither."
+        )
     for model, _ in models.values():
         require_searchable(model.family.spec)
         require_fit(model, data.train)
@@ -231,7 +233,7 @@ def query_rows(labels: Array, per_label: int, seed: int) -> Array:
         [0, 1]
     """
     if per_label < 1:
-        raise ConfigError(f"queries must be an int >= 1. Got {per_label}.")
+        raise ConfigError(f"`per_label` must be an int >= 1. Got {per_label}.")
     rng = np.random.default_rng(seed)
     drawn = [rng.permutation(np.flatnonzero(labels == a))[:per_label] for a in np.unique(labels)]
     return np.sort(np.concatenate(drawn))

@@ -81,9 +81,9 @@ class Structure:
             ConfigError: the effort is below 1, or given for ``flat``.
         """
         if effort is not None and self.kind == "flat":
-            raise ConfigError("effort is for the kinds ivf and hnsw: flat looks at every row.")
+            raise ConfigError("`effort` is for the kinds ivf and hnsw: flat looks at every row.")
         if effort is not None and effort < 1:
-            raise ConfigError(f"effort must be an int >= 1. Got {effort}.")
+            raise ConfigError(f"`effort` must be an int >= 1. Got {effort}.")
         exact = self._index
         if self.kind == "ivf":
             effort = effort or math.ceil(PROBED_SHARE * self._n_lists)
@@ -108,7 +108,7 @@ def require_kind(kind: Any) -> None:
         ConfigError: it is none of `INDEX_KINDS`.
     """
     if kind not in INDEX_KINDS:
-        raise ConfigError(f"kind: unknown value {kind!r}. {did_you_mean(str(kind), INDEX_KINDS)}")
+        raise ConfigError(f"`kind`: unknown value {kind!r}. {did_you_mean(str(kind), INDEX_KINDS)}")
 
 
 def load_faiss() -> Any:

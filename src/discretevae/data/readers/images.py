@@ -100,7 +100,7 @@ def _read_all(
                 raise DataError(
                     f"{path}: pictures of different sizes: {files[0].name} is {shape[0]}x"
                     f"{shape[1]}, {file.name} is {picture.shape[0]}x{picture.shape[1]} (height x "
-                    "width). Pass one size for all, for example --image-size 32x32."
+                    "width). Pass one size for all, for example `image_size=(32, 32)`."
                 )
             values[row] = picture.reshape(-1)
     if values is None:

@@ -104,7 +104,7 @@ class Findings:
     stand_in: str | None
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``report.json`` holds and ``reproduce --json`` prints."""
+        """Return what ``report.json`` holds."""
         return {
             "format": FORMAT,
             "stand_in": self.stand_in,

@@ -57,7 +57,7 @@ def _head(found: Findings) -> list[str]:
         f"{batches['paper']} rows, the estimator `importance` with one sample from q(z|x) itself.\n"
         f"- **ours**, the defaults of this package: the same step size, batches of "
         f"{batches['ours']} rows, the default estimator for bits, and for a single category the "
-        "exact ln p(x) (`--objective marginal`). It has a third of the epochs, because each takes "
+        'exact ln p(x) (`objective="marginal"`). It has a third of the epochs, because each takes '
         f"longer, so as to have no more time{_took(found)}."
     )
     parts.append(
@@ -74,13 +74,13 @@ def _head(found: Findings) -> list[str]:
     )
     seeds = sorted({f.run.config.training.seed for f in found.runs})
     if seeds != [FULL.seed]:
-        parts.append(f"The seed is {' or '.join(map(str, seeds))} (`--seed`).")
+        parts.append(f"The seed is {' or '.join(map(str, seeds))}.")
     short = sorted({f.run.config.training.precision for f in found.runs} - {FULL.precision})
     if short:
         parts.append(
             f"The products of the training steps are formed in {' or '.join(short)}, which is no "
-            f"part of the paper's protocol and saves time (`--precision {short[0]}`). All else, "
-            "and whatever is evaluated, is in float32."
+            f"part of the paper's protocol and saves time. All else, and "
+            "whatever is evaluated, is in float32."
         )
     shorter = [
         f"{f.run.title} ({len(f.run.history)})"
@@ -93,10 +93,8 @@ def _head(found: Findings) -> list[str]:
             f"{', '.join(shorter)}."
         )
     if found.missing:
-        names = " ".join(figure.name for figure in found.missing)
-        parts.append(
-            f"Not in this report, because the runs are not there: `discretevae reproduce {names}`."
-        )
+        names = ", ".join(figure.name for figure in found.missing)
+        parts.append(f"Not in this report, because the runs are not there: {names}.")
     return parts
 
 

@@ -39,7 +39,7 @@ def require_ours(out: Path) -> None:
         >>> require_ours(Path("no/such/folder"))
     """
     if out.exists() and not out.is_dir():
-        raise RunError(f"{out}: is a file, not a folder. Choose another --out.")
+        raise RunError(f"{out}: is a file, not a folder. Choose another `out`.")
     written = [name for name in (REPORT, NUMBERS, PICTURES) if (out / name).exists()]
     if not written or any((out / name).is_dir() for name in EXPERIMENTS):
         return
@@ -48,7 +48,7 @@ def require_ours(out: Path) -> None:
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         found = None
     if found != FORMAT:
-        raise RunError(f"{out}: holds a {written[0]} that is not ours. Choose another --out.")
+        raise RunError(f"{out}: holds a {written[0]} that is not ours. Choose another `out`.")
 
 
 class Reporter:

@@ -112,9 +112,7 @@ def reproduce(
                 report = reporter.update()
         return report or reporter.update()
     except KeyboardInterrupt:
-        raise TrainingInterrupted(
-            f"what was saved is in {out}. Go on with the same command."
-        ) from None
+        raise TrainingInterrupted(f"what was saved is in {out}. Run it again to go on.") from None
 
 
 def _completes(
@@ -183,9 +181,8 @@ def _make(
                 evaluating=evaluating,
             )
     except TrainingInterrupted as stopped:
-        # a run says how to go on with itself; here the rest is to follow
-        where = str(stopped).partition(" Go on with")[0]
-        raise TrainingInterrupted(f"{key}: {where} Go on with the same command.") from None
+        # to go on with the run alone would leave out the rest
+        raise TrainingInterrupted(f"{key}: {stopped.message} Run it again to go on.") from None
     found = read_finished(out, experiment, variant)
     if found is None:
         raise RunError(f"{folder}: was changed by somebody else meanwhile. Run again.")

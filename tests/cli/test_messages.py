@@ -1,0 +1,121 @@
+"""The library names parameters, the command line options: over all strings of the source."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import discretevae
+from discretevae.cli import COMMANDS, group
+from discretevae.cli.ending import OPTIONS, in_options
+
+ROOT = Path(discretevae.__file__).parent
+LIBRARY = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT / "cli")
+
+OF_PYTHON = {"n_features"}
+"""Parameters that no command passes on, so that its messages need no option for them."""
+
+REACHED = [path for path in LIBRARY if path.parent != ROOT / "scikit_learn"]
+"""Files whose messages a command may show."""
+
+PAGES = ("sharing/card.py", "experiments/paper/markdown.py")
+"""Write Markdown, in which backquotes are something else."""
+
+
+def options_of(command: str) -> set[str]:
+    """Return all spellings of a command's options."""
+    found = group.get_command(None, command)
+    return {text for param in found.params for text in (*param.opts, *param.secondary_opts)}
+
+
+EVERY_OPTION = set().union(*map(options_of, COMMANDS))
+
+
+def strings(path: Path) -> list[tuple[int, str]]:
+    """Return the line and text of every string of a file; X stands for what is filled in."""
+    found, parts = [], set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            parts |= {id(value) for value in node.values}
+            pieces = (v.value if isinstance(v, ast.Constant) else "X" for v in node.values)
+            found.append((node.lineno, "".join(map(str, pieces))))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            # the walk meets a formatted string before its parts
+            found += [] if id(node) in parts else [(node.lineno, node.value)]
+    return found
+
+
+def docstrings(path: Path) -> set[str]:
+    """Return the strings that stand alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {
+        node.value.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    }
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_library_knows_no_options_and_no_commands(path):
+    option = re.compile(r"(?<![\w-])--[a-z]")
+    command = re.compile(rf"discretevae ({'|'.join(COMMANDS)})\b")
+    for line, text in strings(path):
+        for pattern in (option, command):
+            assert not pattern.search(text), f"{path}:{line}: {text}"
+
+
+@pytest.mark.parametrize("path", REACHED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_parameter_of_a_message_is_an_option(path):
+    if str(path.relative_to(ROOT)) in PAGES:
+        return
+    described = docstrings(path)
+    for line, text in strings(path):
+        if text in described:
+            continue
+        named = re.findall(r"`([^`]*)`", text)
+        # the functions that put a name into the sentence; who calls them is looked at below
+        for each in named if path.name != "checks.py" else ():
+            if each.partition("=")[0] in OF_PYTHON | {"X"}:
+                continue
+            flag = in_options(f"`{each}`").split()[0]
+            assert flag in EVERY_OPTION, f"{path}:{line}: {text}"
+
+
+def test_every_checked_parameter_is_an_option():
+    names = set()
+    for path in REACHED:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("must", "choice"):
+                first = node.args[0]
+                if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                    names.add(first.value)
+    assert len(names) > 15
+    for name in names - OF_PYTHON:
+        assert in_options(f"`{name}`") in EVERY_OPTION, name
+
+
+def test_other_names_are_those_of_options():
+    for name, option in OPTIONS.items():
+        assert f"--{option.replace('_', '-')}" in EVERY_OPTION
+        assert f"--{name.replace('_', '-')}" not in EVERY_OPTION
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("`lr` must be > 0. Got -1.", "--lr must be > 0. Got -1."),
+        ("`n_seeds` and `image_shape`", "--seeds and --image-size"),
+        ("Choose `estimator='disarm'`.", "Choose --estimator disarm."),
+        ("Give `samples=4`.", "Give --samples 4."),
+        ("Pass `image_size=(28, 32)`.", "Pass --image-size 28x32."),
+        ("`graph=False` or `resume=True`", "--no-graph or --resume"),
+        ("a ` b `not this` c", "a ` b `not this` c"),
+    ],
+)
+def test_parameters_become_options(message, expected):
+    assert in_options(message) == expected
