@@ -116,7 +116,7 @@ def test_a_partial_fit_that_fails_changes_nothing():
     x = table(kind="real")
     vae = BernoulliVAE(n_bits=3, **SMALL).fit(x)
     before = vae.score(x)
-    with pytest.raises(TrainingError, match="Try a smaller lr"):
+    with pytest.raises(TrainingError, match="Try a smaller `lr`"):
         vae.set_params(lr=1e30).partial_fit(x)
     assert vae.score(x) == before
     assert len(vae.history_) == 2

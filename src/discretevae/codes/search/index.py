@@ -373,7 +373,7 @@ class CodeIndex:
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise DataError(
                 f"{path}: no index of codes, or damaged "
-                f"({str(error).rstrip('.')}). Restore it or build it again."
+                f"({str(error).rstrip('.').replace('`', '')}). Restore it or build it again."
             ) from None
         raise DataError(
             f"{path}: format version {version}, but this discretevae reads {FORMAT_VERSION}. "
