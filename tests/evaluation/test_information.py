@@ -27,6 +27,8 @@ ALL = (*DISCRETE, "gaussian:3", "categorical:3+gaussian:2+bernoulli:2")
 FIGURES = ("kl", "mutual_information", "marginal_kl", "total_correlation", "per_variable")
 TOLERANCE = 1e-10
 """Of sums of some thousand float64 numbers of order 1."""
+EQUAL_ROWS = 1e-5
+"""For real variables: η of two equal rows may differ in the last bit of float32."""
 SIGMAS = 5.0
 """Two-sided, 6e-7 per comparison; every seed is fixed."""
 
@@ -308,11 +310,12 @@ def test_a_code_that_ignores_the_rows_tells_nothing(latent, how, monkeypatch):
     model, one = model_of(latent), rows_of(latent, 1)
     rows = Rows.from_array(one.batch(slice(None)).repeat(11, 1))
     split = kl_split(model, rows, samples=100)
-    assert abs(split.mutual_information.value) < TOLERANCE
-    assert abs(split.total_correlation.value) < TOLERANCE
-    assert split.marginal_kl.value == pytest.approx(split.kl.value, abs=TOLERANCE)
-    assert np.abs(split.variable_information).max() < TOLERANCE
-    assert split.mutual_information.se < TOLERANCE
+    tolerance = EQUAL_ROWS if "gaussian" in latent else TOLERANCE
+    assert abs(split.mutual_information.value) < tolerance
+    assert abs(split.total_correlation.value) < tolerance
+    assert split.marginal_kl.value == pytest.approx(split.kl.value, abs=tolerance)
+    assert np.abs(split.variable_information).max() < tolerance
+    assert split.mutual_information.se < tolerance
     assert not split.is_saturated
 
 
@@ -320,7 +323,7 @@ IDENTIFYING = {
     "bernoulli:4": lambda n: np.where(n[:, None] >> np.arange(4) & 1, 60.0, -60.0),
     "categorical:16": lambda n: 120.5 * np.eye(16)[n],
     "categorical:2x4": lambda n: 120.5 * np.concatenate((np.eye(4)[n % 4], np.eye(4)[n // 4]), 1),
-    "gaussian:1": lambda n: np.stack((np.arange(16) * 2.0, np.full(16, -12.0)), 1),
+    "gaussian:1": lambda n: np.stack((np.arange(16) * 2.0 - 15, np.full(16, -6.0)), 1),
 }
 
 
@@ -341,7 +344,8 @@ def test_a_code_that_names_the_row_tells_the_logarithm_of_their_number(latent, h
     # each row twice: the code still names 16 things, and 32 rows show that it is not more
     twice = Rows.from_array(rows.batch(slice(None)).repeat(2, 1))
     split = kl_split(model_of(latent), twice, samples=64)
-    assert split.mutual_information.value == pytest.approx(math.log(16), abs=1e-12)
+    tolerance = EQUAL_ROWS if "gaussian" in latent else 1e-12
+    assert split.mutual_information.value == pytest.approx(math.log(16), abs=tolerance)
     assert not split.is_saturated
 
 
