@@ -543,7 +543,7 @@ def test_a_damaged_file_is_one_line(file, content, copy, cli):
     assert status == 2
     assert len(err.splitlines()) == 1
     assert file in err
-    assert "Delete it and run again." in err
+    assert "delete it and run again." in err
 
 
 def test_help_ends_with_an_example(cli):

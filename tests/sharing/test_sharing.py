@@ -188,7 +188,7 @@ def test_a_corrupt_summary_is_refused_before_anything_is_written(test, trained, 
     with pytest.raises(RunError, match=r"summary\.json: corrupt"):
         save_pretrained(load_run(run), tmp_path / "one")
     (run / "summary.json").write_text("no JSON")
-    with pytest.raises(RunError, match=r"summary\.json: corrupt, not JSON"):
+    with pytest.raises(RunError, match=r"summary\.json: corrupt, no JSON object"):
         save_pretrained(load_run(run), tmp_path / "one")
     assert not (tmp_path / "one").exists()
 
@@ -267,7 +267,7 @@ class Touch:
 BAD = {
     "no configuration": (lambda folder: (folder / "config.json").unlink(), "is missing"),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "no such file"),
-    "no JSON": (replace("config.json", b"{"), "corrupt, not JSON"),
+    "no JSON": (replace("config.json", b"{"), "corrupt, no JSON object"),
     "JSON of others": (replace("config.json", b'{"model_type": "bert"}'), "not written by"),
     "newer": (edit(format_version=99), "format version 99"),
     "another size": (edit(model={"n_features": 65, "hidden": [16]}), "tensor .* is "),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -180,6 +179,7 @@ def _configured(options: dict[str, Any]) -> tuple[list[str], RunConfig, Dataset]
 def _require_ours(folder: Path) -> None:
     """Refuses a folder that holds anything but an earlier comparison."""
     from discretevae.experiments.comparison import FORMAT
+    from discretevae.system.files import has_format
 
     if not folder.exists():
         return
@@ -187,11 +187,7 @@ def _require_ours(folder: Path) -> None:
         raise RunError(f"{folder}: is a file, not a folder. Choose another --out.")
     if not any(folder.iterdir()):
         return
-    try:
-        found = json.loads((folder / RESULT).read_text())["format"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        found = None
-    if found != FORMAT:
+    if not has_format(folder / RESULT, FORMAT):
         raise RunError(f"{folder}: holds files that are not ours. Choose another --out.")
 
 

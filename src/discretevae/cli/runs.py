@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -101,20 +100,14 @@ def _described(folder: Path) -> dict[str, Any]:
 
 
 def _tested(folder: Path, n_epochs: int) -> dict[str, Any] | None:
-    """The test ELBO of a run that was evaluated after its last epoch."""
-    from discretevae.errors import RunError
+    """Return the test ELBO of a run that was evaluated after its last epoch."""
+    from discretevae.run_folder.summary import read_summary
 
-    path = folder / "summary.json"
-    try:
-        summary = json.loads(path.read_text())
-        if summary["last_epoch"]["epoch"] != n_epochs:
-            return None
-        elbo = summary["test"]["elbo"]
-        return {"value": float(elbo["value"]), "se": elbo["se"]}
-    except FileNotFoundError:
+    summary = read_summary(folder)
+    if summary is None or not summary["last_epoch"] or summary["last_epoch"]["epoch"] != n_epochs:
         return None
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise RunError(f"{path}: corrupt ({type(error).__name__}).") from None
+    elbo: dict[str, Any] = summary["test"]["elbo"]
+    return elbo
 
 
 def _state(folder: Path, is_evaluated: bool) -> str:

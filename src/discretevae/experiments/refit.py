@@ -19,8 +19,9 @@ from discretevae.model.vae import DiscreteVAE
 from discretevae.plots.pictures import prior_samples, save_figure
 from discretevae.priors import make_prior
 from discretevae.run_folder.checkpoint import Run, save_config, save_weights
-from discretevae.run_folder.folder import FIGURES, SUMMARY, prepare_folder
+from discretevae.run_folder.folder import FIGURES, prepare_folder
 from discretevae.run_folder.history import METRICS, read_metrics
+from discretevae.run_folder.summary import SUMMARY
 from discretevae.system.files import write_atomic, write_json
 from discretevae.system.locks import writing
 from discretevae.system.randomness import generator_for

@@ -22,8 +22,9 @@ from discretevae.model.vae import DiscreteVAE, fresh_model
 from discretevae.objectives import choose_estimator
 from discretevae.plots.pictures import run_figures, save_figure
 from discretevae.run_folder.checkpoint import load_config, save_config
-from discretevae.run_folder.folder import FIGURES, SUMMARY, prepare_folder
+from discretevae.run_folder.folder import FIGURES, prepare_folder
 from discretevae.run_folder.history import EpochMetrics
+from discretevae.run_folder.summary import SUMMARY
 from discretevae.system.files import write_json
 from discretevae.system.locks import LOCK, writing
 from discretevae.system.randomness import generator_for

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from discretevae.config import RunConfig, parse_latent, run_config_from
 from discretevae.errors import ConfigError, RunError
@@ -18,11 +15,12 @@ from discretevae.objectives import choose_estimator
 from discretevae.run_folder.checkpoint import is_run
 from discretevae.run_folder.folder import (
     MAX_DIFFERENCES,
-    SUMMARY,
     differences,
     folder_problem,
     prepare_folder,
 )
+from discretevae.run_folder.summary import read_summary
+from discretevae.system.files import read_json
 
 FORMAT = "discretevae-sweep"
 RESULT = "sweep.json"
@@ -31,7 +29,6 @@ SIZE = "c"
 """What stands for the size in a pattern."""
 
 MAX_SIZES = 50
-MAX_JSON_BYTES = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -194,7 +191,9 @@ def require_free(out: Path, pattern: str, planned: Sequence[PlannedRun]) -> None
         if there["latent"] != pattern:
             apart.insert(0, f"latent {there['latent']}, not {pattern}")
     except (KeyError, ConfigError) as error:
-        raise RunError(f"{out / RESULT}: corrupt ({error}). Delete it and run again.") from None
+        raise RunError(
+            f"{out / RESULT}: corrupt ({error}). Restore it, or delete it and run again."
+        ) from None
     if apart:
         more = f" and {len(apart) - MAX_DIFFERENCES} more" if len(apart) > MAX_DIFFERENCES else ""
         raise RunError(
@@ -205,25 +204,6 @@ def require_free(out: Path, pattern: str, planned: Sequence[PlannedRun]) -> None
         problem = folder_problem(out / one.folder, one.config)
         if problem is not None:
             raise RunError(problem)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of at most ten million bytes.
-
-    Raises:
-        RunError: the file cannot be read, is too large or holds something else.
-    """
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_JSON_BYTES + 1)
-        values = json.loads(content) if len(content) <= MAX_JSON_BYTES else None
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(
-            f"{path}: cannot be read ({type(error).__name__}). Delete it and run again."
-        ) from None
-    if not isinstance(values, dict):
-        raise RunError(f"{path}: corrupt, not ours. Delete it and run again.")
-    return values
 
 
 def finished_seconds(folder: Path, config: RunConfig) -> float | None:
@@ -242,19 +222,9 @@ def finished_seconds(folder: Path, config: RunConfig) -> float | None:
         >>> finished_seconds(Path("no/such/run"), config) is None
         True
     """
-    path = folder / SUMMARY
-    if not (is_run(folder) and path.is_file()):
-        return None
-    try:
-        last = read_json(path)["last_epoch"]
-        epoch, seconds = last["epoch"], float(last["seconds"])
-        if not math.isfinite(seconds):
-            raise ValueError(f"seconds {seconds}")
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(
-            f"{path}: corrupt ({type(error).__name__}: {error}). Delete it and run again."
-        ) from None
-    return seconds if epoch == config.training.epochs else None
+    summary = read_summary(folder) if is_run(folder) else None
+    last = summary and summary["last_epoch"]
+    return last["seconds"] if last and last["epoch"] == config.training.epochs else None
 
 
 __all__ = [

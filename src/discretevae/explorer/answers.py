@@ -36,8 +36,9 @@ from discretevae.explorer.variables import (
     to_numbers,
     variables_of,
 )
-from discretevae.run_folder.checkpoint import Run, read_json
+from discretevae.run_folder.checkpoint import Run
 from discretevae.run_folder.history import METRICS, read_metrics
+from discretevae.run_folder.summary import read_summary
 from discretevae.system.randomness import generator_for
 from discretevae.version import __version__
 
@@ -343,12 +344,11 @@ class Explorer:
 
     def _figures(self) -> dict[str, float]:
         """The numbers of ``summary.json``; none where the run has none."""
-        path = self.run.folder / "summary.json"
-        measured = read_json(path).get("test") if path.is_file() else None
+        summary = read_summary(self.run.folder)
         found = {}
-        for name, value in (measured if isinstance(measured, dict) else {}).items():
+        for name, value in (summary["test"] if summary else {}).items():
             number = value.get("value") if isinstance(value, dict) else value
-            if isinstance(number, (int, float)) and math.isfinite(number):
+            if isinstance(number, (int, float)):
                 found[name] = number
         return found
 

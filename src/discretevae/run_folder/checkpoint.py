@@ -15,11 +15,9 @@ Nothing is ever unpickled. Files are written aside and renamed, so they are whol
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,13 +25,12 @@ from torch import Tensor, nn
 from discretevae.config import RunConfig, run_config_from, to_dict
 from discretevae.errors import ConfigError, RunError
 from discretevae.model.vae import DiscreteVAE
-from discretevae.system.files import write_json
+from discretevae.system.files import has_format, read_json, write_json
 from discretevae.system.tensor_files import read_tensors, write_tensors
 from discretevae.version import __version__
 
 FORMAT = "discretevae-run"
 FORMAT_VERSION = 1
-MAX_CONFIG_BYTES = 1_000_000
 CONFIG = "config.json"
 MODEL = "model.safetensors"
 
@@ -89,10 +86,7 @@ def is_run(folder: Path) -> bool:
         >>> is_run(Path("no/such/run"))
         False
     """
-    try:
-        return read_json(folder / CONFIG).get("format") == FORMAT
-    except RunError:
-        return False
+    return has_format(folder / CONFIG, FORMAT)
 
 
 def save_config(folder: Path, config: RunConfig) -> None:
@@ -199,28 +193,6 @@ def _require_readable(config: RunConfig) -> None:
         raise ConfigError(problems)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a run folder, of at most a million bytes.
-
-    Raises:
-        RunError: the file cannot be read, is too large or holds something else.
-    """
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_CONFIG_BYTES + 1)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
-    if len(content) > MAX_CONFIG_BYTES:
-        raise RunError(f"{path}: over {MAX_CONFIG_BYTES:,} bytes, so not ours. Check the path.")
-    try:
-        values = json.loads(content)
-    except (ValueError, RecursionError):
-        raise RunError(f"{path}: corrupt, not JSON. Restore the file or train again.") from None
-    if not isinstance(values, dict):
-        raise RunError(f"{path}: corrupt, no JSON object. Restore the file or train again.")
-    return values
-
-
 def _described(tensor: Tensor | None) -> str:
     if tensor is None:
         return "absent"
@@ -233,7 +205,6 @@ __all__ = [
     "is_run",
     "load_config",
     "load_run",
-    "read_json",
     "save_config",
     "save_weights",
 ]

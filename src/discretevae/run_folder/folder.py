@@ -9,9 +9,6 @@ from discretevae.errors import RunError
 from discretevae.run_folder.checkpoint import is_run, load_config
 from discretevae.system.locks import LOCK
 
-SUMMARY = "summary.json"
-
-
 FIGURES = "figures"
 
 
@@ -105,4 +102,4 @@ def differences(there: RunConfig, asked: RunConfig) -> list[str]:
     ]
 
 
-__all__ = ["FIGURES", "SUMMARY", "differences", "folder_problem", "free_folder", "prepare_folder"]
+__all__ = ["FIGURES", "differences", "folder_problem", "free_folder", "prepare_folder"]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from discretevae.codes.fingerprints import fingerprint
-from discretevae.errors import RunError
 from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives.choosing import estimator_name
 from discretevae.run_folder.checkpoint import Run
@@ -44,11 +42,8 @@ def model_card(
     Args:
         model: the model.
         run: the run that it is of; None if nothing is known of it.
-        summary: what the run's ``summary.json`` holds; None if there is none.
+        summary: of the run, as `read_summary` gives it; None if there is none.
         license_id: of the weights; None leaves the field out and says so.
-
-    Raises:
-        RunError: ``summary`` holds something else.
 
     Example:
         >>> from discretevae.config import ModelConfig
@@ -72,7 +67,7 @@ def model_card(
         "## Training",
         "How it was trained is not recorded." if run is None else _bullets(_of_training(run)),
         "## Test figures",
-        "None are recorded." if summary is None else _of_test(summary),
+        "None are recorded." if summary is None else _of_test(summary["test"]),
         "## License",
         f"The weights are under `{license_id}`."
         if license_id
@@ -145,16 +140,7 @@ def _of_training(run: Run) -> list[tuple[str, str]]:
     return items
 
 
-def _of_test(summary: Mapping[str, Any]) -> str:
-    try:
-        return _test_figures(summary["test"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise RunError(
-            f"summary.json: corrupt ({type(error).__name__}: {error}). Restore or delete it."
-        ) from None
-
-
-def _test_figures(test: Mapping[str, Any]) -> str:
+def _of_test(test: Mapping[str, Any]) -> str:
     lines = ["| figure | value | standard error |", "|---|---:|---:|"]
     for key, title in FIGURES:
         if test[key] is not None:
@@ -173,10 +159,8 @@ def _test_figures(test: Mapping[str, Any]) -> str:
 
 
 def _cells(measured: Mapping[str, Any], digits: int) -> str:
-    value, se = float(measured["value"]), measured["se"]
-    if not math.isfinite(value):
-        raise ValueError(f"a figure is {value}")
-    return f"{value:.{digits}f} | {'' if se is None else format(float(se), f'.{digits}f')}"
+    value, se = measured["value"], measured["se"]
+    return f"{value:.{digits}f} | {'' if se is None else format(se, f'.{digits}f')}"
 
 
 def _bullets(items: list[tuple[str, str]]) -> str:

@@ -33,11 +33,10 @@ from discretevae.run_folder.checkpoint import (
     Run,
     load_config,
     load_run,
-    read_json,
     save_config,
     save_weights,
 )
-from discretevae.run_folder.folder import SUMMARY
+from discretevae.run_folder.summary import SUMMARY, read_summary
 from discretevae.sharing.card import model_card
 from discretevae.system.files import write_atomic, write_json
 from discretevae.system.tensor_files import MAX_HEADER_BYTES
@@ -103,7 +102,7 @@ def save_pretrained(
     card = model_card(
         bare,
         _without_path(model) if isinstance(model, Run) else None,
-        summary=_summary(model),
+        summary=read_summary(model.folder) if isinstance(model, Run) else None,
         license_id=license,
     )
     folder.mkdir(parents=True, exist_ok=True)
@@ -280,13 +279,6 @@ def _without_path(run: Run) -> Run:
     name = re.split(r"[/\\]", data.source.rstrip("/\\"))[-1] or "data"
     data = dataclasses.replace(data, source=name)
     return dataclasses.replace(run, config=dataclasses.replace(run.config, data=data))
-
-
-def _summary(model: DiscreteVAE | Run) -> dict[str, Any] | None:
-    """What ``summary.json`` says; None if there is none."""
-    if not isinstance(model, Run) or not (model.folder / SUMMARY).is_file():
-        return None
-    return read_json(model.folder / SUMMARY)
 
 
 def _require_size(folder: Path) -> None:

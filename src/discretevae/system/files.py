@@ -11,6 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from discretevae.errors import RunError
+
+MAX_JSON_BYTES = 10_000_000
+"""The largest object of ours, the report of a reproduction, has some 100,000."""
+
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Writes ``content`` so that ``path`` holds all of it or what it held before.
@@ -84,6 +89,48 @@ def write_json(path: Path, value: object) -> None:
     write_atomic(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of at most `MAX_JSON_BYTES`.
+
+    Raises:
+        RunError: the file cannot be read, is too large, or holds something else.
+
+    Example:
+        >>> read_json(Path("no/such.json"))
+        Traceback (most recent call last):
+        ...
+        discretevae.errors.RunError: no/such.json: cannot be read (No such file or directory). \
+Check the path.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_JSON_BYTES + 1)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
+    if len(content) > MAX_JSON_BYTES:
+        raise RunError(f"{path}: over {MAX_JSON_BYTES:,} bytes, so not ours. Check the path.")
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise RunError(f"{path}: corrupt, no JSON object. Restore it, or delete it and run again.")
+    return values
+
+
+def has_format(path: Path, name: str) -> bool:
+    """Return whether a JSON file has an entry ``format`` of this name.
+
+    Example:
+        >>> has_format(Path("no/such.json"), "discretevae-run")
+        False
+    """
+    try:
+        return bool(read_json(path).get("format") == name)
+    except RunError:
+        return False
+
+
 def array_bytes(array: Any) -> bytes:
     """A numpy array as the bytes of a ``.npy`` file.
 
@@ -101,4 +148,4 @@ def array_bytes(array: Any) -> bytes:
     return buffer.getvalue()
 
 
-__all__ = ["array_bytes", "atomic_file", "write_atomic", "write_json"]
+__all__ = ["array_bytes", "atomic_file", "has_format", "read_json", "write_atomic", "write_json"]

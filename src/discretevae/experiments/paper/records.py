@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ from discretevae.experiments.paper.experiments import EXPERIMENTS, VARIANTS, Exp
 from discretevae.families import family_of
 from discretevae.objectives import estimator_name
 from discretevae.run_folder.checkpoint import is_run, load_config
-from discretevae.run_folder.folder import SUMMARY
 from discretevae.run_folder.history import METRICS, EpochMetrics, read_metrics, seconds_of
+from discretevae.run_folder.summary import read_summary
 
 
 @dataclass(frozen=True)
@@ -85,19 +84,10 @@ def read_finished(out: Path, experiment: Experiment, variant: Variant) -> Finish
         True
     """
     folder = run_folder(out, experiment, variant)
-    path = folder / SUMMARY
-    if not (is_run(folder) and path.is_file()):
+    summary = read_summary(folder) if is_run(folder) else None
+    if summary is None or summary["last_epoch"] is None:
         return None
-    config = load_config(folder)
-    try:
-        summary = json.loads(path.read_text())
-        epochs, test = summary["last_epoch"]["epoch"], summary["test"]
-        bounds = [test[name][part] for name in ("elbo", "bound", "kl") for part in ("value", "se")]
-        bounds += [test[name] for name in ("log_px", "codes_used", "active_units", "rows")]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise RunError(
-            f"{path}: corrupt ({type(error).__name__}: {error}). Delete it and run again."
-        ) from None
+    config, epochs = load_config(folder), summary["last_epoch"]["epoch"]
     if epochs != config.training.epochs:
         return None  # it was prolonged, and is not there yet
     history = read_metrics(folder)
@@ -106,7 +96,7 @@ def read_finished(out: Path, experiment: Experiment, variant: Variant) -> Finish
             f"{folder / METRICS}: corrupt, it holds {len(history)} of {epochs} epochs. "
             f"Delete {folder} and run again."
         )
-    return FinishedRun(experiment, variant, folder, config, history, test)
+    return FinishedRun(experiment, variant, folder, config, history, summary["test"])
 
 
 def finished_runs(out: Path) -> dict[tuple[str, Variant], FinishedRun]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,7 +16,7 @@ from discretevae.experiments.paper.records import FinishedRun, finished_runs
 from discretevae.model.vae import DiscreteVAE
 from discretevae.plots.pictures import save_figure
 from discretevae.run_folder.checkpoint import load_run
-from discretevae.system.files import write_atomic, write_json
+from discretevae.system.files import has_format, write_atomic, write_json
 
 REPORT = "report.md"
 NUMBERS = "report.json"
@@ -43,11 +42,7 @@ def require_ours(out: Path) -> None:
     written = [name for name in (REPORT, NUMBERS, PICTURES) if (out / name).exists()]
     if not written or any((out / name).is_dir() for name in EXPERIMENTS):
         return
-    try:
-        found = json.loads((out / NUMBERS).read_text())["format"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        found = None
-    if found != FORMAT:
+    if not has_format(out / NUMBERS, FORMAT):
         raise RunError(f"{out}: holds a {written[0]} that is not ours. Choose another `out`.")
 
 
