@@ -317,9 +317,10 @@ def test_the_overview_lets_others_ask_in_between_and_is_remembered():
         explorer.decode([[0, 1, 0, 1, 0, 1]])
         told.append(len(explorer._strengths))
 
-    first = explorer.overview(between)
+    explorer.pause = between
+    first = explorer.overview()
     assert told == [1, 2, 3, 4, 5, 6]
-    assert explorer.overview(between) == first == explorer_of("bernoulli:6").overview()
+    assert explorer.overview() == first == explorer_of("bernoulli:6").overview()
     assert len(told) == 6
 
 

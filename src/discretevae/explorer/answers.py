@@ -113,6 +113,8 @@ class Explorer:
         self.labels = (
             [] if labels is None else [str(label) for label in torch.unique(labels).tolist()]
         )
+        self.pause: Callable[[], object] = lambda: None
+        """Called between the variables of an overview, so that others can be answered."""
         self._effects: dict[int, Answer] = {}
         self._strengths: dict[int, float] = {}
         self._groups: Groups | None = None
@@ -250,19 +252,15 @@ class Explorer:
             self._effects[index] = self._effects_of(index)
         return self._effects[index]
 
-    def overview(self, between: Callable[[], object] = lambda: None) -> Answer:
-        """Of every variable how much it is used, costs and does; remembered.
-
-        Args:
-            between: called after each variable, so that others who wait can be answered.
-        """
+    def overview(self) -> Answer:
+        """Return of every variable how much it is used, costs and does; remembered."""
         gallery = self.gallery
         n_settings = sum(len(settings_of(variable, gallery)) for variable in self.variables)
         for variable in self.variables:
             if variable.index not in self._strengths:
                 found = strength(self._model, gallery, variable, n_settings)
                 self._strengths[variable.index] = found
-                between()
+                self.pause()
         told = [
             {"index": i, "usage": usage, "kl": kl, "strength": self._strengths[i]}
             for i, (usage, kl) in enumerate(zip(gallery.usage, gallery.kl, strict=True))
