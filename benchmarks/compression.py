@@ -86,9 +86,9 @@ def main() -> None:
         "data": run.config.data.source,
         "rows": len(k),
         "features": k.shape[1],
-        "latent": run.config.model.latent,
-        "likelihood": run.config.model.likelihood,
-        "prior": run.config.model.prior,
+        "latent": str(run.config.model.latent),
+        "likelihood": str(run.config.model.likelihood),
+        "prior": str(run.config.model.prior),
         "bound": "ln p(x)" if measured.log_px else "ELBO",
         "bound_bits_per_value": -elbo.value * len(k) / (n_values * np.log(2)),
     }

@@ -177,7 +177,7 @@ OPTIONS = [
     Case("hidden beyond int64", (*TRAIN, "--hidden", "10" * 20), ("hidden", "smaller")),
     Case("no bits", (*TRAIN, "--latent", "bernoulli:0"), ("'bernoulli:0'", "Got 0")),
     Case("one category", (*TRAIN, "--latent", "categorical:1"), ("at least 2", "Got 1")),
-    Case("no variables", (*TRAIN, "--latent", "categorical:0x5"), ("at least 1", "Got 0")),
+    Case("no variables", (*TRAIN, "--latent", "categorical:0x5"), ("n_variables must be", "Got 0")),
     Case("latent kind", (*TRAIN, "--latent", "bernouli:5"), ("'bernouli'", "mean bernoulli?")),
     Case("latent size", (*TRAIN, "--latent", "bernoulli"), ("'bernoulli'", "bernoulli:50")),
     Case("latent sign", (*TRAIN, "--latent", "bernoulli:-5"), ("'bernoulli:-5'", "bernoulli:50")),

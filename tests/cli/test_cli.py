@@ -85,7 +85,7 @@ def test_a_mistake_of_a_real_process(python, tmp_path):
     done = python("-m", "discretevae", "train", "--latent", "bernouli:3", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.startswith("Error: latent kind 'bernouli' is unknown. Did you mean")
+    assert done.stderr.startswith("Error: --latent 'bernouli' is unknown. Did you mean")
     assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 

@@ -28,7 +28,7 @@ from discretevae.codes.compression.byte_tables import beta_binomial_masses, logi
 from discretevae.codes.compression.files import compress, decompress
 from discretevae.codes.compression.fixed_point import ExactConditionals, exact_network
 from discretevae.codes.fingerprints import fingerprint
-from discretevae.config.activations import parse_activation
+from discretevae.config import Activation
 from discretevae.data import Rows
 from discretevae.evaluation.bounds import evaluate
 from discretevae.families import Bernoulli, Categorical as Categories, Product
@@ -240,7 +240,7 @@ def exact_pairs():
     bits = (torch.rand((40, 50), generator=generator(1)) < 0.5).double()
     k = torch.randint(0, 256, (40, 64), generator=generator(2)).double()
     for name in ("relu", "tanh", "leaky-relu:0.2"):
-        activation = parse_activation(name)
+        activation = Activation.of(name)
         net = MLP([50, 300, 200, 10], generator=generator(), activation=activation)
         yield name, net, (0, 1.0, 1), bits
     yield "bytes", MLP([64, 300, 10], generator=generator()), (0, 1 / 255, 255), k

@@ -64,7 +64,7 @@ def network(mlp, x):
 
 def states_of(latent: str) -> np.ndarray:
     """Every code, flat: bits, or the one-hot of each variable side by side."""
-    kind, _, size = latent.partition(":")
+    kind, _, size = str(latent).partition(":")
     if kind == "bernoulli":
         d = int(size)
         return np.array([[n >> (d - 1 - i) & 1 for i in range(d)] for n in range(2**d)], float)
@@ -75,7 +75,7 @@ def states_of(latent: str) -> np.ndarray:
 
 def log_prob(latent: str, eta: np.ndarray, states: np.ndarray) -> np.ndarray:
     """ln q of every state, ``[B, N]``, for flat natural parameters ``[B, n]``."""
-    kind, _, size = latent.partition(":")
+    kind, _, size = str(latent).partition(":")
     if kind == "bernoulli":
         p = 1 / (1 + np.exp(-eta))
         return np.log(np.where(states[None] > 0, p[:, None], 1 - p[:, None])).sum(-1)
@@ -93,7 +93,7 @@ def by_hand(model: DiscreteVAE, x: np.ndarray) -> dict[str, np.ndarray]:
     raw = model.prior.raw.detach().double().numpy()[None]
     log_p = log_prob(latent, raw, states).reshape(1, len(states))
     output = network(model.decoder, states)
-    if model.config.likelihood == "bernoulli":
+    if model.config.likelihood.kind == "bernoulli":
         mean = 1 / (1 + np.exp(-output))
         f = x @ np.log(mean).T + (1 - x) @ np.log(1 - mean).T
     else:
@@ -233,7 +233,7 @@ def test_use_of_the_code_by_hand(latent):
     model, rows = model_of(latent, scale=4.0), rows_of(200)
     usage = evaluate(model, rows, samples=1).usage
     eta = network(model.encoder, rows.values.double().numpy())
-    kind, _, size = latent.partition(":")
+    kind, _, size = str(latent).partition(":")
     if kind == "bernoulli":
         mean = 1 / (1 + np.exp(-eta))
         codes = (eta > 0).astype(int)

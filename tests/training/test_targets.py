@@ -11,14 +11,9 @@ from click.testing import CliRunner
 
 from discretevae.cli import group
 from discretevae.config import (
-    DataConfig,
     ModelConfig,
-    RunConfig,
     TrainConfig,
-    run_config_from,
-    to_dict,
 )
-from discretevae.config.targets import Target, parse_target
 from discretevae.data import Dataset, Rows, load_data
 from discretevae.data.neighbors import mutual_neighbors
 from discretevae.errors import ConfigError
@@ -45,49 +40,9 @@ def rows():
     return load_data("digits").train.subset(slice(0, 200))
 
 
-@pytest.mark.parametrize(
-    ("text", "target"),
-    [
-        ("row", Target()),
-        ("neighbors:7", Target(7, 1)),
-        ("neighbors:1000x10000", Target(1000, 10_000)),
-    ],
-)
-def test_what_can_be_read(text, target):
-    assert parse_target(text) == target
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("rows", "cannot be read"),
-        ("neighbors", "cannot be read"),
-        ("neighbors:x5", "cannot be read"),
-        ("neighbors:-1", "cannot be read"),
-        ("neighbors:5x50x", "cannot be read"),
-        ("neighbors:0", "K from 1 to 1000"),
-        ("neighbors:5x0", "T from 1 to 10000"),
-        ("neighbors:1001x5", "K from 1 to 1000"),
-    ],
-)
-def test_what_cannot_be_read(text, words):
-    with pytest.raises(ConfigError) as raised:
-        TrainConfig(target=text)
-    assert words in str(raised.value)
-
-
 def test_only_the_elbo_takes_another_target():
     with pytest.raises(ConfigError, match="`target` change the ELBO"):
         TrainConfig(target=ASKED, objective="marginal")
-
-
-def test_it_is_kept_in_the_configuration_and_may_be_missing_there():
-    model = ModelConfig(n_features=4, latent="bernoulli:2", hidden=(3,))
-    config = RunConfig(model=model, training=TrainConfig(target=ASKED), data=DataConfig())
-    values = to_dict(config)
-    assert run_config_from(values) == config
-    del values["training"]["target"]
-    assert run_config_from(values).training.target == "row"
 
 
 def test_the_row_itself_takes_no_draw_and_no_copy(rows):
@@ -203,4 +158,4 @@ def test_the_command_line_takes_it_and_says_what_is_wrong(tmp_path):
     assert '"target": "neighbors:3"' in (run / "config.json").read_text()
     wrong = CliRunner().invoke(group, ["train", *asked, "--target", "neighbors"])
     assert isinstance(wrong.exception, ConfigError)
-    assert "target 'neighbors' cannot be read" in str(wrong.exception)
+    assert "`target` 'neighbors': missing" in str(wrong.exception)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from discretevae.config import ModelConfig, SaveEvery, TrainConfig, parse_latent
+from discretevae.config import LatentSpec, ModelConfig, SaveEvery, TrainConfig
 from discretevae.data import Dataset, Rows, load_data
 from discretevae.errors import CollapseWarning, ConfigError, DataError, RunError, TrainingError
 from discretevae.estimators import Estimate, Importance, with_gradient_of
@@ -366,10 +366,10 @@ ADVICE = [
 
 @pytest.mark.parametrize(("latent", "usage", "poor"), ADVICE)
 def test_advice_when_the_code_is_dead(latent, usage, poor):
-    advice = collapse_advice(parse_latent(latent), usage)
+    advice = collapse_advice(LatentSpec.of(latent), usage)
     assert (advice is not None) is poor
     if advice is not None:
-        spec = parse_latent(latent)
+        spec = LatentSpec.of(latent)
         one = spec.kind == "categorical" and spec.n_variables == 1
         of = spec.n_categories if one else spec.n_variables
         assert f"of {of} " in advice

@@ -13,7 +13,7 @@ from discretevae.cli import common
 from discretevae.cli.ending import in_options
 from discretevae.cli.model_options import Asked
 from discretevae.cli.train import command as train_command
-from discretevae.config import RunConfig, TrainConfig
+from discretevae.config import RELU, RunConfig, TrainConfig
 from discretevae.errors import RunError, TrainingInterrupted
 
 if TYPE_CHECKING:
@@ -280,7 +280,7 @@ def _markdown(found: Comparison) -> str:
     source = Path(found.config.data.source).name
     widths = model.hidden
     network = "cnn" if widths is None else f"hidden {'-'.join(map(str, widths)) or 'none'}"
-    if model.activation != "relu":
+    if model.activation != RELU:
         network += f", {model.activation}"
     parts = [
         f"# Gradient estimators on {source}, {model.latent}\n",

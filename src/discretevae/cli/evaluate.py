@@ -285,7 +285,7 @@ def _side_by_side(
         lines.append(
             (
                 str(run.folder),
-                run.config.model.latent,
+                str(run.config.model.latent),
                 " ".join(_cells(result.elbo)),
                 "" if apart is None else f"{apart.value:+.2f} {_cells(apart)[1]}",
                 f"{result.kl.value:.2f}",

@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from discretevae.config import RunConfig, parse_latent, to_dict
+from discretevae.config import RunConfig, to_dict
 from discretevae.data import Dataset, Rows, binarize, most_likely
 from discretevae.errors import CollapseWarning, ConfigError, RunError, TrainingInterrupted
 from discretevae.evaluation.bounds import row_scores
@@ -243,9 +243,9 @@ class _Sweeping:
         config = of_size[0].config
         return SizeResult(
             size=size,
-            latent=config.model.latent,
+            latent=str(config.model.latent),
             estimator=estimator_name(family_of(config.model.latent), config.training),
-            ceiling=ceiling_of(parse_latent(config.model.latent)),
+            ceiling=ceiling_of(config.model.latent),
             runs=tuple(runs),
             **{"log_px": None} | means,  # type: ignore[arg-type]
         ), is_new
@@ -275,7 +275,7 @@ class _Sweeping:
 
     def train(self, one: PlannedRun) -> None:
         """Makes a run, or goes on with it."""
-        key, epochs = one.config.model.latent, one.config.training.epochs
+        key, epochs = str(one.config.model.latent), one.config.training.epochs
         if len(self.result.seeds) > 1:
             key += f", seed {one.seed}"
 

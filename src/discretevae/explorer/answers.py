@@ -129,15 +129,15 @@ class Explorer:
         config, canvas = self.run.config, self.canvas
         return {
             "run": self.run.folder.resolve().name,
-            "latent": config.model.latent,
+            "latent": str(config.model.latent),
             "variables": [variable.to_dict() for variable in self.variables],
             "image": None if canvas.shape is None else list(canvas.shape),
             "n_values": canvas.n_values,
             "columns": self.columns,
             "value_range": [canvas.low, canvas.high],
             "binarize": None if self._mode == "none" else self._mode,
-            "likelihood": config.model.likelihood,
-            "prior": config.model.prior,
+            "likelihood": str(config.model.likelihood),
+            "prior": str(config.model.prior),
             "data": {
                 "name": self.source,
                 "split": self.split,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from discretevae.codes.fingerprints import fingerprint
+from discretevae.config import RowTarget
 from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives.choosing import estimator_name
 from discretevae.run_folder.checkpoint import Run
@@ -132,9 +133,9 @@ def _of_training(run: Run) -> list[tuple[str, str]]:
         ("seed", str(training.seed)),
     ]
     if training.augment is not None:
-        items.append(("augmentation", _code(training.augment)))
-    if training.target != "row":
-        items.append(("explained", _code(training.target)))
+        items.append(("augmentation", _code(str(training.augment))))
+    if training.target != RowTarget():
+        items.append(("explained", _code(str(training.target))))
     if training.patience is not None:
         items.append(("patience", f"{training.patience} epochs; the best epoch is kept"))
     return items

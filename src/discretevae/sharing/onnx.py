@@ -157,7 +157,7 @@ def _properties(model: DiscreteVAE, binarize_mode: str) -> dict[str, str]:
     return {
         "discretevae": __version__,
         "latent": str(config.latent),
-        "likelihood": config.likelihood,
+        "likelihood": str(config.likelihood),
         "network": config.network,
         "n_features": str(config.n_features),
         "image_shape": json.dumps(config.image_shape),

@@ -100,7 +100,7 @@ def compress(
         rows=len(k),
         features=k.shape[1],
         image_shape=model.config.image_shape,
-        likelihood=model.config.likelihood,
+        likelihood=str(model.config.likelihood),
         scheme=scheme.name,
         lanes=lanes,
         seed_words=n_seeds,

@@ -23,7 +23,7 @@ from discretevae.codes.search.hamming import (
     search_bits,
 )
 from discretevae.codes.search.structures import IndexKind, Structure, load_faiss, require_kind
-from discretevae.config import BINARIZE_MODES, BinarizeMode, LatentSpec, parse_latent
+from discretevae.config import BINARIZE_MODES, BinarizeMode, LatentSpec
 from discretevae.config.checks import must
 from discretevae.errors import ConfigError, DataError, count, did_you_mean
 from discretevae.system.tensor_files import read_arrays, write_arrays
@@ -101,7 +101,7 @@ class CodeIndex:
         fingerprint: str | None = None,
         binarize_mode: BinarizeMode = "none",
     ) -> None:
-        self.latent = parse_latent(latent) if isinstance(latent, str) else latent
+        self.latent = LatentSpec.of(latent)
         require_kind(kind)
         require_searchable(self.latent)
         if binarize_mode not in BINARIZE_MODES:

@@ -176,8 +176,8 @@ def code_bits(spec: LatentSpec) -> int:
         ConfigError: a part of the code is Gaussian.
 
     Example:
-        >>> from discretevae.config import parse_latent
-        >>> code_bits(parse_latent("bernoulli:50")), code_bits(parse_latent("categorical:20x10"))
+        >>> from discretevae.config import LatentSpec
+        >>> code_bits(LatentSpec.of("bernoulli:50")), code_bits(LatentSpec.of("categorical:20x10"))
         (50, 67)
     """
     require_searchable(spec)
