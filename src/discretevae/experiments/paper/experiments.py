@@ -13,6 +13,7 @@ from discretevae.config import (
     Precision,
     RunConfig,
     TrainConfig,
+    parse_latent,
     preset,
 )
 from discretevae.errors import ConfigError, did_you_mean
@@ -237,7 +238,7 @@ def run_config(
     base = preset(experiment.preset)
     is_cnn = base.network == "cnn"
     epochs = scale.cnn_epochs if is_cnn else scale.epochs
-    latent = base.latent
+    latent = parse_latent(base.latent)
     is_category = latent.kind == "categorical"
     if is_category:
         latent = dataclasses.replace(latent, n_categories=scale.categories or latent.n_categories)
