@@ -234,7 +234,7 @@ def measure(
         alive = flip(wire, to_numbers(explorer.variables, explorer.gallery.codes[:1])[0]) == 200
     median, p95 = statistics.median(flips), sorted(flips)[int(0.95 * len(flips))]
     return {
-        "latent": explorer.run.config.model.latent,
+        "latent": str(explorer.run.config.model.latent),
         "rows": len(explorer.gallery),
         "repeats": repeats,
         "threads": torch.get_num_threads(),

@@ -161,7 +161,7 @@ def test_the_package_imports_nothing_heavy(python):
 import sys
 import discretevae
 dir(discretevae)
-discretevae.ConfigError, discretevae.TrainConfig, discretevae.parse_latent
+discretevae.ConfigError, discretevae.TrainConfig, discretevae.LatentSpec
 print(sorted({"torch", "numpy", "matplotlib", "sklearn", "click"} & sys.modules.keys()))
 """
     done = python("-c", code)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from discretevae.config import parse_latent
+from discretevae.config import LatentSpec
 from discretevae.data import Dataset, Rows
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,10 +70,11 @@ def test_a_method_changes_nothing_that_its_protocol_fixes(scripts):
         for config in configs:
             training, model = config.training, config.model
             assert (training.batch_size, training.epochs) == (protocol.batch_size, protocol.epochs)
-            assert (training.seed, config.data.binarize) == (3, protocol.binarize)
-            assert (model.latent, model.hidden) == (protocol.latent, protocol.hidden)
-            assert (model.activation, config.data.source) == (protocol.activation, protocol.source)
-        assert parse_latent(protocol.latent).kind in ("bernoulli", "categorical")
+            assert (training.seed, training.binarize) == (3, protocol.binarize)
+            assert (str(model.latent), model.hidden) == (protocol.latent, protocol.hidden)
+            assert str(model.activation) == protocol.activation
+            assert config.data.source == protocol.source
+        assert LatentSpec.of(protocol.latent).kind in ("bernoulli", "categorical")
         assert all(method.about for method in protocol.methods.values())
         values = [reported.value for reported in protocol.reported]
         assert values == sorted(values, reverse=True)  # best last

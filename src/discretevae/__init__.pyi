@@ -41,25 +41,20 @@ from .codes.search.retrieval import (
     measure_retrieval as measure_retrieval,
 )
 from .config import (
+    Activation as Activation,
+    Augment as Augment,
     DataConfig as DataConfig,
     LatentSpec as LatentSpec,
     LikelihoodSpec as LikelihoodSpec,
     ModelConfig as ModelConfig,
+    NeighborTarget as NeighborTarget,
     PriorSpec as PriorSpec,
+    RowTarget as RowTarget,
     RunConfig as RunConfig,
     SaveEvery as SaveEvery,
-    TrainConfig as TrainConfig,
-    parse_latent as parse_latent,
-    parse_likelihood as parse_likelihood,
-    parse_prior as parse_prior,
-)
-from .config.augmentations import (
-    Augment as Augment,
-    parse_augment as parse_augment,
-)
-from .config.targets import (
+    Schedule as Schedule,
     Target as Target,
-    parse_target as parse_target,
+    TrainConfig as TrainConfig,
 )
 from .data import (
     Dataset as Dataset,

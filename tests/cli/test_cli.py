@@ -85,7 +85,7 @@ def test_a_mistake_of_a_real_process(python, tmp_path):
     done = python("-m", "discretevae", "train", "--latent", "bernouli:3", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.startswith("Error: latent kind 'bernouli' is unknown. Did you mean")
+    assert done.stderr.startswith("Error: --latent 'bernouli' is unknown. Did you mean")
     assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -137,7 +137,7 @@ def test_a_run_leaves_the_files_that_are_promised(latent, trained):
     assert set(tree(folder)) - states == expected
     config = json.loads((folder / "config.json").read_text())
     assert config["format"] == "discretevae-run"
-    assert config["format_version"] == 2
+    assert config["format_version"] == 1
     assert config["model"]["latent"] == latent
     assert config["training"]["epochs"] == 2
     assert [line["epoch"] for line in metrics_of(folder)] == [1, 2]
@@ -162,7 +162,7 @@ def test_train_prints_a_summary(cli, tmp_path, monkeypatch):
     assert config["training"]["estimator"] == "importance:proposal=uniform"
     assert config["training"]["samples"] == 3
     assert config["training"]["batch_size"] == 7
-    assert config["data"]["binarize"] == "dynamic"
+    assert config["training"]["binarize"] == "dynamic"
 
 
 def test_the_next_run_takes_a_free_name(cli, tmp_path, monkeypatch):

@@ -28,7 +28,7 @@ from discretevae.codes.compression.byte_tables import beta_binomial_masses, logi
 from discretevae.codes.compression.files import compress, decompress
 from discretevae.codes.compression.fixed_point import ExactConditionals, exact_network
 from discretevae.codes.fingerprints import fingerprint
-from discretevae.config.activations import parse_activation
+from discretevae.config import Activation
 from discretevae.data import Rows
 from discretevae.evaluation.bounds import evaluate
 from discretevae.families import Bernoulli, Categorical as Categories, Product
@@ -84,7 +84,7 @@ def kinds_of_rows(top: int) -> dict[str, np.ndarray]:
 def digits():
     """Rows of 0 and 1, ``[297, 64]``, and models trained on others of their kind for a moment."""
     data = load_data("digits")
-    config = TrainConfig(epochs=4, lr=0.01, batch_size=50)
+    config = TrainConfig(epochs=4, lr=0.01, binarize="threshold", batch_size=50)
     made = {}
 
     def model(latent: str, prior: str = "fixed") -> DiscreteVAE:
@@ -92,7 +92,7 @@ def digits():
             made[latent, prior] = fresh(latent, prior=prior, hidden=(32,))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", CollapseWarning)  # a few epochs are not much
-                train(made[latent, prior], data.binarized("threshold"), config)
+                train(made[latent, prior], data, config)
         return made[latent, prior]
 
     return model, (data.test.batch(slice(0, 297)) > 0.5).byte().numpy()
@@ -151,8 +151,8 @@ def test_rows_of_every_type_mean_the_same(digits):
     for rows in (k.astype(bool), k.astype(np.float32), torch.from_numpy(k), Rows.from_array(k)):
         assert compress(model, rows) == content
     grey = np.where(k == 1, 200, 100)
-    assert compress(model, Rows.from_array(grey).binarized("threshold")) == content
-    assert compress(model, Rows.from_array(grey / 255).binarized("dynamic")) == content
+    assert compress(model, grey, binarize_mode="threshold") == content
+    assert compress(model, grey / 255, binarize_mode="dynamic") == content
     eight = fresh("bernoulli:6", "beta-binomial")
     assert compress(eight, grey) == compress(eight, (grey / 255).astype(np.float32))
 
@@ -240,7 +240,7 @@ def exact_pairs():
     bits = (torch.rand((40, 50), generator=generator(1)) < 0.5).double()
     k = torch.randint(0, 256, (40, 64), generator=generator(2)).double()
     for name in ("relu", "tanh", "leaky-relu:0.2"):
-        activation = parse_activation(name)
+        activation = Activation.of(name)
         net = MLP([50, 300, 200, 10], generator=generator(), activation=activation)
         yield name, net, (0, 1.0, 1), bits
     yield "bytes", MLP([64, 300, 10], generator=generator()), (0, 1 / 255, 255), k

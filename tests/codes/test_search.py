@@ -14,7 +14,7 @@ from discretevae import CodeIndex, DiscreteVAE, encode_rows, load_data, unpack_c
 from discretevae.codes.search.hamming import hamming_distances, search_bits
 from discretevae.codes.search.index import FORMAT_VERSION
 from discretevae.codes.search.structures import INDEX_KINDS as KINDS
-from discretevae.config import parse_latent
+from discretevae.config import LatentSpec
 from discretevae.errors import ConfigError, DataError, MissingExtraError
 from discretevae.system.tensor_files import read_arrays, write_arrays
 
@@ -31,7 +31,7 @@ LATENTS = (
 
 def some_codes(latent: str, n: int, seed: int = 0) -> np.ndarray:
     """Packed codes of a few values, so that many are equally far."""
-    spec, rng = parse_latent(latent), np.random.default_rng(seed)
+    spec, rng = LatentSpec.of(latent), np.random.default_rng(seed)
     if spec.kind == "bernoulli":
         return np.packbits(rng.random((n, spec.n_variables)) < 0.2, axis=1)
     sizes = [p.n_categories or 2 for p in (spec.parts or (spec,)) for _ in range(p.n_variables)]
@@ -41,7 +41,7 @@ def some_codes(latent: str, n: int, seed: int = 0) -> np.ndarray:
 
 def differing(latent: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """In how many variables they differ, counted one by one: ``[Q, N]``."""
-    spec = parse_latent(latent)
+    spec = LatentSpec.of(latent)
     if spec.kind == "bernoulli":
         a, b = np.unpackbits(a, axis=1), np.unpackbits(b, axis=1)
     return (a[:, None] != b[None]).sum(2)
@@ -106,14 +106,14 @@ def test_an_order_of_ties_that_ignores_ids_is_noticed():
 
 @pytest.mark.parametrize("latent", LATENTS)
 def test_distances_are_numbers_of_variables(latent):
-    a, b, spec = some_codes(latent, 30), some_codes(latent, 40, seed=1), parse_latent(latent)
+    a, b, spec = some_codes(latent, 30), some_codes(latent, 40, seed=1), LatentSpec.of(latent)
     bits = hamming_distances(search_bits(spec, a), search_bits(spec, b))
     each = 1 if spec.kind == "bernoulli" else 2
     assert np.array_equal(bits, each * differing(latent, a, b))
 
 
 def test_chunks_of_bits_change_nothing(monkeypatch):
-    spec, a = parse_latent("categorical:5x300"), some_codes("categorical:5x300", 30)
+    spec, a = LatentSpec.of("categorical:5x300"), some_codes("categorical:5x300", 30)
     whole = search_bits(spec, a), hamming_distances(a.view(np.uint8), a.view(np.uint8))
     monkeypatch.setattr("discretevae.codes.search.hamming.CHUNK_VALUES", 4000)
     parts = search_bits(spec, a), hamming_distances(a.view(np.uint8), a.view(np.uint8))
@@ -230,6 +230,14 @@ def test_a_model_and_its_codes_find_the_same(model, digits, codes):
     index.add(model, digits.test, ids=np.arange(5000, 5297))
     assert len(index) == 1797
     assert index.search(model, digits.test.subset(slice(0, 1)), 1797).ids.max() == 5296
+
+
+def test_queries_are_binarized_as_the_rows_were(model, digits):
+    index = CodeIndex.build(model, digits.train, binarize_mode="threshold")
+    expected = encode_rows(model, digits.test, binarize_mode="threshold")
+    assert np.array_equal(
+        index.search(model, digits.test, 3).ids, index.search_codes(expected, 3).ids
+    )
 
 
 @pytest.mark.parametrize("latent", ["bernoulli:16", "categorical:6x5"])
@@ -404,6 +412,8 @@ def _drop(key):
         crafted(_with(latent="bernoulli:x")),
         crafted(_with(latent=16)),
         crafted(_with(latent="gaussian:16")),
+        crafted(_with(binarize="yes")),
+        crafted(_with(binarize=[1])),
         crafted(_drop("latent")),
         crafted(_drop("codes")),
         crafted(_drop("ids")),
@@ -567,10 +577,12 @@ def test_k_is_a_whole_number(k, model, digits, codes):
     assert index.search_codes(codes[:2], np.int64(3)).ids.shape == (2, 3)
 
 
-def test_arrays_are_refused(model, digits):
+def test_arrays_and_unknown_modes_are_refused(model, digits):
     index = CodeIndex.build(model, digits.test)
     with pytest.raises(DataError, match=r"Got ndarray. Make them with Rows.from_array"):
         index.search(model, np.zeros((1, 64)))
+    with pytest.raises(ConfigError, match="Did you mean threshold"):
+        CodeIndex.build(model, digits.test, binarize_mode="treshold")
 
 
 def test_rows_are_added_and_removed_by_the_command(cli, indexed, tmp_path):

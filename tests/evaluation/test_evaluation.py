@@ -15,9 +15,7 @@ from discretevae.data import Rows
 from discretevae.errors import ConfigError, DataError
 from discretevae.evaluation import bounds as evaluation
 from discretevae.evaluation.bounds import evaluate, row_scores, score_samples
-from discretevae.evaluation.information import kl_split
 from discretevae.model.vae import DiscreteVAE
-from discretevae.system.randomness import generator_for
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -66,7 +64,7 @@ def network(mlp, x):
 
 def states_of(latent: str) -> np.ndarray:
     """Every code, flat: bits, or the one-hot of each variable side by side."""
-    kind, _, size = latent.partition(":")
+    kind, _, size = str(latent).partition(":")
     if kind == "bernoulli":
         d = int(size)
         return np.array([[n >> (d - 1 - i) & 1 for i in range(d)] for n in range(2**d)], float)
@@ -77,7 +75,7 @@ def states_of(latent: str) -> np.ndarray:
 
 def log_prob(latent: str, eta: np.ndarray, states: np.ndarray) -> np.ndarray:
     """ln q of every state, ``[B, N]``, for flat natural parameters ``[B, n]``."""
-    kind, _, size = latent.partition(":")
+    kind, _, size = str(latent).partition(":")
     if kind == "bernoulli":
         p = 1 / (1 + np.exp(-eta))
         return np.log(np.where(states[None] > 0, p[:, None], 1 - p[:, None])).sum(-1)
@@ -95,7 +93,7 @@ def by_hand(model: DiscreteVAE, x: np.ndarray) -> dict[str, np.ndarray]:
     raw = model.prior.raw.detach().double().numpy()[None]
     log_p = log_prob(latent, raw, states).reshape(1, len(states))
     output = network(model.decoder, states)
-    if model.config.likelihood == "bernoulli":
+    if model.config.likelihood.kind == "bernoulli":
         mean = 1 / (1 + np.exp(-output))
         f = x @ np.log(mean).T + (1 - x) @ np.log(1 - mean).T
     else:
@@ -235,7 +233,7 @@ def test_use_of_the_code_by_hand(latent):
     model, rows = model_of(latent, scale=4.0), rows_of(200)
     usage = evaluate(model, rows, samples=1).usage
     eta = network(model.encoder, rows.values.double().numpy())
-    kind, _, size = latent.partition(":")
+    kind, _, size = str(latent).partition(":")
     if kind == "bernoulli":
         mean = 1 / (1 + np.exp(-eta))
         codes = (eta > 0).astype(int)
@@ -443,8 +441,9 @@ def test_bits_per_dimension_only_where_the_likelihood_is_a_probability():
     assert not density.is_surrogate
     grey = evaluate(model_of("categorical:5"), rows_of(), samples=3)
     assert grey.is_surrogate
-    black = rows_of().binarized("threshold")
-    assert not evaluate(model_of("categorical:5"), black, samples=3).is_surrogate
+    assert not evaluate(
+        model_of("categorical:5"), rows_of(), binarize_mode="threshold", samples=3
+    ).is_surrogate
 
 
 def test_use_of_a_code_of_several_parts():
@@ -462,36 +461,19 @@ def test_use_of_a_code_of_several_parts():
 
 
 def test_the_seed_and_nothing_else_decides():
-    model, rows = model_of("gaussian:3"), rows_of().binarized("dynamic")
+    model, rows = model_of("gaussian:3"), rows_of()
     state = torch.get_rng_state()
-    first, again, other = (evaluate(model, rows, seed=seed).to_dict() for seed in (0, 0, 1))
+    first, again, other = (
+        evaluate(model, rows, binarize_mode="dynamic", seed=seed).to_dict() for seed in (0, 0, 1)
+    )
     assert first == again
     assert first["elbo"] != other["elbo"]
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_what_is_drawn_of_a_row_depends_neither_on_samples_nor_chunks_nor_the_model(monkeypatch):
-    rows, seen = rows_of(100).binarized("dynamic"), []
-    ours = DiscreteVAE.eta
-    monkeypatch.setattr(DiscreteVAE, "eta", lambda self, x: (seen[-1].append(x), ours(self, x))[1])
-    for latent in ("bernoulli:4", "gaussian:3", "categorical:5"):
-        model = model_of(latent)
-        for samples, decoder_rows in ((1, 4096), (100, 4096), (7, 64)):
-            monkeypatch.setattr(evaluation, "DECODER_ROWS", decoder_rows)
-            seen.append([])
-            row_scores(model, rows, samples=samples, seed=3)
-    seen.append([])
-    kl_split(model_of("gaussian:3"), rows, samples=200, seed=3)
-    drawn = [torch.cat(parts) for parts in seen]
-    assert len({len(parts) for parts in seen}) > 2
-    assert all(torch.equal(each, drawn[0]) for each in drawn[1:])
-    expected = rows.batch(slice(None), generator=generator_for(3, "binarization"))
-    assert torch.equal(drawn[0], expected)
-
-
 def test_binarized_rows_are_scored_as_bits():
     model, rows = model_of("categorical:5"), rows_of()
-    result = evaluate(model, rows.binarized("threshold"))
+    result = evaluate(model, rows, binarize_mode="threshold")
     truth = by_hand(model, (rows.values > 0.5).double().numpy())
     assert result.log_px.value == pytest.approx(truth["log_px"].mean(), rel=TOLERANCE)
 

@@ -406,7 +406,7 @@ def test_the_protocols(name):
     assert (training.epochs, training.batch_size, training.lr) == (epochs, 2048, 1e-3)
     assert (training.estimator, training.samples, training.objective) == ("importance", 1, "elbo")
     assert paper.model == ours.model
-    assert paper.model.latent == ("categorical:100" if "cvae" in name else "bernoulli:50")
+    assert str(paper.model.latent) == ("categorical:100" if "cvae" in name else "bernoulli:50")
     assert paper.model.hidden == (None if name.startswith("cnn") else (1024,))
     assert ours.training.epochs == round(epochs / 3)
     assert (ours.training.batch_size, ours.training.estimator) == (None, None)

@@ -25,7 +25,7 @@ def test_encoder_and_decoder_stay_and_the_gain_is_the_prior_s(cli, trained, tmp_
     assert before == {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
     told = json.loads(said.out)
     first, second = load_run(old), load_run(out)
-    assert second.config.model.prior == "autoregressive"
+    assert str(second.config.model.prior) == "autoregressive"
     assert second.config.training == first.config.training
     new = second.model.state_dict()
     for name, weight in first.model.state_dict().items():
@@ -73,7 +73,7 @@ def test_the_same_seed_gives_the_same_bits(trained, tmp_path):
     [
         (("--prior", "fixed"), "has nothing to learn"),
         (("--prior", "mixture:3"), "needs a code of real numbers"),
-        (("--prior", "autoregressive:x"), "cannot be read"),
+        (("--prior", "autoregressive:x"), "hidden must be an int"),
         (("--epochs", "0"), "epochs must be an int >= 1"),
         (("--lr", "nan"), "lr must be"),
     ],

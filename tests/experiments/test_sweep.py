@@ -15,7 +15,7 @@ from PIL import Image
 
 from discretevae.cli import call
 from discretevae.cli.sweep import parse_sizes
-from discretevae.config import DataConfig, ModelConfig, RunConfig, TrainConfig, parse_latent
+from discretevae.config import LatentSpec, ModelConfig, RunConfig, TrainConfig
 from discretevae.data import load_data
 from discretevae.errors import ConfigError, RunError, TrainingInterrupted
 from discretevae.evaluation.bounds import row_scores
@@ -146,7 +146,7 @@ def test_a_fall_is_blamed_on_the_training():
 
 def result(latent: str, **means: float) -> SizeResult:
     values = {"elbo": -3.0, "log_likelihood": -2.0, "kl": 1.0, "bound": -2.5} | means
-    spec = parse_latent(latent)
+    spec = LatentSpec.of(latent)
     run = SizeRun(
         seed=0, folder="4", log_px=None, code_entropy=1.0, codes_used=3, active_units=2,
         seconds=1.0, **values,
@@ -189,7 +189,7 @@ def test_a_step_counts_by_added_bit():
     ],
 )
 def test_the_ceiling_is_that_of_a_uniform_code(latent, nats):
-    assert ceiling_of(parse_latent(latent)) == pytest.approx(nats)
+    assert ceiling_of(LatentSpec.of(latent)) == pytest.approx(nats)
 
 
 # --- patterns ----------------------------------------------------------------------------------
@@ -213,14 +213,14 @@ def test_patterns(asked, pattern, at_seven):
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        ("bernouli", "latent kind 'bernouli' is unknown. Did you mean bernoulli?"),
+        ("bernouli", "`latent` 'bernouli' is unknown. Did you mean bernoulli?"),
         ("bernoulli:50", "latent 'bernoulli:50' leaves no size to sweep"),
         ("categorical:cxc", "latent 'categorical:cxc' leaves several sizes to sweep"),
-        ("bernoulli:cx2", "latent 'bernoulli:cx2' has no readable size"),
-        ("bernoulli:", "latent 'bernoulli:' has no readable size"),
+        ("bernoulli:cx2", "`latent` 'bernoulli:cx2': too many"),
+        ("bernoulli:", "`latent` 'bernoulli:': n_variables must be an int"),
         ("gaussian", "has no ceiling. Take bits or categories."),
         ("gaussian:c", "has no ceiling. Take bits or categories."),
-        ("", "latent kind '' is unknown"),
+        ("", "`latent` '' is unknown"),
     ],
 )
 def test_patterns_that_cannot_be_read(asked, says):
@@ -413,24 +413,23 @@ def test_dynamic_rows_are_drawn_once_for_all_sizes(tmp_path, monkeypatch):
     ours = sweeps.row_scores
 
     def noting(model, rows, **options):
-        seen.append(rows)
+        seen.append((rows, options["binarize_mode"]))
         return ours(model, rows, **options)
 
     monkeypatch.setattr(sweeps, "row_scores", noting)
     data = load_data("digits")
     model = ModelConfig(n_features=64, hidden=(4,), image_shape=(8, 8))
-    training = TrainConfig(epochs=1, lr=0.01)
-    config = RunConfig(model=model, training=training, data=DataConfig(binarize="dynamic"))
+    training = TrainConfig(epochs=1, lr=0.01, binarize="dynamic")
     state = torch.random.get_rng_state()
     found = sweep(
-        data, config, [13, 2], out=tmp_path / "new",
+        data, RunConfig(model=model, training=training), [13, 2], out=tmp_path / "new",
         latent="categorical", samples=5,
     )  # fmt: skip
     assert torch.equal(state, torch.random.get_rng_state())
     assert [one.latent for one in found.results] == ["categorical:2", "categorical:13"]
-    rows, again = seen
+    (rows, mode), (again, _) = seen
     assert rows is again
-    assert (rows.is_binary, rows.binarize) == (True, "none")
+    assert (rows.is_binary, mode) == (True, "none")
     grey = data.test.batch(slice(0, 297))
     drawn = rows.batch(slice(0, 297))
     assert ((drawn == 1) & (grey == 0)).sum() == 0
@@ -449,7 +448,7 @@ def test_rows_that_are_no_pictures_have_one_picture(cli, tmp_path):
     assert [path.name for path in (tmp_path / "new" / "figures").iterdir()] == ["sweep.png"]
     assert "reconstructions" not in out
     assert [row["latent"] for row in read(tmp_path / "new")["results"]] == [
-        "categorical:1x3",
+        "categorical:3",
         "categorical:2x3",
     ]
 
@@ -461,7 +460,7 @@ MISTAKES = {
     "zero": (("--sizes", "0,4"), ("size 0 must be an int >= 1.",)),
     "duplicate": (("--sizes", "4,2,4"), ("size 4 is named twice. Name it once.",)),
     "negative": (("--sizes", "-2,4"), ("size '-2' is no int",)),
-    "too large": (("--sizes", "2,2000000"), ("'bernoulli:2000000' is larger than 1,000,000",)),
+    "too large": (("--sizes", "2,2000000"), ("the code has more than 1,000,000 units",)),
     "endless": (("--sizes", "2," + "9" * 5000), ("is no int from 1 to",)),
     "one category": (("--latent", "categorical", "--sizes", "1,2"), ("at least 2 categories",)),
     "kind": (("--latent", "bernouli"), ("Did you mean bernoulli?",)),
@@ -471,7 +470,7 @@ MISTAKES = {
     "unfit": (("--estimator", "exact"), ("bernoulli:14",)),
     "several": (
         ("--sizes", "0,0", "--seeds", "0", "--epochs", "0", "--hidden", "a", "--latent", "x"),
-        ("size 0 must", "seeds must be", "epochs must be", "hidden 'a'", "kind 'x'"),
+        ("size 0 must", "seeds must be", "epochs must be", "hidden 'a'", "--latent 'x'"),
     ),
     "seed": (("--seed", str(2**63 - 1), "--seeds", "2"), ("seed must be",)),
     "file": (("--out", "file"), ("file: is a file, not a folder. Choose another --out.",)),

@@ -111,7 +111,7 @@ def test_pixels_and_values_of_a_row_are_encoded_like_the_row(explorers):
 @pytest.mark.parametrize("mode", ["threshold", "dynamic"])
 def test_rows_are_binarized_as_in_training(mode):
     explorer = explorer_of(binarize=mode)
-    x = load_data("digits").test.batch(torch.tensor([2]))
+    x = explorer.gallery.rows.batch(torch.tensor([2]))
     answer = explorer.encode_row(2)
     assert np.array_equal(pixels(answer["input"]), grey((x > 0.5).float())[0])
     assert not answer["is_surrogate"]
@@ -317,9 +317,10 @@ def test_the_overview_lets_others_ask_in_between_and_is_remembered():
         explorer.decode([[0, 1, 0, 1, 0, 1]])
         told.append(len(explorer._strengths))
 
-    first = explorer.overview(between)
+    explorer.pause = between
+    first = explorer.overview()
     assert told == [1, 2, 3, 4, 5, 6]
-    assert explorer.overview(between) == first == explorer_of("bernoulli:6").overview()
+    assert explorer.overview() == first == explorer_of("bernoulli:6").overview()
     assert len(told) == 6
 
 

@@ -5,7 +5,7 @@ import torch
 from members import BYTES, TEXTS, made, masses, outputs, rows, support
 from scipy.stats import chi2
 
-from discretevae.config.likelihoods import parse_likelihood
+from discretevae.config import LikelihoodSpec
 
 FALSE_ALARM = 1e-7  # of each of the 8 × 2 tests of samples, under a seed that is fixed anyway
 
@@ -20,7 +20,7 @@ def _global_random_state_is_untouched():
 @pytest.mark.parametrize("text", TEXTS)
 def test_members_say_what_they_are(text):
     likelihood = made(text, 6)
-    assert likelihood.name == str(parse_likelihood(text)) == text
+    assert likelihood.name == str(LikelihoodSpec.of(text)) == text
     assert likelihood.n_outputs(6) == 6 * likelihood.channels
     assert likelihood.support == (
         "bytes" if text in BYTES else "real" if "gaussian" in text else "unit interval"

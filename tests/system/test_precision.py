@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_flatten
 from discretevae.codes.packing import encode_rows
 from discretevae.config import (
     PRECISIONS,
+    Activation,
     DataConfig,
     ModelConfig,
     RunConfig,
@@ -21,7 +22,6 @@ from discretevae.config import (
     run_config_from,
     to_dict,
 )
-from discretevae.config.activations import parse_activation
 from discretevae.data import load_data
 from discretevae.errors import ConfigError
 from discretevae.estimators import make_estimator
@@ -243,9 +243,9 @@ def test_on_a_gpu_float32_is_exact_and_tf32_is_not():
 
 NETWORKS = {
     "mlp": (lambda g: MLP([30, 64, 64, 20], generator=g), 30),
-    "tanh": (lambda g: MLP([30, 64, 20], generator=g, activation=parse_activation("tanh")), 30),
+    "tanh": (lambda g: MLP([30, 64, 20], generator=g, activation=Activation.of("tanh")), 30),
     "leaky": (
-        lambda g: MLP([30, 64, 20], generator=g, activation=parse_activation("leaky-relu:0.3")),
+        lambda g: MLP([30, 64, 20], generator=g, activation=Activation.of("leaky-relu:0.3")),
         30,
     ),
     "linear": (lambda g: MLP([30, 20], generator=g), 30),

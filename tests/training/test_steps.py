@@ -10,9 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from discretevae.config import ModelConfig, SaveEvery, TrainConfig
-from discretevae.config.activations import ACTIVATIONS, parse_activation
-from discretevae.config.schedules import parse_schedule
+from discretevae.config import Activation, ModelConfig, SaveEvery, Schedule, TrainConfig
+from discretevae.config.activations import ACTIVATIONS
 from discretevae.data import Dataset, Rows, binarize
 from discretevae.errors import ConfigError
 from discretevae.model.vae import DiscreteVAE
@@ -62,29 +61,18 @@ def settings(**changes: object) -> TrainConfig:
     ],
 )
 def test_the_factor_of_a_schedule(text, expected):
-    schedule = parse_schedule(text)
+    schedule = Schedule.of(text)
     assert [schedule.factor(step, 8) for step in (0, 2, 4, 6, 8)] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("text", ["constant", "linear", "cosine:0.3"])
 def test_warmup_rises_to_where_the_schedule_is(text):
-    schedule = parse_schedule(text)
+    schedule = Schedule.of(text)
     for step in range(20):
         share = min(1, (step + 1) / 5)
         assert schedule.factor(step, 20, warmup=4) == pytest.approx(
             share * schedule.factor(step, 20)
         )
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "linaer", "linear:", "linear:0", "linear:1.1", "linear:x", "constant:0.5", "cosine:nan"],
-)
-def test_schedules_that_cannot_be_read(text):
-    with pytest.raises(ConfigError, match="lr schedule"):
-        parse_schedule(text)
-    with pytest.raises(ConfigError, match="lr schedule"):
-        TrainConfig(lr_schedule=text)
 
 
 def test_every_step_is_taken_at_the_scheduled_rate(monkeypatch):
@@ -97,7 +85,7 @@ def test_every_step_is_taken_at_the_scheduled_rate(monkeypatch):
 
     monkeypatch.setattr(torch.optim, "Adam", Watched)
     train(fresh(), DATA, settings(lr_schedule="linear:0.5", warmup=2))
-    total, schedule = 3 * N_STEPS, parse_schedule("linear:0.5")
+    total, schedule = 3 * N_STEPS, Schedule.of("linear:0.5")
     assert rates == [0.01 * schedule.factor(step, total, warmup=2) for step in range(total)]
     assert rates[0] == pytest.approx(0.01 / 3)
     assert rates[-1] == pytest.approx(0.01 / 6)
@@ -254,7 +242,7 @@ def test_the_decoder_starts_at_the_mean(mode, likelihood, monkeypatch):
     monkeypatch.setattr(
         DiscreteVAE, "start_at", lambda self, mean: (started.append(mean), original(self, mean))
     )
-    train(model, DATA.binarized(mode), settings(start="mean", lr=1e-30, epochs=1))
+    train(model, DATA, settings(start="mean", binarize=mode, lr=1e-30, epochs=1))
     x = DATA.train.batch(slice(None))
     mean = (binarize(x, "threshold") if mode == "threshold" else x).mean(0)
     torch.testing.assert_close(started[0], mean)
@@ -293,7 +281,7 @@ def plain(net: MLP, between: nn.Module) -> nn.Sequential:
 @pytest.mark.parametrize("text", PLAIN)
 def test_activations_equal_those_of_plain_layers(text):
     generator = torch.Generator().manual_seed(0)
-    net = MLP([3, 5, 4, 2], generator=generator, activation=parse_activation(text)).double()
+    net = MLP([3, 5, 4, 2], generator=generator, activation=Activation.of(text)).double()
     reference = plain(net, PLAIN[text])
     x = torch.randn(7, 3, generator=generator, dtype=torch.float64)
     ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
@@ -308,21 +296,13 @@ def test_activations_equal_those_of_plain_layers(text):
 
 
 def test_every_activation_is_tested():
-    assert {parse_activation(text).name for text in PLAIN} == set(ACTIVATIONS)
+    assert {Activation.of(text).name for text in PLAIN} == set(ACTIVATIONS)
 
 
 def test_no_hidden_layer_is_a_linear_model():
     model = fresh(hidden=())
     assert [len(net.layers()) for net in (model.encoder, model.decoder)] == [1, 1]
     train(model, DATA, settings())
-
-
-@pytest.mark.parametrize(
-    "text", ["", "rleu", "relu:1", "leaky-relu:", "leaky-relu:1", "leaky-relu:a"]
-)
-def test_activations_that_cannot_be_read(text):
-    with pytest.raises(ConfigError, match="activation"):
-        fresh(activation=text)
 
 
 def test_a_cnn_has_the_paper_s_activation():

@@ -11,14 +11,9 @@ from click.testing import CliRunner
 
 from discretevae.cli import group
 from discretevae.config import (
-    DataConfig,
     ModelConfig,
-    RunConfig,
     TrainConfig,
-    run_config_from,
-    to_dict,
 )
-from discretevae.config.targets import Target, parse_target
 from discretevae.data import Dataset, Rows, load_data
 from discretevae.data.neighbors import mutual_neighbors
 from discretevae.errors import ConfigError
@@ -45,49 +40,9 @@ def rows():
     return load_data("digits").train.subset(slice(0, 200))
 
 
-@pytest.mark.parametrize(
-    ("text", "target"),
-    [
-        ("row", Target()),
-        ("neighbors:7", Target(7, 1)),
-        ("neighbors:1000x10000", Target(1000, 10_000)),
-    ],
-)
-def test_what_can_be_read(text, target):
-    assert parse_target(text) == target
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("rows", "cannot be read"),
-        ("neighbors", "cannot be read"),
-        ("neighbors:x5", "cannot be read"),
-        ("neighbors:-1", "cannot be read"),
-        ("neighbors:5x50x", "cannot be read"),
-        ("neighbors:0", "K from 1 to 1000"),
-        ("neighbors:5x0", "T from 1 to 10000"),
-        ("neighbors:1001x5", "K from 1 to 1000"),
-    ],
-)
-def test_what_cannot_be_read(text, words):
-    with pytest.raises(ConfigError) as raised:
-        TrainConfig(target=text)
-    assert words in str(raised.value)
-
-
 def test_only_the_elbo_takes_another_target():
     with pytest.raises(ConfigError, match="`target` change the ELBO"):
         TrainConfig(target=ASKED, objective="marginal")
-
-
-def test_it_is_kept_in_the_configuration_and_may_be_missing_there():
-    model = ModelConfig(n_features=4, latent="bernoulli:2", hidden=(3,))
-    config = RunConfig(model=model, training=TrainConfig(target=ASKED), data=DataConfig())
-    values = to_dict(config)
-    assert run_config_from(values) == config
-    del values["training"]["target"]
-    assert run_config_from(values).training.target == "row"
 
 
 def test_the_row_itself_takes_no_draw_and_no_copy(rows):
@@ -117,8 +72,8 @@ def test_a_neighbor_is_where_the_walk_from_the_row_ends(rows):
 
 
 def test_what_is_shown_is_distorted_and_what_is_explained_is_not(rows):
-    config = TrainConfig(target=ASKED, augment="shift=2")
-    pairs, _ = pairs_of(config, rows.binarized("threshold"))
+    config = TrainConfig(target=ASKED, augment="shift=2", binarize="threshold")
+    pairs, _ = pairs_of(config, rows)
     x, target = pairs.take(rows.epoch(0, 1, 64), 0, 0, 1)
     shown, explained = pairs.drawn(x, target)
     assert torch.equal(explained, (target > 0.5).float())
@@ -143,7 +98,7 @@ def test_what_is_maximized_is_the_elbo_of_the_neighbor(rows):
     settings = ModelConfig(n_features=64, latent="bernoulli:5", hidden=(8,), image_shape=(8, 8))
     (metrics,) = train(fresh_model(settings, seed=1), data, config)
     generator = generator_for(1, "samples")
-    pairs = Pairs(rows, config, (8, 8), generator_for(1, "pairs"))
+    pairs = Pairs(rows, config, (8, 8), generator)
     shown, target = pairs.drawn(*pairs.take(rows.epoch(1, 1, 200), 0, 0, 1))
     model = fresh_model(settings, seed=1)
     terms = elbo(model, target, DisARM(), generator=generator, shown=shown)
@@ -181,9 +136,8 @@ def agreement(target):
 
 
 def test_the_code_of_a_neighbor_leaves_out_what_neighbors_do_not_share():
-    # over 16 seeds the first is 0.73 to 1, the second 0.21 to 0.25
-    assert agreement("neighbors:60x20") > 0.65
-    assert agreement("row") < 0.3
+    assert agreement("neighbors:60x20") > 0.8
+    assert agreement("row") < 0.4
 
 
 def test_the_scikit_learn_classes_take_it():
@@ -204,4 +158,4 @@ def test_the_command_line_takes_it_and_says_what_is_wrong(tmp_path):
     assert '"target": "neighbors:3"' in (run / "config.json").read_text()
     wrong = CliRunner().invoke(group, ["train", *asked, "--target", "neighbors"])
     assert isinstance(wrong.exception, ConfigError)
-    assert "target 'neighbors' cannot be read" in str(wrong.exception)
+    assert "`target` 'neighbors': missing" in str(wrong.exception)

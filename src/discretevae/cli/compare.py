@@ -13,7 +13,7 @@ from discretevae.cli import common
 from discretevae.cli.ending import in_options
 from discretevae.cli.model_options import Asked
 from discretevae.cli.train import command as train_command
-from discretevae.config import RunConfig, TrainConfig
+from discretevae.config import RELU, RunConfig, TrainConfig
 from discretevae.errors import RunError, TrainingInterrupted
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _configured(options: dict[str, Any]) -> tuple[list[str], RunConfig, Dataset]
         if asked.family is not None:
             read_estimators(names, asked.family)
     with asked.collected():
-        keys = ("epochs", "batch_size", "lr", "seed")
+        keys = ("epochs", "batch_size", "lr", "binarize", "seed")
         training = TrainConfig(**{key: options[key] for key in keys})
     asked.require()
     data = asked.load()
@@ -280,12 +280,12 @@ def _markdown(found: Comparison) -> str:
     source = Path(found.config.data.source).name
     widths = model.hidden
     network = "cnn" if widths is None else f"hidden {'-'.join(map(str, widths)) or 'none'}"
-    if model.activation != "relu":
+    if model.activation != RELU:
         network += f", {model.activation}"
     parts = [
         f"# Gradient estimators on {source}, {model.latent}\n",
         f"{network}, {model.likelihood} likelihood, {model.prior} prior, "
-        f"binarize {found.config.data.binarize}, lr {config.lr:g}, seed {config.seed}\n",
+        f"binarize {config.binarize}, lr {config.lr:g}, seed {config.seed}\n",
     ]
     if not found.is_complete:
         parts.append(f"Not complete: {len(found.runs)} of {len(found.estimators)} runs.\n")

@@ -73,7 +73,6 @@ def command(
     from discretevae.codes.ids import read_ids
     from discretevae.codes.search.hamming import require_searchable
     from discretevae.codes.search.index import CodeIndex
-    from discretevae.config import parse_latent
     from discretevae.errors import ConfigError
     from discretevae.run_folder.checkpoint import load_config
 
@@ -92,7 +91,7 @@ def command(
     gone = None if remove_file is None else read_ids(remove_file)
     index = None if add_to is None else CodeIndex.load(add_to)
     config = load_config(run_folder)
-    require_searchable(parse_latent(config.model.latent))
+    require_searchable(config.model.latent)
     run = common.open_run(run_folder, device)
     if index is not None:
         index.require_model(run.model)
@@ -109,6 +108,7 @@ def command(
                     rows,
                     kind=kind or "flat",  # type: ignore[arg-type]
                     ids=ids,
+                    binarize_mode=run.config.training.binarize,
                     progress=progress,
                 )
             else:

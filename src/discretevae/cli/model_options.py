@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from discretevae.cli import common
-from discretevae.config import DataConfig, ModelConfig, RunConfig, TrainConfig, preset
+from discretevae.config import DataConfig, LatentSpec, ModelConfig, RunConfig, TrainConfig, preset
 from discretevae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Asked:
 
         base = preset(self.options["preset_name"])
         self.network, self.hidden = base.network, base.hidden
-        self.latent: str = self.options["latent"] or base.latent
+        self.latent: str | LatentSpec = self.options["latent"] or base.latent
         with self.collected():
             if self.options["hidden"] is not None:
                 self.hidden = parse_hidden(self.options["hidden"])
@@ -93,7 +93,6 @@ class Asked:
                 source=source if source in BUILTIN_NAMES else str(Path(source).absolute()),
                 image_size=self.image_size,
                 divisor=data.train.divisor,
-                binarize=self.options["binarize"],
             ),
         )
 

@@ -83,7 +83,7 @@ def command(
         common.print_json(result.to_dict())
         return
     lines = [("prior", "test ELBO", "KL", f"{samples}-sample bound")]
-    for name, found in ((run.config.model.prior, result.before), (prior, result.after)):
+    for name, found in ((str(run.config.model.prior), result.before), (prior, result.after)):
         values = (found.elbo, found.kl, found.bound)
         cells = (f"{v.value:.2f}" + ("" if v.se is None else f" ± {v.se:.2f}") for v in values)
         lines.append((name, *cells))  # type: ignore[arg-type]

@@ -40,6 +40,7 @@ def command(
     A reconstruction is E[x|z], the mean under the decoder. Rows of a run that was trained with
     --binarize are made binary first, 1 where x > 0.5.
     """
+    from discretevae.data import most_likely
     from discretevae.model.row_checks import require_fit
 
     common.require_positive("n", n)
@@ -51,14 +52,14 @@ def command(
     require_fit(run.model, rows)
     n = min(n, len(rows))
     out = out or run_folder / "figures" / "reconstructions.png"
-    shape = run.config.model.image_shape
+    shape, mode = run.config.model.image_shape, run.config.training.binarize
     if common.is_picture(out, shape):
         from discretevae.plots.pictures import reconstructions, save_figure
 
         common.make_parent(out)
-        save_figure(reconstructions(run.model, rows, n=n), out)
+        save_figure(reconstructions(run.model, rows, n=n, binarize_mode=mode), out)
     else:
-        x = rows.deterministic().batch(slice(0, n)).to(run.model.device)
+        x = most_likely(rows.batch(slice(0, n)), mode).to(run.model.device)
         common.write_pictures(out, run.model.reconstruct(x).cpu(), shape, "")
     common.report_files(as_json, out=out, rows=n)
 

@@ -85,7 +85,7 @@ def _described(folder: Path) -> dict[str, Any]:
     training = config.training
     row |= {
         "data": Path(config.data.source).name,
-        "latent": config.model.latent,
+        "latent": str(config.model.latent),
         "estimator": estimator_name(family_of(config.model.latent), training),
         "epoch": len(history),
         "epochs": training.epochs,

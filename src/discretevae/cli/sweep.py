@@ -13,7 +13,7 @@ from discretevae.cli import common
 from discretevae.cli.ending import in_options
 from discretevae.cli.model_options import Asked
 from discretevae.cli.train import command as train_command
-from discretevae.config import ModelConfig, RunConfig, TrainConfig, parse_latent, preset
+from discretevae.config import LatentSpec, ModelConfig, RunConfig, TrainConfig, preset
 from discretevae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _configured(options: dict[str, Any]) -> tuple[str, list[int], RunConfig, Dat
     from discretevae.experiments.sweep_plan import latent_at, pattern_of, plan
 
     training, sizes, pattern = TrainConfig(), [2, 3], "bernoulli:c"
-    kind = parse_latent(preset(options["preset_name"]).latent).kind
+    kind = preset(options["preset_name"]).latent.kind
     problems: list[str] = []
     try:
         sizes = parse_sizes(options["sizes"])
@@ -255,7 +255,7 @@ def _collapse(result: SizeResult) -> str | None:
 
     one = result.runs[0]
     usage = CodeUsage(one.codes_used, one.active_units, one.code_entropy)
-    return collapse_advice(parse_latent(result.latent), usage)
+    return collapse_advice(LatentSpec.of(result.latent), usage)
 
 
 _own, _shared = command.params, [p for p in train_command.params if p.name not in NOT_OF_TRAIN]

@@ -15,7 +15,7 @@ from discretevae.cli import common
 from discretevae.cli.model_options import Asked
 from discretevae.cli.train_options import DEFAULTS, HERE, train_options
 from discretevae.cli.training_bars import TrainingBars
-from discretevae.config import RunConfig, SaveEvery, TrainConfig, parse_save_every
+from discretevae.config import RunConfig, SaveEvery, TrainConfig
 from discretevae.errors import ConfigError, ObjectiveWarning, TrainingInterrupted
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     """
     from discretevae.system.ranks import joined
 
-    save_every = parse_save_every(options["save_every"])
+    save_every = SaveEvery.of(options["save_every"])
     with joined(common.check_device(options["device"])) as ranks:
         try:
             _train(ctx, options, save_every, ranks)

@@ -11,7 +11,7 @@ import click
 from discretevae.cli import common
 from discretevae.config import (
     BINARIZE_MODES,
-    OBJECTIVES,
+    OBJECTIVE_NAMES,
     PRECISIONS,
     PRESETS,
     STARTS,
@@ -65,7 +65,7 @@ _OPTIONS = (
     ),
     click.option(
         "--objective",
-        type=click.Choice(OBJECTIVES),
+        type=click.Choice(OBJECTIVE_NAMES),
         default="elbo",
         show_default=True,
         help="What is maximized: elbo, the ELBO; multi-sample, the S-sample bound; marginal, ln "
@@ -129,7 +129,7 @@ _OPTIONS = (
     ),
     click.option(
         "--lr-schedule",
-        default=DEFAULTS.lr_schedule,
+        default=str(DEFAULTS.lr_schedule),
         show_default=True,
         help="How the step size falls to 0: constant (not at all), linear, cosine; linear:0.4 over "
         "the last 40 % of the steps.",
@@ -191,7 +191,7 @@ _OPTIONS = (
     ),
     click.option(
         "--target",
-        default=DEFAULTS.target,
+        default=str(DEFAULTS.target),
         show_default=True,
         help="What the decoder explains: row, the row itself; or neighbors:5x50, the row at which "
         "a random walk of 50 steps among 5 nearest neighbors ends. The code then keeps what a row "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from discretevae.config import RunConfig, parse_latent
+from discretevae.config import RowTarget, RunConfig
 
 if TYPE_CHECKING:
     from discretevae.data import Dataset
@@ -35,7 +35,7 @@ class TrainingBars:
                 transient=True,
             )
             self.bar.start()
-            is_plain = self.config.training.target == "row"
+            is_plain = self.config.training.target == RowTarget()
             first = "starting" if is_plain else f"neighbors of {len(self.data.train):,} rows"
             self.task = self.bar.add_task(first, total=None, figures="")
         return self
@@ -71,7 +71,7 @@ class TrainingBars:
 
 
 def _figures(metrics: EpochMetrics, config: RunConfig) -> str:
-    latent = parse_latent(config.model.latent)
+    latent = config.model.latent
     error = "" if metrics.test_elbo_se is None else f" ±{metrics.test_elbo_se:.1f}"
     if latent.kind == "categorical" and latent.n_variables == 1:
         used = f"codes in use {metrics.codes_used}/{latent.n_categories}"

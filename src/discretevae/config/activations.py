@@ -1,74 +1,57 @@
-"""What stands between the layers of an MLP, in words. No tensors here."""
+"""The function between the layers of an MLP, in words."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self, get_args
 
-from discretevae.errors import ConfigError, did_you_mean
+from discretevae.config.checks import one_of, rule
+from discretevae.config.spelling import Spec, spell
 
 ActivationName = Literal["relu", "leaky-relu", "tanh"]
-
-ACTIVATIONS: tuple[ActivationName, ...] = ("relu", "leaky-relu", "tanh")
+ACTIVATIONS: tuple[ActivationName, ...] = get_args(ActivationName)
 
 DEFAULT_SLOPE = 0.01
+"""That of ``torch.nn.LeakyReLU``."""
 
 
 @dataclass(frozen=True)
-class Activation:
-    """An activation function.
+class Activation(Spec):
+    """An activation function: ``relu``, ``tanh``, ``leaky-relu`` or ``leaky-relu:0.2``.
 
     Args:
         name: ``relu``, ``leaky-relu`` or ``tanh``.
-        slope: of ``leaky-relu`` below zero.
+        slope: of ``leaky-relu`` below zero, in (0, 1); 0 for the others.
+
+    Raises:
+        ConfigError: the slope is out of range.
+
+    Example:
+        >>> Activation.of("leaky-relu:0.2")
+        Activation(name='leaky-relu', slope=0.2)
     """
 
-    name: ActivationName
-    slope: float = 0.0
+    option = "activation"
+    form = "relu, tanh or leaky-relu:0.2"
+
+    name: ActivationName = field(metadata=one_of(ACTIVATIONS))
+    slope: float = field(default=0.0, metadata=rule(">= 0 and < 1", lambda value: 0 <= value < 1))
+
+    @classmethod
+    def leaky_relu(cls, slope: float = DEFAULT_SLOPE) -> Self:
+        """Return max(x, slope · x)."""
+        return cls("leaky-relu", slope)
+
+    @classmethod
+    def constructors(cls) -> dict[str, Any]:
+        """Return a function, or what makes one from its slope, for each name."""
+        return {"relu": RELU, "leaky-relu": cls.leaky_relu, "tanh": cls("tanh")}
+
+    def __str__(self) -> str:
+        is_plain = self.slope == (DEFAULT_SLOPE if self.name == "leaky-relu" else 0)
+        return spell(self.name, *[self.slope] * (not is_plain))
 
 
 RELU = Activation("relu")
 
-
-def parse_activation(text: str) -> Activation:
-    """Reads ``relu``, ``tanh``, ``leaky-relu`` or ``leaky-relu:0.2``.
-
-    Raises:
-        ConfigError: the text is none of these, or the slope is outside (0, 1).
-
-    Example:
-        >>> parse_activation("leaky-relu:0.2")
-        Activation(name='leaky-relu', slope=0.2)
-        >>> parse_activation("tanh:2")
-        Traceback (most recent call last):
-        ...
-        discretevae.errors.ConfigError: activation 'tanh:2' cannot be read: only leaky-relu has \
-a slope. Write it like relu, tanh or leaky-relu:0.2.
-    """
-    name, colon, slope_text = str(text).strip().partition(":")
-    for known in ACTIVATIONS:
-        if name == known:
-            break
-    else:
-        raise ConfigError(f"activation {name!r} is unknown. {did_you_mean(name, ACTIVATIONS)}")
-    if known != "leaky-relu":
-        if colon:
-            raise ConfigError(
-                f"activation {text!r} cannot be read: only leaky-relu has a slope. "
-                "Write it like relu, tanh or leaky-relu:0.2."
-            )
-        return Activation(known)
-    try:
-        slope = float(slope_text) if colon else DEFAULT_SLOPE
-    except ValueError:
-        slope = math.nan
-    if not 0 < slope < 1:
-        raise ConfigError(
-            f"activation {text!r} must have a slope > 0 and < 1. Got {slope_text!r}. "
-            "Write it like leaky-relu:0.2."
-        )
-    return Activation(known, slope)
-
-
-__all__ = ["ACTIVATIONS", "RELU", "Activation", "parse_activation"]
+__all__ = ["ACTIVATIONS", "RELU", "Activation"]

@@ -1,36 +1,156 @@
-"""How options are checked, and how a problem with one is put."""
+"""Rules for the fields of a dataclass, written beside them as their metadata.
+
+lr: float = field(default=1e-3, metadata=POSITIVE)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields
+from numbers import Real
+from typing import Any, Generic, Protocol, TypeVar
 
 from discretevae.errors import ConfigError, did_you_mean
 
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
-def problems_of(parse: Callable[[str], object], text: str) -> list[str]:
-    """What a parser says is wrong with a text."""
-    try:
-        parse(text)
-    except ConfigError as error:
-        return error.problems
-    return []
+Rule = Mapping[str, Callable[[str, Any], str]]
+"""Metadata with a function from a field's name and value to what is wrong, or to nothing."""
+
+
+def must(name: str, words: str, got: object) -> str:
+    """Return the sentence on a parameter out of its range.
+
+    The command line turns names in backquotes into its options.
+    """
+    return f"`{name}` must be {words}. Got {got!r}."
+
+
+def rule(words: str, holds: Callable[[Any], bool]) -> Rule:
+    """Return the rule that ``holds`` checks: a value must be what ``words`` say."""
+    return {"rule": lambda name, got: "" if holds(got) else f"{name} must be {words}. Got {got!r}."}
+
+
+def an_int(least: int, most: int | None = None) -> Rule:
+    """Return the rule for a whole number in a range, both ends included."""
+    words = f"an int >= {least}" if most is None else f"an int from {least} to {most:,}"
+    return rule(words, lambda value: is_int(value, least) and (most is None or value <= most))
+
+
+def a_number(least: float, most: float) -> Rule:
+    """Return the rule for a number in a range, both ends included."""
+    words = f"a number from {least:g} to {most:g}"
+    return rule(words, lambda value: is_number(value) and least <= value <= most)
+
+
+def one_of(words: Collection[str]) -> Rule:
+    """Return the rule for one of several words."""
+    return {
+        "rule": lambda name, got: (
+            "" if got in words else f"{name} {got!r} is unknown. {did_you_mean(str(got), words)}"
+        )
+    }
 
 
 def is_int(value: object, least: int) -> bool:
-    """Whether the value is a whole number of at least this size; True and False are none."""
+    """Return whether a value is a whole number of at least this size; True and False are none."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def must(name: str, what: str, got: object) -> str:
-    """The sentence on a value out of its range."""
-    return f"`{name}` must be {what}. Got {got}."
+def is_number(value: object) -> bool:
+    """Return whether a value is a finite number; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def choice(name: str, got: str, choices: tuple[str, ...]) -> list[str]:
-    """The sentence on a value that is none of the choices; none if it is."""
-    if got in choices:
-        return []
-    return [f"`{name}` {got!r} is unknown. {did_you_mean(str(got), choices)}"]
+POSITIVE = rule("> 0", lambda value: is_number(value) and value > 0)
+NOT_NEGATIVE = rule(">= 0", lambda value: is_number(value) and value >= 0)
+FRACTION = rule("> 0 and < 1", lambda value: is_number(value) and 0 < value < 1)
+SHARE = rule(">= 0 and < 1", lambda value: is_number(value) and 0 <= value < 1)
+FLAG = rule("true or false", lambda value: isinstance(value, bool))
 
 
-__all__ = ["choice", "is_int", "must", "problems_of"]
+class Described(Protocol[T_co]):
+    """An object with a spec, such as ``Bernoulli(50)``."""
+
+    @property
+    def spec(self) -> T_co: ...  # noqa: D102
+
+
+class Option(Generic[T]):
+    """A field of a configuration that holds a spec and takes a spelling or an object as well.
+
+    The configuration's own check turns what was given into the spec: see `problems_of`.
+
+    Args:
+        read: from what may be given to the spec, such as ``Schedule.of``.
+        default: None where the option may be left out.
+    """
+
+    def __init__(self, read: Callable[[Any], T], default: T) -> None:
+        self.read, self.default = read, default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, config: object | None, owner: type | None = None) -> T:
+        # dataclasses ask the class for the default
+        value: T = self.default if config is None else vars(config)[self.name]
+        return value
+
+    def __set__(self, config: object, value: str | T | Described[T]) -> None:
+        vars(config)[self.name] = value
+
+
+def problems_of(owner: Any, quote: str = "") -> list[str]:
+    """Read the spelled options of a dataclass, and return what is wrong with its fields.
+
+    None is right where the annotation says so. ``quote`` stands around the names of fields, a
+    backquote around those that the command line has too, see `must`.
+    """
+    problems = []
+    for field in fields(owner):
+        value, option = vars(owner)[field.name], vars(type(owner)).get(field.name)
+        if value is None and "None" in str(field.type):
+            continue
+        if isinstance(option, Option):
+            try:
+                vars(owner)[field.name] = option.read(value)
+            except ConfigError as error:
+                problems += error.problems
+        elif "rule" in field.metadata:
+            problems += filter(None, [field.metadata["rule"](f"{quote}{field.name}{quote}", value)])
+    return problems
+
+
+def require(owner: Any) -> None:
+    """Refuse a dataclass with fields against their rules.
+
+    Raises:
+        ConfigError: names every one of them.
+    """
+    problems = problems_of(owner)
+    if problems:
+        raise ConfigError(problems)
+
+
+__all__ = [
+    "FLAG",
+    "FRACTION",
+    "NOT_NEGATIVE",
+    "POSITIVE",
+    "SHARE",
+    "Described",
+    "Option",
+    "Rule",
+    "a_number",
+    "an_int",
+    "is_int",
+    "is_number",
+    "must",
+    "one_of",
+    "problems_of",
+    "require",
+    "rule",
+]

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from discretevae.errors import ConfigError, did_you_mean
+from discretevae.config.checks import an_int, one_of, problems_of
+from discretevae.config.spelling import Spec, spell
+from discretevae.errors import ConfigError
 
 LatentKind = Literal["bernoulli", "categorical", "gaussian", "product"]
 
 LATENT_KINDS: tuple[LatentKind, ...] = ("bernoulli", "categorical", "gaussian")
 """Kinds of one part; a product has several."""
 
-MAX_LATENT_SIZE = 1_000_000
+MAX_UNITS = 1_000_000
+"""Of a code, counting the categories of each variable: a larger one is a slip of the pen."""
 
 
 @dataclass(frozen=True)
-class LatentSpec:
+class LatentSpec(Spec):
     """The latent code in words: its kind, its number of variables, its categories, its parts.
+
+    ``bernoulli:50`` is 50 bits, ``categorical:100`` one variable of 100 categories,
+    ``categorical:20x10`` 20 variables of 10 categories each, ``gaussian:16`` 16 real numbers, and
+    ``categorical:10+gaussian:16`` one category beside 16 real numbers. Families have the same
+    words: ``Bernoulli(50).spec``.
 
     Args:
         kind: ``bernoulli``, ``categorical``, ``gaussian``, or ``product`` of several parts.
@@ -26,96 +33,84 @@ class LatentSpec:
         n_categories: K, the categories of each variable; 0 unless categorical.
         parts: of a product, in their order; else ().
 
+    Raises:
+        ConfigError: a size is out of range, or several parts are Gaussian.
+
     Example:
-        >>> parse_latent("categorical:20x10")
+        >>> LatentSpec.of("categorical:20x10")
         LatentSpec(kind='categorical', n_variables=20, n_categories=10, parts=())
-        >>> str(parse_latent("categorical:100"))
-        'categorical:100'
-        >>> [str(part) for part in parse_latent("categorical:10+gaussian:16").parts]
+        >>> [str(part) for part in LatentSpec.of("categorical:10+gaussian:16").parts]
         ['categorical:10', 'gaussian:16']
     """
 
-    kind: LatentKind
-    n_variables: int
+    option = "latent"
+    form = "bernoulli:50, categorical:100, categorical:20x10, gaussian:16 or several joined by +"
+    separator = "x"
+
+    kind: LatentKind = field(metadata=one_of((*LATENT_KINDS, "product")))
+    n_variables: int = field(metadata=an_int(1))
     n_categories: int = 0
     parts: tuple[LatentSpec, ...] = ()
 
+    def __post_init__(self) -> None:
+        problems = problems_of(self)
+        n_gaussian = sum(part.kind == "gaussian" for part in self.parts)
+        if self.kind == "categorical" and self.n_categories < 2:
+            problems.append(
+                "there must be at least 2 categories, or the code can say nothing. "
+                f"Got {self.n_categories}."
+            )
+        if n_gaussian > 1:
+            problems.append(f"{n_gaussian} Gaussian parts are one. Add up their variables.")
+        if not problems and self.n_units > MAX_UNITS:
+            problems.append(f"the code has more than {MAX_UNITS:,} units. Ask for less.")
+        if problems:
+            raise ConfigError(problems)
+
+    @property
+    def n_units(self) -> int:
+        """Variables, each counted as often as it has categories."""
+        if self.parts:
+            return sum(part.n_units for part in self.parts)
+        return self.n_variables * max(self.n_categories, 1)
+
+    @classmethod
+    def product(cls, *parts: LatentSpec) -> LatentSpec:
+        """Return the code of several parts."""
+        return cls("product", sum(part.n_variables for part in parts), parts=parts)
+
+    @classmethod
+    def read(cls, text: str) -> LatentSpec:
+        """Return the code that a spelling stands for, whose parts are joined by +."""
+        parts = [super(LatentSpec, cls).read(part) for part in text.split("+")]
+        try:
+            return parts[0] if len(parts) == 1 else cls.product(*parts)
+        except ConfigError as error:
+            raise cls.refusal(text, error) from None
+
+    @classmethod
+    def constructors(cls) -> dict[str, Any]:
+        """Return what makes the code of each kind from its sizes."""
+
+        def bernoulli(n_variables: int) -> LatentSpec:
+            return cls("bernoulli", n_variables)
+
+        def gaussian(n_variables: int) -> LatentSpec:
+            return cls("gaussian", n_variables)
+
+        def categorical(*sizes: int) -> LatentSpec:
+            if len(sizes) not in (1, 2):
+                raise ConfigError(f"it has one or two sizes. Got {len(sizes)}.")
+            return cls("categorical", 1 if len(sizes) == 1 else sizes[0], sizes[-1])
+
+        return {"bernoulli": bernoulli, "categorical": categorical, "gaussian": gaussian}
+
     def __str__(self) -> str:
-        """The spelling that `parse_latent` reads back."""
-        if self.kind == "product":
+        if self.parts:
             return "+".join(map(str, self.parts))
-        if self.kind != "categorical":
-            return f"{self.kind}:{self.n_variables}"
-        if self.n_variables == 1:
-            return f"categorical:{self.n_categories}"
-        return f"categorical:{self.n_variables}x{self.n_categories}"
+        sizes = [self.n_variables] if self.n_variables > 1 or not self.n_categories else []
+        sizes += [self.n_categories] if self.n_categories else []
+        return spell(self.kind, *sizes, separator=self.separator)
 
 
-def parse_latent(text: str) -> LatentSpec:
-    """Reads ``bernoulli:50``, ``categorical:100``, ``categorical:20x10``, ``gaussian:16`` or a sum.
-
-    ``categorical:20x10`` is 20 variables of 10 categories each; ``categorical:10+gaussian:16`` is
-    one category beside 16 real numbers.
-
-    Raises:
-        ConfigError: the text is none of these, or a size is out of range.
-
-    Example:
-        >>> parse_latent("bernoulli:50").n_variables
-        50
-        >>> parse_latent("bernoulli:32+gaussian:8").n_variables
-        40
-    """
-    parts = tuple(_part(part) for part in text.split("+"))
-    if len(parts) == 1:
-        return parts[0]
-    reals = [part for part in parts if part.kind == "gaussian"]
-    if len(reals) > 1:
-        total = sum(part.n_variables for part in reals)
-        raise ConfigError(
-            f"latent {text!r} has {len(reals)} Gaussian parts, which are one. "
-            f"Write gaussian:{total} once."
-        )
-    spec = LatentSpec("product", sum(part.n_variables for part in parts), parts=parts)
-    _require_size(text, sum(_units(part) for part in parts))
-    return spec
-
-
-def _part(text: str) -> LatentSpec:
-    kind, colon, size = text.strip().partition(":")
-    if kind not in LATENT_KINDS:
-        raise ConfigError(f"latent kind {kind!r} is unknown. {did_you_mean(kind, LATENT_KINDS)}")
-    pattern = r"(\d+)(?:x(\d+))?" if kind == "categorical" else r"(\d+)"
-    match = re.fullmatch(pattern, size)
-    if not colon or match is None:
-        shape = "categorical:100 or categorical:20x10" if kind == "categorical" else f"{kind}:50"
-        raise ConfigError(f"latent {text!r} has no readable size. Write it like {shape}.")
-    if kind != "categorical":
-        spec = LatentSpec(kind, int(size))
-    elif match.group(2) is None:
-        spec = LatentSpec(kind, 1, int(match.group(1)))
-    else:
-        spec = LatentSpec(kind, int(match.group(1)), int(match.group(2)))
-    if spec.n_variables < 1:
-        raise ConfigError(f"latent {text!r} must have at least 1 variable. Got {spec.n_variables}.")
-    if kind == "categorical" and spec.n_categories < 2:
-        raise ConfigError(
-            f"latent {text!r} must have at least 2 categories, or it can say nothing. "
-            f"Got {spec.n_categories}."
-        )
-    _require_size(text, _units(spec))
-    return spec
-
-
-def _units(spec: LatentSpec) -> int:
-    return spec.n_variables * max(spec.n_categories, 1)
-
-
-def _require_size(text: str, units: int) -> None:
-    if units > MAX_LATENT_SIZE:
-        raise ConfigError(
-            f"latent {text!r} is larger than {MAX_LATENT_SIZE:,} units. Ask for less."
-        )
-
-
-__all__ = ["LATENT_KINDS", "LatentKind", "LatentSpec", "parse_latent"]
+__all__ = ["LATENT_KINDS", "LatentKind", "LatentSpec"]

@@ -2,64 +2,27 @@
 
 from __future__ import annotations
 
-import math
-import re
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self, get_args
 
-from discretevae.errors import ConfigError, did_you_mean
+from discretevae.config.checks import a_number, an_int, one_of
+from discretevae.config.spelling import Spec, spell
 
 LikelihoodKind = Literal[
     "bernoulli", "continuous-bernoulli", "gaussian", "beta-binomial", "logistic"
 ]
+LIKELIHOOD_KINDS: tuple[LikelihoodKind, ...] = get_args(LikelihoodKind)
 
-LIKELIHOOD_KINDS: tuple[LikelihoodKind, ...] = (
-    "bernoulli",
-    "continuous-bernoulli",
-    "gaussian",
-    "beta-binomial",
-    "logistic",
-)
 MAX_COMPONENTS = 100
 SCALES = (1e-6, 1e6)
-"""The least and the largest σ that is taken: beyond them the data are better rescaled."""
+"""The least and the largest σ: beyond them the data are better rescaled."""
 
 
 @dataclass(frozen=True)
-class LikelihoodSpec:
+class LikelihoodSpec(Spec):
     """The likelihood in words: its kind, and the option of the kinds that have one.
 
-    Args:
-        kind: ``bernoulli``, ``continuous-bernoulli``, ``gaussian``, ``beta-binomial`` or
-            ``logistic``.
-        scale: σ of ``gaussian``; None when it is learned, one for each feature.
-        n_components: M, the components of ``logistic``.
-
-    Example:
-        >>> parse_likelihood("gaussian:0.1")
-        LikelihoodSpec(kind='gaussian', scale=0.1, n_components=1)
-        >>> str(parse_likelihood("logistic:1"))
-        'logistic'
-    """
-
-    kind: LikelihoodKind
-    scale: float | None = 1.0
-    n_components: int = 1
-
-    def __str__(self) -> str:
-        """The shortest spelling that `parse_likelihood` reads back."""
-        if self.scale is None:
-            return f"{self.kind}:learned"
-        if self.scale != 1:
-            short = f"{self.scale:g}"
-            return f"{self.kind}:{short if float(short) == self.scale else repr(self.scale)}"
-        return self.kind if self.n_components == 1 else f"{self.kind}:{self.n_components}"
-
-
-def parse_likelihood(text: str) -> LikelihoodSpec:
-    """Reads ``gaussian:0.1``, ``logistic:5`` and the like.
-
-    | text | p(x given z) |
+    | spelling | p(x given z) |
     |---|---|
     | ``bernoulli`` | Bernoulli; a surrogate for grey values |
     | ``continuous-bernoulli`` | a density on [0, 1] |
@@ -67,57 +30,59 @@ def parse_likelihood(text: str) -> LikelihoodSpec:
     | ``beta-binomial`` | a probability of 8-bit values |
     | ``logistic``, ``logistic:5`` | the same, of one or several logistic components |
 
+    Args:
+        kind: ``bernoulli``, ``continuous-bernoulli``, ``gaussian``, ``beta-binomial`` or
+            ``logistic``.
+        scale: σ of ``gaussian``; None when it is learned, one for each feature.
+        n_components: M, the components of ``logistic``.
+
     Raises:
-        ConfigError: the text is none of these, or its option is out of range.
+        ConfigError: an option is out of range.
 
     Example:
-        >>> parse_likelihood("gaussian:learned").scale is None
-        True
-        >>> parse_likelihood("gausian")
+        >>> LikelihoodSpec.of("gaussian:0.1")
+        LikelihoodSpec(kind='gaussian', scale=0.1, n_components=1)
+        >>> LikelihoodSpec.of("gausian")
         Traceback (most recent call last):
         ...
-        discretevae.errors.ConfigError: likelihood 'gausian' is unknown. Did you mean gaussian? \
-Choices: bernoulli, continuous-bernoulli, gaussian, beta-binomial, logistic.
+        discretevae.errors.ConfigError: `likelihood` 'gausian' is unknown. Did you mean gaussian? \
+Choices: bernoulli, continuous-bernoulli, gaussian, gaussian:learned, beta-binomial, logistic.
     """
-    name, colon, option = str(text).strip().partition(":")
-    for kind in LIKELIHOOD_KINDS:
-        if name == kind:
-            break
-    else:
-        raise ConfigError(f"likelihood {name!r} is unknown. {did_you_mean(name, LIKELIHOOD_KINDS)}")
-    if not colon:
-        return LikelihoodSpec(kind)
-    if kind == "gaussian":
-        return LikelihoodSpec(kind, scale=_scale(text, option))
-    if kind == "logistic":
-        return LikelihoodSpec(kind, n_components=_components(text, option))
-    raise ConfigError(f"likelihood {text!r} cannot be read: {kind} has no option. Write {kind}.")
+
+    option = "likelihood"
+    form = "bernoulli, gaussian, gaussian:0.1, gaussian:learned or logistic:5"
+
+    kind: LikelihoodKind = field(metadata=one_of(LIKELIHOOD_KINDS))
+    scale: float | None = field(default=1.0, metadata=a_number(*SCALES))
+    n_components: int = field(default=1, metadata=an_int(1, MAX_COMPONENTS))
+
+    @classmethod
+    def gaussian(cls, scale: float = 1.0) -> Self:
+        """Return N(x̂, σ²) with the given σ; ``LikelihoodSpec("gaussian", None)`` learns it."""
+        return cls("gaussian", scale)
+
+    @classmethod
+    def logistic(cls, n_components: int = 1) -> Self:
+        """Return a mixture of discretized logistic distributions."""
+        return cls("logistic", n_components=n_components)
+
+    @classmethod
+    def constructors(cls) -> dict[str, Any]:
+        """Return a spec, or what makes one from an option, for each kind."""
+        return {
+            "bernoulli": cls("bernoulli"),
+            "continuous-bernoulli": cls("continuous-bernoulli"),
+            "gaussian": cls.gaussian,
+            "gaussian:learned": cls("gaussian", None),
+            "beta-binomial": cls("beta-binomial"),
+            "logistic": cls.logistic,
+        }
+
+    def __str__(self) -> str:
+        if self.scale is None:
+            return f"{self.kind}:learned"
+        option = {"gaussian": self.scale, "logistic": self.n_components}.get(self.kind, 1)
+        return spell(self.kind, *[option] * (option != 1))
 
 
-def _scale(text: str, option: str) -> float | None:
-    if option == "learned":
-        return None
-    try:
-        scale = float(option)
-    except ValueError:
-        scale = math.nan
-    low, high = SCALES
-    if not low <= scale <= high:
-        raise ConfigError(
-            f"likelihood {text!r} must have a standard deviation from {low:g} to {high:g}. Got "
-            f"{option!r}. Write it like gaussian:0.1, or gaussian:learned."
-        )
-    return scale
-
-
-def _components(text: str, option: str) -> int:
-    match = re.fullmatch(r"0*([0-9]{1,3})", option)
-    if match is None or not 1 <= int(match[1]) <= MAX_COMPONENTS:
-        raise ConfigError(
-            f"likelihood {text!r} must have 1 to {MAX_COMPONENTS} components. Got {option!r}. "
-            "Write it like logistic:5."
-        )
-    return int(match[1])
-
-
-__all__ = ["LIKELIHOOD_KINDS", "LikelihoodKind", "LikelihoodSpec", "parse_likelihood"]
+__all__ = ["LIKELIHOOD_KINDS", "LikelihoodKind", "LikelihoodSpec"]

@@ -1,77 +1,76 @@
-"""What a model is made of."""
+"""The parts of a model."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
-from discretevae.config.activations import parse_activation
-from discretevae.config.checks import choice, is_int, must, problems_of
-from discretevae.config.latents import parse_latent
-from discretevae.config.likelihoods import parse_likelihood
-from discretevae.config.priors import parse_prior
-from discretevae.errors import ConfigError, did_you_mean
+from discretevae.config.activations import RELU, Activation
+from discretevae.config.checks import Option, an_int, is_int, one_of, problems_of, rule
+from discretevae.config.latents import LatentSpec
+from discretevae.config.likelihoods import LikelihoodSpec
+from discretevae.config.priors import PriorSpec
+from discretevae.errors import ConfigError
 
 Network = Literal["mlp", "cnn"]
+NETWORKS: tuple[Network, ...] = get_args(Network)
 
-NETWORKS: tuple[Network, ...] = ("mlp", "cnn")
+
+def _are_widths(value: object) -> bool:
+    return isinstance(value, tuple) and all(is_int(width, 1) for width in value)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """All that is needed to build a `DiscreteVAE` with fresh weights.
 
+    Options that have a short spelling are given as text, spec or object, and kept as the spec:
+    ``latent="bernoulli:50"``, ``latent=Bernoulli(50)``.
+
     Args:
         n_features: P, observed dimensions of a row.
-        latent: the code, spelled as `parse_latent` reads it.
+        latent: the code, a `LatentSpec`.
         network: ``mlp``, or ``cnn``: the paper's convolutional layers, for pictures of any size.
         hidden: widths of the MLP encoder's hidden layers, None for (1024,), () for a linear one;
             the decoder mirrors them. A CNN has none.
-        activation: between the layers of an MLP, as `parse_activation` reads it.
-        likelihood: p(x|z), as `parse_likelihood` reads it: ``bernoulli`` for values in [0, 1],
-            ``gaussian`` for N(x̂, 1), ``beta-binomial`` for 8-bit values …
-        prior: p(z), as `parse_prior` reads it: ``fixed`` (uniform; standard normal for a Gaussian
-            code), ``factorized`` (learned), ``autoregressive`` …
+        activation: between the layers of an MLP, an `Activation`.
+        likelihood: p(x|z), a `LikelihoodSpec`: ``bernoulli`` for values in [0, 1], ``gaussian`` for
+            N(x̂, 1), ``beta-binomial`` for 8-bit values …
+        prior: p(z), a `PriorSpec`: ``fixed`` (uniform; standard normal for a Gaussian code),
+            ``factorized`` (learned), ``autoregressive`` …
         image_shape: (height, width) of a row, or None when rows are no pictures.
 
     Raises:
         ConfigError: one or several values are wrong; all are named.
 
     Example:
-        >>> ModelConfig(n_features=64, latent="bernoulli:50").hidden
-        (1024,)
+        >>> config = ModelConfig(n_features=64, latent="bernoulli:8")
+        >>> config.latent.n_variables, str(config.latent), config.hidden
+        (8, 'bernoulli:8', (1024,))
         >>> ModelConfig(n_features=784, network="cnn", image_shape=(28, 28)).hidden is None
         True
     """
 
-    n_features: int
-    latent: str = "bernoulli:50"
-    network: Network = "mlp"
-    hidden: tuple[int, ...] | None = None
-    activation: str = "relu"
-    likelihood: str = "bernoulli"
-    prior: str = "fixed"
-    image_shape: tuple[int, int] | None = None
+    n_features: int = field(metadata=an_int(1))
+    latent: Option[LatentSpec] = Option(LatentSpec.of, LatentSpec("bernoulli", 50))
+    network: Network = field(default="mlp", metadata=one_of(NETWORKS))
+    hidden: tuple[int, ...] | None = field(default=None, metadata=rule("ints >= 1", _are_widths))
+    activation: Option[Activation] = Option(Activation.of, RELU)
+    likelihood: Option[LikelihoodSpec] = Option(LikelihoodSpec.of, LikelihoodSpec("bernoulli"))
+    prior: Option[PriorSpec] = Option(PriorSpec.of, PriorSpec("fixed"))
+    image_shape: tuple[int, int] | None = field(
+        default=None,
+        metadata=rule("two ints >= 1", lambda value: _are_widths(value) and len(value) == 2),
+    )
 
     def __post_init__(self) -> None:
-        """Checks every value, and says all that is wrong at once."""
         if self.hidden is None and self.network != "cnn":
             object.__setattr__(self, "hidden", (1024,))  # the dataclass is frozen
-        problems = []
-        problems += problems_of(parse_latent, self.latent)
-        if not is_int(self.n_features, 1):
-            problems.append(must("n_features", "an int >= 1", self.n_features))
-        problems += choice("network", self.network, NETWORKS)
+        problems = problems_of(self, "`")
         if self.network == "cnn":
             problems += self._cnn_problems()
-        elif self.hidden is None or not all(is_int(width, 1) for width in self.hidden):
-            problems.append(must("hidden", "ints >= 1", self.hidden))
-        problems += problems_of(parse_activation, self.activation)
-        problems += problems_of(parse_likelihood, self.likelihood)
-        problems += problems_of(parse_prior, self.prior)
-        if self.image_shape is not None and math.prod(self.image_shape) != self.n_features:
+        if not problems and self.image_shape and math.prod(self.image_shape) != self.n_features:
             problems.append(
                 f"`image_shape` must hold {self.n_features} pixels. Got {self.image_shape}."
             )
@@ -85,7 +84,7 @@ class ModelConfig:
                 "`hidden` must be left out for a cnn, whose layers are the paper's. Got "
                 f"{self.hidden}. Leave it out, or choose an fc preset."
             )
-        if self.activation != "relu":
+        if self.activation != RELU:
             problems.append(f"`activation` must be left out for a cnn. Got {self.activation}.")
         if self.image_shape is None:
             problems.append(
@@ -93,55 +92,7 @@ class ModelConfig:
                 "height and width. Choose an fc preset, or give the pictures' size, such as "
                 "`image_size=(28, 28)`."
             )
-        elif len(self.image_shape) != 2 or not all(is_int(side, 1) for side in self.image_shape):
-            problems.append(must("image_shape", "two ints >= 1", self.image_shape))
         return problems
 
 
-@dataclass(frozen=True)
-class Preset:
-    """A model of the paper by its name."""
-
-    latent: str
-    network: Network
-    hidden: tuple[int, ...] | None
-    about: str
-
-
-PRESETS: Mapping[str, Preset] = {
-    "fc-bvae": Preset(
-        "bernoulli:50", "mlp", (1024,), "the paper's fully connected VAE with 50 bits"
-    ),
-    "fc-cvae": Preset(
-        "categorical:100", "mlp", (1024,), "the paper's VAE with one 100-way category"
-    ),
-    "fc-gvae": Preset("gaussian:50", "mlp", (1024,), "the Gaussian VAE that the paper starts from"),
-    "cnn-bvae": Preset("bernoulli:50", "cnn", None, "the paper's convolutional VAE with 50 bits"),
-    "cnn-cvae": Preset("categorical:100", "cnn", None, "the same with one 100-way category"),
-    "cnn-gvae": Preset("gaussian:50", "cnn", None, "the same with a Gaussian code"),
-}
-
-
-def preset(name: str) -> Preset:
-    """The preset of that name.
-
-    Raises:
-        ConfigError: there is none of that name.
-
-    Example:
-        >>> preset("fc-cvae").latent
-        'categorical:100'
-    """
-    if name not in PRESETS:
-        raise ConfigError(f"preset {name!r} is unknown. {did_you_mean(name, PRESETS)}")
-    return PRESETS[name]
-
-
-__all__ = [
-    "NETWORKS",
-    "PRESETS",
-    "ModelConfig",
-    "Network",
-    "Preset",
-    "preset",
-]
+__all__ = ["NETWORKS", "ModelConfig", "Network"]

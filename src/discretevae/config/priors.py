@@ -1,61 +1,23 @@
-"""The prior over codes in words."""
+"""The prior over codes in words, and what a training can ask of it."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self, get_args
 
-from discretevae.errors import ConfigError, did_you_mean
+from discretevae.config.checks import is_int, one_of, problems_of
+from discretevae.config.spelling import Spec, spell
+from discretevae.errors import ConfigError
 
 PriorKind = Literal["fixed", "factorized", "autoregressive", "mixture", "layer"]
+PRIOR_KINDS: tuple[PriorKind, ...] = get_args(PriorKind)
 
-PRIOR_KINDS: tuple[PriorKind, ...] = ("fixed", "factorized", "autoregressive", "mixture", "layer")
-
-PRIOR_SPELLINGS = {
-    "fixed": "fixed",
-    "factorized": "factorized",
-    "autoregressive": "autoregressive, autoregressive:256,256 or autoregressive:linear",
-    "mixture": "mixture:10",
-    "layer": "layer:200 or layer:200,256",
-}
-"""How each kind is written."""
-
-MAX_PRIOR_WIDTH = 100_000
+MAX_WIDTH = 100_000
 
 
 @dataclass(frozen=True)
-class PriorSpec:
+class PriorSpec(Spec):
     """The prior in words: its kind, its size, the widths of its networks.
-
-    Args:
-        kind: ``fixed``, ``factorized``, ``autoregressive``, ``mixture`` or ``layer``.
-        size: components of a mixture, or bits of a second layer; 0 for the other kinds.
-        hidden: widths of the hidden layers of its networks; () for linear ones, None for the
-            default of the kind.
-
-    Example:
-        >>> parse_prior("autoregressive:512,512")
-        PriorSpec(kind='autoregressive', size=0, hidden=(512, 512))
-        >>> str(parse_prior("layer:200"))
-        'layer:200'
-    """
-
-    kind: PriorKind
-    size: int = 0
-    hidden: tuple[int, ...] | None = None
-
-    def __str__(self) -> str:
-        """The spelling that `parse_prior` reads back."""
-        options = [str(self.size)] if self.size else []
-        options += [str(width) for width in self.hidden or ()]
-        if self.kind == "autoregressive" and self.hidden == ():
-            options = ["linear"]
-        return f"{self.kind}:{','.join(options)}" if options else self.kind
-
-
-def parse_prior(text: str) -> PriorSpec:
-    """Reads the spelling of a prior.
 
     ====================================  ===================================================
     ``fixed``                             uniform, or the standard normal of a Gaussian code
@@ -68,53 +30,79 @@ def parse_prior(text: str) -> PriorSpec:
     ``layer:200,256``                     with hidden layers of these widths between the two
     ====================================  ===================================================
 
+    Args:
+        kind: ``fixed``, ``factorized``, ``autoregressive``, ``mixture`` or ``layer``.
+        size: components of a mixture, or bits of a second layer; 0 for the other kinds.
+        hidden: widths of the hidden layers of its networks; () for linear ones, None for the
+            default of the kind.
+
     Raises:
-        ConfigError: the text is none of these, or a size is out of range.
+        ConfigError: a size is out of range.
 
     Example:
-        >>> parse_prior("mixture:10")
-        PriorSpec(kind='mixture', size=10, hidden=None)
-        >>> parse_prior("mixtures:10")
-        Traceback (most recent call last):
-        ...
-        discretevae.errors.ConfigError: prior kind 'mixtures' is unknown. Did you mean mixture? \
-Choices: fixed, factorized, autoregressive, mixture, layer.
+        >>> PriorSpec.of("autoregressive:512,512")
+        PriorSpec(kind='autoregressive', size=0, hidden=(512, 512))
+        >>> str(PriorSpec.layer(200))
+        'layer:200'
     """
-    name, colon, rest = str(text).strip().partition(":")
-    for kind in PRIOR_KINDS:
-        if name == kind:
-            break
-    else:
-        raise ConfigError(f"prior kind {name!r} is unknown. {did_you_mean(name, PRIOR_KINDS)}")
-    if kind == "autoregressive" and rest == "linear":
-        return PriorSpec(kind, hidden=())
-    sizes = _sizes(text, kind, rest) if colon else ()
-    if kind == "autoregressive":
-        return PriorSpec(kind, hidden=sizes or None)
-    if kind == "layer" and sizes:
-        return PriorSpec(kind, sizes[0], sizes[1:])
-    if kind == "mixture" and len(sizes) == 1:
-        return PriorSpec(kind, sizes[0])
-    if kind in ("fixed", "factorized") and not colon:
-        return PriorSpec(kind)
-    raise ConfigError(_unreadable(text, kind))
+
+    option = "prior"
+    form = "fixed, factorized, autoregressive, autoregressive:256,256, mixture:10 or layer:200"
+
+    kind: PriorKind = field(metadata=one_of(PRIOR_KINDS))
+    size: int = 0
+    hidden: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        problems = problems_of(self)
+        sizes = [self.size] if self.kind in ("mixture", "layer") else []
+        for size in (*sizes, *(self.hidden or ())):
+            if not (is_int(size, 1) and size <= MAX_WIDTH):
+                problems.append(f"sizes must be ints from 1 to {MAX_WIDTH:,}. Got {size!r}.")
+        if problems:
+            raise ConfigError(problems)
+
+    @property
+    def has_closed_kl(self) -> bool:
+        """Whether KL(q ‖ p) has a closed form: where p has the form of q."""
+        return self.kind in ("fixed", "factorized")
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether ln p(z) is known, and not only a bound on it."""
+        return self.kind != "layer"
+
+    @classmethod
+    def autoregressive(cls, *hidden: int) -> Self:
+        """Return a masked network with these hidden widths, or with the default ones."""
+        return cls("autoregressive", hidden=hidden or None)
+
+    @classmethod
+    def mixture(cls, n_components: int) -> Self:
+        """Return a mixture of normal components."""
+        return cls("mixture", n_components)
+
+    @classmethod
+    def layer(cls, n_bits: int, *hidden: int) -> Self:
+        """Return a second layer of bits, with hidden layers of these widths between the two."""
+        return cls("layer", n_bits, hidden)
+
+    @classmethod
+    def constructors(cls) -> dict[str, Any]:
+        """Return a spec, or what makes one from its sizes, for each kind."""
+        return {
+            "fixed": cls("fixed"),
+            "factorized": cls("factorized"),
+            "autoregressive": cls.autoregressive,
+            "autoregressive:linear": cls("autoregressive", hidden=()),
+            "mixture": cls.mixture,
+            "layer": cls.layer,
+        }
+
+    def __str__(self) -> str:
+        if self.kind == "autoregressive" and self.hidden == ():
+            return "autoregressive:linear"
+        return spell(self.kind, *[self.size] * (self.size > 0), *(self.hidden or ()))
 
 
-def _sizes(text: str, kind: PriorKind, rest: str) -> tuple[int, ...]:
-    """The numbers behind the colon, at least one."""
-    if re.fullmatch(r"[0-9]{1,9}(,[0-9]{1,9})*", rest) is None:
-        raise ConfigError(_unreadable(text, kind))
-    sizes = tuple(int(size) for size in rest.split(","))
-    wrong = [size for size in sizes if not 1 <= size <= MAX_PRIOR_WIDTH]
-    if wrong:
-        raise ConfigError(
-            f"prior {text!r} must have sizes from 1 to {MAX_PRIOR_WIDTH:,}. Got {wrong[0]:,}."
-        )
-    return sizes
-
-
-def _unreadable(text: str, kind: PriorKind) -> str:
-    return f"prior {text!r} cannot be read. Write it like {PRIOR_SPELLINGS[kind]}."
-
-
-__all__ = ["PRIOR_KINDS", "PRIOR_SPELLINGS", "PriorKind", "PriorSpec", "parse_prior"]
+__all__ = ["PRIOR_KINDS", "PriorKind", "PriorSpec"]

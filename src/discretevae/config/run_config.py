@@ -5,17 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from discretevae.config.checks import choice
 from discretevae.config.model_config import ModelConfig
-from discretevae.config.priors import parse_prior
+from discretevae.config.priors import PriorSpec
+from discretevae.config.spelling import Spec
 from discretevae.config.train_config import TrainConfig
 from discretevae.errors import ConfigError
-
-BinarizeMode = Literal["none", "threshold", "dynamic"]
-
-BINARIZE_MODES: tuple[BinarizeMode, ...] = ("none", "threshold", "dynamic")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +22,6 @@ class DataConfig:
         source: a built-in name or a path.
         image_size: (height, width) that a folder of images is resized to, or None.
         divisor: what the stored values were divided by, so that new rows are read alike.
-        binarize: ``none`` (values as they are), ``threshold`` (x > 0.5) or ``dynamic`` (x
-            redrawn as Bernoulli(x) every time it is met).
-
-    Raises:
-        ConfigError: unknown binarization.
 
     Example:
         >>> DataConfig(source="mnist").image_size is None
@@ -40,17 +31,14 @@ class DataConfig:
     source: str = "digits"
     image_size: tuple[int, int] | None = None
     divisor: float = 1.0
-    binarize: BinarizeMode = "none"
-
-    def __post_init__(self) -> None:
-        """Check the binarization; the rest is checked where data are read."""
-        if problems := choice("binarize", self.binarize, BINARIZE_MODES):
-            raise ConfigError(problems)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that a run folder's ``config.json`` holds.
+
+    Raises:
+        ConfigError: model and training do not go together; all reasons are named.
 
     Example:
         >>> config = RunConfig(model=ModelConfig(n_features=64))
@@ -63,18 +51,8 @@ class RunConfig:
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
 
     def __post_init__(self) -> None:
-        """Checks what model and training can only do together.
-
-        Raises:
-            ConfigError: they do not go together.
-        """
-        prior, training = parse_prior(self.model.prior), self.training
-        problems = []
-        if training.free_bits is not None and prior.kind not in ("fixed", "factorized"):
-            problems.append(
-                f"`free_bits` needs a KL in closed form, which prior {prior} has not. Leave it "
-                "out, or choose the prior fixed or factorized."
-            )
+        prior, training = self.model.prior, self.training
+        problems = prior_problems(prior, training.objective, training.free_bits)
         if training.pretrain and prior.kind != "mixture":
             problems.append(
                 f"`pretrain` ends with the placing of a mixture prior. Got prior {prior}. Leave it "
@@ -82,27 +60,59 @@ class RunConfig:
             )
         if training.augment is not None and self.model.image_shape is None:
             problems.append("`augment` distorts pictures, and these rows are none. Leave it out.")
-        if training.objective != "elbo" and prior.kind == "layer":
-            problems.append(
-                f"`objective={training.objective!r}` needs ln p(z) itself, of which prior {prior} "
-                "gives a bound. Choose `objective='elbo'`."
-            )
         if problems:
             raise ConfigError(problems)
 
 
-def to_dict(config: ModelConfig | TrainConfig | DataConfig | RunConfig) -> dict[str, Any]:
-    """A configuration as plain values for JSON.
+def prior_problems(
+    prior: PriorSpec, objective: str = "elbo", free_bits: float | None = None
+) -> list[str]:
+    """Return what a training asks of a prior in vain.
 
     Example:
-        >>> to_dict(TrainConfig(epochs=3))["epochs"]
-        3
+        >>> prior_problems(PriorSpec.mixture(10), free_bits=0.1)
+        ['`free_bits` needs a KL in closed form, which prior mixture:10 has not. Leave it out, or \
+choose prior fixed or factorized.']
     """
-    return dataclasses.asdict(config)
+    problems = []
+    if free_bits and not prior.has_closed_kl:
+        problems.append(
+            f"`free_bits` needs a KL in closed form, which prior {prior} has not. Leave it out, or "
+            "choose prior fixed or factorized."
+        )
+    if objective != "elbo" and not prior.is_exact:
+        problems.append(
+            f"`objective={objective!r}` needs ln p(z) itself, of which prior {prior} gives a "
+            "bound. Choose `objective='elbo'`."
+        )
+    return problems
+
+
+def require_prior(prior: PriorSpec, objective: str, free_bits: float | None = None) -> None:
+    """Refuse a prior that a training would ask too much of; see `prior_problems`."""
+    problems = prior_problems(prior, objective, free_bits)
+    if problems:
+        raise ConfigError(problems)
+
+
+def to_dict(config: ModelConfig | TrainConfig | DataConfig | RunConfig) -> dict[str, Any]:
+    """Return a configuration as plain values for JSON; specs are spelled.
+
+    Example:
+        >>> to_dict(TrainConfig(augment=Augment(shift=2)))["augment"]
+        'shift=2'
+    """
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    for name, value in values.items():
+        if isinstance(value, Spec):
+            values[name] = str(value)
+        elif isinstance(value, (ModelConfig, TrainConfig, DataConfig)):
+            values[name] = to_dict(value)
+    return values
 
 
 def run_config_from(values: Mapping[str, Any]) -> RunConfig:
-    """A `RunConfig` from what `to_dict` gave, after a trip through JSON.
+    """Return the `RunConfig` of what `to_dict` gave, after a trip through JSON.
 
     Raises:
         ConfigError: a key is unknown or missing, or a value is wrong.
@@ -131,10 +141,10 @@ def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 __all__ = [
-    "BINARIZE_MODES",
-    "BinarizeMode",
     "DataConfig",
     "RunConfig",
+    "prior_problems",
+    "require_prior",
     "run_config_from",
     "to_dict",
 ]

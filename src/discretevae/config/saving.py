@@ -2,29 +2,67 @@
 
 from __future__ import annotations
 
-import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
+from discretevae.config.checks import POSITIVE, an_int
+from discretevae.config.spelling import Spec, number
 from discretevae.errors import ConfigError
-
-UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True)
-class SaveEvery:
-    """How long after a save the next is due; one is made at the end in any case.
+class SaveEvery(Spec):
+    """The time and the steps after which a run is saved again: ``10s``, ``5min``, ``500steps``.
+
+    It is saved at the end in any case.
 
     Args:
         seconds: None for never by the clock.
         steps: None for never by the count of steps.
+
+    Example:
+        >>> SaveEvery.of("5min").seconds, SaveEvery.of("500 steps").steps
+        (300.0, 500)
     """
 
-    seconds: float | None = 10.0
-    steps: int | None = None
+    option = "save_every"
+    form = "10s, 5min, 1h or 500steps"
+
+    seconds: float | None = field(default=10.0, metadata=POSITIVE)
+    steps: int | None = field(default=None, metadata=an_int(1))
+
+    @classmethod
+    def split(cls, text: str) -> tuple[str, str | None]:
+        """Return the unit as the name, and the number before it as the argument."""
+        match = re.fullmatch(r"([0-9.]+)\s*([a-z]+)", text)
+        if match is None:
+            raise cls.refusal(text, ConfigError("no number with a unit."))
+        return match[2], match[1]
+
+    @classmethod
+    def constructors(cls) -> dict[str, Any]:
+        """Return what makes one from a number, for each unit."""
+
+        def seconds(amount: float) -> SaveEvery:
+            return cls(amount)
+
+        def minutes(amount: float) -> SaveEvery:
+            return cls(60 * amount)
+
+        def hours(amount: float) -> SaveEvery:
+            return cls(3600 * amount)
+
+        def steps(amount: int) -> SaveEvery:
+            return cls(None, amount)
+
+        return {"s": seconds, "min": minutes, "h": hours, "step": steps, "steps": steps}
+
+    def __str__(self) -> str:
+        return f"{self.steps}steps" if self.seconds is None else f"{number(self.seconds)}s"
 
     def is_due(self, seconds: float, steps: int) -> bool:
-        """Whether to save, so many seconds and steps after the last time.
+        """Return whether to save, so many seconds and steps after the last time.
 
         Example:
             >>> SaveEvery(seconds=None, steps=100).is_due(1e6, 99)
@@ -34,27 +72,4 @@ class SaveEvery:
         return by_clock or (self.steps is not None and steps >= self.steps)
 
 
-def parse_save_every(text: str) -> SaveEvery:
-    """Reads ``10s``, ``5min``, ``1h`` or ``500steps``.
-
-    Raises:
-        ConfigError: the text is something else.
-
-    Example:
-        >>> parse_save_every("5min").seconds, parse_save_every("500 steps").steps
-        (300.0, 500)
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h|steps?)\s*", text)
-    amount = float(match.group(1)) if match else 0.0
-    if match is None or amount <= 0 or not math.isfinite(amount):
-        raise ConfigError(
-            f"`save_every` {text!r} cannot be read. Write it like 10s, 5min or 500steps."
-        )
-    if match.group(2) in UNITS:
-        return SaveEvery(seconds=amount * UNITS[match.group(2)])
-    if amount != int(amount):
-        raise ConfigError(f"`save_every` {text!r}: steps must be a whole number. Write 500steps.")
-    return SaveEvery(seconds=None, steps=int(amount))
-
-
-__all__ = ["SaveEvery", "parse_save_every"]
+__all__ = ["SaveEvery"]

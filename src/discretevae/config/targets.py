@@ -2,60 +2,59 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-from discretevae.errors import ConfigError
+from discretevae.config.checks import an_int
+from discretevae.config.spelling import Spec, spell
 
 MAX_NEIGHBORS = 1000
 MAX_STEPS = 10_000
 
-_NEIGHBORS = re.compile(r"neighbors:(\d{1,6})(?:x(\d{1,6}))?")
+
+class Target(Spec):
+    """What the decoder has to explain from the code of a row: `RowTarget` or `NeighborTarget`."""
+
+    option = "target"
+    form = "row, neighbors:5 or neighbors:5x50"
+    separator = "x"
+
+    @classmethod
+    def constructors(cls) -> dict[str, Any]:
+        """Return a target, or what makes one from its numbers, for each name."""
+        return {"row": RowTarget(), "neighbors": NeighborTarget}
 
 
 @dataclass(frozen=True)
-class Target:
-    """What the decoder has to explain from the code of a row.
+class RowTarget(Target):
+    """``row``: the row itself."""
+
+    def __str__(self) -> str:
+        return "row"
+
+
+@dataclass(frozen=True)
+class NeighborTarget(Target):
+    """``neighbors:5x50``: the row at which a random walk among nearest neighbors ends.
 
     Args:
-        n_neighbors: K; 0 for the row itself, else the row at which a random walk from it ends, on
-            the graph that joins rows each of which is among the K nearest of the other.
-        n_steps: T, steps of that walk.
-
-    Example:
-        >>> parse_target("neighbors:5x50")
-        Target(n_neighbors=5, n_steps=50)
-    """
-
-    n_neighbors: int = 0
-    n_steps: int = 1
-
-
-def parse_target(text: str) -> Target:
-    """Reads ``row``, ``neighbors:5`` or ``neighbors:5x50``.
+        k: the walk goes along the graph that joins rows each of which is among the K nearest of
+            the other.
+        steps: T, steps of the walk.
 
     Raises:
-        ConfigError: the text is something else, or a number is out of range.
+        ConfigError: a number is out of range.
 
     Example:
-        >>> parse_target("row").n_neighbors, parse_target("neighbors:5").n_steps
-        (0, 1)
+        >>> Target.of("neighbors:5x50")
+        NeighborTarget(k=5, steps=50)
     """
-    if text == "row":
-        return Target()
-    match = _NEIGHBORS.fullmatch(text)
-    if match is None:
-        raise ConfigError(
-            f"target {text!r} cannot be read. Write row, neighbors:K or neighbors:KxT, such as "
-            "neighbors:5x50."
-        )
-    n_neighbors, n_steps = int(match[1]), int(match[2] or 1)
-    if not 1 <= n_neighbors <= MAX_NEIGHBORS or not 1 <= n_steps <= MAX_STEPS:
-        raise ConfigError(
-            f"target neighbors:KxT needs K from 1 to {MAX_NEIGHBORS} and T from 1 to {MAX_STEPS}. "
-            f"Got {text!r}."
-        )
-    return Target(n_neighbors, n_steps)
+
+    k: int = field(metadata=an_int(1, MAX_NEIGHBORS))
+    steps: int = field(default=1, metadata=an_int(1, MAX_STEPS))
+
+    def __str__(self) -> str:
+        return spell("neighbors", self.k, *[self.steps] * (self.steps > 1), separator="x")
 
 
-__all__ = ["Target", "parse_target"]
+__all__ = ["NeighborTarget", "RowTarget", "Target"]

@@ -297,10 +297,10 @@ def ceiling_of(spec: LatentSpec) -> float:
         ConfigError: a part is not discrete.
 
     Example:
-        >>> from discretevae.config import parse_latent
-        >>> round(ceiling_of(parse_latent("bernoulli:10")), 2)
+        >>> from discretevae.config import LatentSpec
+        >>> round(ceiling_of(LatentSpec.of("bernoulli:10")), 2)
         6.93
-        >>> round(ceiling_of(parse_latent("categorical:20x10")), 2)
+        >>> round(ceiling_of(LatentSpec.of("categorical:20x10")), 2)
         46.05
     """
     if spec.kind == "product":

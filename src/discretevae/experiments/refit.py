@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from discretevae.config.activations import parse_activation
+from discretevae.config import PriorSpec
 from discretevae.data import Dataset
 from discretevae.errors import ConfigError
 from discretevae.evaluation.bounds import Evaluation, row_scores, summary_of
@@ -68,7 +68,7 @@ class Refitted:
 def refit_prior(
     run: Run,
     data: Dataset,
-    prior: str,
+    prior: str | PriorSpec,
     *,
     out: Path,
     epochs: int = 20,
@@ -86,7 +86,7 @@ def refit_prior(
     Args:
         run: the trained run; its folder is not touched.
         data: training rows to fit to, test rows to measure on.
-        prior: as `discretevae.config.parse_prior` reads it; not ``fixed``.
+        prior: such as ``mixture:10``; not ``fixed``.
         out: the new run folder.
         epochs: passes over the training rows.
         batch_size: rows per step.
@@ -112,22 +112,23 @@ def refit_prior(
         ...     result = train_run(data, config, out=Path(folder) / "a")
         ...     old = load_run(Path(folder) / "a")
         ...     new = refit_prior(old, data, "mixture:3", out=Path(folder) / "b", epochs=2)
-        ...     load_run(Path(folder) / "b").config.model.prior
-        'mixture:3'
+        ...     print(load_run(Path(folder) / "b").config.model.prior)
+        mixture:3
     """
     told = progress or (lambda what, done, total: None)
     model = _with_prior(run.model, prior, seed)
     if not any(True for _ in model.prior.parameters()):
         raise ConfigError(f"prior {prior} has nothing to learn. Choose `prior='autoregressive'`.")
     prepare_folder(out, resume=False)
-    data = data.binarized_by(run.config.data)
+    mode = run.config.training.binarize
     history = fit_prior(
         model, data.train, model.prior, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed,
+        binarize_mode=mode,
         progress=lambda done: told("fitting the prior", done, epochs * len(data.train)),
     )  # fmt: skip
     scores = [
         row_scores(
-            each, data.test, samples=samples, seed=seed,
+            each, data.test, samples=samples, binarize_mode=mode, seed=seed,
             progress=lambda done: told("evaluating", done, len(data.test)),
         )
         for each in (run.model, model)
@@ -152,7 +153,7 @@ def refit_prior(
     return result
 
 
-def _with_prior(model: DiscreteVAE, prior: str, seed: int) -> DiscreteVAE:
+def _with_prior(model: DiscreteVAE, prior: str | PriorSpec, seed: int) -> DiscreteVAE:
     """A model of the same weights with a fresh prior."""
     config = dataclasses.replace(model.config, prior=prior)
     with torch.device("meta"):
@@ -160,7 +161,7 @@ def _with_prior(model: DiscreteVAE, prior: str, seed: int) -> DiscreteVAE:
     fresh.prior = make_prior(
         prior,
         fresh.family,
-        activation=parse_activation(config.activation),
+        activation=config.activation,
         generator=generator_for(seed, "prior weights"),
     )
     kept = {k: v for k, v in model.state_dict().items() if not k.startswith("prior.")}
@@ -174,7 +175,7 @@ def _pictures(run: Run, model: DiscreteVAE, out: Path, seed: int) -> list[Path]:
         return []
     (out / FIGURES).mkdir(exist_ok=True)
     path = out / FIGURES / "samples.png"
-    models = {run.model.config.prior: run.model, model.config.prior: model}
+    models = {str(run.model.config.prior): run.model, str(model.config.prior): model}
     save_figure(prior_samples(models, seed=seed), path)
     return [path]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from discretevae.config import RunConfig, parse_latent, run_config_from
+from discretevae.config import LatentSpec, RunConfig, run_config_from
 from discretevae.errors import ConfigError, RunError
 from discretevae.evaluation.code_sizes import ceiling_of
 from discretevae.families import family_of
@@ -77,7 +77,7 @@ def plan(
     for size in sorted(set(sizes)):
         code = latent_at(pattern, size)
         try:
-            ceiling_of(parse_latent(code))
+            ceiling_of(LatentSpec.of(code))
             model = dataclasses.replace(config.model, latent=code)
             choose_estimator(family_of(code), config.training)
             for seed in range(first, first + n_seeds):
@@ -133,12 +133,12 @@ bernoulli:c or categorical:cx10, with c for the size.
     text = latent.strip()
     pattern = text if ":" in text else f"{text}:{SIZE}"
     try:
-        ceiling_of(parse_latent(latent_at(pattern, 2)))
+        ceiling_of(LatentSpec.of(latent_at(pattern, 2)))
     except ConfigError as error:
         if not _places(pattern):
             problems = [problem.replace(pattern, text) for problem in error.problems]
             raise ConfigError(problems) from None
-        reason = error.problems[0].replace(latent_at(pattern, 2), text)
+        reason = error.problems[0].replace(repr(latent_at(pattern, 2)), repr(text))
         raise ConfigError(
             f"{reason} In a sweep {SIZE} stands for the size: bernoulli:c, categorical:c or "
             "categorical:cx10."

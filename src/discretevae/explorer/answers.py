@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from discretevae.data import Rows, binarize
+from discretevae.data import Rows, most_likely
 from discretevae.errors import ConfigError, DataError
 from discretevae.evaluation.bounds import row_scores
 from discretevae.explorer.effects import (
@@ -102,16 +102,19 @@ class Explorer:
         self.run = run
         self.source, self.split = source, split
         self._model = run.model
-        self._mode = run.config.data.binarize
+        self._mode = run.config.training.binarize
         self.variables = variables_of(run.model.family)
-        rows = rows.binarized(self._mode)
-        self.gallery = gallery_of(run.model, rows, max_rows=max_rows, progress=progress)
+        self.gallery = gallery_of(
+            run.model, rows, max_rows=max_rows, binarize_mode=self._mode, progress=progress
+        )
         self.canvas = canvas_for(run.model, self.gallery.rows)
         self.columns = column_names(source, self.canvas.n_values)
         labels = self.gallery.rows.labels
         self.labels = (
             [] if labels is None else [str(label) for label in torch.unique(labels).tolist()]
         )
+        self.pause: Callable[[], object] = lambda: None
+        """Called between the variables of an overview, so that others can be answered."""
         self._effects: dict[int, Answer] = {}
         self._strengths: dict[int, float] = {}
         self._groups: Groups | None = None
@@ -126,15 +129,15 @@ class Explorer:
         config, canvas = self.run.config, self.canvas
         return {
             "run": self.run.folder.resolve().name,
-            "latent": config.model.latent,
+            "latent": str(config.model.latent),
             "variables": [variable.to_dict() for variable in self.variables],
             "image": None if canvas.shape is None else list(canvas.shape),
             "n_values": canvas.n_values,
             "columns": self.columns,
             "value_range": [canvas.low, canvas.high],
             "binarize": None if self._mode == "none" else self._mode,
-            "likelihood": config.model.likelihood,
-            "prior": config.model.prior,
+            "likelihood": str(config.model.likelihood),
+            "prior": str(config.model.prior),
             "data": {
                 "name": self.source,
                 "split": self.split,
@@ -166,7 +169,7 @@ class Explorer:
 
     def encode_row(self, row: int) -> Answer:
         """The code of a row that is kept, see `encode`."""
-        return self.encode(self.gallery.x(torch.tensor([row])))
+        return self.encode(self.gallery.rows.batch(torch.tensor([row])))
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Answer:
@@ -181,7 +184,7 @@ class Explorer:
         model, family = self._model, self._model.family
         if model.likelihood.support == "bytes":
             x = (x * 255).round() / 255
-        x = binarize(x, "none" if self._mode == "none" else "threshold")
+        x = most_likely(x, self._mode)
         eta = model.eta(x.to(model.device)).cpu()
         if not bool(eta.isfinite().all()):
             raise DataError("the row: its code is beyond float32. Choose values nearer to 0.")
@@ -249,19 +252,15 @@ class Explorer:
             self._effects[index] = self._effects_of(index)
         return self._effects[index]
 
-    def overview(self, between: Callable[[], object] = lambda: None) -> Answer:
-        """Of every variable how much it is used, costs and does; remembered.
-
-        Args:
-            between: called after each variable, so that others who wait can be answered.
-        """
+    def overview(self) -> Answer:
+        """Return of every variable how much it is used, costs and does; remembered."""
         gallery = self.gallery
         n_settings = sum(len(settings_of(variable, gallery)) for variable in self.variables)
         for variable in self.variables:
             if variable.index not in self._strengths:
                 found = strength(self._model, gallery, variable, n_settings)
                 self._strengths[variable.index] = found
-                between()
+                self.pause()
         told = [
             {"index": i, "usage": usage, "kl": kl, "strength": self._strengths[i]}
             for i, (usage, kl) in enumerate(zip(gallery.usage, gallery.kl, strict=True))
@@ -353,7 +352,7 @@ class Explorer:
 
     def _grouped(self) -> Groups:
         if self._groups is None:
-            self._groups = groups_of(self._model, self.gallery, self.variables)
+            self._groups = groups_of(self._model, self.gallery, self.variables, self._mode)
         return self._groups
 
     def _pictures(self, codes: Tensor) -> list[Picture]:
@@ -368,7 +367,7 @@ class Explorer:
         """Rows with their number in the data, label, and picture."""
         index, labels = torch.from_numpy(np.ascontiguousarray(rows)), self.gallery.rows.labels
         self.canvas.require_few(len(rows))
-        pictures = self.canvas.pictures(self.gallery.x(index))
+        pictures = self.canvas.pictures(self.gallery.rows.batch(index))
         names = [None] * len(rows) if labels is None else [str(n) for n in labels[index].tolist()]
         each = zip(rows.tolist(), self.gallery.numbers[rows].tolist(), names, pictures, strict=True)
         return [

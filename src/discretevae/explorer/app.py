@@ -1,4 +1,4 @@
-"""The addresses of the explorer: each reads its request, asks `Explorer`, and answers in JSON."""
+"""Addresses of the explorer: each reads its request, asks `Explorer`, and answers in JSON."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from discretevae.errors import ConfigError, DiscreteVAEError
 from discretevae.explorer.answers import Answer, Explorer
-from discretevae.explorer.guards import Guard, Hosts, RefusedError, read_body
+from discretevae.explorer.guards import Guard, Hosts, RefusedError, error_response, read_body
 from discretevae.explorer.requests import (
     MAX_ROWS,
     MAX_SAMPLES,
@@ -36,8 +36,6 @@ STATIC = Path(__file__).with_name("static")
 MAX_START = 10**9
 MAX_SEED = 2**53
 """Whole numbers of JavaScript end here."""
-
-Ask = Callable[..., Answer]
 
 PAUSE = 0.001
 """Seconds for which a long answer lets go of the model."""
@@ -59,44 +57,37 @@ class Question(NamedTuple):
     Args:
         path: of the address.
         fields: names that its query or body may hold.
-        read: checks them, and gives what is to be computed.
+        answer: checks their values, and computes.
         method: GET with a query, or POST with a JSON object.
-        is_long: whether what is to be computed takes a function that lets others ask in between.
     """
 
     path: str
     fields: tuple[str, ...]
-    read: Callable[[Explorer, Fields], Ask]
+    answer: Callable[[Explorer, Fields], Answer]
     method: str = "GET"
-    is_long: bool = False
 
 
 def make_app(explorer: Explorer, hosts: Hosts) -> ASGIApp:
-    """The explorer as an ASGI application; the model is asked by one thread at a time.
+    """Return the explorer as an ASGI application; one thread at a time asks the model.
 
-    What takes long, which is the overview, lets others ask in between.
+    The overview takes long, and lets others ask in between.
 
     Args:
-        explorer: what answers.
+        explorer: computes the answers.
         hosts: the names that the server answers to.
     """
     lock = threading.Lock()
 
-    def compute(ask: Ask, is_long: bool) -> bytes:
-        with lock:
-            answer = ask(between) if is_long else ask()
-        return json.dumps(answer, allow_nan=False, separators=(",", ":")).encode()
-
-    def between() -> None:
+    def pause() -> None:
         lock.release()
         time.sleep(PAUSE)  # without a pause this very thread would have the lock again
         lock.acquire()
 
-    routes = [_route(question, explorer, compute) for question in QUESTIONS]
+    explorer.pause = pause
     app = Starlette(
         routes=[
             Route("/", _page, methods=["GET"]),
-            *routes,
+            *(_route(question, explorer, lock) for question in QUESTIONS),
             Mount("/static", _Files(directory=STATIC, check_dir=False)),
         ],
         exception_handlers={HTTPException: _http_error, Exception: _failed},
@@ -105,16 +96,21 @@ def make_app(explorer: Explorer, hosts: Hosts) -> ASGIApp:
     return Guard(app, hosts)
 
 
-def _route(question: Question, explorer: Explorer, compute: Callable[[Ask, bool], bytes]) -> Route:
+def _route(question: Question, explorer: Explorer, lock: threading.Lock) -> Route:
+    def compute(fields: Fields) -> bytes:
+        with lock:
+            answer = question.answer(explorer, fields)
+        return json.dumps(answer, allow_nan=False, separators=(",", ":")).encode()
+
     async def endpoint(request: Request) -> Response:
         try:
             fields = await _fields(request, question)
-            ask = question.read(explorer, fields)
-            return _json(200, await run_in_threadpool(compute, ask, question.is_long))
+            answer = await run_in_threadpool(compute, fields)
+            return Response(answer, media_type="application/json")
         except RefusedError as refused:
-            return _error(refused.status, refused.message)
+            return error_response(refused.status, refused.message)
         except DiscreteVAEError as error:
-            return _error(400, " ".join(str(error).split()))
+            return error_response(400, " ".join(str(error).split()))
         except Exception as error:
             return await _failed(request, error)
 
@@ -122,7 +118,7 @@ def _route(question: Question, explorer: Explorer, compute: Callable[[Ask, bool]
 
 
 async def _fields(request: Request, question: Question) -> Fields:
-    """What was asked: of a GET the query and the path, of a POST the JSON object.
+    """Read the fields: of a GET the query and the path, of a POST the JSON object.
 
     Raises:
         RefusedError: the body is no JSON by its type (415), too long, or not whole.
@@ -139,65 +135,54 @@ async def _fields(request: Request, question: Question) -> Fields:
     return Fields(parse_object(await read_body(request.receive)), question.fields)
 
 
-def _rows(explorer: Explorer, fields: Fields) -> Ask:
-    start, count = _page_of(fields)
-    label = fields.text("label")
-    return lambda: explorer.rows(start, count, label)
+def _rows(explorer: Explorer, fields: Fields) -> Answer:
+    return explorer.rows(*_page_of(fields), fields.text("label"))
 
 
-def _encode(explorer: Explorer, fields: Fields) -> Ask:
+def _encode(explorer: Explorer, fields: Fields) -> Answer:
     name = fields.one_of("row", "values", "pixels")
     if name == "row":
-        row = fields.whole(name, 0, len(explorer.gallery) - 1)
-        return lambda: explorer.encode_row(row)
+        return explorer.encode_row(fields.whole(name, 0, len(explorer.gallery) - 1))
     if name == "pixels":
-        x = fields.pixels(name, explorer.canvas)
-    else:
-        x = fields.row_values(name, explorer.canvas, in_range=explorer.needs_unit_interval)
-    return lambda: explorer.encode(x)
+        return explorer.encode(fields.pixels(name, explorer.canvas))
+    in_range = explorer.needs_unit_interval
+    return explorer.encode(fields.row_values(name, explorer.canvas, in_range=in_range))
 
 
-def _decode(explorer: Explorer, fields: Fields) -> Ask:
+def _decode(explorer: Explorer, fields: Fields) -> Answer:
     if fields.one_of("code", "codes") == "codes":
-        codes = fields.codes("codes", explorer.variables)
-        return lambda: explorer.decode(codes)
+        return explorer.decode(fields.codes("codes", explorer.variables))
     code = fields.code("code", explorer.variables)
-    return lambda: {"picture": explorer.decode([code])["pictures"][0]}
+    return {"picture": explorer.decode([code])["pictures"][0]}
 
 
-def _walk(explorer: Explorer, fields: Fields) -> Ask:
+def _walk(explorer: Explorer, fields: Fields) -> Answer:
     start, end = (fields.code(name, explorer.variables) for name in ("from", "to"))
-    return lambda: explorer.walk(start, end)
+    return explorer.walk(start, end)
 
 
-def _effects(explorer: Explorer, fields: Fields) -> Ask:
-    index = fields.whole("variable", 0, len(explorer.variables) - 1)
-    return lambda: explorer.effects(index)
+def _effects(explorer: Explorer, fields: Fields) -> Answer:
+    return explorer.effects(fields.whole("variable", 0, len(explorer.variables) - 1))
 
 
-def _cluster(explorer: Explorer, fields: Fields) -> Ask:
-    start, count = _page_of(fields)
-
-    def ask() -> Answer:
-        try:
-            return explorer.cluster(fields.whole("cluster", 0, MAX_START), start, count)
-        except ConfigError as error:
-            raise RefusedError(404, str(error)) from None
-
-    return ask
+def _cluster(explorer: Explorer, fields: Fields) -> Answer:
+    page = _page_of(fields)
+    try:
+        return explorer.cluster(fields.whole("cluster", 0, MAX_START), *page)
+    except ConfigError as error:
+        raise RefusedError(404, str(error)) from None
 
 
-def _neighbors(explorer: Explorer, fields: Fields) -> Ask:
+def _neighbors(explorer: Explorer, fields: Fields) -> Answer:
     code, k = fields.code("code", explorer.variables), fields.whole("k", 1, MAX_ROWS, 24)
     last = len(explorer.gallery) - 1
     row = fields.whole("row", 0, last) if "row" in fields else None
-    return lambda: explorer.neighbors(code, k, row)
+    return explorer.neighbors(code, k, row)
 
 
-def _sample(explorer: Explorer, fields: Fields) -> Ask:
+def _sample(explorer: Explorer, fields: Fields) -> Answer:
     n, seed = fields.whole("n", 1, MAX_SAMPLES, 36), fields.whole("seed", 0, MAX_SEED, 0)
-    temperature = fields.number("temperature", *TEMPERATURES, 1.0)
-    return lambda: explorer.sample(n, temperature, seed)
+    return explorer.sample(n, fields.number("temperature", *TEMPERATURES, 1.0), seed)
 
 
 def _page_of(fields: Fields) -> tuple[int, int]:
@@ -205,14 +190,14 @@ def _page_of(fields: Fields) -> tuple[int, int]:
 
 
 QUESTIONS = (
-    Question("/api/model", (), lambda explorer, _: explorer.model),
+    Question("/api/model", (), lambda explorer, _: explorer.model()),
     Question("/api/rows", ("start", "count", "label"), _rows),
     Question("/api/effects", ("variable",), _effects),
-    Question("/api/overview", (), lambda explorer, _: explorer.overview, is_long=True),
-    Question("/api/clusters", (), lambda explorer, _: explorer.clusters),
+    Question("/api/overview", (), lambda explorer, _: explorer.overview()),
+    Question("/api/clusters", (), lambda explorer, _: explorer.clusters()),
     Question("/api/clusters/{cluster}", ("start", "count"), _cluster),
-    Question("/api/history", (), lambda explorer, _: explorer.history),
-    Question("/api/ping", (), lambda *_: lambda: {"ok": True}),
+    Question("/api/history", (), lambda explorer, _: explorer.history()),
+    Question("/api/ping", (), lambda *_: {"ok": True}),
     Question("/api/encode", ("row", "values", "pixels"), _encode, "POST"),
     Question("/api/decode", ("code", "codes"), _decode, "POST"),
     Question("/api/walk", ("from", "to"), _walk, "POST"),
@@ -226,7 +211,7 @@ class _Files(StaticFiles):
     """The files of the page, of types that do not depend on what the machine takes them for."""
 
     def file_response(self, full_path: Any, *args: Any, **options: Any) -> Response:
-        """One file."""
+        """Return one file."""
         response = super().file_response(full_path, *args, **options)
         kind = _TYPES.get(Path(full_path).suffix)
         if kind is not None:
@@ -236,32 +221,22 @@ class _Files(StaticFiles):
 
 async def _page(_: Request) -> Response:
     if not (STATIC / "index.html").is_file():
-        return _error(404, "the page is missing. Install discretevae again.")
+        return error_response(404, "the page is missing. Install discretevae again.")
     return FileResponse(STATIC / "index.html")
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
-    """What the router itself refuses, such as an address that there is not."""
+    """Answer what the router itself refuses, such as an unknown address."""
     assert isinstance(error, HTTPException)  # noqa: S101 - for the type checker
     message = _ADVICE.get(error.status_code, f"{error.detail}.")
     headers = {k: v for k, v in (error.headers or {}).items() if k.lower() == "allow"}
-    return _json(error.status_code, json.dumps({"error": message}).encode(), headers)
+    return JSONResponse({"error": message}, error.status_code, headers)
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    """What nobody foresaw: told in the terminal, with where it happened."""
+    """Answer an unforeseen error; the terminal gets the traceback."""
     _log.error("%s %a failed", request.method, request.url.path, exc_info=error)
-    return _error(500, "the explorer failed at this. The terminal that runs it says how.")
-
-
-def _error(status: int, message: str) -> Response:
-    # what is left of a body that is not wanted must not be taken for the next request
-    headers = {"connection": "close"} if status in (408, 413) else None
-    return _json(status, json.dumps({"error": message}).encode(), headers)
-
-
-def _json(status: int, body: bytes, headers: dict[str, str] | None = None) -> Response:
-    return Response(body, status, headers, media_type="application/json")
+    return error_response(500, "the explorer failed at this. The terminal that runs it says how.")
 
 
 __all__ = ["QUESTIONS", "STATIC", "Question", "make_app"]

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import logging
 import re
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = 1_000_000
 """Bytes of a body; what is longer is refused without being read to its end."""
@@ -77,7 +76,7 @@ class Hosts:
     host: str
 
     def allow(self, header: str) -> bool:
-        """Whether a ``Host`` header names this server."""
+        """Return whether a ``Host`` header names this server."""
         found = _HOST.fullmatch(header.lower())
         if found is None:
             return False
@@ -90,21 +89,21 @@ class Hosts:
 
     @property
     def for_browser(self) -> str:
-        """The name to open: that of this machine alone where the server listens on all."""
+        """Return the name to open: that of this machine alone where the server listens on all."""
         if not self.is_open:
             return self.host
         return "::1" if ":" in self.host else "127.0.0.1"
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can ask."""
+        """Return whether only this machine can ask."""
         if self.host.lower() == "localhost":
             return True
         return _is_address(self.host) and ipaddress.ip_address(self.host).is_loopback
 
     @property
     def is_open(self) -> bool:
-        """Whether the server listens on all addresses."""
+        """Return whether the server listens on all addresses."""
         return _is_address(self.host) and ipaddress.ip_address(self.host).is_unspecified
 
 
@@ -115,7 +114,7 @@ class Guard:
     too long, 429 for too many requests at a time. All answers get `HEADERS`.
 
     Args:
-        app: what answers the rest.
+        app: the application behind.
         hosts: names of this server.
         max_in_flight: requests at a time.
     """
@@ -125,15 +124,15 @@ class Guard:
         self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request."""
+        """Answer one request."""
         if scope["type"] != "http":  # the start and the end of the server; sockets are not served
             await self.app(scope, receive, send)
             return
         guarded = _with_headers(send, scope["path"])
         try:
-            self._check(scope)
+            self._check(Headers(scope=scope))
         except RefusedError as refused:
-            await send_error(guarded, refused.status, refused.message, head=_is_head(scope))
+            await error_response(refused.status, refused.message)(scope, receive, guarded)
             return
         self._in_flight += 1
         try:
@@ -141,25 +140,25 @@ class Guard:
         finally:
             self._in_flight -= 1
 
-    def _check(self, scope: Scope) -> None:
-        hosts, origins = _headers(scope, b"host"), _headers(scope, b"origin")
+    def _check(self, headers: Headers) -> None:
+        hosts = headers.getlist("host")
         if len(hosts) != 1 or not self.hosts.allow(hosts[0]):
             got = hosts[0][:60] if hosts else "none"
             raise RefusedError(
                 421, f"host {got!a} is not served here. Open the address that explore has printed."
             )
         allowed = {f"{scheme}://{hosts[0].lower()}" for scheme in ("http", "https")}
-        for origin in origins:
+        for origin in headers.getlist("origin"):
             if origin.lower() not in allowed:
                 raise RefusedError(
                     403,
                     f"origin {origin[:60]!a} is not this page. Ask from the explorer's own page.",
                 )
-        lengths = _headers(scope, b"content-length")
-        if any(not length.isascii() or not length.isdigit() for length in lengths):
-            raise RefusedError(400, "content-length is no number. Send the length of the body.")
-        if any(len(length) > 12 or int(length) > MAX_BODY for length in lengths):
-            raise too_long()
+        for length in headers.getlist("content-length"):
+            if not re.fullmatch("[0-9]+", length):
+                raise RefusedError(400, "content-length is no number. Send the body's length.")
+            if len(length) > 12 or int(length) > MAX_BODY:
+                raise too_long()
         if self._in_flight >= self.max_in_flight:
             raise RefusedError(
                 429, f"{self.max_in_flight} requests are being answered. Ask again in a moment."
@@ -167,7 +166,7 @@ class Guard:
 
 
 async def read_body(receive: Receive) -> bytes:
-    """The whole body, as long as it is short and comes in time.
+    """Return the whole body, if it is short and comes in time.
 
     Raises:
         RefusedError: it is longer than `MAX_BODY` (413), late (408), or cut off (400).
@@ -181,18 +180,15 @@ async def read_body(receive: Receive) -> bytes:
 
 
 def too_long() -> RefusedError:
-    """The refusal of a body that is too long."""
+    """Return the refusal of a body that is too long."""
     return RefusedError(413, f"the body is over {MAX_BODY:,} bytes. Send less at a time.")
 
 
-async def send_error(send: Send, status: int, message: str, *, head: bool = False) -> None:
-    """An error as ``{"error": message}``."""
-    body = json.dumps({"error": message}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    if status in (408, 413):
-        headers.append((b"connection", b"close"))  # the rest of the body is not wanted
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if head else body})
+def error_response(status: int, message: str) -> JSONResponse:
+    """Return an error as ``{"error": message}``."""
+    # what is left of a body that is not wanted must not be taken for the next request
+    headers = {"connection": "close"} if status in (408, 413) else None
+    return JSONResponse({"error": message}, status, headers)
 
 
 async def _read(receive: Receive) -> bytes:
@@ -213,11 +209,7 @@ def _with_headers(send: Send, path: str) -> Send:
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            added = HEADERS | {"cache-control": caching}
-            kept = [
-                (k, v) for k, v in message.get("headers", ()) if k.decode().lower() not in added
-            ]
-            message["headers"] = kept + [(k.encode(), v.encode()) for k, v in added.items()]
+            MutableHeaders(scope=message).update(HEADERS | {"cache-control": caching})
         try:
             await send(message)
         except Exception as error:
@@ -225,15 +217,6 @@ def _with_headers(send: Send, path: str) -> Send:
             _log.debug("an answer was not sent: %a", error)
 
     return sending
-
-
-def _headers(scope: Scope, name: bytes) -> list[str]:
-    pairs: Any = scope["headers"]
-    return [value.decode("latin-1") for key, value in pairs if key == name]
-
-
-def _is_head(scope: Scope) -> bool:
-    return bool(scope["method"] == "HEAD")
 
 
 def _is_address(name: str) -> bool:
@@ -252,7 +235,7 @@ __all__ = [
     "Guard",
     "Hosts",
     "RefusedError",
+    "error_response",
     "read_body",
-    "send_error",
     "too_long",
 ]

@@ -1,4 +1,4 @@
-"""What a request may hold: sizes, types, finite numbers. Whatever else comes is a `ConfigError`.
+"""Fields of requests: sizes, types, finite numbers. Whatever else comes is a `ConfigError`.
 
 Bodies and queries come from a browser that shows any page, so nothing in them is trusted. Every
 number has bounds, and a field that is not known is refused.
@@ -7,9 +7,8 @@ number has bounds, and a field that is not known is refused.
 from __future__ import annotations
 
 import base64
-import binascii
+import contextlib
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -69,7 +68,7 @@ class Fields:
         return name in self.values
 
     def whole(self, name: str, low: int, high: int, default: int | None = None) -> int:
-        """A whole number from ``low`` to ``high``.
+        """Return a whole number from ``low`` to ``high``.
 
         Raises:
             ConfigError: it is missing without a default, or something else.
@@ -77,42 +76,23 @@ class Fields:
         value = self._of(name, default)
         if self._is_text and isinstance(value, str) and _WHOLE.fullmatch(value):
             value = int(value)
-        if type(value) is not int or not low <= value <= high:
-            raise ConfigError(f"{name} must be an int from {low} to {high}. Got {shown(value)}.")
-        return value
+        return int(checked_number(value, name, low, high, whole=True))
 
     def number(self, name: str, low: float, high: float, default: float | None = None) -> float:
-        """A number from ``low`` to ``high``.
-
-        Raises:
-            ConfigError: it is missing without a default, or something else.
-        """
-        value = self._of(name, default)
-        if not _is_number(value) or not low <= value <= high:
-            raise ConfigError(
-                f"{name} must be a number from {low:g} to {high:g}. Got {shown(value)}."
-            )
-        return float(value)
+        """Return a number from ``low`` to ``high``; errors as for `whole`."""
+        return checked_number(self._of(name, default), name, low, high)
 
     def text(self, name: str) -> str | None:
-        """A text of a query; None where there is none."""
+        """Return a text of a query; None where there is none."""
         value = self.values.get(name)
         return value if isinstance(value, str) else None
 
     def code(self, name: str, variables: Sequence[Variable]) -> list[Number]:
-        """A code: one number for each variable.
-
-        Raises:
-            ConfigError: it is missing, of another length, or a number is out of range.
-        """
+        """Return a code, see `checked_code`."""
         return checked_code(self._of(name), name, variables)
 
     def codes(self, name: str, variables: Sequence[Variable]) -> list[list[Number]]:
-        """1 to `MAX_CODES` codes.
-
-        Raises:
-            ConfigError: there are none or too many, or one is wrong.
-        """
+        """Return 1 to `MAX_CODES` codes, see `checked_code`."""
         value = self._of(name)
         if not isinstance(value, list) or not 1 <= len(value) <= MAX_CODES:
             raise ConfigError(
@@ -121,7 +101,7 @@ class Fields:
         return [checked_code(code, f"{name}[{i}]", variables) for i, code in enumerate(value)]
 
     def row_values(self, name: str, canvas: Canvas, *, in_range: bool) -> Tensor:
-        """The values of a row, ``[1, P]`` float32.
+        """Return the values of a row, float32 ``[1, P]``.
 
         Args:
             name: of the field.
@@ -138,15 +118,12 @@ class Fields:
             )
         limit = float(torch.finfo(torch.float32).max)
         low, high = (canvas.low, canvas.high) if in_range else (-limit, limit)
-        for each in value:
-            if not _is_number(each) or not low <= each <= high:
-                raise ConfigError(
-                    f"{name} must be numbers from {low:g} to {high:g}. Got {shown(each)}."
-                )
+        for index, each in enumerate(value):
+            checked_number(each, f"{name}[{index}]", low, high)
         return torch.tensor([value], dtype=torch.float64).float()
 
     def pixels(self, name: str, canvas: Canvas) -> Tensor:
-        """The values of a row that was sent as bytes in base64, ``[1, P]``.
+        """Return the values of a row that was sent as bytes in base64, float32 ``[1, P]``.
 
         Raises:
             ConfigError: rows are no pictures, or it is no base64 of P bytes.
@@ -154,22 +131,17 @@ class Fields:
         value = self._of(name)
         if canvas.shape is None:
             raise ConfigError(f"{name} are of pictures, and these rows are none. Send values.")
-        try:
-            if not isinstance(value, str):
-                raise ValueError
-            pixels = base64.b64decode(value, validate=True)
-        except (ValueError, binascii.Error):
-            raise ConfigError(
-                f"{name} must be base64 of {canvas.n_values} bytes. Got {shown(value)}."
-            ) from None
-        if len(pixels) != canvas.n_values:
-            raise ConfigError(
-                f"{name} must be base64 of {canvas.n_values} bytes. Got {len(pixels)} bytes."
-            )
+        pixels = None
+        if isinstance(value, str):
+            with contextlib.suppress(ValueError):  # no base64
+                pixels = base64.b64decode(value, validate=True)
+        if pixels is None or len(pixels) != canvas.n_values:
+            got = shown(value) if pixels is None else f"{len(pixels)} bytes"
+            raise ConfigError(f"{name} must be base64 of {canvas.n_values} bytes. Got {got}.")
         return canvas.from_pixels(pixels)
 
     def one_of(self, *names: str) -> str:
-        """The one of these fields that there is.
+        """Return the one of these fields that there is.
 
         Raises:
             ConfigError: there is none, or several.
@@ -188,7 +160,7 @@ class Fields:
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """A JSON object.
+    """Read a JSON object.
 
     Raises:
         ConfigError: it is no JSON, nested too deeply, holds NaN, or is no object.
@@ -213,8 +185,21 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return value
 
 
+def checked_number(value: Any, name: str, low: float, high: float, *, whole: bool = False) -> float:
+    """Return a value that must be a number from ``low`` to ``high``; JSON's true is none.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    kinds = (int,) if whole else (int, float)
+    if type(value) not in kinds or not low <= value <= high:  # NaN is not within, either
+        kind, ends = ("an int", (low, high)) if whole else ("a number", (f"{low:g}", f"{high:g}"))
+        raise ConfigError(f"{name} must be {kind} from {ends[0]} to {ends[1]}. Got {shown(value)}.")
+    return value if whole else float(value)
+
+
 def checked_code(value: Any, name: str, variables: Sequence[Variable]) -> list[Number]:
-    """A code: one number for each variable.
+    """Return a code: one number for each variable.
 
     Raises:
         ConfigError: it is of another length, or a number is out of range.
@@ -227,24 +212,16 @@ def checked_code(value: Any, name: str, variables: Sequence[Variable]) -> list[N
         raise ConfigError(f"{name} must be a list of {len(variables)} numbers. Got {shown(value)}.")
     found: list[Number] = []
     for variable, each in zip(variables, value, strict=True):
-        count = variable.n_categories
-        where = f"{name}[{variable.index}]"
-        if count is None:
-            if not _is_number(each) or not -MAX_REAL <= each <= MAX_REAL:
-                raise ConfigError(
-                    f"{where} must be a number from -{MAX_REAL:g} to {MAX_REAL:g}. "
-                    f"Got {shown(each)}."
-                )
-            found.append(float(each))
-            continue
-        if not _is_number(each) or not 0 <= each < count or each != int(each):
-            raise ConfigError(f"{where} must be an int from 0 to {count - 1}. Got {shown(each)}.")
-        found.append(int(each))
+        where, n = f"{name}[{variable.index}]", variable.n_categories
+        if n is None:
+            found.append(checked_number(each, where, -MAX_REAL, MAX_REAL))
+        else:
+            found.append(checked_number(each, where, 0, n - 1, whole=True))
     return found
 
 
 def shown(value: Any, most: int = 40) -> str:
-    """A value in an error message: short, on one line, and of a list only its length.
+    """Return a value for an error message: short, on one line, and of a list only its length.
 
     Example:
         >>> shown([1, 2, 3]), shown("a" * 100, 10), shown({})
@@ -262,11 +239,6 @@ def shown(value: Any, most: int = 40) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
-def _is_number(value: Any) -> bool:
-    """Whether it is an int or a finite float; JSON's true is neither."""
-    return type(value) is int or (type(value) is float and math.isfinite(value))
-
-
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no number")
 
@@ -279,6 +251,7 @@ __all__ = [
     "TEMPERATURES",
     "Fields",
     "checked_code",
+    "checked_number",
     "parse_object",
     "shown",
 ]

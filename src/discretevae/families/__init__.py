@@ -13,7 +13,7 @@ and so drops the gradient without a word.
 
 from __future__ import annotations
 
-from discretevae.config import LatentSpec, parse_latent
+from discretevae.config import LatentSpec
 from discretevae.families.base import MAX_STATES, Family, is_enumerable, states_like
 from discretevae.families.bernoulli import Bernoulli
 from discretevae.families.categorical import Categorical
@@ -22,7 +22,7 @@ from discretevae.families.product import Product, parts_of, parts_with_eta
 
 
 def family_of(latent: str | LatentSpec) -> Family:
-    """The family that a text like ``categorical:20x10`` describes.
+    """Return the family that a spec or a text like ``categorical:20x10`` describes.
 
     Raises:
         ConfigError: the text cannot be read.
@@ -31,7 +31,7 @@ def family_of(latent: str | LatentSpec) -> Family:
         >>> family_of("categorical:20x10")
         Categorical(n_variables=20, n_categories=10)
     """
-    spec = parse_latent(latent) if isinstance(latent, str) else latent
+    spec = LatentSpec.of(latent)
     if spec.kind == "product":
         return Product(tuple(family_of(part) for part in spec.parts))
     if spec.kind == "bernoulli":

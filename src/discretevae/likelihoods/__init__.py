@@ -17,7 +17,7 @@ abs(output) = 40.
 
 from __future__ import annotations
 
-from discretevae.config.likelihoods import LikelihoodSpec, parse_likelihood
+from discretevae.config.likelihoods import LikelihoodSpec
 from discretevae.errors import ConfigError
 from discretevae.likelihoods.base import Likelihood, Support, bits_per_dimension
 from discretevae.likelihoods.bernoulli import BernoulliLikelihood
@@ -27,11 +27,11 @@ from discretevae.likelihoods.gaussian import GaussianLikelihood, LearnedGaussian
 from discretevae.likelihoods.logistic import LogisticLikelihood
 
 
-def likelihood_named(text: str | LikelihoodSpec, n_features: int | None = None) -> Likelihood:
-    """Return the likelihood of that name.
+def likelihood_named(likelihood: str | LikelihoodSpec, n_features: int | None = None) -> Likelihood:
+    """Return the likelihood that a spec or its spelling describes.
 
     Args:
-        text: as `parse_likelihood` reads it.
+        likelihood: such as ``gaussian:0.1``.
         n_features: P; needed by ``gaussian:learned``, which has a parameter for each feature.
 
     Raises:
@@ -43,12 +43,12 @@ def likelihood_named(text: str | LikelihoodSpec, n_features: int | None = None) 
         >>> likelihood_named("logistic:5").n_outputs(784)
         11760
     """
-    spec = parse_likelihood(text) if isinstance(text, str) else text
+    spec = LikelihoodSpec.of(likelihood)
     if spec.kind == "gaussian" and spec.scale is None:
         if n_features is None:
             raise ConfigError(
                 f"likelihood {spec} learns a number for each feature. Say how many features "
-                "there are: likelihood_named(text, n_features)."
+                "there are: likelihood_named(likelihood, n_features)."
             )
         return LearnedGaussianLikelihood(n_features)
     if spec.kind == "gaussian":

@@ -20,7 +20,7 @@ class Likelihood(Protocol):
     calls its c-th parameter. That is also how a convolution with C output channels lays them out.
 
     Attributes:
-        name: as `parse_likelihood` reads it.
+        name: the spelling of its `LikelihoodSpec`.
         channels: C.
         support: what x may be.
         needs_unit_interval: whether every x must lie in [0, 1].

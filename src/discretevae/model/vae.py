@@ -9,8 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from discretevae.config import ModelConfig, preset
-from discretevae.config.activations import parse_activation
+from discretevae.config import LatentSpec, LikelihoodSpec, ModelConfig, PriorSpec, preset
 from discretevae.errors import ConfigError
 from discretevae.families import Family, family_of
 from discretevae.likelihoods import Likelihood, likelihood_named
@@ -57,7 +56,6 @@ class DiscreteVAE(nn.Module):
         self.config = config
         self.family: Family = family_of(config.latent)
         self.likelihood: Likelihood = likelihood_named(config.likelihood, config.n_features)
-        between = parse_activation(config.activation)
         n_eta = self.family.fixed_eta().numel()
         n_outputs = self.likelihood.n_outputs(config.n_features)
         n_code = torch.Size(self.family.z_shape).numel()
@@ -74,10 +72,10 @@ class DiscreteVAE(nn.Module):
         else:
             widths = config.hidden or ()
             sizes = (config.n_features, *widths, n_eta), (n_code, *widths[::-1], n_outputs)
-            self.encoder = MLP(sizes[0], generator=generator, activation=between)
-            self.decoder = MLP(sizes[1], generator=generator, activation=between)
+            self.encoder = MLP(sizes[0], generator=generator, activation=config.activation)
+            self.decoder = MLP(sizes[1], generator=generator, activation=config.activation)
         self.prior: Prior = make_prior(
-            config.prior, self.family, activation=between, generator=generator
+            config.prior, self.family, activation=config.activation, generator=generator
         )
 
     @classmethod
@@ -85,22 +83,22 @@ class DiscreteVAE(nn.Module):
         cls,
         data: _Described,
         *,
-        latent: str | None = None,
+        latent: str | LatentSpec | Family | None = None,
         preset_name: str = "fc-bvae",
         hidden: tuple[int, ...] | None = None,
-        likelihood: str = "bernoulli",
-        prior: str = "fixed",
+        likelihood: str | LikelihoodSpec = "bernoulli",
+        prior: str | PriorSpec = "fixed",
         seed: int = 0,
     ) -> DiscreteVAE:
         """A fresh model that fits the rows of ``data``.
 
         Args:
             data: anything with ``n_features`` and ``image_shape``.
-            latent: the code, such as ``bernoulli:64``; None takes the preset's.
+            latent: the code, such as ``bernoulli:64`` or ``Bernoulli(64)``; None for the preset's.
             preset_name: a model of the paper, such as ``fc-bvae`` or ``cnn-bvae``.
             hidden: widths of the hidden layers of an MLP; None takes the preset's.
-            likelihood: as `parse_likelihood` reads it, such as ``bernoulli``.
-            prior: as `parse_prior` reads it, such as ``fixed`` or ``autoregressive``.
+            likelihood: p(x|z), such as ``gaussian:0.1``.
+            prior: p(z), such as ``autoregressive``.
             seed: of the initial weights.
 
         Raises:

@@ -23,7 +23,7 @@ from discretevae.objectives.choosing import (
     choose_estimator,
     estimator_name,
 )
-from discretevae.objectives.elbo import elbo, pretraining, require_closed_kl
+from discretevae.objectives.elbo import elbo, pretraining
 from discretevae.objectives.likelihood import marginal, multi_sample, wake_sleep
 from discretevae.objectives.terms import Objective, Terms
 
@@ -47,6 +47,5 @@ __all__ = [
     "marginal",
     "multi_sample",
     "pretraining",
-    "require_closed_kl",
     "wake_sleep",
 ]

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from discretevae.errors import ConfigError
+from discretevae.config.run_config import require_prior
 from discretevae.estimators import Estimator
 from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives.terms import Terms
@@ -62,7 +62,7 @@ def elbo(
     shown = x if shown is None else shown
     eta = model.eta(shown)
     if not model.prior.has_closed_kl:
-        require_closed_kl(model, free_bits)
+        require_prior(model.config.prior, "elbo", free_bits)
         return _elbo_with_prior(model, x, shown, estimator, generator, kl_weight)
     estimate = estimator(model.family, eta, model.log_likelihood(x), generator=generator)
     is_plain = kl_weight == 1 and free_bits == 0
@@ -155,19 +155,6 @@ def pretraining(
     return Terms(surrogate, estimate.value, kl.detach(), estimate.diagnostics)
 
 
-def require_closed_kl(model: DiscreteVAE, free_bits: float | None) -> None:
-    """Refuses free bits under a prior whose KL has no closed form.
-
-    Raises:
-        ConfigError: they are asked for.
-    """
-    if free_bits and not model.prior.has_closed_kl:
-        raise ConfigError(
-            f"free bits need a KL in closed form, which prior {model.config.prior} has not. "
-            "Leave `free_bits` out, or choose `prior='fixed'` or `prior='factorized'`."
-        )
-
-
 def _shaped_kl(model: DiscreteVAE, eta: Tensor, weight: float, free: float) -> Tensor:
     """β Σ_d max(λ, KL_d), ``[B]``: its mean over rows is that of the definition."""
     kl = model.prior.kl_per_variable(eta)
@@ -175,4 +162,4 @@ def _shaped_kl(model: DiscreteVAE, eta: Tensor, weight: float, free: float) -> T
     return weight * torch.where(counts, kl, free).sum(-1)
 
 
-__all__ = ["elbo", "pretraining", "require_closed_kl"]
+__all__ = ["elbo", "pretraining"]

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from discretevae.errors import ConfigError
+from discretevae.config.run_config import require_prior
 from discretevae.estimators import Estimator, Importance, with_gradient_of
 from discretevae.estimators.base import effective_sample_size
 from discretevae.model.vae import DiscreteVAE
@@ -34,7 +34,7 @@ def multi_sample(
         >>> multi_sample(model, torch.rand(5, 4), VIMCO(), generator=generator).surrogate.shape
         torch.Size([5])
     """
-    _require_exact_prior(model, "multi-sample")
+    require_prior(model.config.prior, "multi-sample")
     eta = model.eta(x)
     joint = model.log_joint(x, generator=generator)
     estimate = estimator(model.family, eta, joint, generator=generator)
@@ -76,7 +76,7 @@ def marginal(
         >>> bool((terms.surrogate >= terms.elbo).all())            # ln p(x) ≥ ELBO
         True
     """
-    _require_exact_prior(model, "marginal")
+    require_prior(model.config.prior, "marginal")
     eta = model.eta(x)
     table = model.log_likelihood(x).table()
     log_prior = model.prior.log_prob_table()
@@ -116,7 +116,7 @@ def wake_sleep(
         >>> terms = wake_sleep(model, torch.rand(5, 4), estimator, generator=generator)
         >>> terms.loss.backward()
     """
-    _require_exact_prior(model, "wake-sleep")
+    require_prior(model.config.prior, "wake-sleep")
     eta = model.eta(x)
     z = model.family.sample(eta, estimator.samples, generator=generator).detach()
     log_likelihood = model.log_likelihood(x)(z)
@@ -140,14 +140,6 @@ def _kl(model: DiscreteVAE, eta: Tensor, log_prior: Tensor) -> Tensor:
     if model.prior.has_closed_kl:
         return model.prior.kl(eta).detach()
     return -(model.family.entropy(eta) + log_prior).detach()
-
-
-def _require_exact_prior(model: DiscreteVAE, objective: str) -> None:
-    if not model.prior.is_exact:
-        raise ConfigError(
-            f"objective {objective} needs ln p(z) itself, of which prior {model.config.prior} "
-            "gives a bound. Choose `objective='elbo'`."
-        )
 
 
 __all__ = ["marginal", "multi_sample", "wake_sleep"]

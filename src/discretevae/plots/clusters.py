@@ -13,7 +13,8 @@ from torch import Tensor
 
 from discretevae.codes.cluster_scores import ClusterScores
 from discretevae.codes.clusters import Clusters
-from discretevae.data import Rows
+from discretevae.config import BinarizeMode
+from discretevae.data import Rows, most_likely
 from discretevae.errors import count
 from discretevae.plots.pictures import gap_of, mosaic
 
@@ -77,6 +78,7 @@ def cluster_figure(
     image_shape: tuple[int, int],
     *,
     scores: ClusterScores | None = None,
+    binarize_mode: BinarizeMode = "none",
     title: str = "",
 ) -> Figure:
     """One line for each cluster, the largest first: its center, and rows that are in it.
@@ -88,9 +90,10 @@ def cluster_figure(
     Args:
         found: clusters of ``rows``.
         centers: of all clusters, as `cluster_centers` gives them, ``[K, P]``.
-        rows: N rows that are pictures; they are shown as binarized.
+        rows: N rows that are pictures.
         image_shape: (height, width).
         scores: of these clusters against the labels of the rows.
+        binarize_mode: as in training; rows are shown as the encoder sees them.
         title: above.
 
     Example:
@@ -117,7 +120,7 @@ def cluster_figure(
     for number, line in enumerate(lines):
         blocks = [centers[line.cluster : line.cluster + 1]]
         for members in (line.certain, line.uncertain):
-            blocks.append(rows.deterministic().batch(torch.tensor(members).long()))
+            blocks.append(most_likely(rows.batch(torch.tensor(members).long()), binarize_mode))
         top = number * line_height
         for start, block in zip(starts, blocks, strict=True):
             if len(block):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 from discretevae.config.activations import RELU, Activation
-from discretevae.config.priors import PriorSpec, parse_prior
+from discretevae.config.priors import PriorSpec
 from discretevae.families import Family
 from discretevae.priors.autoregressive import DEFAULT_HIDDEN, AutoregressivePrior
 from discretevae.priors.base import Prior
@@ -69,10 +69,10 @@ def make_prior(
     activation: Activation = RELU,
     generator: torch.Generator | None = None,
 ) -> Prior:
-    """The prior that a text like ``autoregressive:256,256`` describes, with fresh weights.
+    """Return the prior that a spec or its spelling describes, with fresh weights.
 
     Args:
-        prior: as `parse_prior` reads it.
+        prior: such as ``autoregressive:256,256``.
         family: of the codes.
         activation: between the layers of the prior's networks, if it has any.
         generator: the source of the initial weights; None takes torch's global one.
@@ -91,7 +91,7 @@ def make_prior(
         discretevae.errors.ConfigError: a mixture prior needs a code of real numbers; \
 bernoulli:3 is none. Choose fixed, factorized, autoregressive or layer:200.
     """
-    spec = parse_prior(prior) if isinstance(prior, str) else prior
+    spec = PriorSpec.of(prior)
     return PRIORS[spec.kind](spec, family, activation, generator)
 
 

@@ -52,7 +52,7 @@ def free_folder(parent: Path, config: RunConfig) -> Path:
         >>> free_folder(Path("runs"), config).name
         'digits-bernoulli50'
     """
-    stem = f"{Path(config.data.source).stem}-{config.model.latent.replace(':', '')}"
+    stem = f"{Path(config.data.source).stem}-{str(config.model.latent).replace(':', '')}"
     folder, number = parent / stem, 2
     while folder.exists():
         folder, number = parent / f"{stem}-{number}", number + 1

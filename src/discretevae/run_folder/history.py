@@ -82,11 +82,11 @@ def collapse_advice(latent: LatentSpec, usage: EpochMetrics | CodeUsage) -> str 
     """A sentence that says what to try when the code carries little; None when all is well.
 
     Example:
-        >>> from discretevae.config import parse_latent
-        >>> print(collapse_advice(parse_latent("categorical:100"), CodeUsage(6, 1, 1.5)))
+        >>> from discretevae.config import LatentSpec
+        >>> print(collapse_advice(LatentSpec.of("categorical:100"), CodeUsage(6, 1, 1.5)))
         only 6 of 100 categories carry anything. Try more epochs, a smaller `batch_size`, \
 `objective='marginal'`, or fewer categories.
-        >>> collapse_advice(parse_latent("bernoulli:50"), CodeUsage(900, 49, 6.7)) is None
+        >>> collapse_advice(LatentSpec.of("bernoulli:50"), CodeUsage(900, 49, 6.7)) is None
         True
     """
     if latent.kind == "categorical" and latent.n_variables == 1:

@@ -17,7 +17,16 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from discretevae.codes.packing import Array, encode_rows, unpack_codes
-from discretevae.config import ModelConfig, RunConfig, TrainConfig
+from discretevae.config import (
+    LatentSpec,
+    LikelihoodSpec,
+    ModelConfig,
+    ObjectiveName,
+    PriorSpec,
+    RunConfig,
+    Target,
+    TrainConfig,
+)
 from discretevae.config.run_config import DataConfig
 from discretevae.data import Rows
 from discretevae.errors import CollapseWarning, ConfigError, DataError, RunError
@@ -47,10 +56,10 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
     Args:
         hidden: widths of the encoder's hidden layers, mirrored by the decoder's; () for a linear
             model.
-        likelihood: p(x|z), as `parse_likelihood` reads it, for values as they are; or ``auto``:
+        likelihood: p(x|z), a `LikelihoodSpec` or its spelling, for values as they are; or ``auto``:
             ``bernoulli`` where all values lie in [0, 1] (a surrogate, unless all are 0 or 1), else
             ``gaussian:learned`` on columns that are standardized inside.
-        prior: p(z), as `parse_prior` reads it.
+        prior: p(z), a `PriorSpec` or its spelling.
         estimator: the gradient estimator by name and options; None takes the default for the
             objective and the code.
         objective: ``elbo``, ``multi-sample``, ``marginal`` or ``wake-sleep``.
@@ -83,11 +92,11 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
     _state: State
 
     hidden: tuple[int, ...]
-    likelihood: str
-    prior: str
+    likelihood: str | LikelihoodSpec
+    prior: str | PriorSpec
     estimator: str | None
-    objective: str
-    target: str
+    objective: ObjectiveName
+    target: str | Target
     epochs: int
     batch_size: int | None
     lr: float
@@ -96,8 +105,8 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
     verbose: int
 
     @abstractmethod
-    def _latent(self) -> str:
-        """The code, as `parse_latent` reads it."""
+    def _latent(self) -> LatentSpec:
+        """Return the code."""
 
     @abstractmethod
     def _sizes(self) -> dict[str, int]:

@@ -9,6 +9,7 @@ from sklearn.utils.metaestimators import available_if
 
 from discretevae.codes.clusters import clusters
 from discretevae.codes.packing import Array
+from discretevae.config import LatentSpec, LikelihoodSpec, ObjectiveName, PriorSpec, Target
 from discretevae.data import Rows
 from discretevae.scikit_learn.base import BaseVAE
 
@@ -50,11 +51,11 @@ class BernoulliVAE(BaseVAE):
         n_bits: int = 32,
         *,
         hidden: tuple[int, ...] = (512,),
-        likelihood: str = "auto",
-        prior: str = "fixed",
+        likelihood: str | LikelihoodSpec = "auto",
+        prior: str | PriorSpec = "fixed",
         estimator: str | None = None,
-        objective: str = "elbo",
-        target: str = "row",
+        objective: ObjectiveName = "elbo",
+        target: str | Target = "row",
         epochs: int = 50,
         batch_size: int | None = None,
         lr: float = 1e-3,
@@ -76,8 +77,8 @@ class BernoulliVAE(BaseVAE):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _latent(self) -> str:
-        return f"bernoulli:{self.n_bits}"
+    def _latent(self) -> LatentSpec:
+        return LatentSpec("bernoulli", int(self.n_bits))
 
     def _sizes(self) -> dict[str, int]:
         return {"n_bits": 1}
@@ -174,11 +175,11 @@ class CategoricalVAE(_Clusters, BaseVAE):
         n_variables: int = 1,
         *,
         hidden: tuple[int, ...] = (512,),
-        likelihood: str = "auto",
-        prior: str = "fixed",
+        likelihood: str | LikelihoodSpec = "auto",
+        prior: str | PriorSpec = "fixed",
         estimator: str | None = None,
-        objective: str = "elbo",
-        target: str = "row",
+        objective: ObjectiveName = "elbo",
+        target: str | Target = "row",
         epochs: int = 50,
         batch_size: int | None = None,
         lr: float = 1e-3,
@@ -201,10 +202,8 @@ class CategoricalVAE(_Clusters, BaseVAE):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _latent(self) -> str:
-        if self.n_variables == 1:
-            return f"categorical:{self.n_categories}"
-        return f"categorical:{self.n_variables}x{self.n_categories}"
+    def _latent(self) -> LatentSpec:
+        return LatentSpec("categorical", int(self.n_variables), int(self.n_categories))
 
     def _sizes(self) -> dict[str, int]:
         return {"n_categories": 2, "n_variables": 1}
@@ -257,11 +256,11 @@ class HybridVAE(_Clusters, BaseVAE):
         n_components: int = 8,
         *,
         hidden: tuple[int, ...] = (512,),
-        likelihood: str = "auto",
-        prior: str = "fixed",
+        likelihood: str | LikelihoodSpec = "auto",
+        prior: str | PriorSpec = "fixed",
         estimator: str | None = None,
-        objective: str = "elbo",
-        target: str = "row",
+        objective: ObjectiveName = "elbo",
+        target: str | Target = "row",
         epochs: int = 50,
         batch_size: int | None = None,
         lr: float = 1e-3,
@@ -284,8 +283,9 @@ class HybridVAE(_Clusters, BaseVAE):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _latent(self) -> str:
-        return f"categorical:{self.n_categories}+gaussian:{self.n_components}"
+    def _latent(self) -> LatentSpec:
+        category = LatentSpec("categorical", 1, int(self.n_categories))
+        return LatentSpec.product(category, LatentSpec("gaussian", int(self.n_components)))
 
     def _sizes(self) -> dict[str, int]:
         return {"n_categories": 2, "n_components": 1}

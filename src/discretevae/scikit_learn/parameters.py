@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from discretevae.config import OBJECTIVES, parse_likelihood, parse_prior
-from discretevae.config.checks import choice, problems_of
-from discretevae.config.targets import parse_target
+from discretevae.config import LikelihoodSpec, PriorSpec, Target, TrainConfig
 from discretevae.errors import ConfigError
 
 AUTO = "auto"
@@ -54,7 +52,7 @@ def require(owner: object, least: dict[str, int]) -> None:
             must(name, "an int >= 1 or None", holds=value is None or is_int(value, 1))
         must("lr", "a finite number > 0", holds=_is_positive(owner.lr))  # type: ignore[attr-defined]
         must("verbose", "an int >= 0", holds=_is_flag(owner.verbose))  # type: ignore[attr-defined]
-        problems += _text_problems(owner)
+        problems += _spelled_problems(owner)
     if problems:
         raise ConfigError(problems)
 
@@ -94,25 +92,23 @@ def is_int(value: object, least: int) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
-def _text_problems(owner: Any) -> list[str]:
-    """What the package's own readers say of the parameters that are texts."""
-    problems = []
-    checks: dict[str, Callable[[str], list[str]]] = {
-        "likelihood": lambda text: [] if text == AUTO else problems_of(parse_likelihood, text),
-        "prior": lambda text: problems_of(parse_prior, text),
-        "objective": lambda text: choice("objective", text, OBJECTIVES),
-        "target": lambda text: problems_of(parse_target, text),
+def _spelled_problems(owner: Any) -> list[str]:
+    """Return what is wrong with the parameters that are words or have a short spelling."""
+    reads: dict[str, Callable[[Any], object]] = {
+        "likelihood": lambda value: value == AUTO or LikelihoodSpec.of(value),
+        "prior": PriorSpec.of,
+        "target": Target.of,
+        "objective": lambda value: TrainConfig(objective=value),
     }
-    for name, check in checks.items():
-        value = getattr(owner, name)
-        if not isinstance(value, str):
-            problems.append(f"{_the(name, owner)} must be a str. Got {value!r} instead.")
-        else:
-            problems += [f"{_the(name, owner)} is wrong: {problem}" for problem in check(value)]
+    problems = []
+    for name, read in reads.items():
+        try:
+            read(getattr(owner, name))
+        except ConfigError as error:
+            problems += [f"{_the(name, owner)} is wrong: {problem}" for problem in error.problems]
     if owner.estimator is not None and not isinstance(owner.estimator, str):
-        what = "a str or None"
         problems.append(
-            f"{_the('estimator', owner)} must be {what}. Got {owner.estimator!r} instead."
+            f"{_the('estimator', owner)} must be a str or None. Got {owner.estimator!r} instead."
         )
     return problems
 

@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from discretevae.codes.packing import Array
+from discretevae.config import LikelihoodSpec
 from discretevae.data import Rows
 from discretevae.errors import DataError
 from discretevae.model.row_checks import require_fit
@@ -30,43 +31,43 @@ class Reading:
     x = values / divisor.
 
     Args:
-        likelihood: of the model, as `parse_likelihood` reads it; never ``auto``.
+        likelihood: of the model.
         divisor: as `Rows.from_array` chose it.
         mean: of the columns, float64 ``[P]``; None where they are not standardized.
         scale: their standard deviation, or 1 for a constant column, float64 ``[P]``; or None.
 
     Example:
         >>> reading = Reading.of(np.array([[0.0, 7.0], [4.0, 7.0]]), "auto")
-        >>> reading.likelihood, reading.mean, reading.scale
+        >>> str(reading.likelihood), reading.mean, reading.scale
         ('gaussian:learned', array([2., 7.]), array([2., 1.]))
-        >>> Reading.of(np.array([[0.0, 0.5]]), "auto").likelihood
+        >>> str(Reading.of(np.array([[0.0, 0.5]]), "auto").likelihood)
         'bernoulli'
     """
 
-    likelihood: str
+    likelihood: LikelihoodSpec
     divisor: float = 1.0
     mean: Array | None = None
     scale: Array | None = None
 
     @classmethod
-    def of(cls, values: Any, likelihood: str) -> Reading:
+    def of(cls, values: Any, likelihood: str | LikelihoodSpec) -> Reading:
         """What suits a matrix, ``[N, P]``.
 
         Raises:
             DataError: the values cannot be read so.
         """
         if likelihood != AUTO:
-            return cls(likelihood, _from_array(values, None).divisor)
+            return cls(LikelihoodSpec.of(likelihood), _from_array(values, None).divisor)
         stored = values.data if scipy.sparse.issparse(values) else values
         if not stored.size or (stored.min() >= 0 and stored.max() <= 1):
-            return cls("bernoulli")
+            return cls(LikelihoodSpec("bernoulli"))
         if scipy.sparse.issparse(values):
             raise DataError(_SPARSE)
         with np.errstate(all="ignore"):  # what overflows is refused below
             scaler = StandardScaler().fit(values.astype(np.float64))
         if not (np.isfinite(scaler.mean_).all() and np.isfinite(scaler.scale_).all()):
             raise DataError(f"{NAME}: values too large for their variance. Rescale them.")
-        return cls("gaussian:learned", 1.0, scaler.mean_, scaler.scale_)
+        return cls(LikelihoodSpec("gaussian", None), 1.0, scaler.mean_, scaler.scale_)
 
     def rows(self, values: Any) -> Rows:
         """The matrix ``[N, P]`` as rows.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from discretevae.codes.fingerprints import fingerprint
+from discretevae.config import RowTarget
 from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives.choosing import estimator_name
 from discretevae.run_folder.checkpoint import Run
@@ -86,7 +87,7 @@ def _front_matter(run: Run | None, license_id: str | None) -> str:
 
 
 def _usage(model: DiscreteVAE, run: Run | None) -> str:
-    binarize = "none" if run is None else run.config.data.binarize
+    binarize = "none" if run is None else run.config.training.binarize
     lines = [
         "import discretevae as dv",
         "",
@@ -122,7 +123,7 @@ def _of_training(run: Run) -> list[tuple[str, str]]:
     items = [
         ("data", _code(data.source)),
         ("values", f"divided by {data.divisor:g}" if data.divisor != 1 else "as they are"),
-        ("binarization", f"`{data.binarize}`"),
+        ("binarization", f"`{training.binarize}`"),
         ("objective", f"`{training.objective}`"),
         ("gradient estimator", _code(estimator_name(run.model.family, training))),
         ("samples of z per row", str(training.samples or "the estimator's own")),
@@ -132,9 +133,9 @@ def _of_training(run: Run) -> list[tuple[str, str]]:
         ("seed", str(training.seed)),
     ]
     if training.augment is not None:
-        items.append(("augmentation", _code(training.augment)))
-    if training.target != "row":
-        items.append(("explained", _code(training.target)))
+        items.append(("augmentation", _code(str(training.augment))))
+    if training.target != RowTarget():
+        items.append(("explained", _code(str(training.target))))
     if training.patience is not None:
         items.append(("patience", f"{training.patience} epochs; the best epoch is kept"))
     return items

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 from discretevae.config import TrainConfig
-from discretevae.config.schedules import parse_schedule
 from discretevae.estimators import Estimator
 from discretevae.estimators.base import estimator_at
 from discretevae.objectives import OBJECTIVES, Objective, elbo, pretraining
@@ -33,7 +32,7 @@ class Course:
 
     def __init__(self, config: TrainConfig, estimator: Estimator, n_steps: int) -> None:
         self.config, self.estimator = config, estimator
-        self.schedule = parse_schedule(config.lr_schedule)
+        self.schedule = config.lr_schedule
         self.pretrained = config.pretrain * n_steps
         self.total = config.epochs * n_steps
         self.risen = 0.0 if config.kl_warmup is None else config.kl_warmup * n_steps

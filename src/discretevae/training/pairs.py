@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from discretevae.config import TrainConfig
-from discretevae.config.augmentations import parse_augment
-from discretevae.config.targets import parse_target
+from discretevae.config import NeighborTarget, TrainConfig
 from discretevae.data import Rows, binarize
 from discretevae.data.augmentation import distort
 from discretevae.data.neighbors import mutual_neighbors
@@ -19,7 +17,7 @@ class Pairs:
 
     Args:
         rows: the training rows.
-        config: ``augment`` and ``target`` say how.
+        config: ``augment``, ``target`` and ``binarize`` say how.
         image_shape: (H, W) of rows that are pictures.
         generator: the source of the draws, on the device of the model.
 
@@ -34,20 +32,20 @@ class Pairs:
         image_shape: tuple[int, int] | None,
         generator: torch.Generator,
     ) -> None:
-        self._rows, self._mode = rows.binarized("none"), rows.binarize
-        self._generator = generator
+        self._rows, self._mode, self._generator = rows, config.binarize, generator
         self._image_shape = image_shape
-        self._augment = None if config.augment is None else parse_augment(config.augment)
-        self._target = parse_target(config.target)
-        self._graph = None
-        if self._target.n_neighbors:
-            self._graph = mutual_neighbors(rows, self._target.n_neighbors, seed=config.seed)
+        self._augment, self._graph = config.augment, None
+        if isinstance(config.target, NeighborTarget):
+            self._walk = config.target.steps
+            self._graph = mutual_neighbors(
+                rows, config.target.k, binarize_mode=config.binarize, seed=config.seed
+            )
 
     def take(self, batches: Batches, step: int, rank: int, ranks: int) -> tuple[Tensor, Tensor]:
         """The rows of a step that fall to a rank, and what is to be explained of each.
 
         Args:
-            batches: of the epoch, not yet binarized.
+            batches: of the epoch.
             step: of the epoch.
             rank: which of the processes asks.
             ranks: how many there are.
@@ -60,7 +58,7 @@ class Pairs:
         if self._graph is None:
             return x, x
         begin = batches.numbers(step, rank=rank, ranks=ranks)
-        end = self._graph.walk(begin, self._target.n_steps, generator=self._generator)
+        end = self._graph.walk(begin, self._walk, generator=self._generator)
         return x, _moved(self._rows.batch(end), device)
 
     def drawn(self, x: Tensor, target: Tensor) -> tuple[Tensor | None, Tensor]:

@@ -48,7 +48,7 @@ class Header:
         rows: N.
         features: P.
         image_shape: (height, width) of a row, or None.
-        likelihood: of the model, as `parse_likelihood` reads it.
+        likelihood: of the model, the spelling of its `LikelihoodSpec`.
         scheme: ``posterior`` or ``encoder``: what chose the codes.
         lanes: stacks; row n is on stack n mod lanes.
         seed_words: uint32 of clean bits that every stack started from.

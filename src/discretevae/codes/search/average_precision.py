@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from discretevae.codes.search.hamming import bits_per_difference, hamming_distances, search_bits
-from discretevae.config import LatentSpec, parse_latent
+from discretevae.config import LatentSpec
 from discretevae.errors import ConfigError, DataError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -109,7 +109,7 @@ def mean_average_precision(
         >>> mean_average_precision(gallery[:1], gallery, [5], [5, 6, 5], latent="bernoulli:8")
         0.8333333333333333
     """
-    spec = parse_latent(latent) if isinstance(latent, str) else latent
+    spec = LatentSpec.of(latent)
     queries, gallery = (search_bits(spec, np.asarray(c)) for c in (query_codes, gallery_codes))
     labels = checked_labels(queries, gallery, query_labels, gallery_labels)
     each = bits_per_difference(spec)

@@ -27,8 +27,8 @@ def parts_of_latent(spec: LatentSpec) -> tuple[LatentSpec, ...]:
     """The parts of a product; of any other code, itself alone.
 
     Example:
-        >>> from discretevae.config import parse_latent
-        >>> [str(part) for part in parts_of_latent(parse_latent("bernoulli:3"))]
+        >>> from discretevae.config import LatentSpec
+        >>> [str(part) for part in parts_of_latent(LatentSpec.of("bernoulli:3"))]
         ['bernoulli:3']
     """
     return spec.parts if spec.kind == "product" else (spec,)
@@ -41,8 +41,8 @@ def require_searchable(spec: LatentSpec) -> None:
         ConfigError: a part of the code is Gaussian, or it would take more than `MAX_BITS` bits.
 
     Example:
-        >>> from discretevae.config import parse_latent
-        >>> require_searchable(parse_latent("categorical:20x10"))
+        >>> from discretevae.config import LatentSpec
+        >>> require_searchable(LatentSpec.of("categorical:20x10"))
     """
     if any(part.kind == "gaussian" for part in parts_of_latent(spec)):
         raise ConfigError(
@@ -60,8 +60,8 @@ def n_bits(spec: LatentSpec) -> int:
     """How many bits `search_bits` writes for one code, before padding.
 
     Example:
-        >>> from discretevae.config import parse_latent
-        >>> n_bits(parse_latent("bernoulli:50")), n_bits(parse_latent("categorical:20x10"))
+        >>> from discretevae.config import LatentSpec
+        >>> n_bits(LatentSpec.of("bernoulli:50")), n_bits(LatentSpec.of("categorical:20x10"))
         (50, 200)
     """
     if spec.kind == "bernoulli":
@@ -93,8 +93,8 @@ def search_bits(spec: LatentSpec, packed: Array) -> Array:
         DataError: another type or width, a category out of range, or padding that is not zero.
 
     Example:
-        >>> from discretevae.config import parse_latent
-        >>> search_bits(parse_latent("categorical:2x4"), np.array([[0, 3]], dtype=np.uint8))
+        >>> from discretevae.config import LatentSpec
+        >>> search_bits(LatentSpec.of("categorical:2x4"), np.array([[0, 3]], dtype=np.uint8))
         array([[129]], dtype=uint8)
     """
     require_packed(spec, packed)

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from discretevae.codes.packing import unpack_codes
-from discretevae.data import Rows
+from discretevae.config import BinarizeMode
+from discretevae.data import Rows, most_likely
 from discretevae.evaluation.bounds import DECODER_ROWS
 from discretevae.model.vae import DiscreteVAE
 
@@ -21,14 +22,17 @@ def log_likelihoods(
     rows: Rows,
     candidates: Array,
     depth: int,
+    *,
+    binarize_mode: BinarizeMode = "none",
 ) -> Array:
     """ln p(x_q|z_qr) of every query under the codes of its own candidates, nats.
 
     Args:
         model: whose decoder is asked.
-        rows: Q queries, binarized as in training.
+        rows: Q queries.
         candidates: packed codes, ``[Q·R, ·]``, those of one query together.
         depth: R.
+        binarize_mode: as in training.
 
     Returns:
         float64 ``[Q, R]``.
@@ -42,15 +46,14 @@ def log_likelihoods(
         (297, 1)
     """
     out = np.empty((len(rows), depth))
-    done = 0
-    for x in rows.deterministic().chunks(max(1, DECODER_ROWS // depth)):
-        x = x.to(model.device)
-        packed = candidates[done * depth : (done + len(x)) * depth]
+    step = max(1, DECODER_ROWS // depth)
+    for start in range(0, len(rows), step):
+        x = most_likely(rows.batch(slice(start, start + step)), binarize_mode).to(model.device)
+        packed = candidates[start * depth : (start + len(x)) * depth]
         codes = unpack_codes(model.family, packed).to(model.device)
         z = model.family.from_codes(codes).to(x)
         z = z.reshape(len(x), depth, *model.family.z_shape).transpose(0, 1)
-        out[done : done + len(x)] = model.log_likelihood(x)(z).T.double().cpu().numpy()
-        done += len(x)
+        out[start : start + step] = model.log_likelihood(x)(z).T.double().cpu().numpy()
     return out
 
 

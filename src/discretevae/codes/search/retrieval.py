@@ -103,7 +103,7 @@ def measure_retrieval(
     """Searches the training rows for the test rows by codes, and counts what has the same label.
 
     Args:
-        models: by name, each with the binarization of its training.
+        models: by name, each with how its rows are binarized, as in training.
         data: with labels; the training part is the gallery, of which the yardsticks learn too.
         bits: further numbers of bits at which the yardsticks are measured.
         per_label: queries drawn from the test rows of each label, or all if there are fewer; None
@@ -130,7 +130,6 @@ def measure_retrieval(
     for model, _ in models.values():
         require_searchable(model.family.spec)
         require_fit(model, data.train)
-    data = data.binarized("none")
     gallery, queries = data.train, _drawn(data.test, per_label, seed)
     labels = _labels(queries), _labels(gallery)
     jobs, done = len(models) + 3 * len(every) + 1, 0
@@ -155,12 +154,7 @@ def measure_retrieval(
         for name, (model, mode) in models.items():
             if sizes[name] == n_bits:
                 report(name)
-                measure(
-                    name,
-                    "model",
-                    n_bits,
-                    _codes(model, queries.binarized(mode), gallery.binarized(mode)),
-                )
+                measure(name, "model", n_bits, _codes(model, queries, gallery, mode))
         for kind in ("itq", "pca sign", "random projections"):
             report(f"{kind}, {n_bits} bits")
             if kind != "random projections" and n_bits > axes.shape[1]:
@@ -182,8 +176,8 @@ def code_bits(spec: LatentSpec) -> int:
         ConfigError: a part of the code is Gaussian.
 
     Example:
-        >>> from discretevae.config import parse_latent
-        >>> code_bits(parse_latent("bernoulli:50")), code_bits(parse_latent("categorical:20x10"))
+        >>> from discretevae.config import LatentSpec
+        >>> code_bits(LatentSpec.of("bernoulli:50")), code_bits(LatentSpec.of("categorical:20x10"))
         (50, 67)
     """
     require_searchable(spec)
@@ -261,9 +255,11 @@ def _labels(rows: Rows) -> Array:
     return labels
 
 
-def _codes(model: DiscreteVAE, queries: Rows, gallery: Rows) -> tuple[Array, Array]:
+def _codes(
+    model: DiscreteVAE, queries: Rows, gallery: Rows, mode: BinarizeMode
+) -> tuple[Array, Array]:
     spec = model.family.spec
-    packed = (encode_rows(model, rows) for rows in (queries, gallery))
+    packed = (encode_rows(model, rows, binarize_mode=mode) for rows in (queries, gallery))
     first, second = (search_bits(spec, codes.astype(packed_dtype(spec))) for codes in packed)
     return first, second
 

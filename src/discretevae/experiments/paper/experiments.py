@@ -13,7 +13,6 @@ from discretevae.config import (
     Precision,
     RunConfig,
     TrainConfig,
-    parse_latent,
     preset,
 )
 from discretevae.errors import ConfigError, did_you_mean
@@ -238,7 +237,7 @@ def run_config(
     base = preset(experiment.preset)
     is_cnn = base.network == "cnn"
     epochs = scale.cnn_epochs if is_cnn else scale.epochs
-    latent = parse_latent(base.latent)
+    latent = base.latent
     is_category = latent.kind == "categorical"
     if is_category:
         latent = dataclasses.replace(latent, n_categories=scale.categories or latent.n_categories)

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from discretevae.codes.packing import encode_rows
-from discretevae.config import parse_latent, to_dict
+from discretevae.config import to_dict
 from discretevae.data import Dataset
 from discretevae.experiments.paper.claims import (
     Change,
@@ -196,7 +196,7 @@ def _clusters_of(model: DiscreteVAE, data: Dataset) -> Clusters | None:
 
 
 def _n_categories(run: FinishedRun) -> int:
-    return parse_latent(run.config.model.latent).n_categories
+    return run.config.model.latent.n_categories
 
 
 def _with_ratio(found: Change) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from discretevae.config import parse_latent
 from discretevae.experiments.paper.claims import WINDOW, Change
 from discretevae.experiments.paper.experiments import FULL, VARIANTS, Kind, PaperFigure
 from discretevae.experiments.paper.findings import Findings, RunFindings
@@ -180,7 +179,7 @@ def _worse(found: Findings) -> list[str]:
     )
     head = ("run", "by", "ELBO, category", "ELBO, bits", "difference", "KL of the category",
             "at most")  # fmt: skip
-    sizes = sorted({parse_latent(c.config.model.latent).n_categories for _, c, _ in found.worse})
+    sizes = sorted({c.config.model.latent.n_categories for _, c, _ in found.worse})
     most = " or ".join(f"ln {size}" for size in sizes)
     title = f"### “One category is worse than bits, and holds at most {most} nats”"
     return [title, " ".join(sentences), _table(head, rows)]

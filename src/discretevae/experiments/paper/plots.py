@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from discretevae.config import parse_latent
 from discretevae.data import Rows
 from discretevae.experiments.paper.experiments import VARIANTS, Kind, Variant
 from discretevae.experiments.paper.records import FinishedRun
@@ -72,7 +71,7 @@ def curves_figure(pairs: Sequence[Pair]) -> Figure:
     figure = Figure(figsize=(11, 6.1 * len(pairs)), layout="constrained")
     parts = figure.subfigures(len(pairs), 1, squeeze=False, hspace=0.05)[:, 0]
     for part, pair in zip(parts, pairs, strict=True):
-        spec = parse_latent(pair["paper"].config.model.latent)
+        spec = pair["paper"].config.model.latent
         n, k = spec.n_variables, spec.n_categories
         code = f"one of {k} categories" if spec.kind == "categorical" else f"{n} bits"
         part.suptitle(f"{pair['paper'].title}: {code}", fontsize=12, fontweight="bold")
@@ -85,7 +84,7 @@ def curves_figure(pairs: Sequence[Pair]) -> Figure:
 
 def _draw_curves(panels: np.ndarray[Any, Any], pair: Pair) -> None:
     (loss, likelihood, variance), (elbo, kl, relative) = panels
-    spec = parse_latent(pair["paper"].config.model.latent)
+    spec = pair["paper"].config.model.latent
     # an unknown value is a gap in the curve
     columns: list[tuple[Axes, str, Callable[[EpochMetrics], float | None]]] = [
         (loss, "Loss: −objective [nats per row]", lambda m: m.loss),
