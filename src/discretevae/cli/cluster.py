@@ -231,6 +231,3 @@ def _print(found: Clusters, scores: ClusterScores | None) -> None:
         click.echo(
             f"NMI {scores.nmi:.4f}, ARI {scores.ari:.4f}; labels were used for these scores only"
         )
-
-
-__all__ = ["command"]

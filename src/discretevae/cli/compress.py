@@ -79,6 +79,3 @@ def command(
         f"{len(rows):,} rows written to {out}: {len(content):,} bytes, "
         f"{per_dimension:.4f} bits per value"
     )
-
-
-__all__ = ["command"]

@@ -39,6 +39,3 @@ def command(run_folder: Path, codes: Path, device: str, out: Path, as_json: bool
     rows = decode_codes(run.model, array)
     common.write_pictures(out, rows, shape, f"{len(rows)} decoded codes")
     common.report_files(as_json, out=out, rows=len(rows))
-
-
-__all__ = ["command"]

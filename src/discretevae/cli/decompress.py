@@ -39,6 +39,3 @@ def command(run_folder: Path, file: Path, out: Path, as_json: bool) -> None:
     common.make_parent(out)
     write_atomic(out, array_bytes(rows.reshape(len(rows), *shape)))
     common.report_files(as_json, out=out, rows=len(rows))
-
-
-__all__ = ["command"]

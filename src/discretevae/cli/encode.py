@@ -107,6 +107,3 @@ def command(
         common.report_files(
             as_json, out=out, rows=len(written), dtype=str(written.dtype), shape=list(written.shape)
         )
-
-
-__all__ = ["command"]

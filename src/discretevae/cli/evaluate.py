@@ -314,6 +314,3 @@ def _split_table(run: Run, parts: KLSplit) -> Table:
     table.add_row("    total correlation", *_cells(parts.total_correlation))
     table.add_row("    per variable, together", *_cells(parts.per_variable))
     return table
-
-
-__all__ = ["SURROGATE", "command", "evaluation_table", "parse_samples"]

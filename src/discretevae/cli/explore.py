@@ -102,6 +102,3 @@ def _opened(
     name = source[0] or source[1] or run.config.data.source
     with common.counting_bar("encoding", min(len(rows), max_rows)) as progress:
         return Explorer(run, rows, source=name, split=split, max_rows=max_rows, progress=progress)
-
-
-__all__ = ["command"]

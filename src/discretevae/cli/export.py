@@ -135,6 +135,3 @@ def _rows(run: Run, data_dir: Path | None) -> tuple[Tensor | None, str]:
         return rows.batch(slice(0, CHECK_ROWS)), "test"
     except (DataError, DownloadError):
         return None, "random"
-
-
-__all__ = ["command"]

@@ -118,6 +118,3 @@ def command(
     common.make_parent(target)
     index.save(target)
     common.report_files(as_json, out=target, rows=len(index), kind=index.kind)
-
-
-__all__ = ["command"]

@@ -248,6 +248,3 @@ def _print(facts: dict[str, Any]) -> None:
             "surrogate the likelihood is no probability of these rows: its scores order them, "
             "and mean nothing else"
         )
-
-
-__all__ = ["command"]

@@ -62,6 +62,3 @@ def command(
         x = most_likely(rows.batch(slice(0, n)), mode).to(run.model.device)
         common.write_pictures(out, run.model.reconstruct(x).cpu(), shape, "")
     common.report_files(as_json, out=out, rows=n)
-
-
-__all__ = ["command"]

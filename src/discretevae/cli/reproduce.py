@@ -172,6 +172,3 @@ def _say(run: FinishedRun, is_new: bool) -> None:
         f"{run.key:<23} {run.method:<15} {last.epoch:>4} epochs {last.seconds:>9,.1f} s  "
         f"test ELBO {elbo['value']:.2f}{error}{'' if is_new else '  (was there)'}"
     )
-
-
-__all__ = ["command"]

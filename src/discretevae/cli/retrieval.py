@@ -203,6 +203,3 @@ def _print(report: RetrievalReport) -> None:
         click.echo(
             f"With ties in the order of the rows the mAP would differ by up to {100 * apart:+.2f}."
         )
-
-
-__all__ = ["command"]

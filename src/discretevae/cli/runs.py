@@ -128,6 +128,3 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["run"], row["data"], row["latent"], row["estimator"],
         f"{row['epoch']}/{row['epochs']}", row["state"], elbo + error, seconds,
     )  # fmt: skip
-
-
-__all__ = ["command"]

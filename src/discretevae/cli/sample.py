@@ -50,6 +50,3 @@ def command(
     pictures = run.model.sample(n, generator=generator, temperature=temperature).cpu()
     common.write_pictures(out, pictures, run.config.model.image_shape, f"{n} samples of the prior")
     common.report_files(as_json, out=out, rows=n)
-
-
-__all__ = ["command"]

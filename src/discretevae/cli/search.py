@@ -225,6 +225,3 @@ def _print(found: Neighbors) -> None:
         click.echo(f"{row}: {'  '.join(pairs)}")
     if len(found.ids) > SHOWN:
         click.echo(f"… and {len(found.ids) - SHOWN:,} more queries; --out writes all of them")
-
-
-__all__ = ["command"]

@@ -126,6 +126,3 @@ def _whole(values: Any, name: str) -> Array:
             f"{list(array.shape)}."
         )
     return array.astype(np.int64)
-
-
-__all__ = ["ClusterScores", "match_clusters"]

@@ -280,14 +280,3 @@ def _prior_mean(model: DiscreteVAE, number: int, part: Gaussian) -> Tensor:
     if isinstance(prior, FactorizedPrior) and isinstance(family, Product):
         return part.moments(family.split_eta(prior.eta())[number])[0]
     return torch.zeros(part.z_shape, device=model.device)  # standard normal, by every other prior
-
-
-__all__ = [
-    "CENTER_DRAWS",
-    "ClusterKind",
-    "Clusters",
-    "cluster_centers",
-    "clusters",
-    "n_clusters",
-    "require_clusters",
-]

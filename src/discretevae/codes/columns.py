@@ -181,6 +181,3 @@ def _bits(pa: Any, packed: Array, n_bits: int, bits_as: BitsAs) -> Any:
     offsets = np.arange(n + 1, dtype=np.int32) * np.int32(n_bits)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(characters)]
     return pa.Array.from_buffers(pa.string(), n, buffers)
-
-
-__all__ = ["GROUP_BYTES", "GROUP_ROWS", "BitsAs", "write_parquet"]

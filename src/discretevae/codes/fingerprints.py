@@ -27,6 +27,3 @@ def fingerprint(model: DiscreteVAE) -> str:
         True
     """
     return checksum(model.state_dict(), to_dict(model.config))
-
-
-__all__ = ["fingerprint"]

@@ -130,6 +130,3 @@ def _named(ids: Array) -> str:
     shown = ", ".join(str(number) for number in ids[:3].tolist())
     verb = "is" if len(ids) == 1 else "are"
     return f"{shown} {verb}" if len(ids) <= 3 else f"{shown}, … ({len(ids):,}) are"
-
-
-__all__ = ["as_ids", "new_ids", "places_of", "read_ids", "require_distinct"]

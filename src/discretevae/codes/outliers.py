@@ -390,13 +390,3 @@ def _halves(
     if progress is None:
         return None, None
     return lambda done: progress(done // 2), lambda done: progress((n + done) // 2)
-
-
-__all__ = [
-    "NATS_PER_BYTE",
-    "Correction",
-    "OutlierScores",
-    "Outliers",
-    "fit_outliers",
-    "input_complexity",
-]

@@ -242,6 +242,3 @@ def _dtype(family: Family) -> type[np.generic]:
 
 def _n_values(part: Family) -> int:
     return part.n_categories if isinstance(part, Categorical) else 2
-
-
-__all__ = ["decode_codes", "encode_rows", "pack_codes", "read_codes", "unpack_codes"]

@@ -42,6 +42,3 @@ def write_columns(path: Path, columns: Mapping[str, Array]) -> None:
     values = zip(*(column.tolist() for column in columns.values()), strict=True)
     lines += [",".join((str(i), *map(str, line))) for i, line in enumerate(values)]
     write_atomic(path, ("\n".join(lines) + "\n").encode())
-
-
-__all__ = ["write_columns"]

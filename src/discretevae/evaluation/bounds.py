@@ -347,15 +347,3 @@ def _bounds(log_weight: Tensor, sizes: Sequence[int]) -> list[Tensor]:
 def _in_bits(nats: Measured, n_features: int) -> Measured:
     se = None if nats.se is None else -bits_per_dimension(nats.se, n_features)
     return Measured(bits_per_dimension(nats.value, n_features), se)
-
-
-__all__ = [
-    "DECODER_ROWS",
-    "CodeUsage",
-    "Evaluation",
-    "RowScores",
-    "evaluate",
-    "row_scores",
-    "score_samples",
-    "summary_of",
-]

@@ -327,16 +327,3 @@ def steps_of(
 
 def _said(measured: Measured) -> str:
     return f"{measured.value:.2f}" + ("" if measured.se is None else f" ± {measured.se:.2f}")
-
-
-__all__ = [
-    "BIT",
-    "Choice",
-    "SizeResult",
-    "SizeRun",
-    "Step",
-    "ceiling_of",
-    "choose_size",
-    "step_between",
-    "steps_of",
-]

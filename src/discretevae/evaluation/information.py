@@ -410,6 +410,3 @@ def _probabilities(family: Family, eta: Tensor) -> Tensor:
     if isinstance(family, Bernoulli):
         return torch.stack((torch.sigmoid(-eta), torch.sigmoid(eta)), -1)
     return family.mean(eta)
-
-
-__all__ = ["KLSplit", "kl_split"]

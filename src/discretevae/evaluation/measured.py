@@ -62,6 +62,3 @@ def mean_of(table: Tensor) -> Measured:
         if len(means) > 1
     ]
     return Measured(float(table.mean()), math.sqrt(math.fsum(variances)) if variances else None)
-
-
-__all__ = ["Measured", "mean_of", "measured"]

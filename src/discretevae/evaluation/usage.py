@@ -95,6 +95,3 @@ def n_discrete_states(family: Family) -> int | None:
     for count in counts:
         total *= count
     return total if counts else None
-
-
-__all__ = ["CodeUsage", "UsageTally", "n_discrete_states"]

@@ -378,6 +378,3 @@ class Explorer:
 
 def _finite(value: Any) -> Any:
     return value if value is None or math.isfinite(value) else None
-
-
-__all__ = ["Answer", "Code", "Explorer"]

@@ -237,6 +237,3 @@ async def _failed(request: Request, error: Exception) -> Response:
     """Answer an unforeseen error; the terminal gets the traceback."""
     _log.error("%s %a failed", request.method, request.url.path, exc_info=error)
     return error_response(500, "the explorer failed at this. The terminal that runs it says how.")
-
-
-__all__ = ["QUESTIONS", "STATIC", "Question", "make_app"]

@@ -139,16 +139,3 @@ def gentlest_first(
 def decoded(model: DiscreteVAE, codes: Tensor) -> Tensor:
     """E[x|z] of codes ``[N, V]`` that lie on the CPU, ``[N, P]`` there too."""
     return model.decode(codes.to(model.device)).cpu()
-
-
-__all__ = [
-    "EFFECT_ROWS",
-    "MAX_SETTINGS",
-    "OVERVIEW_DECODES",
-    "STEPS",
-    "decoded",
-    "effect",
-    "gentlest_first",
-    "settings_of",
-    "strength",
-]

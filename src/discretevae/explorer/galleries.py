@@ -187,6 +187,3 @@ def _sums(part: Any, eta: Tensor) -> tuple[Tensor, Tensor]:
     values = part.mode(eta) if isinstance(part, Gaussian) else part.mean(eta)
     values = values.double().cpu()
     return values.sum(0), values.square().sum(0)
-
-
-__all__ = ["Gallery", "column_names", "gallery_of", "spread"]

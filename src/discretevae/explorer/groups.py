@@ -169,6 +169,3 @@ def nearest(
         return Near("Euclidean", order, away[order])
     name = "Hamming, then Euclidean" if bool(real.any()) else "Hamming"
     return Near(name, order, differing[order])
-
-
-__all__ = ["Groups", "Near", "groups_of", "has_own_clusters", "nearest"]

@@ -225,17 +225,3 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-__all__ = [
-    "CONTENT_SECURITY_POLICY",
-    "HEADERS",
-    "MAX_BODY",
-    "MAX_IN_FLIGHT",
-    "Guard",
-    "Hosts",
-    "RefusedError",
-    "error_response",
-    "read_body",
-    "too_long",
-]

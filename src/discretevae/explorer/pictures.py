@@ -112,6 +112,3 @@ def _range(rows: Rows) -> tuple[float, float]:
         x = rows.batch(slice(start, start + size))
         low, high = min(low, float(x.min())), max(high, float(x.max()))
     return (low, high) if low < high else (low, low + 1)
-
-
-__all__ = ["MAX_VALUES", "Canvas", "Picture", "canvas_for"]

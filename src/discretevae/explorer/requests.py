@@ -241,17 +241,3 @@ def shown(value: Any, most: int = 40) -> str:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no number")
-
-
-__all__ = [
-    "MAX_CODES",
-    "MAX_REAL",
-    "MAX_ROWS",
-    "MAX_SAMPLES",
-    "TEMPERATURES",
-    "Fields",
-    "checked_code",
-    "checked_number",
-    "parse_object",
-    "shown",
-]

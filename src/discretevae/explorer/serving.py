@@ -121,6 +121,3 @@ def serve(app: ASGIApp, listener: socket.socket) -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     uvicorn.Server(config).run(sockets=[listener])
-
-
-__all__ = ["address", "import_ahead", "listen", "open_browser", "require_web", "serve"]

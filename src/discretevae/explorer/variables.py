@@ -111,14 +111,3 @@ def _kind_of(part: Family) -> tuple[VariableKind, int | None]:
     if isinstance(part, Categorical):
         return "category", part.n_categories
     return "real", None
-
-
-__all__ = [
-    "Number",
-    "Variable",
-    "VariableKind",
-    "posterior",
-    "to_codes",
-    "to_numbers",
-    "variables_of",
-]

@@ -218,6 +218,3 @@ def _captions(
             text += f"\nlabel {of}: {100 * share:.1f} % of them"
         captions.append(text)
     return captions
-
-
-__all__ = ["ShownCluster", "cluster_figure", "latent_map", "shown_clusters"]

@@ -174,6 +174,3 @@ def _finish(figure: Figure, *panels: Axes) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     if panels[0].get_legend_handles_labels()[0]:
         figure.legend(loc="outside right upper", frameon=False, fontsize=8.5)
-
-
-__all__ = ["elbo_figure", "gradient_figure"]

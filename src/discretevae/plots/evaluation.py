@@ -64,6 +64,3 @@ def side_by_side(names: Sequence[str], results: Sequence[Evaluation]) -> Figure:
 def _padded(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float]:
     margin = 0.12 * max(float(np.ptp(values)), 1.0)
     return float(values.min()) - margin, float(values.max()) + margin
-
-
-__all__ = ["side_by_side"]

@@ -108,6 +108,3 @@ def outlier_figure(
                 **below,
             )
     return figure
-
-
-__all__ = ["INCHES", "MAX_HEIGHT", "SHOWN", "outlier_figure"]

@@ -292,17 +292,3 @@ def _mosaic_figure(picture: Picture, title: str) -> Figure:
     axes.set_axis_off()
     axes.set_title(title, fontsize=10)
     return figure
-
-
-__all__ = [
-    "categories",
-    "curves",
-    "gap_of",
-    "image_grid",
-    "mosaic",
-    "prior_samples",
-    "reconstructions",
-    "run_figures",
-    "samples",
-    "save_figure",
-]

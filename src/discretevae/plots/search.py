@@ -140,6 +140,3 @@ def _label(entry: RetrievalEntry) -> str:
 
 def _color(kind: str) -> str:
     return COLORS[KINDS.index(kind)]
-
-
-__all__ = ["neighbor_figure", "retrieval_figure"]

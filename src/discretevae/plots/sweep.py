@@ -184,6 +184,3 @@ def _draw_sizes(axes: Axes, sizes: Sequence[int]) -> None:
     axes.set_xticks([], minor=True)
     room = max(0.06 * math.log(sizes[-1] / sizes[0]), 0.1)
     axes.set_xlim(sizes[0] * math.exp(-room), sizes[-1] * math.exp(room))
-
-
-__all__ = ["reconstruction_figure", "size_figure"]

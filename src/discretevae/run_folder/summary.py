@@ -51,6 +51,3 @@ def _require_numbers(*values: Any) -> None:
     for value in values:
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise ValueError(f"{value!r:.40} is no number")
-
-
-__all__ = ["SUMMARY", "read_summary"]

@@ -171,6 +171,3 @@ def _bullets(items: list[tuple[str, str]]) -> str:
 def _code(text: str) -> str:
     """Text of the user's between backticks, in one line and without any of its own."""
     return f"`{' '.join(text.replace('`', ' ').split())}`"
-
-
-__all__ = ["DATASETS", "FIGURES", "SURROGATE", "model_card"]

@@ -295,6 +295,3 @@ def _require_size(folder: Path) -> None:
             f"{path}: {path.stat().st_size:,} bytes, more than the {CONFIG} beside it can need. "
             "Restore the files of one run."
         )
-
-
-__all__ = ["from_pretrained", "push_to_hub", "save_pretrained"]

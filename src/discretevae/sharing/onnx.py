@@ -244,6 +244,3 @@ def _difference(got: Array, wanted: Tensor) -> float:
     if got.shape != reference.shape or not np.isfinite(got).all():
         return float("inf")
     return float((abs(got - reference) / np.maximum(1, abs(reference))).max(initial=0))
-
-
-__all__ = ["CHECK_ROWS", "DECODER", "ENCODER", "TOLERANCE", "OnnxExport", "export_onnx"]

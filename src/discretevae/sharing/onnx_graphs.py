@@ -363,6 +363,3 @@ def _places(likelihood: LogisticLikelihood) -> tuple[int, int]:
     """The first channels of μ and of the raw ln s."""
     m = likelihood.n_components
     return (0, 1) if m == 1 else (m, 2 * m)
-
-
-__all__ = ["IR_VERSION", "MAX_BYTES", "OPSET", "decoder_graph", "encoder_graph"]

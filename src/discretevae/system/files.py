@@ -146,6 +146,3 @@ def array_bytes(array: Any) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
-
-
-__all__ = ["array_bytes", "atomic_file", "has_format", "read_json", "write_atomic", "write_json"]

@@ -74,6 +74,3 @@ def is_locked(folder: Path) -> bool:
 def _lock(folder: Path) -> FileLock:
     """Return the one lock object of this process for a folder, so that it can be nested."""
     return FileLock(folder.resolve() / LOCK, is_singleton=True, thread_local=False)
-
-
-__all__ = ["LOCK", "is_locked", "writing"]

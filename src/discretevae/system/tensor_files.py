@@ -158,13 +158,3 @@ def _entry(content: bytes) -> dict[str, Any]:
     if not isinstance(entry, dict):
         raise ValueError("its head is no object")
     return entry
-
-
-__all__ = [
-    "checksum",
-    "parse_tensors",
-    "read_arrays",
-    "read_tensors",
-    "write_arrays",
-    "write_tensors",
-]

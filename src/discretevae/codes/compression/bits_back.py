@@ -231,6 +231,3 @@ def _log_prior(prior: Prior, widths: tuple[int, ...], columns: Tensor) -> Array:
             total = total + (chosen - reproducible.ln(total_mass))
         start += width
     return total
-
-
-__all__ = ["Amortized", "Posterior", "Scheme", "scheme_for"]

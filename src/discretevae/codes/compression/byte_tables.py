@@ -206,6 +206,3 @@ def logistic_masses(points: Array) -> Array:
             masses = masses * reproducible.exp(points[:, m : m + 1])
         total = total + masses
     return total
-
-
-__all__ = ["Axis", "ByteTables", "beta_binomial_masses", "logistic_masses"]

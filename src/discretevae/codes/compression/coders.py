@@ -157,16 +157,3 @@ class Variables:
         if width == 1:
             return self._models.bernoulli, SIGMOID[points]
         return self._models.categorical, EXP_BELOW[points.reshape(-1, width)]
-
-
-__all__ = [
-    "EXP_BELOW",
-    "LN_SIGMOID",
-    "LOGIT_STEP",
-    "MAX_LOGIT",
-    "SIGMOID",
-    "Models",
-    "Stack",
-    "Variables",
-    "seed_words",
-]

@@ -159,6 +159,3 @@ def _header(text: bytes) -> Header | None:
             return None
         values["image_shape"] = tuple(shape)
     return Header(**values) if values["lanes"] <= values["rows"] else None
-
-
-__all__ = ["Header", "Lane", "pack", "unpack"]

@@ -302,6 +302,3 @@ def _whole(x: Tensor, top: int, name: str, binarize_mode: BinarizeMode) -> Array
             "from 0 to 255."
         )
     return k.to(torch.uint8).numpy()
-
-
-__all__ = ["compress", "decompress"]

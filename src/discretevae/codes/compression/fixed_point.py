@@ -324,6 +324,3 @@ def on_grid(values: Tensor, step: float, low: float, high: float) -> Array:
     index = torch.floor(values / step + 0.5).clamp_(low / step, high / step) - low / step
     result: Array = index.long().numpy()
     return result
-
-
-__all__ = ["Conditionals", "ExactConditionals", "Network", "exact_network", "on_grid"]

@@ -165,6 +165,3 @@ def require_probability(likelihood: Likelihood) -> None:
             "probabilities. Train with `likelihood='beta-binomial'` for 8-bit values, or with "
             "`likelihood='bernoulli'` and `binarize='threshold'` for 0 and 1."
         )
-
-
-__all__ = ["Bits", "Bytes", "Pixels", "pixels_for", "require_probability"]

@@ -98,6 +98,3 @@ def _series(coefficients: tuple[float, ...], x: Array) -> Array:
         result = result * x
         result = result + c
     return result
-
-
-__all__ = ["exp", "ln", "ln_sigmoid", "sigmoid", "tanh"]

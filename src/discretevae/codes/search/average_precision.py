@@ -329,13 +329,3 @@ def _divided(total: Any, count: Any) -> Array:
 def _log_binomial(log_factorial: Array, n: int, k: Any) -> Array:
     value: Array = log_factorial[n] - log_factorial[k] - log_factorial[n - k]
     return value
-
-
-__all__ = [
-    "RetrievalScores",
-    "checked_labels",
-    "expected_average_precision",
-    "expected_hits",
-    "mean_average_precision",
-    "retrieval_scores",
-]

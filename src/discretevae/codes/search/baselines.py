@@ -123,13 +123,3 @@ def nearest_rows(queries: Array, rows: Array, m: int) -> Array:
     search = NearestNeighbors(n_neighbors=m, algorithm="brute").fit(rows)
     nearest: Array = search.kneighbors(queries, return_distance=False)
     return nearest
-
-
-__all__ = [
-    "Projection",
-    "itq",
-    "nearest_rows",
-    "pca_sign",
-    "principal_axes",
-    "random_projections",
-]

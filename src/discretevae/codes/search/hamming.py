@@ -176,16 +176,3 @@ def _sizes(spec: LatentSpec) -> Array:
     return np.concatenate(
         [np.full(p.n_variables, p.n_categories or 2) for p in parts_of_latent(spec)]
     )
-
-
-__all__ = [
-    "MAX_BITS",
-    "bits_per_difference",
-    "hamming_distances",
-    "n_bits",
-    "packed_dtype",
-    "parts_of_latent",
-    "require_packed",
-    "require_searchable",
-    "search_bits",
-]

@@ -409,6 +409,3 @@ class CodeIndex:
             raise ConfigError(
                 f"`{name}` is {k:,}, but the index holds {count(len(self), 'row')}. Ask for fewer."
             )
-
-
-__all__ = ["CodeIndex", "IndexKind", "Neighbors"]

@@ -55,6 +55,3 @@ def log_likelihoods(
         z = z.reshape(len(x), depth, *model.family.z_shape).transpose(0, 1)
         out[start : start + step] = model.log_likelihood(x)(z).T.double().cpu().numpy()
     return out
-
-
-__all__ = ["log_likelihoods"]

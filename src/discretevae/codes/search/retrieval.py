@@ -262,13 +262,3 @@ def _codes(
     packed = (encode_rows(model, rows, binarize_mode=mode) for rows in (queries, gallery))
     first, second = (search_bits(spec, codes.astype(packed_dtype(spec))) for codes in packed)
     return first, second
-
-
-__all__ = [
-    "RetrievalEntry",
-    "RetrievalReport",
-    "code_bits",
-    "measure_retrieval",
-    "query_rows",
-    "write_split",
-]

@@ -135,6 +135,3 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(before)
-
-
-__all__ = ["INDEX_KINDS", "IndexKind", "Structure", "load_faiss", "one_thread", "require_kind"]

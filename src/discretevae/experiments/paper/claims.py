@@ -244,18 +244,3 @@ at_end=False)
         within[-1] if within else None,
         len(within) == len(ours),
     )
-
-
-__all__ = [
-    "Change",
-    "Clusters",
-    "LossFall",
-    "Sooner",
-    "Worse",
-    "change",
-    "clusters",
-    "loss_fall",
-    "purity",
-    "sooner",
-    "worse",
-]

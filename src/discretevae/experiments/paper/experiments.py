@@ -272,17 +272,3 @@ def run_config(
         training=training,
         data=DataConfig(source=scale.source or experiment.source, divisor=divisor),
     )
-
-
-__all__ = [
-    "EXPERIMENTS",
-    "FIGURES",
-    "FULL",
-    "QUICK",
-    "VARIANTS",
-    "Experiment",
-    "PaperFigure",
-    "Scale",
-    "parse_figures",
-    "run_config",
-]

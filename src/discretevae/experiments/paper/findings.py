@@ -201,6 +201,3 @@ def _n_categories(run: FinishedRun) -> int:
 
 def _with_ratio(found: Change) -> dict[str, Any]:
     return asdict(found) | {"ratio": found.ratio}
-
-
-__all__ = ["Findings", "RunFindings", "figures_of", "find_all"]

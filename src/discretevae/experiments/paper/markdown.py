@@ -304,6 +304,3 @@ def _measured(value: dict[str, Any]) -> str:
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     rule = ["---" if name in ("run", "by") else "---:" for name in head]
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
-
-
-__all__ = ["markdown"]

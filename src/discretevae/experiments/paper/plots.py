@@ -311,12 +311,3 @@ def _data_title(opened: Sequence[tuple[FinishedRun, DiscreteVAE]]) -> str:
 def _shape(described: Any) -> tuple[int, int]:
     shape: tuple[int, int] = described.image_shape
     return shape
-
-
-__all__ = [
-    "curves_figure",
-    "paper_figure",
-    "pictures_figure",
-    "reconstructions_figure",
-    "samples_figure",
-]

@@ -112,11 +112,3 @@ def finished_runs(out: Path) -> dict[tuple[str, Variant], FinishedRun]:
             if run is not None:
                 found[name, variant] = run
     return found
-
-
-__all__ = [
-    "FinishedRun",
-    "finished_runs",
-    "read_finished",
-    "run_folder",
-]

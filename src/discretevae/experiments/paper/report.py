@@ -96,6 +96,3 @@ class Reporter:
         if run.key not in self.models:
             self.models[run.key] = load_run(run.folder, device=self.device).model
         return self.models[run.key]
-
-
-__all__ = ["NUMBERS", "PICTURES", "REPORT", "Reporter", "require_ours"]

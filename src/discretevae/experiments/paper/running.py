@@ -187,6 +187,3 @@ def _make(
     if found is None:
         raise RunError(f"{folder}: was changed by somebody else meanwhile. Run again.")
     return found
-
-
-__all__ = ["reproduce"]
