@@ -24,9 +24,10 @@ from discretevae.evaluation.code_sizes import (
     Choice,
     SizeResult,
     SizeRun,
+    Step,
     ceiling_of,
     choose_size,
-    step_between,
+    steps_of,
 )
 from discretevae.evaluation.measured import Measured, mean_of
 from discretevae.experiments import run as runs, sweep as sweeps
@@ -162,21 +163,27 @@ def result(latent: str, **means: float) -> SizeResult:
     )
 
 
+def step_of(smaller: str, larger: str, before, after) -> Step:
+    results = [result(smaller), result(larger)]
+    (step,) = steps_of(results, {results[0].size: before, results[1].size: after})
+    return step
+
+
 def test_a_step_counts_by_added_bit():
     before = {"log_likelihood": table(-20, -30), "kl": table(2, 3)}
     after = {"log_likelihood": table(-17, -26), "kl": table(4, 4)}
-    step = step_between(result("bernoulli:4"), result("bernoulli:6"), before, after)
+    step = step_of("bernoulli:4", "bernoulli:6", before, after)
     assert step.bits == pytest.approx(2)
     assert step.log_likelihood.value == pytest.approx(1.75)
     assert step.kl.value == pytest.approx(0.75)
     assert (step.elbo.value, step.elbo.se) == (pytest.approx(1.0), pytest.approx(0.5))
     # from 4 to 16 categories are two bits as well
-    again = step_between(result("categorical:4"), result("categorical:16"), before, after)
+    again = step_of("categorical:4", "categorical:16", before, after)
     assert again.bits == pytest.approx(2)
     assert again.elbo.value == pytest.approx(1.0)
     # bits that are used to the full cost ln 2 each and pay exactly what they cost here
     full = {name: values + 2 * BIT for name, values in before.items()}
-    step = step_between(result("bernoulli:4"), result("bernoulli:6"), before, full)
+    step = step_of("bernoulli:4", "bernoulli:6", before, full)
     assert (step.kl.value, step.elbo.value) == (pytest.approx(BIT), pytest.approx(0, abs=1e-12))
 
 

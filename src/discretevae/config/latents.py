@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -68,11 +69,27 @@ class LatentSpec(Spec):
             raise ConfigError(problems)
 
     @property
+    def all_parts(self) -> tuple[LatentSpec, ...]:
+        """The parts of a product; of any other code, itself alone."""
+        return self.parts or (self,)
+
+    @property
+    def n_states(self) -> int | None:
+        """The number of states of a discrete code; None where a part is Gaussian.
+
+        Example:
+            >>> LatentSpec.of("bernoulli:3+categorical:2x5").n_states
+            200
+        """
+        if any(part.kind == "gaussian" for part in self.all_parts):
+            return None
+        states: int = math.prod((p.n_categories or 2) ** p.n_variables for p in self.all_parts)
+        return states
+
+    @property
     def n_units(self) -> int:
         """Variables, each counted as often as it has categories."""
-        if self.parts:
-            return sum(part.n_units for part in self.parts)
-        return self.n_variables * max(self.n_categories, 1)
+        return sum(part.n_variables * max(part.n_categories, 1) for part in self.all_parts)
 
     @classmethod
     def product(cls, *parts: LatentSpec) -> LatentSpec:

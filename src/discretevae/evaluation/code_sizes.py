@@ -29,7 +29,7 @@ FALL = 3.0
 
 @dataclass(frozen=True)
 class SizeRun:
-    """One run of a size; means over the test rows, in nats per row.
+    """Figures of one run; means over the test rows, in nats per row.
 
     Args:
         seed: of the run.
@@ -60,7 +60,7 @@ class SizeRun:
 
 @dataclass(frozen=True)
 class SizeResult:
-    """What a sweep knows of one size; nats per row, means over rows and runs (`mean_of`).
+    """Figures of one size; means over rows and runs (`mean_of`), in nats per row.
 
     Args:
         size: c.
@@ -107,7 +107,7 @@ class SizeResult:
         return math.sqrt(math.fsum(squares) / (len(self.runs) - 1))
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in ``sweep.json``: with what the runs say in the mean."""
+        """Return the object that ``sweep.json`` holds, with means over the runs."""
         values = dataclasses.asdict(self)
         names = ("code_entropy", "codes_used", "active_units", "seconds")
         means = {name: self.mean(name) for name in names}
@@ -118,11 +118,11 @@ class SizeResult:
 
 @dataclass(frozen=True)
 class Step:
-    """What the bits between two neighboring sizes bring; nats per row **and added bit**.
+    """Gain from the bits between two neighboring sizes; nats per row **and added bit**.
 
     Args:
-        smaller: c of the one.
-        larger: c of the other.
+        smaller: c of the smaller size.
+        larger: c of the larger one.
         bits: (ceiling of the larger − ceiling of the smaller) / ln 2.
         log_likelihood: gain of E_q ln p(x|z).
         kl: what it costs; ln 2 = 0.69 if the added bits are used to the full and the others no
@@ -157,7 +157,7 @@ class Choice:
 
     @property
     def reason(self) -> str:
-        """The choice in words.
+        """The choice in one sentence.
 
         Example:
             >>> behind = {2: Measured(3.0, 0.5), 4: Measured(0.25, 0.5), 8: Measured(0.0, 0.0)}
@@ -186,7 +186,7 @@ smaller size is within one standard error of it.'
 
     @property
     def doubt(self) -> str | None:
-        """What speaks against reading the choice as one about sizes alone; None if nothing does.
+        """A reason to doubt the choice; None if there is none.
 
         A larger code can leave bits unused and be as good as a smaller one. Where larger ones are
         worse, by more than `FALL` standard errors, it is the training that did not get there, or
@@ -213,13 +213,13 @@ its training. Try more `epochs` before trusting the choice.
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in ``sweep.json``."""
+        """Return the object that ``sweep.json`` holds."""
         names = ("size", "best", "has_stopped", "reason", "doubt")
         return {name: getattr(self, name) for name in names}
 
 
 def choose_size(elbos: Mapping[int, Tensor]) -> Choice:
-    """The smallest size whose ELBO is within one standard error of the best size's.
+    """Return the smallest size whose ELBO is within one standard error of the best size's.
 
     ``d_c = mean_i (ELBO_i(b) − ELBO_i(c)),  b = argmax_c mean_i ELBO_i(c)``
 
@@ -264,34 +264,27 @@ def choose_size(elbos: Mapping[int, Tensor]) -> Choice:
     return Choice(size, best, size != max(elbos), behind)
 
 
-def step_between(
-    smaller: SizeResult,
-    larger: SizeResult,
-    before: Mapping[str, Tensor],
-    after: Mapping[str, Tensor],
-) -> Step:
-    """What the bits between two sizes bring, row by row.
+def steps_of(
+    results: Sequence[SizeResult], tables: Mapping[int, Mapping[str, Tensor]]
+) -> tuple[Step, ...]:
+    """Return what the bits between neighboring sizes bring, row by row.
 
     Args:
-        smaller: the one.
-        larger: the other.
-        before: ``log_likelihood`` and ``kl`` of the smaller one, ``[R, N]`` each.
-        after: the same of the larger one.
+        results: in the order of their sizes.
+        tables: per size ``log_likelihood`` and ``kl`` of every run and row, ``[R, N]`` each.
     """
-    bits = (larger.ceiling - smaller.ceiling) / BIT
-    gain = {name: (after[name] - before[name]) / bits for name in ("log_likelihood", "kl")}
-    return Step(
-        smaller=smaller.size,
-        larger=larger.size,
-        bits=bits,
-        log_likelihood=mean_of(gain["log_likelihood"]),
-        kl=mean_of(gain["kl"]),
-        elbo=mean_of(gain["log_likelihood"] - gain["kl"]),
-    )
+    steps = []
+    for smaller, larger in pairwise(results):
+        bits = (larger.ceiling - smaller.ceiling) / BIT
+        before, after = tables[smaller.size], tables[larger.size]
+        gain, cost = ((after[name] - before[name]) / bits for name in ("log_likelihood", "kl"))
+        measured = mean_of(gain), mean_of(cost), mean_of(gain - cost)
+        steps.append(Step(smaller.size, larger.size, bits, *measured))
+    return tuple(steps)
 
 
 def ceiling_of(spec: LatentSpec) -> float:
-    """ln of the number of states: D ln 2 of bits, D ln K of categories, of several parts the sum.
+    """Return ln of the number of states: D ln 2 of bits, D ln K of categories.
 
     Raises:
         ConfigError: a part is not discrete.
@@ -303,26 +296,9 @@ def ceiling_of(spec: LatentSpec) -> float:
         >>> round(ceiling_of(LatentSpec.of("categorical:20x10")), 2)
         46.05
     """
-    if spec.kind == "product":
-        return math.fsum(map(ceiling_of, spec.parts))
-    if spec.kind == "gaussian":
-        raise ConfigError(f"latent {spec} has no ceiling. Take bits or categories.")
-    return spec.n_variables * math.log(spec.n_categories or 2)
-
-
-def steps_of(
-    results: Sequence[SizeResult], tables: Mapping[int, Mapping[str, Tensor]]
-) -> tuple[Step, ...]:
-    """`step_between` of all neighbors.
-
-    Args:
-        results: in the order of their sizes.
-        tables: per size what `step_between` takes.
-    """
-    return tuple(
-        step_between(one, other, tables[one.size], tables[other.size])
-        for one, other in pairwise(results)
-    )
+    if spec.n_states is None:
+        raise ConfigError(f"`latent` {spec} has no ceiling. Take bits or categories.")
+    return math.log(spec.n_states)
 
 
 def _said(measured: Measured) -> str:

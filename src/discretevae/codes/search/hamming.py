@@ -23,17 +23,6 @@ CHUNK_VALUES = 1 << 24
 """Bits that stand in bytes of their own before they are packed, in one go."""
 
 
-def parts_of_latent(spec: LatentSpec) -> tuple[LatentSpec, ...]:
-    """The parts of a product; of any other code, itself alone.
-
-    Example:
-        >>> from discretevae.config import LatentSpec
-        >>> [str(part) for part in parts_of_latent(LatentSpec.of("bernoulli:3"))]
-        ['bernoulli:3']
-    """
-    return spec.parts if spec.kind == "product" else (spec,)
-
-
 def require_searchable(spec: LatentSpec) -> None:
     """Refuses codes between which no number of differing variables is defined.
 
@@ -44,7 +33,7 @@ def require_searchable(spec: LatentSpec) -> None:
         >>> from discretevae.config import LatentSpec
         >>> require_searchable(LatentSpec.of("categorical:20x10"))
     """
-    if any(part.kind == "gaussian" for part in parts_of_latent(spec)):
+    if spec.n_states is None:
         raise ConfigError(
             f"{spec} has a Gaussian part: its codes are real numbers, which do not differ in bits. "
             "Search needs a model whose code is discrete throughout."
@@ -66,7 +55,7 @@ def n_bits(spec: LatentSpec) -> int:
     """
     if spec.kind == "bernoulli":
         return spec.n_variables
-    return sum(p.n_variables * (p.n_categories or 2) for p in parts_of_latent(spec))
+    return sum(p.n_variables * (p.n_categories or 2) for p in spec.all_parts)
 
 
 def bits_per_difference(spec: LatentSpec) -> int:
@@ -173,6 +162,4 @@ def hamming_distances(queries: Array, gallery: Array) -> Array:
 
 def _sizes(spec: LatentSpec) -> Array:
     """The number of values of each variable, ``[D]``."""
-    return np.concatenate(
-        [np.full(p.n_variables, p.n_categories or 2) for p in parts_of_latent(spec)]
-    )
+    return np.concatenate([np.full(p.n_variables, p.n_categories or 2) for p in spec.all_parts])

@@ -7,7 +7,6 @@ training part is everything but the queries.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,9 +180,7 @@ def code_bits(spec: LatentSpec) -> int:
         (50, 67)
     """
     require_searchable(spec)
-    parts = spec.parts or (spec,)
-    states: int = math.prod((part.n_categories or 2) ** part.n_variables for part in parts)
-    return (states - 1).bit_length()
+    return ((spec.n_states or 1) - 1).bit_length()
 
 
 def write_split(path: Path, rows: Rows, *, per_label: int = 100, seed: int = 0) -> tuple[int, int]:
