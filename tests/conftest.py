@@ -8,23 +8,16 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from typing import NamedTuple
 
+import processes
 import pytest
 import torch
+from processes import Said
 
 from discretevae.cli import call
 from discretevae.errors import CollapseWarning
 
 SMALL = ("--hidden", "16", "--lr", "0.01", "--seed", "3")
-
-
-class Said(NamedTuple):
-    """What a command answered."""
-
-    status: int
-    out: str
-    err: str
 
 
 @pytest.fixture
@@ -46,6 +39,33 @@ def cli(capsys):
             warnings.simplefilter("ignore", CollapseWarning)  # codes of a few epochs are poor
             status = call([str(arg) for arg in args])
         return Said(status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def forked(tmp_path_factory):
+    """A function, or with None the command line, in a process of its own; see `processes`."""
+    started: list[processes.Process] = []
+
+    def start(function, *args, env=(), cwd=None) -> processes.Process:
+        folder = tmp_path_factory.mktemp("process")
+        started.append(processes.Process(folder, function, args, dict(env), cwd))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+@pytest.fixture(scope="session")
+def ranks(forked):
+    """So many processes that find each other as those of torchrun do; what each of them said."""
+
+    def run(count, function, *args, **options) -> list[Said]:
+        alike = processes.environments(count)
+        started = [forked(function, *args, env=env, **options) for env in alike]
+        return [process.end() for process in started]
 
     return run
 

@@ -2,8 +2,7 @@
 
 import re
 import shlex
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 from discretevae import cli
@@ -11,22 +10,17 @@ from discretevae import cli
 README = Path(__file__).resolve().parent.parent / "README.md"
 
 
-def starts_to_serve(line):
-    """Whether a command that runs until Ctrl-C says where it can be reached."""
-    command = [sys.executable, "-m", "discretevae", *shlex.split(line), "--no-browser"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        said = process.stdout.readline()
-        process.terminate()
-    return "at http://127.0.0.1:" in said
-
-
-def test_readme_commands_run(tmp_path, monkeypatch, capsys):
+def test_readme_commands_run(tmp_path, monkeypatch, capsys, forked):
     monkeypatch.chdir(tmp_path)
     lines = re.findall(r"^\$ discretevae (.+)$", README.read_text(), re.MULTILINE)
     assert len(lines) >= 5
     for line in lines:
         if line.startswith("explore "):
-            assert starts_to_serve(line), line
+            # it runs until Ctrl-C, and says where it can be reached
+            process = forked(None, *shlex.split(line), "--no-browser", cwd=tmp_path)
+            process.wait_until(lambda out=process.out: "at http://127.0.0.1:" in out.read_text())
+            process.send(signal.SIGINT)
+            assert process.end().status == 130
             continue
         status = cli.call(shlex.split(line))
         out, err = capsys.readouterr()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 
 import numpy as np
@@ -198,21 +197,3 @@ def test_few_colors_look_the_same(tmp_path):
     assert np.abs(one - other).max() < 16
     sizes = [(tmp_path / f"{name}.png").stat().st_size for name in ("all", "few")]
     assert sizes[1] < sizes[0] / 2
-
-
-def test_pyplot_is_never_loaded_and_no_figure_leaks(python, tmp_path):
-    """A process of its own, because other tests may load what they like."""
-    code = """
-import gc, json, sys, warnings
-from discretevae.cli import call
-from discretevae.errors import CollapseWarning
-warnings.simplefilter("ignore", CollapseWarning)
-assert call(["train", "--epochs", "1", "--hidden", "8", "--latent", "categorical:4"]) == 0
-gc.collect()
-from matplotlib.figure import Figure
-alive = sum(type(thing) is Figure for thing in gc.get_objects())
-print(json.dumps(["matplotlib.pyplot" in sys.modules, alive]))
-"""
-    done = python("-c", code, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == [False, 0]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
+import signal
 import time
 
 import numpy as np
@@ -161,26 +160,20 @@ def test_what_a_crash_left_half_written_is_removed(tmp_path):
 
 # --- one folder, one writer --------------------------------------------------------------------
 
-HOLDER = """
-import sys, time
-from pathlib import Path
-from discretevae.system.locks import writing
-with writing(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(100)
-"""
+
+def hold(folder):
+    with writing(folder):
+        (folder / "lock").with_suffix(".held").touch()
+        time.sleep(100)
 
 
 @pytest.fixture
-def other_writer(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
+def other_writer(forked, tmp_path):
+    process = forked(hold, tmp_path)
+    process.wait_until(lambda: (tmp_path / "lock.held").exists())
+    (tmp_path / "lock.held").unlink()
     yield process
     process.kill()
-    process.communicate()
 
 
 def test_a_second_writer_is_refused_until_the_first_has_crashed(tmp_path, other_writer):
@@ -189,7 +182,6 @@ def test_a_second_writer_is_refused_until_the_first_has_crashed(tmp_path, other_
         train(fresh(), DATA, settings(), out=tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"lock"}
     other_writer.kill()
-    other_writer.wait()
     assert not is_locked(tmp_path)
     train(fresh(), DATA, settings(), out=tmp_path)
 
@@ -382,21 +374,15 @@ def test_gradients_are_clipped(monkeypatch):
 # --- stopping on request -----------------------------------------------------------------------
 
 
-def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
+def test_sigterm_saves_and_says_how_to_go_on(forked, tmp_path):
     folder = tmp_path / "run"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "discretevae", "train", "--hidden", "16", "--latent", "bernoulli:4",
-         "--epochs", "100000", "--save-every", "0.2s", "--out", str(folder)],
-        stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    process = forked(
+        None, "train", "--hidden", "16", "--latent", "bernoulli:4", "--epochs", "100000",
+        "--save-every", "0.2s", "--out", folder,
     )  # fmt: skip
-    try:
-        end = time.monotonic() + 60
-        while time.monotonic() < end and not state_paths(folder):
-            time.sleep(0.02)
-        process.terminate()
-        _, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130
-    assert f"discretevae train --resume {folder}" in err
+    process.wait_until(lambda: state_paths(folder))
+    process.send(signal.SIGTERM)
+    said = process.end()
+    assert said.status == 130
+    assert f"discretevae train --resume {folder}" in said.err
     assert read_newest(folder) is not None

@@ -1,8 +1,8 @@
-"""What each of several ranks does in tests/test_ranks.py; started by torchrun."""
+"""What each of several ranks does in test_ranks.py."""
 
 from __future__ import annotations
 
-import sys
+import os
 from pathlib import Path
 
 import numpy as np
@@ -75,8 +75,6 @@ def run(ranks: Ranks, out: Path, latent: str, stop_after: str) -> None:
         nonlocal calls
         calls += 1
         if calls == int(stop_after):
-            import os
-
             os._exit(7)
 
     config = TrainConfig(
@@ -103,20 +101,19 @@ def told(ranks: Ranks, out: Path, *_: str) -> None:
     )
 
 
-def everything(ranks: Ranks, out: Path, *_: str) -> None:
-    """All of the above in one start, because starting is what takes the time."""
-    told(ranks, out)
-    for latent in LATENTS:
-        gradients(ranks, out / f"{latent}.npy", latent, "exact")
-    moments(ranks, out / "moments.npy", "bernoulli:3", "disarm")
-    run(ranks, out / "whole", "bernoulli:4", "0")
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    what, out, *rest = sys.argv[1:]
+def alone(function, *args: object) -> None:
+    """One of these functions, as one of several ranks."""
     with joined("cpu") as ranks:
-        {"everything": everything, "run": run}[what](ranks, Path(out), *rest)
-    if what == "everything":
-        left = [task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm")]
-        (Path(out) / f"threads-{ranks.rank}.txt").write_text(" ".join(left))
+        function(ranks, *args)
+
+
+def everything(out: Path) -> None:
+    """All of them, and what threads are left at the end."""
+    with joined("cpu") as ranks:
+        told(ranks, out)
+        for latent in LATENTS:
+            gradients(ranks, out / f"{latent}.npy", latent, "exact")
+        moments(ranks, out / "moments.npy", "bernoulli:3", "disarm")
+        run(ranks, out / "whole", "bernoulli:4", "0")
+    left = [task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm")]
+    (out / f"threads-{ranks.rank}.txt").write_text(" ".join(left))

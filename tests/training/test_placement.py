@@ -65,7 +65,7 @@ def test_moments_of_labelled_codes_are_those_of_all_their_draws():
     )
     for k in range(3):
         own = draws[:, labels == k].reshape(-1, 2)
-        assert share[k] == (labels == k).double().mean()
+        assert torch.allclose(share[k], (labels == k).double().mean())
         # 5.5 standard errors of some 600,000 draws of unit size
         assert torch.allclose(center[k], own.mean(0), atol=0.02)
         assert torch.allclose(spread[k], torch.cov(own.T, correction=0), atol=0.03)

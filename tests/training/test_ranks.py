@@ -26,34 +26,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::discretevae.errors.CollapseWarning"),
 ]
 
-WORKER = Path(__file__).with_name("ranks_worker.py")
-
-
-def start(count: int, *args: object, module: bool = False) -> subprocess.CompletedProcess[str]:
-    """Runs the worker, or the package itself, in so many processes."""
-    what = ["-m", "discretevae"] if module else [str(WORKER)]
-    how = [sys.executable]
-    if count > 1:
-        how += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-    return subprocess.run(
-        [*how, *what, *map(str, args)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-
-
-def done(found: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
-    assert found.returncode == 0, found.stderr
-    return found
-
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory):
+def two(ranks, tmp_path_factory):
     """What two ranks left."""
     folder = tmp_path_factory.mktemp("two")
-    done(start(2, "everything", folder))
+    assert [said.status for said in ranks(2, ranks_worker.everything, folder)] == [0, 0]
     return folder
 
 
@@ -105,12 +83,14 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return read_tensors(folder / "model.safetensors")[0]
 
 
-def test_resumed_ranks_equal_uninterrupted_ones(two, tmp_path):
+def test_resumed_ranks_equal_uninterrupted_ones(two, ranks, tmp_path):
     halved, fewer = tmp_path / "halved", tmp_path / "fewer"
-    assert start(2, "run", halved, "bernoulli:4", 6).returncode != 0
+    stopped = ranks(2, ranks_worker.alone, ranks_worker.run, halved, "bernoulli:4", "6")
+    assert 7 in (said.status for said in stopped)  # the other one may lose its connection first
     assert state_paths(halved)
     shutil.copytree(halved, fewer)
-    done(start(2, "run", halved, "bernoulli:4", 0))
+    resumed = ranks(2, ranks_worker.alone, ranks_worker.run, halved, "bernoulli:4", "0")
+    assert [said.status for said in resumed] == [0, 0]
     expected = weights(two / "whole")
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(halved).items())
     # another number of ranks goes on too, on other draws
@@ -129,13 +109,22 @@ def test_no_thread_of_the_connection_outlives_it(two):
         assert "gloo" not in left
 
 
-def test_the_command_line_in_two_processes(tmp_path):
+def test_the_command_line_in_two_processes(ranks, tmp_path):
     folder = tmp_path / "run"
     options = ("--latent", "bernoulli:4", "--hidden", "8", "--epochs", "2", "--out", folder)
-    found = done(start(2, "train", *options, "--json", module=True))
+    how = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    found = subprocess.run(
+        [sys.executable, *how, "-m", "discretevae", "train", *map(str, options), "--json"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert found.returncode == 0, found.stderr
     assert found.stdout.count('"run"') == 1  # one of them tells
     assert {path.name for path in folder.iterdir()} >= {"summary.json", "figures", "lock"}
-    done(start(2, "train", "--resume", folder, "--epochs", "3", module=True))
+    resumed = ranks(2, None, "train", "--resume", folder, "--epochs", "3")
+    assert [said.status for said in resumed] == [0, 0]
     assert (folder / "metrics.jsonl").read_text().count("\n") == 3
 
 
