@@ -26,7 +26,7 @@ from PIL import Image
 
 from discretevae.cli.ending import finish
 from discretevae.codes.compression.files import DEFAULT_LANES, compress, decompress
-from discretevae.data import load_rows, most_likely
+from discretevae.data import load_rows
 from discretevae.evaluation.bounds import evaluate
 from discretevae.run_folder.checkpoint import load_run
 from discretevae.system.files import write_json
@@ -72,15 +72,15 @@ def main() -> None:
     args = parser.parse_args()
 
     run = load_run(args.run)
-    mode = run.config.training.binarize
     rows = load_rows(run.config.data.source, split="test").subset(slice(0, args.rows))
+    rows = rows.binarized(run.config.data.binarize).deterministic()
     top = 255 if run.model.likelihood.support == "bytes" else 1
     bits = 8 if top == 255 else 1
-    x = most_likely(rows.batch(slice(0, len(rows))), mode)
+    x = rows.batch(slice(None))
     k = (x * top).round().byte().numpy()
     n_values = k.size
 
-    measured = evaluate(run.model, rows, samples=1, binarize_mode=mode)
+    measured = evaluate(run.model, rows, samples=1)
     elbo = measured.log_px or measured.elbo
     result: dict[str, object] = {
         "data": run.config.data.source,

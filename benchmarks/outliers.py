@@ -47,7 +47,6 @@ from discretevae import (
     train,
 )
 from discretevae.cli.ending import finish
-from discretevae.data import most_likely
 from discretevae.system.files import write_json
 
 QUICK = {"train_rows": 2000, "test_rows": 500, "epochs": 5, "samples": 20, "leave_out": [0, 1]}
@@ -80,10 +79,10 @@ def trained(data: Dataset, args: argparse.Namespace) -> DiscreteVAE:
     model = DiscreteVAE.for_data(
         data, latent=args.latent, likelihood=args.likelihood, hidden=tuple(args.hidden)
     )
-    config = TrainConfig(epochs=args.epochs, lr=args.lr, binarize=args.binarize, seed=args.seed)
+    config = TrainConfig(epochs=args.epochs, lr=args.lr, seed=args.seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CollapseWarning)
-        train(model, data, config)
+        train(model, data.binarized(args.binarize), config)
     return model
 
 
@@ -93,19 +92,15 @@ def measured(
     """Every method on the same rows."""
     found: dict[str, Any] = {}
     start = time.process_time()
-    fitted = fit_outliers(
-        model, some(data.train, args.test_rows, args.seed), samples=args.samples,
-        binarize_mode=mode, seed=args.seed,
-    )  # fmt: skip
+    data, odd = data.binarized(mode), odd.binarized(mode)
+    reference = some(data.train, args.test_rows, args.seed)
+    fitted = fit_outliers(model, reference, samples=args.samples, seed=args.seed)
     normal, outliers = fitted.measure(data.test), fitted.measure(odd)
     found["ln p(x)"] = auroc(normal.bound, outliers.bound)
     found["ln p(x) + L(x)"] = auroc(normal.corrected, outliers.corrected)
     found["L(x) alone"] = auroc(normal.complexity, outliers.complexity)
     seconds = {"discretevae, scoring": time.process_time() - start}
-    tables = [
-        most_likely(rows.batch(slice(0, len(rows))), mode).numpy()
-        for rows in (data.train, data.test, odd)
-    ]
+    tables = [rows.batch(slice(None)).numpy() for rows in (data.train, data.test, odd)]
     start = time.process_time()
     forest = IsolationForest(random_state=args.seed).fit(tables[0])
     found["IsolationForest"] = auroc(*(forest.score_samples(x) for x in tables[1:]))
@@ -194,7 +189,7 @@ def main() -> None:
     if args.run is not None:
         run = load_run(args.run)
         data, odd = cut(load_data(run.config.data.source), args), load_data(args.outliers).test
-        mode = "none" if run.config.training.binarize == "none" else "threshold"
+        mode = "none" if run.config.data.binarize == "none" else "threshold"
         name = f"{data.name} against {args.outliers}"
         add(name, **measured(run.model, data, some(odd, args.test_rows, args.seed), mode, args))
     else:

@@ -70,7 +70,7 @@ def test_a_method_changes_nothing_that_its_protocol_fixes(scripts):
         for config in configs:
             training, model = config.training, config.model
             assert (training.batch_size, training.epochs) == (protocol.batch_size, protocol.epochs)
-            assert (training.seed, training.binarize) == (3, protocol.binarize)
+            assert (training.seed, config.data.binarize) == (3, protocol.binarize)
             assert (str(model.latent), model.hidden) == (protocol.latent, protocol.hidden)
             assert str(model.activation) == protocol.activation
             assert config.data.source == protocol.source

@@ -89,7 +89,6 @@ class Protocol:
         training = TrainConfig(
             epochs=epochs or self.epochs,
             batch_size=self.batch_size,
-            binarize=self.binarize,
             seed=seed,
             graph=graph,
         )
@@ -103,7 +102,7 @@ class Protocol:
                 image_shape=(28, 28),
             ),
             training=dataclasses.replace(training, **chosen.training),  # type: ignore[arg-type]
-            data=DataConfig(source=self.source, divisor=255.0),
+            data=DataConfig(source=self.source, divisor=255.0, binarize=self.binarize),
         )
 
 

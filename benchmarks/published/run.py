@@ -38,7 +38,7 @@ SPLIT_SEED = 0
 
 def parts_of(protocol: Protocol, data_dir: Path | None) -> dict[str, Rows]:
     """Training, validation and test rows, the first of them of the protocol's number."""
-    data = load_data(protocol.source, data_dir=data_dir, progress=True)
+    data = load_data(protocol.source, data_dir=data_dir, progress=True).binarized(protocol.binarize)
     left = len(data.train) - protocol.n_train
     if left == 0:
         parts = {"train": data.train, "test": data.test}
@@ -53,12 +53,10 @@ def parts_of(protocol: Protocol, data_dir: Path | None) -> dict[str, Rows]:
     }
 
 
-def evaluated(model: DiscreteVAE, parts: dict[str, Rows], config: RunConfig) -> dict[str, Any]:
+def evaluated(model: DiscreteVAE, parts: dict[str, Rows]) -> dict[str, Any]:
     """ELBO and S-sample bound of each part, with their standard errors."""
     return {
-        part: evaluate(
-            model, rows, samples=SAMPLES[part], binarize_mode=config.training.binarize, seed=0
-        ).to_dict()
+        part: evaluate(model, rows, samples=SAMPLES[part], seed=0).to_dict()
         for part, rows in parts.items()
     }
 
@@ -121,7 +119,7 @@ def result_of(
         "cpu_seconds": last.cpu_seconds,
         "last_loss": last.loss,
         "best_held_out": {"epoch": best.epoch, "elbo": best.test_elbo, "se": best.test_elbo_se},
-        "parts": evaluated(model, parts, config),
+        "parts": evaluated(model, parts),
         "curve": [[m.epoch, round(m.loss, 3), round(m.test_elbo, 3)] for m in history],
         "config": to_dict(config),
     }

@@ -148,7 +148,7 @@ def test_a_run_leaves_the_files_that_are_promised(latent, trained):
     assert set(tree(folder)) - states == expected
     config = json.loads((folder / "config.json").read_text())
     assert config["format"] == "discretevae-run"
-    assert config["format_version"] == 1
+    assert config["format_version"] == 2
     assert config["model"]["latent"] == latent
     assert config["training"]["epochs"] == 2
     assert [line["epoch"] for line in metrics_of(folder)] == [1, 2]
@@ -173,7 +173,7 @@ def test_train_prints_a_summary(cli, tmp_path, monkeypatch):
     assert config["training"]["estimator"] == "importance:proposal=uniform"
     assert config["training"]["samples"] == 3
     assert config["training"]["batch_size"] == 7
-    assert config["training"]["binarize"] == "dynamic"
+    assert config["data"]["binarize"] == "dynamic"
 
 
 def test_the_next_run_takes_a_free_name(cli, tmp_path, monkeypatch):

@@ -305,7 +305,7 @@ def test_rows_are_binarized_as_in_training(rows):
     binary = Rows.from_array((rows.batch(slice(0, 297)) > 0.5).byte())
     expected = clusters(model, binary).probabilities
     for mode in ("threshold", "dynamic"):
-        found = clusters(model, rows, binarize_mode=mode).probabilities
+        found = clusters(model, rows.binarized(mode)).probabilities
         assert np.array_equal(found, expected)
     assert not np.allclose(clusters(model, rows).probabilities, expected, atol=1e-3)
 

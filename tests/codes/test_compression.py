@@ -84,7 +84,7 @@ def kinds_of_rows(top: int) -> dict[str, np.ndarray]:
 def digits():
     """Rows of 0 and 1, ``[297, 64]``, and models trained on others of their kind for a moment."""
     data = load_data("digits")
-    config = TrainConfig(epochs=4, lr=0.01, binarize="threshold", batch_size=50)
+    config = TrainConfig(epochs=4, lr=0.01, batch_size=50)
     made = {}
 
     def model(latent: str, prior: str = "fixed") -> DiscreteVAE:
@@ -92,7 +92,7 @@ def digits():
             made[latent, prior] = fresh(latent, prior=prior, hidden=(32,))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", CollapseWarning)  # a few epochs are not much
-                train(made[latent, prior], data, config)
+                train(made[latent, prior], data.binarized("threshold"), config)
         return made[latent, prior]
 
     return model, (data.test.batch(slice(0, 297)) > 0.5).byte().numpy()
@@ -151,8 +151,8 @@ def test_rows_of_every_type_mean_the_same(digits):
     for rows in (k.astype(bool), k.astype(np.float32), torch.from_numpy(k), Rows.from_array(k)):
         assert compress(model, rows) == content
     grey = np.where(k == 1, 200, 100)
-    assert compress(model, grey, binarize_mode="threshold") == content
-    assert compress(model, grey / 255, binarize_mode="dynamic") == content
+    assert compress(model, Rows.from_array(grey).binarized("threshold")) == content
+    assert compress(model, Rows.from_array(grey / 255).binarized("dynamic")) == content
     eight = fresh("bernoulli:6", "beta-binomial")
     assert compress(eight, grey) == compress(eight, (grey / 255).astype(np.float32))
 

@@ -206,8 +206,8 @@ def test_rows_are_binarized_as_in_training_and_never_by_a_draw(model, data):
     expected = fit_outliers(model, binary, correction="complexity").measure(binary)
     assert not expected.is_surrogate
     for mode in ("threshold", "dynamic"):
-        found = fit_outliers(model, data.test, correction="complexity", binarize_mode=mode)
-        measured = found.measure(data.test)
+        rows = data.test.binarized(mode)
+        measured = fit_outliers(model, rows, correction="complexity").measure(rows)
         assert np.array_equal(measured.scores, expected.scores)
         assert np.array_equal(measured.complexity, expected.complexity)
 
@@ -306,7 +306,6 @@ def test_progress_counts_both_passes_as_one(model, data):
         ({"contamination": -0.1}, "Got -0.1"),
         ({"contamination": math.nan}, "Got nan"),
         ({"contamination": "x"}, "Got 'x'"),
-        ({"binarize_mode": "treshold"}, "Did you mean threshold"),
         ({"correction": "complexty"}, "Did you mean complexity"),
         ({"samples": 0}, "`samples` must be an int >= 1"),
     ],

@@ -232,14 +232,6 @@ def test_a_model_and_its_codes_find_the_same(model, digits, codes):
     assert index.search(model, digits.test.subset(slice(0, 1)), 1797).ids.max() == 5296
 
 
-def test_queries_are_binarized_as_the_rows_were(model, digits):
-    index = CodeIndex.build(model, digits.train, binarize_mode="threshold")
-    expected = encode_rows(model, digits.test, binarize_mode="threshold")
-    assert np.array_equal(
-        index.search(model, digits.test, 3).ids, index.search_codes(expected, 3).ids
-    )
-
-
 @pytest.mark.parametrize("latent", ["bernoulli:16", "categorical:6x5"])
 def test_reranked_candidates_are_sorted_by_their_log_likelihood(latent, digits, monkeypatch):
     monkeypatch.setattr("discretevae.codes.search.reranking.DECODER_ROWS", 1000)  # several chunks
@@ -412,8 +404,6 @@ def _drop(key):
         crafted(_with(latent="bernoulli:x")),
         crafted(_with(latent=16)),
         crafted(_with(latent="gaussian:16")),
-        crafted(_with(binarize="yes")),
-        crafted(_with(binarize=[1])),
         crafted(_drop("latent")),
         crafted(_drop("codes")),
         crafted(_drop("ids")),
@@ -577,12 +567,10 @@ def test_k_is_a_whole_number(k, model, digits, codes):
     assert index.search_codes(codes[:2], np.int64(3)).ids.shape == (2, 3)
 
 
-def test_arrays_and_unknown_modes_are_refused(model, digits):
+def test_arrays_are_refused(model, digits):
     index = CodeIndex.build(model, digits.test)
     with pytest.raises(DataError, match=r"Got ndarray. Make them with Rows.from_array"):
         index.search(model, np.zeros((1, 64)))
-    with pytest.raises(ConfigError, match="Did you mean threshold"):
-        CodeIndex.build(model, digits.test, binarize_mode="treshold")
 
 
 def test_rows_are_added_and_removed_by_the_command(cli, indexed, tmp_path):

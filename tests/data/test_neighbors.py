@@ -53,8 +53,8 @@ def test_wide_rows_are_compared_by_their_principal_components():
 def test_what_is_compared_is_what_the_model_sees():
     x = torch.rand(40, 12, generator=torch.Generator().manual_seed(2))
     grey = mutual_neighbors(Rows.from_array(x.numpy()), 3)
-    black = mutual_neighbors(Rows.from_array(x.numpy()), 3, binarize_mode="threshold")
-    drawn = mutual_neighbors(Rows.from_array(x.numpy()), 3, binarize_mode="dynamic")
+    black = mutual_neighbors(Rows.from_array(x.numpy()).binarized("threshold"), 3)
+    drawn = mutual_neighbors(Rows.from_array(x.numpy()).binarized("dynamic"), 3)
     assert torch.equal(joined(black), joined(drawn))
     assert not torch.equal(joined(grey), joined(black))
     # rows of few values lie at the same distance from many: those joined must be near enough

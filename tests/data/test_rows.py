@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 
+from discretevae.config import DataConfig
 from discretevae.data import Dataset, Rows, binarize
 from discretevae.data.split import held_out
 from discretevae.errors import ConfigError, DataError, DataWarning
@@ -248,10 +249,62 @@ def test_binarize_dynamic_is_bernoulli_and_repeats():
 
 def test_binarize_refuses():
     x = torch.zeros(2)
-    with pytest.raises(ConfigError, match=r"needs a torch.Generator on cpu. Got None"):
+    with pytest.raises(ConfigError, match=r"need a torch.Generator to be drawn from. Got none"):
         binarize(x, "dynamic", None)
     with pytest.raises(ConfigError, match="Did you mean dynamic"):
         binarize(x, "dynamik", None)
+
+
+def test_rows_know_their_binarization():
+    grey = Rows.from_array([[0.0, 0.3], [0.6, 1.0]], labels=[3, 4])
+    assert grey.binarize == "none"
+    black = grey.binarized("threshold")
+    assert black.batch(slice(None)).tolist() == [[0, 0], [1, 1]]
+    assert black.values.data_ptr() == grey.values.data_ptr()
+    assert (black.is_binary, grey.is_binary, grey.is_binary) == (True, False, False)
+    assert black.subset(slice(1, 2)).batch(torch.tensor([0])).tolist() == [[1, 1]]
+    assert black.epoch(0, 1, 2).take(0).sum() == 2
+    black.require_bytes()
+    dynamic = black.binarized("dynamic")
+    assert torch.equal(dynamic.deterministic().batch(slice(None)), black.batch(slice(None)))
+    assert black.deterministic() is black
+    assert torch.equal(dynamic.binarized("none").batch(slice(None)), grey.batch(slice(None)))
+    for asked in (dynamic.batch, dynamic.epoch(0, 1, 2).take):
+        with pytest.raises(ConfigError, match=r"Pass generator, or take rows\.deterministic"):
+            asked(slice(None) if asked == dynamic.batch else 0)
+    with pytest.raises(ConfigError, match="Did you mean threshold"):
+        grey.binarized("treshold")
+    generator = torch.Generator().manual_seed(4)
+    draws = [dynamic.batch(slice(None), generator=generator) for _ in range(40)]
+    assert {tuple(draw.flatten().tolist()) for draw in draws} == {
+        (0.0, a, b, 1.0) for a in (0.0, 1.0) for b in (0.0, 1.0)
+    }
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 50), st.integers(1, 50))
+def test_what_is_drawn_does_not_depend_on_how_rows_are_cut(n, width, one, other):
+    rows = Rows.from_array(np.full((n, width), 0.5)).binarized("dynamic")
+    drawn = [
+        torch.cat(list(rows.chunks(size, generator=torch.Generator().manual_seed(7))))
+        for size in (one, other)
+    ]
+    assert torch.equal(*drawn)
+
+
+def test_both_parts_of_a_data_set_are_binarized():
+    rows = Rows.from_array([[0.0, 0.3], [0.6, 1.0]])
+    data = Dataset("mine", rows, rows)
+    assert data.binarize == "none"
+    black = data.binarized("threshold")
+    assert (black.train.binarize, black.test.binarize, black.binarize) == ("threshold",) * 3
+    with pytest.raises(DataError, match="differ in binarize: threshold and none"):
+        Dataset("mine", black.train, rows)
+    assert data.binarized_by(DataConfig(binarize="dynamic")).binarize == "dynamic"
+    assert black.binarized_by(DataConfig(binarize="threshold")).binarize == "threshold"
+    with pytest.raises(ConfigError, match=r"data are binarized threshold.*says none"):
+        black.binarized_by(DataConfig())
+    with pytest.raises(ConfigError, match="Did you mean dynamic"):
+        DataConfig(binarize="dynamc")
 
 
 def test_global_random_state_is_left_alone():

@@ -60,7 +60,7 @@ def test_evaluation_is_the_same_to_the_bit(on_disk, in_memory, latent):
     model = fresh(in_memory, latent)
     for mode in ("none", "dynamic"):
         one, other = (
-            dv.evaluate(model, data.test, samples=7, binarize_mode=mode)
+            dv.evaluate(model, data.test.binarized(mode), samples=7)
             for data in (on_disk, in_memory)
         )
         assert one == other

@@ -15,7 +15,9 @@ from discretevae.data import Rows
 from discretevae.errors import ConfigError, DataError
 from discretevae.evaluation import bounds as evaluation
 from discretevae.evaluation.bounds import evaluate, row_scores, score_samples
+from discretevae.evaluation.information import kl_split
 from discretevae.model.vae import DiscreteVAE
+from discretevae.system.randomness import generator_for
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -441,9 +443,8 @@ def test_bits_per_dimension_only_where_the_likelihood_is_a_probability():
     assert not density.is_surrogate
     grey = evaluate(model_of("categorical:5"), rows_of(), samples=3)
     assert grey.is_surrogate
-    assert not evaluate(
-        model_of("categorical:5"), rows_of(), binarize_mode="threshold", samples=3
-    ).is_surrogate
+    black = rows_of().binarized("threshold")
+    assert not evaluate(model_of("categorical:5"), black, samples=3).is_surrogate
 
 
 def test_use_of_a_code_of_several_parts():
@@ -461,19 +462,36 @@ def test_use_of_a_code_of_several_parts():
 
 
 def test_the_seed_and_nothing_else_decides():
-    model, rows = model_of("gaussian:3"), rows_of()
+    model, rows = model_of("gaussian:3"), rows_of().binarized("dynamic")
     state = torch.get_rng_state()
-    first, again, other = (
-        evaluate(model, rows, binarize_mode="dynamic", seed=seed).to_dict() for seed in (0, 0, 1)
-    )
+    first, again, other = (evaluate(model, rows, seed=seed).to_dict() for seed in (0, 0, 1))
     assert first == again
     assert first["elbo"] != other["elbo"]
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_what_is_drawn_of_a_row_depends_neither_on_samples_nor_chunks_nor_the_model(monkeypatch):
+    rows, seen = rows_of(100).binarized("dynamic"), []
+    ours = DiscreteVAE.eta
+    monkeypatch.setattr(DiscreteVAE, "eta", lambda self, x: (seen[-1].append(x), ours(self, x))[1])
+    for latent in ("bernoulli:4", "gaussian:3", "categorical:5"):
+        model = model_of(latent)
+        for samples, decoder_rows in ((1, 4096), (100, 4096), (7, 64)):
+            monkeypatch.setattr(evaluation, "DECODER_ROWS", decoder_rows)
+            seen.append([])
+            row_scores(model, rows, samples=samples, seed=3)
+    seen.append([])
+    kl_split(model_of("gaussian:3"), rows, samples=200, seed=3)
+    drawn = [torch.cat(parts) for parts in seen]
+    assert len({len(parts) for parts in seen}) > 2
+    assert all(torch.equal(each, drawn[0]) for each in drawn[1:])
+    expected = rows.batch(slice(None), generator=generator_for(3, "binarization"))
+    assert torch.equal(drawn[0], expected)
+
+
 def test_binarized_rows_are_scored_as_bits():
     model, rows = model_of("categorical:5"), rows_of()
-    result = evaluate(model, rows, binarize_mode="threshold")
+    result = evaluate(model, rows.binarized("threshold"))
     truth = by_hand(model, (rows.values > 0.5).double().numpy())
     assert result.log_px.value == pytest.approx(truth["log_px"].mean(), rel=TOLERANCE)
 

@@ -557,10 +557,11 @@ def test_rows_are_binarized_as_in_training():
     model = model_of("bernoulli:5")
     rows = Rows.from_array(np.random.default_rng(0).random((40, 5)).astype(np.float32))
     sharp = Rows.from_array((rows.batch(slice(None)) > 0.5).float())
-    assert kl_split(model, rows, binarize_mode="threshold") == kl_split(model, sharp)
-    drawn = kl_split(model, rows, binarize_mode="dynamic", seed=3)
-    assert drawn == kl_split(model, rows, binarize_mode="dynamic", seed=3)
-    assert drawn != kl_split(model, rows, binarize_mode="dynamic", seed=4)
+    assert kl_split(model, rows.binarized("threshold")) == kl_split(model, sharp)
+    dynamic = rows.binarized("dynamic")
+    drawn = kl_split(model, dynamic, seed=3)
+    assert drawn == kl_split(model, dynamic, seed=3)
+    assert drawn != kl_split(model, dynamic, seed=4)
 
 
 def test_the_json_object_holds_every_figure():

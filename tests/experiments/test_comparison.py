@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from discretevae.cli.compare import parse_names
-from discretevae.config import ModelConfig, RunConfig, TrainConfig
+from discretevae.config import BinarizeMode, DataConfig, ModelConfig, RunConfig, TrainConfig
 from discretevae.data import load_data
 from discretevae.errors import ConfigError, TrainingError
 from discretevae.estimators import (
@@ -252,9 +252,15 @@ def test_other_objectives_and_codes_have_no_exact_gradient():
 # --- along a run -----------------------------------------------------------------------------
 
 
-def config(latent: str = "bernoulli:4", **training: object) -> RunConfig:
+def config(
+    latent: str = "bernoulli:4", binarize: BinarizeMode = "none", **training: object
+) -> RunConfig:
     model = ModelConfig(n_features=64, latent=latent, hidden=(8,), image_shape=(8, 8))
-    return RunConfig(model=model, training=TrainConfig(**{"epochs": 2, "lr": 0.01} | training))
+    return RunConfig(
+        model=model,
+        training=TrainConfig(**{"epochs": 2, "lr": 0.01} | training),
+        data=DataConfig(binarize=binarize),
+    )
 
 
 def test_a_comparison_follows_from_its_seed():

@@ -15,7 +15,7 @@ from PIL import Image
 
 from discretevae.cli import call
 from discretevae.cli.sweep import parse_sizes
-from discretevae.config import LatentSpec, ModelConfig, RunConfig, TrainConfig
+from discretevae.config import DataConfig, LatentSpec, ModelConfig, RunConfig, TrainConfig
 from discretevae.data import load_data
 from discretevae.errors import ConfigError, RunError, TrainingInterrupted
 from discretevae.evaluation.bounds import row_scores
@@ -420,23 +420,24 @@ def test_dynamic_rows_are_drawn_once_for_all_sizes(tmp_path, monkeypatch):
     ours = sweeps.row_scores
 
     def noting(model, rows, **options):
-        seen.append((rows, options["binarize_mode"]))
+        seen.append(rows)
         return ours(model, rows, **options)
 
     monkeypatch.setattr(sweeps, "row_scores", noting)
     data = load_data("digits")
     model = ModelConfig(n_features=64, hidden=(4,), image_shape=(8, 8))
-    training = TrainConfig(epochs=1, lr=0.01, binarize="dynamic")
+    training = TrainConfig(epochs=1, lr=0.01)
+    config = RunConfig(model=model, training=training, data=DataConfig(binarize="dynamic"))
     state = torch.random.get_rng_state()
     found = sweep(
-        data, RunConfig(model=model, training=training), [13, 2], out=tmp_path / "new",
+        data, config, [13, 2], out=tmp_path / "new",
         latent="categorical", samples=5,
     )  # fmt: skip
     assert torch.equal(state, torch.random.get_rng_state())
     assert [one.latent for one in found.results] == ["categorical:2", "categorical:13"]
-    (rows, mode), (again, _) = seen
+    rows, again = seen
     assert rows is again
-    assert (rows.is_binary, mode) == (True, "none")
+    assert (rows.is_binary, rows.binarize) == (True, "none")
     grey = data.test.batch(slice(0, 297))
     drawn = rows.batch(slice(0, 297))
     assert ((drawn == 1) & (grey == 0)).sum() == 0

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from discretevae import DiscreteVAE, load_data
-from discretevae.config import ModelConfig, RunConfig, TrainConfig
+from discretevae.config import DataConfig, ModelConfig, RunConfig
 from discretevae.explorer.answers import Explorer
 from discretevae.explorer.guards import HEADERS
 from discretevae.explorer.variables import to_numbers
@@ -43,9 +43,7 @@ def explorer_of(latent="bernoulli:6", prior="fixed", *, rows=None, binarize="non
         for network in (model.encoder, model.decoder):
             for parameter in network.parameters():
                 parameter.mul_(3)
-    run = Run(
-        Path("runs/mine"), RunConfig(model=config, training=TrainConfig(binarize=binarize)), model
-    )
+    run = Run(Path("runs/mine"), RunConfig(model=config, data=DataConfig(binarize=binarize)), model)
     return Explorer(run, rows, source="digits", split="test", **options)
 
 

@@ -111,7 +111,7 @@ def test_pixels_and_values_of_a_row_are_encoded_like_the_row(explorers):
 @pytest.mark.parametrize("mode", ["threshold", "dynamic"])
 def test_rows_are_binarized_as_in_training(mode):
     explorer = explorer_of(binarize=mode)
-    x = explorer.gallery.rows.batch(torch.tensor([2]))
+    x = load_data("digits").test.batch(torch.tensor([2]))
     answer = explorer.encode_row(2)
     assert np.array_equal(pixels(answer["input"]), grey((x > 0.5).float())[0])
     assert not answer["is_surrogate"]

@@ -170,14 +170,14 @@ def test_codes_are_drawn_anew_in_every_pass(rows):
 def test_dynamic_binarization_draws_anew_and_follows_the_seed(model):
     grey = Rows.from_array(torch.full((256, D), 0.5), name="grey")
     prior = made("factorized", model)
-    fit_prior(model, grey, prior, epochs=3, lr=0.01, binarize_mode="dynamic")
+    fit_prior(model, grey.binarized("dynamic"), prior, epochs=3, lr=0.01)
     # every bit is a coin; under `none` the logit of x = ½ is 0 and the codes are coins as well
     assert prior.raw.abs().max() < 0.2
     sharp = made("factorized", model)
-    fit_prior(model, grey, sharp, epochs=50, lr=0.2, binarize_mode="threshold")
+    fit_prior(model, grey.binarized("threshold"), sharp, epochs=50, lr=0.2)
     assert sharp.raw.max() < -2  # x > ½ is nowhere true
     values = [
-        expected_log_prob(model, grey, sharp, binarize_mode="dynamic", seed=seed).value
+        expected_log_prob(model, grey.binarized("dynamic"), sharp, seed=seed).value
         for seed in (0, 0, 1)
     ]
     assert values[0] == values[1] != values[2]

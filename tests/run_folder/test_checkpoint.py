@@ -24,6 +24,7 @@ from discretevae.run_folder.checkpoint import (
 )
 from discretevae.run_folder.history import EpochMetrics, read_metrics
 from discretevae.system import files
+from discretevae.system.randomness import states_of
 from discretevae.system.tensor_files import read_tensors, write_tensors
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -54,13 +55,13 @@ def made(folder: Path, config: RunConfig) -> DiscreteVAE:
 
 
 def save_state(folder, modules, optimizer, generator, position):
-    states.save_state(folder, 1, modules, optimizer, [generator.get_state()], position)
+    states.save_state(folder, 1, modules, optimizer, [states_of([generator])], position)
 
 
 def load_state(folder, modules, optimizer, generator):
     content = states.read_newest(folder)
     assert content is not None
-    return states.install_state(content, folder, modules, optimizer, generator)
+    return states.install_state(content, folder, modules, optimizer, [generator])
 
 
 def stepped(model: DiscreteVAE) -> torch.optim.Optimizer:
@@ -137,7 +138,7 @@ def test_a_state_without_a_random_state_is_refused(change, tmp_path):
     tensors, head = read_tensors(path)
     state = tensors.pop("generator.0")
     if change != "gone":
-        tensors["generator.0"] = state[:9] if change == "short" else state.float()
+        tensors["generator.0"] = state[:, :9] if change == "short" else state.float()
     write_tensors(path, tensors, head)
     with pytest.raises(RunError, match="random state"):
         load_state(tmp_path, {"model": model}, optimizer, generator)

@@ -142,7 +142,7 @@ def test_a_continuous_bernoulli_mean_is_right_on_both_sides_of_its_series(tmp_pa
 def test_rows_are_made_binary_by_the_encoder_of_a_binarized_run(digits, tmp_path):
     model = model_of()
     x = digits.test.batch(slice(0, 40))
-    done = export_onnx(model, tmp_path, rows=x, binarize_mode="dynamic")
+    done = export_onnx(model, tmp_path, rows=x, threshold=True)
     codes = outputs(done.encoder, rows=x.numpy())["codes"]
     assert (codes == model.encode((x > 0.5).float()).numpy()).all()
     assert (codes != model.encode(x).numpy()).any()
@@ -245,7 +245,6 @@ def test_graphs_alone_name_the_extra_too(monkeypatch):
         ({"rows": torch.zeros(3, 5)}, r"rows must be \[N, 64\] with N >= 1. Got \[3, 5\]"),
         ({"rows": torch.zeros(0, 64)}, r"Got \[0, 64\]"),
         ({"rows": np.zeros((3, 5))}, r"Got \[3, 5\]"),
-        ({"binarize_mode": "treshold"}, "Did you mean threshold"),
     ],
 )
 def test_wrong_options_are_refused(options, message, tmp_path):
@@ -373,11 +372,9 @@ def test_the_names_of_bits_differ_where_there_are_several_parts_of_them(digits, 
     assert table.column_names == ["id", "code_0", "code_1"]
 
 
-def test_a_name_may_be_text_and_an_unknown_mode_is_refused(digits, tmp_path):
+def test_a_name_may_be_text(digits, tmp_path):
     model, out = model_of("bernoulli:13"), tmp_path / "codes.parquet"
     assert write_parquet(model, digits.test, str(out)) == ["id", "code"]
-    with pytest.raises(ConfigError, match="Did you mean threshold"):
-        write_parquet(model, digits.test, tmp_path / "b.parquet", binarize_mode="treshold")
     assert [path.name for path in tmp_path.iterdir()] == ["codes.parquet"]
 
 
@@ -424,8 +421,8 @@ def test_encode_writes_a_table(trained, cli, tmp_path):
     table = pq.read_table(out)
     assert table["id"].to_pylist() == list(range(1000, 1297))
     opened = load_run(run)
-    mode = opened.config.training.binarize
-    packed = encode_rows(opened.model, load_data("digits").test, binarize_mode=mode)
+    rows = load_data("digits").test.binarized(opened.config.data.binarize)
+    packed = encode_rows(opened.model, rows)
     assert table["code"].to_pylist() == [row.tobytes() for row in packed]
     said = cli("encode", run, "--split", "test", "--out", out, "--as", "text", "--json")
     assert json.loads(said.out) == {"out": str(out), "rows": 297, "columns": ["id", "code"]}

@@ -40,10 +40,10 @@ def config(seed: int) -> RunConfig:
     return RunConfig(
         model=ModelConfig(n_features=30, latent="bernoulli:20", hidden=(300, 300)),
         training=TrainConfig(
-            epochs=6, batch_size=10, estimator="disarm", binarize="dynamic", average=0.99,
+            epochs=6, batch_size=10, estimator="disarm", average=0.99,
             lr=0.01, lr_schedule="cosine", validation=0.1, patience=6, seed=seed,
         ),
-        data=DataConfig(source="mine"),
+        data=DataConfig(source="mine", binarize="dynamic"),
     )  # fmt: skip
 
 

@@ -77,11 +77,9 @@ def run(ranks: Ranks, out: Path, latent: str, stop_after: str) -> None:
         if calls == int(stop_after):
             os._exit(7)
 
-    config = TrainConfig(
-        epochs=3, batch_size=5, estimator="disarm", lr=0.01, binarize="dynamic", average=0.9
-    )
+    config = TrainConfig(epochs=3, batch_size=5, estimator="disarm", lr=0.01, average=0.9)
     train(
-        fresh(latent), grey(21), config, out=out, resume=True, ranks=ranks,
+        fresh(latent), grey(21).binarized("dynamic"), config, out=out, resume=True, ranks=ranks,
         save_every=SaveEvery(seconds=None, steps=1), progress=count,
     )  # fmt: skip
 

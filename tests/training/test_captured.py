@@ -74,9 +74,9 @@ def settings(**changes: object) -> TrainConfig:
     return TrainConfig(**({"epochs": 3, "batch_size": 13, "lr": 0.01, "seed": 5} | changes))
 
 
-def trained(latent, config, *, prior="fixed", **options):
+def trained(latent, config, *, prior="fixed", binarize="none", **options):
     model = model_for(latent, prior=prior)
-    history = train(model, DATA, config, **options)
+    history = train(model, DATA.binarized(binarize), config, **options)
     return model.state_dict(), [
         dataclasses.replace(m, rows_per_second=0.0, seconds=0.0, cpu_seconds=0.0) for m in history
     ]
@@ -115,14 +115,14 @@ RUNS = {
     "wake-sleep": ("bernoulli:5", {"objective": "wake-sleep"}),
     "the multi-sample bound": ("bernoulli:5", {"objective": "multi-sample"}),
     "categories by reinmax": ("categorical:8x8", {}),
-    "pixels that are drawn": ("bernoulli:5", {"binarize": "dynamic"}),
+    "pixels that are drawn": ("bernoulli:5", {}),
     "clip": ("bernoulli:5", {"clip": 0.1}),
     "average": ("bernoulli:16", {"average": 0.5, "start": "mean"}),
     "schedule": ("categorical:10", {"lr_schedule": "cosine", "warmup": 3}),
     "validation": ("bernoulli:16", {"validation": 0.2, "patience": 1}),
     "the KL rises": ("bernoulli:16", {"kl_warmup": 1.3, "free_bits": 0.05}),
     "distorted": ("bernoulli:16", {"augment": "shift=1,rotate=10"}),
-    "neighbors": ("bernoulli:16", {"target": "neighbors:3x4", "binarize": "dynamic"}),
+    "neighbors that are drawn": ("bernoulli:16", {"target": "neighbors:3x4"}),
     "bfloat16": ("bernoulli:16", {"precision": "bf16"}),
     "one batch": ("bernoulli:16", {"batch_size": 48, "epochs": 9}),
 }
@@ -137,11 +137,13 @@ PRIORS = {
 @pytest.mark.parametrize("what", RUNS)
 def test_a_recorded_training_is_the_eager_one(what, recorders):
     latent, changes = RUNS[what]
+    binarize = "dynamic" if "drawn" in what else "none"
     config = settings(**changes)
-    eager = trained(latent, config)
+    eager = trained(latent, config, binarize=binarize)
     for double in (doubles.Again, doubles.Tape):
         made = recorders(double)
-        assert_same(eager, trained(latent, dataclasses.replace(config, graph=True)))
+        recorded = dataclasses.replace(config, graph=True)
+        assert_same(eager, trained(latent, recorded, binarize=binarize))
         assert [recorder.n_recorded for recorder in made] == [1]
 
 
@@ -214,8 +216,9 @@ class Stop(Exception):  # noqa: N818 - nothing went wrong
 @pytest.mark.parametrize(("first", "then"), [(True, True), (True, False), (False, True)])
 @pytest.mark.parametrize("stop_at", [2, 8, 12])
 def test_a_run_may_be_resumed_with_and_without_recording(first, then, stop_at, recorders, tmp_path):
-    config = settings(average=0.5, estimator="importance:proposal=uniform", binarize="dynamic")
-    expected = trained("bernoulli:5", config)
+    config = settings(average=0.5, estimator="importance:proposal=uniform")
+    training = partial(trained, "bernoulli:5", binarize="dynamic")
+    expected = training(config)
     recorders(doubles.Tape)
     seen = []
 
@@ -226,9 +229,9 @@ def test_a_run_may_be_resumed_with_and_without_recording(first, then, stop_at, r
 
     changed = dataclasses.replace(config, graph=first)
     with pytest.raises(Stop):
-        trained("bernoulli:5", changed, out=tmp_path, progress=stop, save_every=ALWAYS)
+        training(changed, out=tmp_path, progress=stop, save_every=ALWAYS)
     changed = dataclasses.replace(config, graph=then)
-    assert_same(expected, trained("bernoulli:5", changed, out=tmp_path, resume=True))
+    assert_same(expected, training(changed, out=tmp_path, resume=True))
 
 
 def test_checkpoints_are_the_same_files(recorders, tmp_path):
@@ -496,7 +499,7 @@ def test_the_command_resumes_with_and_without(cli, recorders, tmp_path):
 @pytest.mark.parametrize(
     ("latent", "changes"),
     [
-        ("bernoulli:16", {"clip": 1.0, "binarize": "dynamic", "lr_schedule": "cosine"}),
+        ("bernoulli:16", {"clip": 1.0, "lr_schedule": "cosine"}),
         ("bernoulli:16", {"estimator": "rebar"}),
         ("bernoulli:16", {"estimator": "arms"}),
         ("categorical:10", {"objective": "marginal"}),
@@ -514,7 +517,7 @@ def test_on_a_gpu_a_recording_is_the_eager_training(latent, changes, monkeypatch
     for graph, recorder in ((True, CudaRecorder), (True, doubles.Again), (False, None)):
         monkeypatch.setitem(captured.RECORDERS, "cuda", recorder)
         model = model_for(latent).cuda()
-        history = train(model, DATA, settings(graph=graph, **changes))
+        history = train(model, DATA.binarized("dynamic"), settings(graph=graph, **changes))
         results.append((model.state_dict(), [m.loss for m in history]))
     (recorded, losses), (again, same_losses), (ordinary, near_losses) = results
     assert losses == same_losses

@@ -191,11 +191,11 @@ def test_the_encoder_alone_sees_distorted_pictures():
 
 
 def test_distorted_rows_are_binary_where_the_rows_are():
-    model, rows = mixture_model(prior="fixed"), load_data("digits")
+    model, rows = mixture_model(prior="fixed"), load_data("digits").binarized("threshold")
     seen = []
     eta = model.eta
     model.eta = lambda x: seen.append(x.unique()) or eta(x)
-    train(model, rows, TrainConfig(epochs=1, binarize="threshold", augment="light"))
+    train(model, rows, TrainConfig(epochs=1, augment="light"))
     assert all(set(values.tolist()) <= {0.0, 1.0} for values in seen)
 
 

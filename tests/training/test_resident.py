@@ -83,11 +83,11 @@ def test_on_a_gpu_the_batches_are_the_same_to_the_bit(kind):
 @pytest.mark.filterwarnings("ignore::discretevae.errors.CollapseWarning")
 def test_on_a_gpu_a_training_is_the_same_from_either_place(monkeypatch):
     rows = rows_of("grey")
-    data = Dataset("grey", rows, rows.subset(slice(0, 20)))
+    data = Dataset("grey", rows, rows.subset(slice(0, 20))).binarized("dynamic")
     losses = []
     for share in (selection.RESIDENT_SHARE, 0.0):
         monkeypatch.setattr(selection, "RESIDENT_SHARE", share)
         model = DiscreteVAE.for_data(data, latent="bernoulli:4", hidden=(8,)).cuda()
-        config = TrainConfig(epochs=3, batch_size=16, binarize="dynamic", graph=True)
+        config = TrainConfig(epochs=3, batch_size=16, graph=True)
         losses.append([(m.loss, m.test_elbo) for m in train(model, data, config)])
     assert losses[0] == losses[1]

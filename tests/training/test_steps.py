@@ -242,7 +242,7 @@ def test_the_decoder_starts_at_the_mean(mode, likelihood, monkeypatch):
     monkeypatch.setattr(
         DiscreteVAE, "start_at", lambda self, mean: (started.append(mean), original(self, mean))
     )
-    train(model, DATA, settings(start="mean", binarize=mode, lr=1e-30, epochs=1))
+    train(model, DATA.binarized(mode), settings(start="mean", lr=1e-30, epochs=1))
     x = DATA.train.batch(slice(None))
     mean = (binarize(x, "threshold") if mode == "threshold" else x).mean(0)
     torch.testing.assert_close(started[0], mean)

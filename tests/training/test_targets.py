@@ -72,8 +72,8 @@ def test_a_neighbor_is_where_the_walk_from_the_row_ends(rows):
 
 
 def test_what_is_shown_is_distorted_and_what_is_explained_is_not(rows):
-    config = TrainConfig(target=ASKED, augment="shift=2", binarize="threshold")
-    pairs, _ = pairs_of(config, rows)
+    config = TrainConfig(target=ASKED, augment="shift=2")
+    pairs, _ = pairs_of(config, rows.binarized("threshold"))
     x, target = pairs.take(rows.epoch(0, 1, 64), 0, 0, 1)
     shown, explained = pairs.drawn(x, target)
     assert torch.equal(explained, (target > 0.5).float())
@@ -98,7 +98,7 @@ def test_what_is_maximized_is_the_elbo_of_the_neighbor(rows):
     settings = ModelConfig(n_features=64, latent="bernoulli:5", hidden=(8,), image_shape=(8, 8))
     (metrics,) = train(fresh_model(settings, seed=1), data, config)
     generator = generator_for(1, "samples")
-    pairs = Pairs(rows, config, (8, 8), generator)
+    pairs = Pairs(rows, config, (8, 8), generator_for(1, "pairs"))
     shown, target = pairs.drawn(*pairs.take(rows.epoch(1, 1, 200), 0, 0, 1))
     model = fresh_model(settings, seed=1)
     terms = elbo(model, target, DisARM(), generator=generator, shown=shown)
@@ -136,8 +136,9 @@ def agreement(target):
 
 
 def test_the_code_of_a_neighbor_leaves_out_what_neighbors_do_not_share():
-    assert agreement("neighbors:60x20") > 0.8
-    assert agreement("row") < 0.4
+    # over 16 seeds the first is 0.73 to 1, the second 0.21 to 0.25
+    assert agreement("neighbors:60x20") > 0.65
+    assert agreement("row") < 0.3
 
 
 def test_the_scikit_learn_classes_take_it():

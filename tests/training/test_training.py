@@ -82,7 +82,7 @@ def differ(one: DiscreteVAE, other: DiscreteVAE) -> bool:
 def test_the_same_seed_gives_the_same_weights(latent, binarize):
     models = [fresh(latent) for _ in range(3)]
     histories = [
-        train(model, DATA, settings(binarize=binarize, seed=seed))
+        train(model, DATA.binarized(binarize), settings(seed=seed))
         for model, seed in zip(models, (5, 5, 6), strict=True)
     ]
     assert_same(models[0], models[1])
@@ -93,7 +93,7 @@ def test_the_same_seed_gives_the_same_weights(latent, binarize):
 
 def test_the_global_random_states_are_left_alone(tmp_path):
     states = (torch.get_rng_state(), random.getstate(), np.random.get_state())  # noqa: NPY002
-    train(fresh("bernoulli:5"), DATA, settings(binarize="dynamic"), out=tmp_path / "run")
+    train(fresh("bernoulli:5"), DATA.binarized("dynamic"), settings(), out=tmp_path / "run")
     train(fresh("gaussian:2"), DATA, settings(), out=tmp_path / "other")
     assert torch.equal(torch.get_rng_state(), states[0])
     assert random.getstate() == states[1]
@@ -114,6 +114,35 @@ class Stop(Exception):  # noqa: N818 - nothing went wrong
     """Raised by the callback to end the training where it stands."""
 
 
+def pixels_met(latent: str, estimator: str, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """The rows of every step of a training, as drawn."""
+    seen, ours = [], DiscreteVAE.eta
+
+    def noting(model: DiscreteVAE, x: torch.Tensor) -> torch.Tensor:
+        if model.training:
+            seen.append(x)
+        return ours(model, x)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DiscreteVAE, "eta", noting)
+        config = settings(estimator=estimator, epochs=2)
+        train(fresh(latent), DATA.binarized("dynamic"), config)
+    return seen
+
+
+def test_what_is_drawn_of_a_row_depends_neither_on_samples_nor_on_the_model(monkeypatch):
+    one, other = (
+        pixels_met(latent, estimator, monkeypatch)
+        for latent, estimator in (
+            ("bernoulli:5", "rloo:samples=4"),
+            ("categorical:4", "importance:samples=1"),
+        )
+    )
+    assert len(one) == len(other) == 8
+    assert all(map(torch.equal, one, other))
+    assert not torch.equal(one[0], one[4])
+
+
 STOPS = [
     # after how many callbacks: 4 steps and the epoch's end are 5
     ("bernoulli:5", "none", 1),
@@ -127,9 +156,9 @@ STOPS = [
 
 @pytest.mark.parametrize(("latent", "binarize", "calls"), STOPS)
 def test_interrupted_and_resumed_equals_uninterrupted(latent, binarize, calls, tmp_path):
-    config = settings(binarize=binarize)
+    config, data = settings(), DATA.binarized(binarize)
     whole = fresh(latent)
-    expected = train(whole, DATA, config, out=tmp_path / "whole")
+    expected = train(whole, data, config, out=tmp_path / "whole")
     left = [calls]
 
     def stop(_: object) -> None:
@@ -138,11 +167,11 @@ def test_interrupted_and_resumed_equals_uninterrupted(latent, binarize, calls, t
             raise Stop
 
     with pytest.raises(Stop):
-        train(fresh(latent), DATA, config, out=tmp_path / "run", progress=stop, save_every=ALWAYS)
+        train(fresh(latent), data, config, out=tmp_path / "run", progress=stop, save_every=ALWAYS)
     # the copy shows that nothing outside the folder is needed, and other weights are overwritten
     shutil.copytree(tmp_path / "run", tmp_path / "copy")
     resumed = fresh(latent, seed=99)
-    history = train(resumed, DATA, config, out=tmp_path / "copy", resume=True)
+    history = train(resumed, data, config, out=tmp_path / "copy", resume=True)
     assert_same(resumed, whole)
     assert without_timings(history) == without_timings(expected)
     read = read_metrics(tmp_path / "copy")

@@ -102,7 +102,6 @@ def command(
             run.model,
             rows,
             samples=samples,
-            binarize_mode=run.config.training.binarize,
             seed=seed,
             progress=progress,
         )
@@ -148,9 +147,8 @@ def _draw(
     from discretevae.plots.pictures import save_figure
 
     centers = cluster_centers(run.model, seed=seed)
-    mode = run.config.training.binarize
     common.make_parent(path)
-    figure = cluster_figure(found, centers, rows, shape, scores=scores, binarize_mode=mode)
+    figure = cluster_figure(found, centers, rows, shape, scores=scores)
     save_figure(figure, path, dpi=120, colors=64)
 
 
@@ -162,9 +160,7 @@ def _draw_map(path: Path, run: Run, found: Clusters, rows: Rows) -> None:
     from discretevae.plots.pictures import save_figure
     from discretevae.priors import MixturePrior
 
-    means = torch.from_numpy(
-        encode_rows(run.model, rows, binarize_mode=run.config.training.binarize)
-    )
+    means = torch.from_numpy(encode_rows(run.model, rows))
     prior = run.model.prior
     centers = prior.means.detach() if isinstance(prior, MixturePrior) else None
     common.make_parent(path)

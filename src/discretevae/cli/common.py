@@ -140,7 +140,7 @@ def open_rows(
     split: str,
     data_dir: Path | None,
 ) -> Rows:
-    """The rows that a command was pointed at, or those of the run itself.
+    """The rows that a command was pointed at, or the run's own, binarized as in training.
 
     Raises:
         ConfigError: both ways of naming data were used, and they differ.
@@ -161,7 +161,7 @@ def open_rows(
     )
     if rows.n_features == config.model.n_features:  # else it is refused anyway
         _warn_of_fractions(rows)
-    return rows
+    return rows.binarized(config.data.binarize)
 
 
 def _warn_of_fractions(rows: Rows) -> None:

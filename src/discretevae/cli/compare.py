@@ -169,7 +169,7 @@ def _configured(options: dict[str, Any]) -> tuple[list[str], RunConfig, Dataset]
         if asked.family is not None:
             read_estimators(names, asked.family)
     with asked.collected():
-        keys = ("epochs", "batch_size", "lr", "binarize", "seed")
+        keys = ("epochs", "batch_size", "lr", "seed")
         training = TrainConfig(**{key: options[key] for key in keys})
     asked.require()
     data = asked.load()
@@ -285,7 +285,7 @@ def _markdown(found: Comparison) -> str:
     parts = [
         f"# Gradient estimators on {source}, {model.latent}\n",
         f"{network}, {model.likelihood} likelihood, {model.prior} prior, "
-        f"binarize {config.binarize}, lr {config.lr:g}, seed {config.seed}\n",
+        f"binarize {found.config.data.binarize}, lr {config.lr:g}, seed {config.seed}\n",
     ]
     if not found.is_complete:
         parts.append(f"Not complete: {len(found.runs)} of {len(found.estimators)} runs.\n")

@@ -55,12 +55,11 @@ def command(
     source = data_argument or data_option or run.config.data.source
     common.refuse_same_file(out, source, "data")
     rows = common.open_rows(run.config, data_argument, data_option, split=split, data_dir=data_dir)
-    mode = run.config.training.binarize
     with common.counting_bar("compressing", len(rows)) as progress:
-        content = compress(run.model, rows, lanes=lanes, binarize_mode=mode, progress=progress)
+        content = compress(run.model, rows, lanes=lanes, progress=progress)
     common.make_parent(out)
     write_atomic(out, content)
-    is_changed = mode != "none" and not rows.is_binary
+    is_changed = rows.is_binary and not rows.binarized("none").is_binary
     per_dimension = 8 * len(content) / (len(rows) * rows.n_features)
     if as_json:
         common.print_json(

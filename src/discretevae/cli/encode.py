@@ -94,7 +94,6 @@ def command(
             written = (write if is_table else encode_rows)(
                 run.model,
                 rows,
-                binarize_mode=run.config.training.binarize,
                 progress=progress if ranks.is_first else None,
                 out=out,
                 ranks=ranks,

@@ -211,7 +211,7 @@ def _cells(measured: Measured) -> tuple[str, str]:
 
 def _require_same_binarization(runs: Sequence[Run]) -> None:
     """Runs that saw other targets cannot be compared."""
-    modes = {run.config.training.binarize for run in runs}
+    modes = {run.config.data.binarize for run in runs}
     if len(modes) > 1:
         raise ConfigError(
             f"the runs were trained on different targets: --binarize {' and '.join(sorted(modes))}."
@@ -227,7 +227,6 @@ def _scored(run: Run, rows: Rows, sizes: Sequence[int], seed: int) -> RowScores:
             run.model,
             rows,
             samples=sizes,
-            binarize_mode=run.config.training.binarize,
             seed=seed,
             progress=progress,
         )
@@ -236,7 +235,7 @@ def _scored(run: Run, rows: Rows, sizes: Sequence[int], seed: int) -> RowScores:
 def _split(run: Run, rows: Rows, seed: int) -> KLSplit:
     from discretevae.evaluation.information import kl_split
 
-    return kl_split(run.model, rows, binarize_mode=run.config.training.binarize, seed=seed)
+    return kl_split(run.model, rows, seed=seed)
 
 
 def _difference(score: RowScores, first: RowScores) -> Measured | None:

@@ -95,7 +95,7 @@ def command(
         run.model,
         out,
         rows=rows,
-        binarize_mode=run.config.training.binarize,
+        threshold=run.config.data.binarize != "none",
         tolerance=TOLERANCE if tolerance is None else tolerance,
         properties={"divisor": f"{run.config.data.divisor:g}"},
     )
@@ -132,6 +132,6 @@ def _rows(run: Run, data_dir: Path | None) -> tuple[Tensor | None, str]:
     try:
         rows = common.open_rows(run.config, None, None, split="test", data_dir=data_dir)
         require_fit(run.model, rows)
-        return rows.batch(slice(0, CHECK_ROWS)), "test"
+        return rows.binarized("none").batch(slice(0, CHECK_ROWS)), "test"
     except (DataError, DownloadError):
         return None, "random"

@@ -108,7 +108,6 @@ def command(
                     rows,
                     kind=kind or "flat",  # type: ignore[arg-type]
                     ids=ids,
-                    binarize_mode=run.config.training.binarize,
                     progress=progress,
                 )
             else:

@@ -93,6 +93,7 @@ class Asked:
                 source=source if source in BUILTIN_NAMES else str(Path(source).absolute()),
                 image_size=self.image_size,
                 divisor=data.train.divisor,
+                binarize=self.options["binarize"],
             ),
         )
 

@@ -137,7 +137,6 @@ def command(
             contamination=contamination,
             correction=correction,  # type: ignore[arg-type]
             samples=samples,
-            binarize_mode=run.config.training.binarize,
             seed=seed,
             progress=progress,
         )
@@ -191,9 +190,7 @@ def _draw(path: Path, run: Run, found: OutlierScores, rows: Rows, shape: tuple[i
     from discretevae.plots.pictures import save_figure
 
     title = f"{len(rows):,} rows of {rows.name}, scored by {run.folder.name}"
-    figure = outlier_figure(
-        found, rows, shape, binarize_mode=run.config.training.binarize, title=title
-    )
+    figure = outlier_figure(found, rows, shape, title=title)
     common.make_parent(path)
     save_figure(figure, path, dpi=120, colors=64)
 

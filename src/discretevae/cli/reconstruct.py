@@ -40,7 +40,6 @@ def command(
     A reconstruction is E[x|z], the mean under the decoder. Rows of a run that was trained with
     --binarize are made binary first, 1 where x > 0.5.
     """
-    from discretevae.data import most_likely
     from discretevae.model.row_checks import require_fit
 
     common.require_positive("n", n)
@@ -52,13 +51,13 @@ def command(
     require_fit(run.model, rows)
     n = min(n, len(rows))
     out = out or run_folder / "figures" / "reconstructions.png"
-    shape, mode = run.config.model.image_shape, run.config.training.binarize
+    shape = run.config.model.image_shape
     if common.is_picture(out, shape):
         from discretevae.plots.pictures import reconstructions, save_figure
 
         common.make_parent(out)
-        save_figure(reconstructions(run.model, rows, n=n, binarize_mode=mode), out)
+        save_figure(reconstructions(run.model, rows, n=n), out)
     else:
-        x = most_likely(rows.batch(slice(0, n)), mode).to(run.model.device)
+        x = rows.deterministic().batch(slice(0, n)).to(run.model.device)
         common.write_pictures(out, run.model.reconstruct(x).cpu(), shape, "")
     common.report_files(as_json, out=out, rows=n)

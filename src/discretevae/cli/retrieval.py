@@ -115,7 +115,7 @@ def command(
             )
     with common.task_bar() as progress:
         report = measure_retrieval(
-            {name: (run.model, run.config.training.binarize) for name, run in runs.items()},
+            {name: (run.model, run.config.data.binarize) for name, run in runs.items()},
             data,
             bits=sizes,
             per_label=per_label,

@@ -179,18 +179,16 @@ def _draw(
     if gallery.image_shape is None:
         return
     drawn = np.unique(ids)
-    again = encode_rows(
-        run.model, gallery.subset(torch.from_numpy(drawn)), binarize_mode=index.binarize_mode
-    )
+    again = encode_rows(run.model, gallery.subset(torch.from_numpy(drawn)))
     wrong = drawn[(again != index.codes_of(drawn)).any(1)]
     if 2 * len(wrong) > len(drawn):  # of the right rows rounding may turn a bit here and there
         raise DataError(
             f"{gallery.name}: {len(wrong)} of {len(drawn)} rows have other codes than the rows of "
             "these ids in the index. Give the rows that were indexed, with their --data-split."
         )
-    shown = gallery.batch(torch.from_numpy(ids.reshape(-1).copy()))
+    shown = gallery.binarized("none").batch(torch.from_numpy(ids.reshape(-1).copy()))
     figure = neighbor_figure(
-        rows.batch(slice(0, SHOWN)),
+        rows.binarized("none").batch(slice(0, SHOWN)),
         shown.reshape(*ids.shape, -1),
         gallery.image_shape,
         distances=found.distances[:SHOWN].tolist(),

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from discretevae.codes.packing import CHUNK_VALUES
-from discretevae.config import BinarizeMode
-from discretevae.data import Rows, most_likely
+from discretevae.data import Rows
 from discretevae.errors import ConfigError, DataError
 from discretevae.evaluation.bounds import DECODER_ROWS
 from discretevae.families import Categorical, Family, Gaussian, Product, parts_of
@@ -103,7 +102,6 @@ def clusters(
     rows: Rows,
     *,
     samples: int = 0,
-    binarize_mode: BinarizeMode = "none",
     seed: int = 0,
     progress: Callable[[int], object] | None = None,
 ) -> Clusters:
@@ -119,9 +117,8 @@ def clusters(
 
     Args:
         model: the model.
-        rows: N rows.
+        rows: N rows, binarized as in training; dynamic ones are thresholded at 0.5.
         samples: S; 0 for the mean of q(z|x).
-        binarize_mode: as in training; ``dynamic`` is settled as x > 0.5.
         seed: of the draws.
         progress: called with the number of rows done after every chunk.
 
@@ -156,12 +153,13 @@ def clusters(
     widest = max(rows.n_features, count * model.family.n_variables)
     size = max(1, min(DECODER_ROWS, CHUNK_VALUES // widest))
     probabilities = np.empty((len(rows), count), np.float32)
-    for start in range(0, len(rows), size):
-        x = most_likely(rows.batch(slice(start, start + size)), binarize_mode)
+    done = 0
+    for x in rows.deterministic().chunks(size):
         found = _probabilities(model, model.eta(x.to(model.device)), samples, generator)
-        probabilities[start : start + size] = found.cpu().numpy()
+        probabilities[done : done + len(x)] = found.cpu().numpy()
+        done += len(x)
         if progress is not None:
-            progress(min(start + size, len(rows)))
+            progress(done)
     bad = int((~np.isfinite(probabilities)).any(1).sum())
     if bad:
         raise DataError(

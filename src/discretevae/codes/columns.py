@@ -14,7 +14,6 @@ import numpy as np
 from discretevae.codes.fingerprints import fingerprint
 from discretevae.codes.ids import new_ids
 from discretevae.codes.packing import encode_rows
-from discretevae.config import BinarizeMode
 from discretevae.data import Rows
 from discretevae.errors import ConfigError, MissingExtraError
 from discretevae.families import Bernoulli, Categorical, Family, parts_of
@@ -40,7 +39,6 @@ def write_parquet(
     *,
     ids: Any = None,
     bits_as: BitsAs = "binary",
-    binarize_mode: BinarizeMode = "none",
     progress: Callable[[int], object] | None = None,
     ranks: Ranks | None = None,
 ) -> list[str]:
@@ -63,11 +61,10 @@ def write_parquet(
 
     Args:
         model: the model.
-        rows: N rows.
+        rows: N rows, binarized as in training.
         out: the file.
         ids: whole numbers, one for each row, all different; None for 0 … N − 1.
         bits_as: ``binary``, or ``text`` for strings of 0 and 1.
-        binarize_mode: as in training.
         progress: called with the number of rows done after every chunk.
         ranks: the processes that share the work; None for this one alone.
 
@@ -96,9 +93,7 @@ def write_parquet(
         )
     numbers, ranks = new_ids(ids, len(rows)), ranks or Ranks()
     schema = _schema(pa, model, bits_as)
-    encode = partial(
-        encode_rows, model, rows, binarize_mode=binarize_mode, progress=progress, ranks=ranks
-    )
+    encode = partial(encode_rows, model, rows, progress=progress, ranks=ranks)
     if not ranks.is_first:
         encode(out=out)  # which the first rank alone writes
         return list(schema.names)

@@ -20,8 +20,7 @@ import numpy as np
 from PIL import Image
 
 from discretevae.codes.packing import CHUNK_VALUES
-from discretevae.config import BinarizeMode
-from discretevae.data import Rows, most_likely
+from discretevae.data import Rows
 from discretevae.data.rows import require_rows
 from discretevae.errors import ConfigError, DataWarning, count, did_you_mean
 from discretevae.evaluation.bounds import RowScores, row_scores
@@ -110,7 +109,6 @@ class Outliers:
         value_range: (low, high), between which values are rounded to 256 levels for L(x).
         n_reference: rows that the threshold comes from.
         samples: S of the bound.
-        binarize_mode: as in training; ``dynamic`` is settled as x > 0.5.
         seed: of the draws.
     """
 
@@ -121,7 +119,6 @@ class Outliers:
     value_range: tuple[float, float]
     n_reference: int
     samples: int
-    binarize_mode: BinarizeMode
     seed: int
 
     def score_samples(self, rows: Rows) -> Array:
@@ -184,11 +181,11 @@ class Outliers:
         return self.measure(rows, progress=progress).scores
 
     def _row_scores(self, rows: Rows, progress: Callable[[int], object] | None) -> RowScores:
+        require_rows(rows)
         return row_scores(
             self.model,
-            rows,
+            rows.deterministic(),
             samples=self.samples,
-            binarize_mode="threshold" if self.binarize_mode == "dynamic" else self.binarize_mode,
             seed=self.seed,
             progress=progress,
         )
@@ -197,7 +194,6 @@ class Outliers:
         return input_complexity(
             rows,
             value_range=self.value_range,
-            binarize_mode=self.binarize_mode,
             progress=progress,
         )
 
@@ -209,7 +205,6 @@ def fit_outliers(
     contamination: float = 0.05,
     correction: Correction = "none",
     samples: int = 100,
-    binarize_mode: BinarizeMode = "none",
     seed: int = 0,
     progress: Callable[[int], object] | None = None,
 ) -> Outliers:
@@ -228,13 +223,13 @@ def fit_outliers(
 
     Args:
         model: the model.
-        reference_rows: rows held to be normal but for a share: the model's training rows. Where a
-            model knows these by heart, take rows that it has not met: they score lower.
+        reference_rows: rows held to be normal but for a share: the model's training rows,
+            binarized as in training. Dynamic ones are thresholded at 0.5, so that no score hangs
+            on a draw of the pixels. Where a model knows these by heart, take rows that it has not
+            met: they score lower.
         contamination: that share, in (0, 0.5].
         correction: ``none`` or ``complexity``.
         samples: S of the bound.
-        binarize_mode: as in training; ``dynamic`` is settled as x > 0.5, so that no score hangs on
-            a draw of the pixels.
         seed: of the draws of z; the same rows get the same scores, to the bit.
         progress: called with a number of rows that are done.
 
@@ -280,7 +275,6 @@ def fit_outliers(
         value_range=_value_range(reference_rows),
         n_reference=len(reference_rows),
         samples=samples,
-        binarize_mode=binarize_mode,
         seed=seed,
     )
     scores = found._scores(reference_rows, progress)
@@ -291,7 +285,6 @@ def input_complexity(
     rows: Rows,
     *,
     value_range: tuple[float, float] = (0.0, 1.0),
-    binarize_mode: BinarizeMode = "none",
     progress: Callable[[int], object] | None = None,
 ) -> Array:
     """L(x): the length of each row under the best of a few lossless compressors, nats, ``[N]``.
@@ -311,7 +304,6 @@ def input_complexity(
     Args:
         rows: N rows.
         value_range: (low, high); values beyond are taken for the nearer of them.
-        binarize_mode: as in training; ``dynamic`` is settled as x > 0.5.
         progress: called with the number of rows done after every chunk.
 
     Raises:
@@ -331,13 +323,14 @@ def input_complexity(
     require_rows(rows)
     lengths = np.empty(len(rows), np.int64)
     chunk = max(1, min(CHUNK_ROWS, CHUNK_VALUES // rows.n_features))
-    for start in range(0, len(rows), chunk):
-        x = most_likely(rows.batch(slice(start, start + chunk)), binarize_mode).double().numpy()
-        levels = np.rint(TOP * ((x - low) / (high - low)).clip(0, 1)).astype(np.uint8)
-        for i, row in enumerate(levels, start):
-            lengths[i] = _shortest(row, rows.image_shape)
+    done = 0
+    for x in rows.deterministic().chunks(chunk):
+        shares = (x.double().numpy() - low) / (high - low)
+        for level in np.rint(TOP * shares.clip(0, 1)).astype(np.uint8):
+            lengths[done] = _shortest(level, rows.image_shape)
+            done += 1
         if progress is not None:
-            progress(min(start + chunk, len(rows)))
+            progress(done)
     return lengths * NATS_PER_BYTE
 
 
@@ -373,8 +366,7 @@ def _value_range(rows: Rows) -> tuple[float, float]:
     """[0, 1] where all values lie in it, else the least and the largest."""
     low, high = 0.0, 1.0
     chunk = max(1, CHUNK_VALUES // rows.n_features)
-    for start in range(0, len(rows), chunk):
-        x = rows.batch(slice(start, start + chunk))
+    for x in rows.deterministic().chunks(chunk):
         low, high = min(low, x.min().item()), max(high, x.max().item())
     return low, high
 

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from discretevae.config import BinarizeMode
-from discretevae.data import Rows, most_likely
+from discretevae.data import Rows
 from discretevae.data.stores.prefetch import one_ahead
 from discretevae.errors import DataError
 from discretevae.evaluation.bounds import DECODER_ROWS
@@ -100,7 +99,6 @@ def encode_rows(
     model: DiscreteVAE,
     rows: Rows,
     *,
-    binarize_mode: BinarizeMode = "none",
     progress: Callable[[int], object] | None = None,
     out: Path | None = None,
     ranks: Ranks | None = None,
@@ -112,8 +110,7 @@ def encode_rows(
 
     Args:
         model: the model.
-        rows: N rows.
-        binarize_mode: as in training, so that the encoder meets what it was trained on.
+        rows: N rows, binarized as in training; of dynamic ones the most likely values are encoded.
         progress: called with the number of rows done after every chunk.
         out: a ``.npy`` file to write, chunk by chunk, so that neither rows nor codes need fit into
             memory; what is there stays until the new file is whole. The first rank writes it.
@@ -135,7 +132,7 @@ def encode_rows(
     """
     require_fit(model, rows)
     ranks = ranks or Ranks()
-    parts = _encoded(model, rows, binarize_mode, progress, ranks)
+    parts = _encoded(model, rows.deterministic(), progress, ranks)
     if out is None:
         return np.concatenate(list(parts))
     if not ranks.is_first:
@@ -157,7 +154,6 @@ def encode_rows(
 def _encoded(
     model: DiscreteVAE,
     rows: Rows,
-    binarize_mode: BinarizeMode,
     progress: Callable[[int], object] | None,
     ranks: Ranks,
 ) -> Iterator[Array]:
@@ -169,7 +165,7 @@ def _encoded(
     def read(start: int) -> Tensor:
         # in the last round there may be nothing left: any rows will do, and are not kept
         start = min(start + ranks.rank * size, max(0, len(rows) - 1))
-        return most_likely(rows.batch(slice(start, start + size)), binarize_mode)
+        return rows.batch(slice(start, start + size))
 
     for start, x in zip(rounds, one_ahead(read, rounds), strict=True):
         own = pack_codes(model.family, model.encode(x.to(device)))

@@ -13,16 +13,21 @@ from discretevae.config.likelihoods import LikelihoodSpec
 from discretevae.config.model_config import ModelConfig
 from discretevae.config.presets import PRESETS, preset
 from discretevae.config.priors import PriorSpec
-from discretevae.config.run_config import DataConfig, RunConfig, run_config_from, to_dict
+from discretevae.config.run_config import (
+    BINARIZE_MODES,
+    BinarizeMode,
+    DataConfig,
+    RunConfig,
+    run_config_from,
+    to_dict,
+)
 from discretevae.config.saving import SaveEvery
 from discretevae.config.schedules import Schedule
 from discretevae.config.targets import NeighborTarget, RowTarget, Target
 from discretevae.config.train_config import (
-    BINARIZE_MODES,
     OBJECTIVE_NAMES,
     PRECISIONS,
     STARTS,
-    BinarizeMode,
     ObjectiveName,
     Precision,
     TrainConfig,

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
+from discretevae.config.checks import one_of, problems_of
 from discretevae.config.model_config import ModelConfig
 from discretevae.config.priors import PriorSpec
 from discretevae.config.spelling import Spec
 from discretevae.config.train_config import TrainConfig
 from discretevae.errors import ConfigError
+
+BinarizeMode = Literal["none", "threshold", "dynamic"]
+
+BINARIZE_MODES: tuple[BinarizeMode, ...] = get_args(BinarizeMode)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +27,11 @@ class DataConfig:
         source: a built-in name or a path.
         image_size: (height, width) that a folder of images is resized to, or None.
         divisor: what the stored values were divided by, so that new rows are read alike.
+        binarize: ``none`` (values as they are), ``threshold`` (x > 0.5) or ``dynamic`` (x
+            redrawn as Bernoulli(x) every time it is met).
+
+    Raises:
+        ConfigError: unknown binarization.
 
     Example:
         >>> DataConfig(source="mnist").image_size is None
@@ -31,6 +41,12 @@ class DataConfig:
     source: str = "digits"
     image_size: tuple[int, int] | None = None
     divisor: float = 1.0
+    binarize: BinarizeMode = field(default="none", metadata=one_of(BINARIZE_MODES))
+
+    def __post_init__(self) -> None:
+        problems = problems_of(self, "`")
+        if problems:
+            raise ConfigError(problems)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +157,8 @@ def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 __all__ = [
+    "BINARIZE_MODES",
+    "BinarizeMode",
     "DataConfig",
     "RunConfig",
     "prior_problems",

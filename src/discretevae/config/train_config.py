@@ -23,12 +23,10 @@ from discretevae.config.schedules import Schedule
 from discretevae.config.targets import RowTarget, Target
 from discretevae.errors import ConfigError
 
-BinarizeMode = Literal["none", "threshold", "dynamic"]
 ObjectiveName = Literal["elbo", "multi-sample", "marginal", "wake-sleep"]
 Precision = Literal["float32", "tf32", "bf16"]
 Start = Literal["random", "mean"]
 
-BINARIZE_MODES: tuple[BinarizeMode, ...] = get_args(BinarizeMode)
 OBJECTIVE_NAMES: tuple[ObjectiveName, ...] = get_args(ObjectiveName)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 STARTS: tuple[Start, ...] = get_args(Start)
@@ -48,8 +46,6 @@ class TrainConfig:
         estimator: name and options of the gradient estimator; None takes the default for the
             objective and the code.
         samples: S, samples of z per row; None leaves the estimator's own default.
-        binarize: ``none`` (values as they are), ``threshold`` (x > 0.5) or ``dynamic`` (x
-            redrawn as Bernoulli(x) every time it is met).
         clip: the largest norm that a gradient may have; None leaves it as it is.
         average: decay of an exponential moving average of the weights, which is what is evaluated
             and kept; None keeps the weights themselves.
@@ -101,7 +97,6 @@ class TrainConfig:
     objective: ObjectiveName = field(default="elbo", metadata=one_of(OBJECTIVE_NAMES))
     estimator: str | None = None
     samples: int | None = field(default=None, metadata=an_int(1))
-    binarize: BinarizeMode = field(default="none", metadata=one_of(BINARIZE_MODES))
     seed: int = field(
         default=0,
         # what a generator of torch takes
@@ -146,11 +141,9 @@ def auto_batch_size(n_rows: int) -> int:
 
 
 __all__ = [
-    "BINARIZE_MODES",
     "OBJECTIVE_NAMES",
     "PRECISIONS",
     "STARTS",
-    "BinarizeMode",
     "ObjectiveName",
     "Precision",
     "Start",

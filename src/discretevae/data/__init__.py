@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 
 from discretevae.config import BINARIZE_MODES, BinarizeMode
-from discretevae.data.binarization import binarize, most_likely
+from discretevae.data.binarization import binarize
 from discretevae.data.builtin import BUILTIN_NAMES, load_builtin
 from discretevae.data.datasets import Dataset
 from discretevae.data.readers.formats import READABLE, read_path
@@ -239,5 +239,4 @@ __all__ = [
     "binarize",
     "load_data",
     "load_rows",
-    "most_likely",
 ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from discretevae.config import BinarizeMode, DataConfig
 from discretevae.data.rows import Rows
-from discretevae.errors import DataError
+from discretevae.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -13,7 +14,7 @@ class Dataset:
     """Rows to learn from and rows held out, of one kind.
 
     Raises:
-        DataError: the two parts differ in width, picture shape or divisor.
+        DataError: the two parts differ in width, picture shape, divisor or binarization.
 
     Example:
         >>> rows = Rows.from_array([[0, 1], [1, 1], [1, 0]])
@@ -26,7 +27,7 @@ class Dataset:
     test: Rows
 
     def __post_init__(self) -> None:
-        for what in ("n_features", "image_shape", "divisor"):
+        for what in ("n_features", "image_shape", "divisor", "binarize"):
             ours, theirs = getattr(self.train, what), getattr(self.test, what)
             if ours != theirs:
                 raise DataError(
@@ -43,6 +44,37 @@ class Dataset:
     def image_shape(self) -> tuple[int, int] | None:
         """(height, width) of a row, or None if rows are no pictures."""
         return self.train.image_shape
+
+    @property
+    def binarize(self) -> BinarizeMode:
+        """The binarization of both parts."""
+        return self.train.binarize
+
+    def binarized(self, mode: BinarizeMode) -> Dataset:
+        """Return both parts with this binarization, see `Rows.binarized`.
+
+        Raises:
+            ConfigError: unknown mode.
+
+        Example:
+            >>> rows = Rows.from_array([[0.0, 0.7]])
+            >>> Dataset("mine", rows, rows).binarized("threshold").test.batch(slice(None))
+            tensor([[0., 1.]])
+        """
+        return replace(self, train=self.train.binarized(mode), test=self.test.binarized(mode))
+
+    def binarized_by(self, config: DataConfig) -> Dataset:
+        """Return the data binarized as the configuration of a run says.
+
+        Raises:
+            ConfigError: they are binarized already, in another way.
+        """
+        if self.binarize not in ("none", config.binarize):
+            raise ConfigError(
+                f"the data are binarized {self.binarize}, and the configuration says "
+                f"{config.binarize}. Pass DataConfig(binarize={self.binarize!r}) in the RunConfig."
+            )
+        return self.binarized(config.binarize)
 
 
 __all__ = ["Dataset"]

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from discretevae.config import BinarizeMode
-from discretevae.data import Rows, most_likely
+from discretevae.data import Rows
 from discretevae.errors import ConfigError
 
 MAX_ROWS = 300_000
@@ -73,9 +72,7 @@ class NeighborGraph:
         return rows
 
 
-def mutual_neighbors(
-    rows: Rows, n_neighbors: int, *, binarize_mode: BinarizeMode = "none", seed: int = 0
-) -> NeighborGraph:
+def mutual_neighbors(rows: Rows, n_neighbors: int, *, seed: int = 0) -> NeighborGraph:
     """Joins two rows if each is among the K nearest of the other, by Euclidean distance.
 
     A row that lies apart is among the nearest of few or none, so that a walk never enters or
@@ -84,9 +81,8 @@ def mutual_neighbors(
     those of their first 64 principal components.
 
     Args:
-        rows: N rows in memory.
+        rows: N rows in memory; of dynamic ones the most likely values are compared.
         n_neighbors: K; fewer if there are fewer rows.
-        binarize_mode: as in training; the most likely values are compared.
         seed: of the search for the principal components.
 
     Raises:
@@ -110,7 +106,7 @@ def mutual_neighbors(
             f"{rows.name}: neighbors of {len(rows):,} rows would take hours; at most {MAX_ROWS:,} "
             "are accepted. Give fewer rows, or choose `target='row'`."
         )
-    points, n = _points(rows, binarize_mode, seed), len(rows)
+    points, n = _points(rows.deterministic(), seed), len(rows)
     k = min(n_neighbors, n - 1)
     if k == 0:
         return NeighborGraph(torch.zeros(n + 1, dtype=torch.int64), torch.empty(0).long())
@@ -124,13 +120,11 @@ def mutual_neighbors(
     return NeighborGraph(starts, ends)
 
 
-def _points(
-    rows: Rows, mode: BinarizeMode, seed: int
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _points(rows: Rows, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     """Rows, or their first principal components, ``[N, ≤ 64]``."""
 
     def piece(index: Tensor | slice) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-        return most_likely(rows.batch(index), mode).numpy()
+        return rows.batch(index).numpy()
 
     pieces = [slice(start, start + PIECE_ROWS) for start in range(0, len(rows), PIECE_ROWS)]
     if rows.n_features <= COMPONENTS:

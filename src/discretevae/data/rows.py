@@ -7,6 +7,7 @@ stands for.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -16,6 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from discretevae.config import BinarizeMode
+from discretevae.data.binarization import binarize, require_mode
 from discretevae.data.stores import sparse, streamed
 from discretevae.data.stores.base import InMemory, Permuted, Shuffled, Store
 from discretevae.data.stores.disk import DiskTable, require_few_rows
@@ -46,6 +49,8 @@ class Rows:
         labels: `[N]` int64, or None.
         image_shape: (height, width) with `height * width == P`, or None if rows are no pictures.
         name: where the rows come from; starts every message about them.
+        binarize: `none` gives x itself, `threshold` 1 where x > 0.5, and `dynamic` a draw from
+            Bernoulli(x) whenever a row is asked for; see `binarized`.
 
     Raises:
         DataError: the parts do not fit together.
@@ -64,8 +69,10 @@ class Rows:
     labels: Tensor | None = None
     image_shape: tuple[int, int] | None = None
     name: str = "rows"
+    binarize: BinarizeMode = "none"
 
     def __post_init__(self) -> None:
+        require_mode(self.binarize)
         values, labels = self.values, self.labels
         if isinstance(values, Tensor):
             if values.ndim != 2 or values.dtype not in (torch.uint8, torch.float32):
@@ -103,19 +110,54 @@ class Rows:
     @cached_property
     def is_binary(self) -> bool:
         """Whether every x is 0 or 1; looked at once, then remembered."""
-        return all(
+        return self.binarize != "none" or all(
             bool(((part == 0) | (part == self.divisor)).all()) for part in self._store.pieces()
         )
 
-    def batch(self, index: Tensor | slice) -> Tensor:
-        """The rows at `index` as float32 `[B, P]`, a fresh tensor that may be written to.
+    def binarized(self, mode: BinarizeMode) -> Rows:
+        """Return the same rows with another binarization; the stored values are shared.
+
+        Args:
+            mode: ``none``, ``threshold`` (1 where x > 0.5) or ``dynamic`` (x drawn anew as
+                Bernoulli(x) whenever a row is asked for, so that a model sees many versions of
+                one picture).
+
+        Raises:
+            ConfigError: unknown mode.
+
+        Example:
+            >>> grey = Rows.from_array([[0.0, 0.3, 0.9]])
+            >>> grey.binarized("threshold").batch(slice(None))
+            tensor([[0., 0., 1.]])
+            >>> grey.binarized("dynamic").batch(
+            ...     slice(None), generator=torch.Generator().manual_seed(3)
+            ... )
+            tensor([[0., 0., 1.]])
+        """
+        return replace(self, binarize=mode)
+
+    def deterministic(self) -> Rows:
+        """Return the rows with `threshold` in place of `dynamic`: the most likely draw.
+
+        Codes, pictures and neighbors of a row must not change from call to call.
+
+        Example:
+            >>> Rows.from_array([[0.3]]).binarized("dynamic").deterministic().binarize
+            'threshold'
+        """
+        return self.binarized("threshold") if self.binarize == "dynamic" else self
+
+    def batch(self, index: Tensor | slice, *, generator: torch.Generator | None = None) -> Tensor:
+        """Return the rows at `index` as float32 `[B, P]`, a fresh tensor that may be written to.
 
         Bytes are gathered as bytes and converted once, so the cost is that of the batch only.
 
         Args:
             index: int64 `[B]` on the CPU, or a slice with a positive step.
+            generator: the source of dynamic binarization; not needed by other rows.
 
         Raises:
+            ConfigError: dynamic rows without a generator.
             DataError: the values lie on disk and can no longer be read.
         """
         if isinstance(index, slice):
@@ -123,9 +165,22 @@ class Rows:
             stop = max(start, stop)
             if step == 1:
                 # It may be a view: without the copy a caller could write into the table itself.
-                return self._x(self._store.between(start, stop).to(torch.float32, copy=True))
+                stored = self._store.between(start, stop).to(torch.float32, copy=True)
+                return self._x(stored, generator)
             index = torch.arange(start, stop, step)
-        return self._x(self._store.take(index).to(torch.float32))
+        return self._x(self._store.take(index).to(torch.float32), generator)
+
+    def chunks(self, size: int, *, generator: torch.Generator | None = None) -> Iterator[Tensor]:
+        """Yield all rows in their order as `batch` gives them, `size` at a time.
+
+        What is drawn for a row with a generator on the CPU does not depend on `size`.
+
+        Example:
+            >>> [len(x) for x in Rows.from_array([[0], [1], [1]]).chunks(2)]
+            [2, 1]
+        """
+        for start in range(0, len(self), size):
+            yield self.batch(slice(start, start + size), generator=generator)
 
     def epoch(self, seed: int, epoch: int, batch_size: int) -> Batches:
         """All rows in a random order, batch by batch: one pass of training.
@@ -178,7 +233,8 @@ class Rows:
     def require_bytes(self) -> None:
         """Refuse values that are not k/255 for k = 0 … 255, which 8-bit likelihoods need.
 
-        Bytes with the divisor 255 are known to be so; everything else is looked at once.
+        Bytes with the divisor 255 and binarized values are known to be so; everything else is
+        looked at once.
 
         Raises:
             DataError: some x is not; one of them is named.
@@ -191,7 +247,7 @@ class Rows:
             discretevae.errors.DataError: mine: 1 value of 2 not k/255 for k = 0 to 255, such as \
 0.5. Give whole numbers from 0 to 255, or use `likelihood='continuous-bernoulli'`.
         """
-        wrong, example = self._not_bytes
+        wrong, example = (0, 0.0) if self.binarize != "none" else self._not_bytes
         if wrong:
             x = example / self.divisor
             other = "continuous-bernoulli" if 0 <= x <= 1 else "gaussian"
@@ -286,11 +342,11 @@ class Rows:
                 wrong += int(bad.sum())
         return wrong, example
 
-    def _x(self, values: Tensor) -> Tensor:
-        """Stored values as float32, which are nobody else's, to x."""
-        if self.divisor == 1.0:
-            return values
-        return values.div_(self.divisor if values.device.type == "cpu" else self._divisor_there)
+    def _x(self, values: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Turn stored values, float32 and shared with nobody, into x, binarized."""
+        if self.divisor != 1.0:
+            values.div_(self.divisor if values.device.type == "cpu" else self._divisor_there)
+        return binarize(values, self.binarize, generator)
 
     @cached_property
     def _divisor_there(self) -> Tensor:
@@ -338,17 +394,25 @@ class Batches:
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
 
-    def take(self, step: int, *, rank: int = 0, ranks: int = 1) -> Tensor:
+    def take(
+        self,
+        step: int,
+        *,
+        rank: int = 0,
+        ranks: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """The rows of a step, ``[B, P]``, or the part of them that falls to one of several ranks.
 
         The parts are consecutive and differ in length by at most one row; a part may be empty.
         To ask for the steps one after the other is what rows on disk are made for.
 
         Raises:
+            ConfigError: dynamic rows without a generator.
             DataError: the values lie on disk and can no longer be read.
         """
         values = self.order.between(*self._places(step, rank, ranks))
-        return self.rows._x(values.to(torch.float32))
+        return self.rows._x(values.to(torch.float32), generator)
 
     def numbers(self, step: int, *, rank: int = 0, ranks: int = 1) -> Tensor:
         """Which rows `take` gives: their numbers in the table, int64 ``[B]``.

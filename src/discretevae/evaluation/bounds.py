@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from discretevae.config import BinarizeMode
-from discretevae.data import Rows, binarize
+from discretevae.data import Rows
 from discretevae.errors import ConfigError, DataError
 from discretevae.evaluation.measured import Measured, measured
 from discretevae.evaluation.usage import CodeUsage, UsageTally, n_discrete_states
@@ -20,6 +19,7 @@ from discretevae.likelihoods import bits_per_dimension
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
 from discretevae.system.precision import computing
+from discretevae.system.randomness import generator_for
 
 DECODER_ROWS = 4096
 """Decoder rows in one go: large enough for the matrix products, small enough for the cache."""
@@ -116,7 +116,6 @@ def evaluate(
     rows: Rows,
     *,
     samples: int | Sequence[int] = 100,
-    binarize_mode: BinarizeMode = "none",
     seed: int = 0,
     progress: Callable[[int], object] | None = None,
 ) -> Evaluation:
@@ -124,10 +123,10 @@ def evaluate(
 
     Args:
         model: the model.
-        rows: N rows; all are used.
+        rows: N rows, binarized as in training; all are used. Dynamic ones are drawn once, from
+            ``seed``: what is drawn depends neither on the model nor on S.
         samples: S, draws of z per row; of several, the largest must be a multiple of the others,
             whose bounds are then means over disjoint groups of the same draws.
-        binarize_mode: as in training; ``dynamic`` draws once, from ``seed``.
         seed: of the draws.
         progress: called with the number of rows done after every chunk.
 
@@ -143,9 +142,7 @@ def evaluate(
         >>> result.elbo.value <= result.bound.value <= result.log_px.value
         True
     """
-    scores = row_scores(
-        model, rows, samples=samples, binarize_mode=binarize_mode, seed=seed, progress=progress
-    )
+    scores = row_scores(model, rows, samples=samples, seed=seed, progress=progress)
     return summary_of(scores, model)
 
 
@@ -181,7 +178,6 @@ def row_scores(
     rows: Rows,
     *,
     samples: int | Sequence[int] = 100,
-    binarize_mode: BinarizeMode = "none",
     seed: int = 0,
     same_draws: bool = False,
     progress: Callable[[int], object] | None = None,
@@ -192,7 +188,6 @@ def row_scores(
         model: as for `evaluate`.
         rows: as for `evaluate`.
         samples: as for `evaluate`.
-        binarize_mode: as for `evaluate`.
         seed: as for `evaluate`.
         same_draws: use the same random numbers for every row, so that the figures of a row do not
             depend on the rows before it.
@@ -213,9 +208,9 @@ def row_scores(
     chunk = DECODER_ROWS if exact else max(LEAST_ROWS, DECODER_ROWS // sizes[-1])
     columns: list[Tensor] = []
     tally, is_surrogate = UsageTally(model.family), False
-    for start in range(0, len(rows), chunk):
-        x = rows.batch(slice(start, start + chunk)).to(model.device)
-        x = binarize(x, binarize_mode, generator)
+    done = 0
+    for x in rows.chunks(chunk, generator=generator_for(seed, "binarization")):
+        x = x.to(model.device)
         is_surrogate = is_surrogate or model.likelihood.is_surrogate_for(x)
         eta = model.eta(x)
         tally.add(eta)
@@ -227,8 +222,9 @@ def row_scores(
                 generators = [torch.Generator(model.device).manual_seed(seed) for _ in x]
             score = _score_by_sampling(model, x, eta, sizes, *generators)
         columns.append(score.cpu())
+        done += len(x)
         if progress is not None:
-            progress(min(start + chunk, len(rows)))
+            progress(done)
     scores = torch.cat(columns, 1).double()
     bad = int((~scores.isfinite()).any(0).sum())
     if bad:
@@ -247,7 +243,6 @@ def score_samples(
     rows: Rows,
     *,
     samples: int = 100,
-    binarize_mode: BinarizeMode = "none",
     seed: int = 0,
     same_draws: bool = False,
 ) -> Tensor:
@@ -257,7 +252,6 @@ def score_samples(
         model: the model.
         rows: N rows.
         samples: S.
-        binarize_mode: as in training.
         seed: of the draws.
         same_draws: as for `row_scores`.
 
@@ -268,9 +262,7 @@ def score_samples(
         >>> score_samples(model, data.test).shape
         torch.Size([297])
     """
-    return row_scores(
-        model, rows, samples=samples, binarize_mode=binarize_mode, seed=seed, same_draws=same_draws
-    ).best
+    return row_scores(model, rows, samples=samples, seed=seed, same_draws=same_draws).best
 
 
 def _sample_sizes(samples: int | Sequence[int]) -> list[int]:

@@ -25,9 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from discretevae.config import BinarizeMode
 from discretevae.config.checks import must
-from discretevae.data import Rows, binarize
+from discretevae.data import Rows
 from discretevae.errors import ConfigError, DataError
 from discretevae.evaluation.bounds import DECODER_ROWS
 from discretevae.evaluation.measured import Measured
@@ -41,6 +40,7 @@ from discretevae.families import (
 )
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
+from discretevae.system.randomness import generator_for
 
 BLOCK = 1 << 20
 """Numbers in the largest block of draws × rows: 8 MiB, and never less than one draw."""
@@ -115,7 +115,6 @@ def kl_split(
     *,
     samples: int = 10_000,
     max_rows: int = 10_000,
-    binarize_mode: BinarizeMode = "none",
     seed: int = 0,
     progress: Callable[[int], object] | None = None,
 ) -> KLSplit:
@@ -138,11 +137,11 @@ def kl_split(
 
     Args:
         model: the model.
-        rows: as many as ``max_rows`` of them are used.
+        rows: binarized as in training; as many as ``max_rows`` of them are used. Dynamic ones are
+            drawn once, from ``seed``.
         samples: codes drawn from q(z) in all: an equal number for each row, rounded up, and at
             least two, which a standard error needs.
         max_rows: the largest N; of more rows, so many are chosen at random.
-        binarize_mode: as in training; ``dynamic`` draws once, from ``seed``.
         seed: of the choice of rows and of all draws.
         progress: called with the number of rows done, up to N, after every chunk.
 
@@ -178,7 +177,7 @@ def kl_split(
     generator = torch.Generator(device).manual_seed(seed)
 
     sums = _Sums(model)
-    pieces = _natural_parameters(model, rows, binarize_mode, generator)
+    pieces = _natural_parameters(model, rows, generator_for(seed, "binarization"))
     if is_enumerable(model.family) and model.prior.is_exact:
         table = torch.zeros((), dtype=torch.float64, device=device)
         for eta in pieces:
@@ -387,15 +386,14 @@ def _measured(known: float, drawn: Tensor) -> Measured:
 
 
 def _natural_parameters(
-    model: DiscreteVAE, rows: Rows, mode: BinarizeMode, generator: torch.Generator
+    model: DiscreteVAE, rows: Rows, generator: torch.Generator
 ) -> Iterator[Tensor]:
     """η of all rows in float64, in pieces that fit a block."""
     family = model.family
     states = family.n_states if is_enumerable(family) and family.n_states else 1
     step = min(DECODER_ROWS, max(1, BLOCK // max(states, math.prod(family.eta_shape))))
-    for start in range(0, len(rows), step):
-        x = rows.batch(slice(start, start + step)).to(generator.device)
-        eta = model.eta(binarize(x, mode, generator)).double()
+    for x in rows.chunks(step, generator=generator):
+        eta = model.eta(x.to(model.device)).double()
         bad = int((~eta.flatten(1).isfinite()).any(1).sum())
         if bad:
             raise DataError(

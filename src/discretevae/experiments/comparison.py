@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from discretevae.config import RunConfig, TrainConfig, auto_batch_size, to_dict
-from discretevae.data import Dataset, binarize
+from discretevae.data import Dataset
 from discretevae.errors import CollapseWarning, ConfigError, TrainingError
 from discretevae.estimators import ESTIMATORS, Estimate, Estimator, Integrand
 from discretevae.estimators.base import estimator_at
@@ -27,7 +27,6 @@ from discretevae.families import Family
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE, fresh_model
 from discretevae.objectives import choose_estimator
-from discretevae.objectives.gradient_noise import PROBE_ROWS
 from discretevae.objectives.gradient_reports import (
     REPEATS,
     Bias,
@@ -38,6 +37,7 @@ from discretevae.objectives.gradient_reports import (
 from discretevae.run_folder.history import EpochMetrics
 from discretevae.system.randomness import generator_for
 from discretevae.training import Progress, train
+from discretevae.training.selection import probe_rows
 
 FORMAT = "discretevae-comparison"
 MOMENTS = (0.0, 0.1, 0.5, 1.0)
@@ -178,7 +178,7 @@ def compare(
     All but the times follows from ``config.training.seed``.
 
     Args:
-        data: training and test rows.
+        data: training and test rows; they are binarized as ``config.data`` says.
         config: model and training; its estimator and samples are those of the reference run.
         estimators: names with options, as `read_estimators` takes them, or members by name.
         moments: fractions of the reference run's steps, in [0, 1].
@@ -215,14 +215,12 @@ def compare(
         if isinstance(estimators, Mapping)
         else read_estimators(estimators, model.family)
     )
+    data = data.binarized_by(config.data)
     for rows in (data.train, data.test):
         require_fit(model, rows)
     n_steps = math.ceil(len(data.train) / (training.batch_size or auto_batch_size(len(data.train))))
     in_all = training.epochs * n_steps
-    chosen = torch.randperm(len(data.train), generator=generator_for(training.seed, "probe rows"))
-    x = data.train.batch(chosen[:PROBE_ROWS]).to(device)
-    drawn = generator_for(training.seed, "probe binarization", device=device)
-    x = binarize(x, training.binarize, drawn)
+    x = probe_rows(data.train, training.seed).to(device)
     result = Comparison(
         config=config,
         estimators=tuple(members),

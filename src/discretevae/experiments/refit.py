@@ -120,15 +120,14 @@ def refit_prior(
     if not any(True for _ in model.prior.parameters()):
         raise ConfigError(f"prior {prior} has nothing to learn. Choose `prior='autoregressive'`.")
     prepare_folder(out, resume=False)
-    mode = run.config.training.binarize
+    data = data.binarized_by(run.config.data)
     history = fit_prior(
         model, data.train, model.prior, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed,
-        binarize_mode=mode,
         progress=lambda done: told("fitting the prior", done, epochs * len(data.train)),
     )  # fmt: skip
     scores = [
         row_scores(
-            each, data.test, samples=samples, binarize_mode=mode, seed=seed,
+            each, data.test, samples=samples, seed=seed,
             progress=lambda done: told("evaluating", done, len(data.test)),
         )
         for each in (run.model, model)

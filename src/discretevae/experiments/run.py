@@ -77,7 +77,7 @@ def run(
     """Trains, evaluates and draws; leaves all of it in ``out``.
 
     Args:
-        data: the rows that ``config.data`` names.
+        data: the rows that ``config.data`` names; they are binarized as it says.
         config: model, training and data.
         out: the run folder; made if it is not there.
         resume: go on with the run in ``out``.
@@ -92,13 +92,15 @@ def run(
         What came of it; None on other ranks than the first, which does all that is not training.
 
     Raises:
-        ConfigError: the estimator cannot handle the code, or the model is too large.
+        ConfigError: the estimator cannot handle the code, the model is too large, or the data are
+            binarized in another way.
         DataError: the rows do not fit the likelihood.
         RunError: ``out`` holds something that is not ours, or a run that is not to be resumed.
         TrainingInterrupted: Ctrl-C or SIGTERM, after saving.
         TrainingError: training cannot go on; the last good state is in ``out``.
     """
     # what is wrong with the options is said before a folder is made
+    data = data.binarized_by(config.data)
     estimator = choose_estimator(family_of(config.model.latent), config.training)
     ranks = ranks or Ranks()
     check_training(config.training, estimator, torch.device(device), ranks)
@@ -158,7 +160,6 @@ def _finish(
         model,
         data.test,
         samples=samples,
-        binarize_mode=config.training.binarize,
         seed=config.training.seed,
         progress=evaluating,
     )
@@ -171,7 +172,6 @@ def _finish(
         history,
         data.test,
         generator=generator,
-        binarize_mode=config.training.binarize,
         is_surrogate=evaluation.is_surrogate,
     )
     for stem, figure in figures.items():

@@ -17,7 +17,6 @@ import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor
 
 from discretevae.config import RunConfig, to_dict
-from discretevae.data import Dataset, Rows, binarize, most_likely
+from discretevae.data import Dataset, Rows
 from discretevae.errors import CollapseWarning, ConfigError, RunError, TrainingInterrupted
 from discretevae.evaluation.bounds import row_scores
 from discretevae.evaluation.code_sizes import (
@@ -145,7 +144,7 @@ def sweep(
     ``sweep.json`` and the pictures are brought up to date whenever a size is finished.
 
     Args:
-        data: the rows that ``config.data`` names.
+        data: the rows that ``config.data`` names; they are binarized as it says.
         config: model, training and data; the code that it names is not looked at.
         sizes: c, at least two.
         out: the folder; made if it is not there.
@@ -177,6 +176,7 @@ def sweep(
         (['bernoulli:2', 'bernoulli:6'], 6)
     """
     planned = plan(config, sizes, latent=latent, n_seeds=n_seeds)
+    data = data.binarized_by(config.data)
     if samples < 1:
         raise ConfigError(f"`samples` must be an int >= 1. Got {samples}.")
     for one in planned:
@@ -219,8 +219,7 @@ class _Sweeping:
     def all(self, finished: Callable[[SizeResult, bool], object]) -> Sweep:
         """Every size, the smallest first."""
         write_json(self.out / RESULT, self.result.to_dict())
-        training = self.result.config.training
-        self.rows = settled(self.data.test, training.binarize == "dynamic", training.seed)
+        self.rows = drawn_once(self.data.test, self.result.config.training.seed)
         for size in self.result.sizes:
             found, is_new = self.one(size)
             self.add(found)
@@ -327,12 +326,11 @@ class _Sweeping:
             table, head = read_tensors(path)
             if head.get("of") == of:
                 return table, head["usage"]
-        mode, name = one.config.training.binarize, one.config.model.latent
+        name = one.config.model.latent
         found = row_scores(
             model,
             self.rows,
             samples=self.result.samples,
-            binarize_mode="none" if mode == "dynamic" else mode,
             seed=one.seed,
             progress=lambda rows: self.told(f"{name} · row by row", rows, len(self.rows)),
         )
@@ -345,29 +343,22 @@ class _Sweeping:
 
     def first_rows(self) -> Tensor:
         """Those that are reconstructed."""
-        x = self.data.test.batch(slice(0, SHOWN_ROWS))
-        return most_likely(x, self.result.config.training.binarize)
+        return self.data.test.deterministic().batch(slice(0, SHOWN_ROWS))
 
 
-def settled(rows: Rows, is_dynamic: bool, seed: int) -> Rows:
-    """The rows themselves, or binarized once for all sizes, which are compared row by row.
-
-    Args:
-        rows: of grey values.
-        is_dynamic: whether they are binarized anew at each turn else.
-        seed: of the draw.
+def drawn_once(rows: Rows, seed: int) -> Rows:
+    """Draw dynamic rows once for all sizes, which are compared row by row.
 
     Example:
         >>> grey = Rows.from_array([[0.0, 0.5, 1.0]])
-        >>> settled(grey, False, 0) is grey, settled(grey, True, 0).is_binary
-        (True, True)
+        >>> drawn_once(grey, 0) is grey, drawn_once(grey.binarized("dynamic"), 0).binarize
+        (True, 'none')
     """
-    if not is_dynamic:
+    if rows.binarize != "dynamic":
         return rows
-    draw = partial(binarize, mode="dynamic", generator=generator_for(seed, "sweep binarization"))
-    starts = range(0, len(rows), ROWS_AT_A_TIME)
-    parts = [draw(rows.batch(slice(at, at + ROWS_AT_A_TIME))).byte() for at in starts]
-    return Rows(torch.cat(parts), image_shape=rows.image_shape, name=rows.name)
+    draws = rows.chunks(ROWS_AT_A_TIME, generator=generator_for(seed, "sweep binarization"))
+    values = torch.cat([x.byte() for x in draws])
+    return Rows(values, image_shape=rows.image_shape, name=rows.name)
 
 
 __all__ = [

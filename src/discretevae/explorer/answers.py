@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from discretevae.data import Rows, most_likely
+from discretevae.data import Rows, binarize
 from discretevae.errors import ConfigError, DataError
 from discretevae.evaluation.bounds import row_scores
 from discretevae.explorer.effects import (
@@ -102,11 +102,10 @@ class Explorer:
         self.run = run
         self.source, self.split = source, split
         self._model = run.model
-        self._mode = run.config.training.binarize
+        self._mode = run.config.data.binarize
         self.variables = variables_of(run.model.family)
-        self.gallery = gallery_of(
-            run.model, rows, max_rows=max_rows, binarize_mode=self._mode, progress=progress
-        )
+        rows = rows.binarized(self._mode)
+        self.gallery = gallery_of(run.model, rows, max_rows=max_rows, progress=progress)
         self.canvas = canvas_for(run.model, self.gallery.rows)
         self.columns = column_names(source, self.canvas.n_values)
         labels = self.gallery.rows.labels
@@ -169,7 +168,7 @@ class Explorer:
 
     def encode_row(self, row: int) -> Answer:
         """The code of a row that is kept, see `encode`."""
-        return self.encode(self.gallery.rows.batch(torch.tensor([row])))
+        return self.encode(self.gallery.x(torch.tensor([row])))
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Answer:
@@ -184,7 +183,7 @@ class Explorer:
         model, family = self._model, self._model.family
         if model.likelihood.support == "bytes":
             x = (x * 255).round() / 255
-        x = most_likely(x, self._mode)
+        x = binarize(x, "none" if self._mode == "none" else "threshold")
         eta = model.eta(x.to(model.device)).cpu()
         if not bool(eta.isfinite().all()):
             raise DataError("the row: its code is beyond float32. Choose values nearer to 0.")
@@ -352,7 +351,7 @@ class Explorer:
 
     def _grouped(self) -> Groups:
         if self._groups is None:
-            self._groups = groups_of(self._model, self.gallery, self.variables, self._mode)
+            self._groups = groups_of(self._model, self.gallery, self.variables)
         return self._groups
 
     def _pictures(self, codes: Tensor) -> list[Picture]:
@@ -367,7 +366,7 @@ class Explorer:
         """Rows with their number in the data, label, and picture."""
         index, labels = torch.from_numpy(np.ascontiguousarray(rows)), self.gallery.rows.labels
         self.canvas.require_few(len(rows))
-        pictures = self.canvas.pictures(self.gallery.rows.batch(index))
+        pictures = self.canvas.pictures(self.gallery.x(index))
         names = [None] * len(rows) if labels is None else [str(n) for n in labels[index].tolist()]
         each = zip(rows.tolist(), self.gallery.numbers[rows].tolist(), names, pictures, strict=True)
         return [

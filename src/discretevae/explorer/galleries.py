@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from discretevae.codes.packing import CHUNK_VALUES
-from discretevae.config import BinarizeMode
-from discretevae.data import Rows, most_likely
+from discretevae.data import Rows
 from discretevae.errors import DataError
 from discretevae.evaluation.bounds import DECODER_ROWS
 from discretevae.families import Gaussian, parts_with_eta
@@ -51,9 +50,9 @@ class Gallery:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def x(self, index: Tensor | slice, binarize_mode: BinarizeMode = "none") -> Tensor:
-        """Rows as the model meets them, ``[B, P]`` on the CPU."""
-        return most_likely(self.rows.batch(index), binarize_mode)
+    def x(self, index: Tensor | slice) -> Tensor:
+        """Return rows as they were before any binarization, to be looked at: ``[B, P]``."""
+        return self.rows.binarized("none").batch(index)
 
 
 def spread(n: int, most: int) -> Tensor:
@@ -74,16 +73,14 @@ def gallery_of(
     rows: Rows,
     *,
     max_rows: int,
-    binarize_mode: BinarizeMode = "none",
     progress: Callable[[int], object] | None = None,
 ) -> Gallery:
     """Keeps rows and encodes them.
 
     Args:
         model: the model.
-        rows: of more than ``max_rows``, so many are kept, evenly spread.
+        rows: binarized as in training. Of more than ``max_rows``, so many are kept, evenly spread.
         max_rows: the largest N.
-        binarize_mode: as in training.
         progress: called with the number of rows done after every chunk.
 
     Raises:
@@ -103,8 +100,8 @@ def gallery_of(
     size = max(1, min(DECODER_ROWS, CHUNK_VALUES // rows.n_features))
     codes, kl = [], torch.zeros(model.family.n_variables, dtype=torch.float64)
     moments: list[tuple[Tensor, Tensor]] = []
-    for start in range(0, len(kept), size):
-        x = most_likely(kept.batch(slice(start, start + size)), binarize_mode)
+    done = 0
+    for x in kept.deterministic().chunks(size):
         eta = model.eta(x.to(model.device))
         if not bool(eta.isfinite().all()):
             raise DataError(f"{rows.name}: codes of rows are beyond float32. Rescale their values.")
@@ -114,8 +111,9 @@ def gallery_of(
         if moments:
             sums = [(a + c, b + d) for (a, b), (c, d) in zip(moments, sums, strict=True)]
         moments = sums
+        done += len(x)
         if progress is not None:
-            progress(min(start + size, len(kept)))
+            progress(done)
     usage: list[float | list[float]] = []
     for (part, _), (total, squares) in zip(parts_with_eta(model.family, eta), moments, strict=True):
         mean = total / len(kept)

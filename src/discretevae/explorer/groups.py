@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from discretevae.codes.clusters import cluster_centers, clusters, require_clusters
-from discretevae.config import BinarizeMode
 from discretevae.errors import ConfigError
 from discretevae.explorer.galleries import Gallery
 from discretevae.explorer.variables import Variable
@@ -52,9 +51,7 @@ def has_own_clusters(model: DiscreteVAE) -> bool:
     return True
 
 
-def groups_of(
-    model: DiscreteVAE, gallery: Gallery, variables: Sequence[Variable], mode: BinarizeMode
-) -> Groups:
+def groups_of(model: DiscreteVAE, gallery: Gallery, variables: Sequence[Variable]) -> Groups:
     """The model's own clusters if it has any, else k-means of the codes.
 
     Members of a cluster are sorted by its probability; those of k-means by their distance from its
@@ -66,7 +63,6 @@ def groups_of(
         model: the model.
         gallery: the rows.
         variables: of the code.
-        mode: how rows are binarized, as in training.
 
     Example:
         >>> from discretevae.data import load_data
@@ -75,17 +71,17 @@ def groups_of(
         >>> data = load_data("digits")
         >>> model = DiscreteVAE.for_data(data, latent="categorical:5")
         >>> gallery = gallery_of(model, data.test, max_rows=100)
-        >>> groups = groups_of(model, gallery, variables_of(model.family), "none")
+        >>> groups = groups_of(model, gallery, variables_of(model.family))
         >>> groups.by, len(groups.members), sum(map(len, groups.members))
         ('category', 5, 100)
     """
     if has_own_clusters(model):
-        found = clusters(model, gallery.rows, binarize_mode=mode)
+        found = clusters(model, gallery.rows)
         by = "mixture" if found.kind == "component" else "category"
         members = [found.members(k) for k in range(found.n_clusters)]
         return Groups(by, members, cluster_centers(model), "decoded center")
     members = _k_means(gallery, variables)
-    pictures = [gallery.rows.batch(torch.from_numpy(own[:MEAN_ROWS])).mean(0) for own in members]
+    pictures = [gallery.x(torch.from_numpy(own[:MEAN_ROWS])).mean(0) for own in members]
     return Groups("codes (k-means)", members, torch.stack(pictures), "mean of members")
 
 

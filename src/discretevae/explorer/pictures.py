@@ -108,7 +108,6 @@ def canvas_for(model: DiscreteVAE, rows: Rows) -> Canvas:
 def _range(rows: Rows) -> tuple[float, float]:
     low, high = float("inf"), float("-inf")
     size = max(1, (1 << 20) // rows.n_features)
-    for start in range(0, len(rows), size):
-        x = rows.batch(slice(start, start + size))
+    for x in rows.binarized("none").chunks(size):
         low, high = min(low, float(x.min())), max(high, float(x.max()))
     return (low, high) if low < high else (low, low + 1)

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from discretevae.codes.cluster_scores import ClusterScores
 from discretevae.codes.clusters import Clusters
-from discretevae.config import BinarizeMode
-from discretevae.data import Rows, most_likely
+from discretevae.data import Rows
 from discretevae.errors import count
 from discretevae.plots.pictures import gap_of, mosaic
 
@@ -78,7 +77,6 @@ def cluster_figure(
     image_shape: tuple[int, int],
     *,
     scores: ClusterScores | None = None,
-    binarize_mode: BinarizeMode = "none",
     title: str = "",
 ) -> Figure:
     """One line for each cluster, the largest first: its center, and rows that are in it.
@@ -90,10 +88,9 @@ def cluster_figure(
     Args:
         found: clusters of ``rows``.
         centers: of all clusters, as `cluster_centers` gives them, ``[K, P]``.
-        rows: N rows that are pictures.
+        rows: N rows that are pictures; they are shown as binarized.
         image_shape: (height, width).
         scores: of these clusters against the labels of the rows.
-        binarize_mode: as in training; rows are shown as the encoder sees them.
         title: above.
 
     Example:
@@ -120,7 +117,7 @@ def cluster_figure(
     for number, line in enumerate(lines):
         blocks = [centers[line.cluster : line.cluster + 1]]
         for members in (line.certain, line.uncertain):
-            blocks.append(most_likely(rows.batch(torch.tensor(members).long()), binarize_mode))
+            blocks.append(rows.deterministic().batch(torch.tensor(members).long()))
         top = number * line_height
         for start, block in zip(starts, blocks, strict=True):
             if len(block):

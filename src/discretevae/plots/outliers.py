@@ -9,8 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from discretevae.codes.outliers import OutlierScores
-from discretevae.config import BinarizeMode
-from discretevae.data import Rows, most_likely
+from discretevae.data import Rows
 
 SHOWN = 12
 """Rows in a line, unless there are fewer."""
@@ -27,7 +26,6 @@ def outlier_figure(
     rows: Rows,
     image_shape: tuple[int, int],
     *,
-    binarize_mode: BinarizeMode = "none",
     n: int = SHOWN,
     title: str = "",
 ) -> Figure:
@@ -38,9 +36,8 @@ def outlier_figure(
 
     Args:
         found: scores of ``rows``.
-        rows: N rows that are pictures.
+        rows: N rows that are pictures; they are shown as binarized.
         image_shape: (height, width).
-        binarize_mode: as in training; rows are shown as the model sees them.
         n: rows in a line.
         title: above.
 
@@ -78,7 +75,7 @@ def outlier_figure(
         top = total - head - line * (tall + 0.26)
         what = "lowest" if lowest else "highest"
         figure.text(0.06 / wide, (top - 0.18) / total, f"{what} {of} [nats]", fontsize=8)
-        shown = most_likely(rows.batch(torch.from_numpy(order)), binarize_mode)
+        shown = rows.deterministic().batch(torch.from_numpy(order))
         for column, (row, picture) in enumerate(zip(order.tolist(), shown, strict=True)):
             left, bottom = column * INCHES + 0.06, top - 0.24 - tall + 0.34
             size = (INCHES - 0.12) / wide, (tall - 0.34) / total

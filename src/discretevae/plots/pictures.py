@@ -16,8 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from discretevae.codes.packing import encode_rows
-from discretevae.config import BinarizeMode
-from discretevae.data import Rows, most_likely
+from discretevae.data import Rows
 from discretevae.families import Categorical
 from discretevae.model.vae import DiscreteVAE
 from discretevae.run_folder.history import EpochMetrics
@@ -109,18 +108,16 @@ def reconstructions(
     *,
     n: int = 36,
     columns: int = 12,
-    binarize_mode: BinarizeMode = "none",
 ) -> Figure:
     """Rows above their reconstructions from the most likely code: the paper's figure 7.
 
     Args:
         model: the model.
-        rows: with an ``image_shape``; the first ``n`` are shown.
+        rows: with an ``image_shape``, binarized as in training; the first ``n`` are shown.
         n: how many.
         columns: how many side by side.
-        binarize_mode: as in training; binary models are shown binary rows.
     """
-    x = most_likely(rows.batch(slice(0, n)), binarize_mode)
+    x = rows.deterministic().batch(slice(0, n))
     shown = model.reconstruct(x.to(model.device)).cpu()
     bands = []
     for start in range(0, len(x), columns):
@@ -175,18 +172,17 @@ def prior_samples(
     return figure
 
 
-def categories(model: DiscreteVAE, rows: Rows, *, binarize_mode: BinarizeMode = "none") -> Figure:
+def categories(model: DiscreteVAE, rows: Rows) -> Figure:
     """What each category of a one-variable code decodes to, with its share of the rows.
 
     Sorted by share; a category that no row is given to stands at the end with 0 %.
 
     Args:
         model: with one categorical variable and an ``image_shape``.
-        rows: whose shares are counted.
-        binarize_mode: as in training.
+        rows: whose shares are counted, binarized as in training.
     """
     n_categories = model.family.eta_shape[-1]
-    packed = encode_rows(model, rows, binarize_mode=binarize_mode)
+    packed = encode_rows(model, rows)
     codes = torch.from_numpy(packed.astype(np.int64)).flatten()
     share = torch.bincount(codes, minlength=n_categories).double() / len(codes)
     order = share.argsort(descending=True, stable=True)[:MAX_CATEGORIES]
@@ -220,7 +216,6 @@ def run_figures(
     rows: Rows,
     *,
     generator: torch.Generator | None,
-    binarize_mode: BinarizeMode = "none",
     is_surrogate: bool = False,
 ) -> dict[str, Figure]:
     """Every picture that fits the run, by file name without its ending.
@@ -229,10 +224,10 @@ def run_figures(
     """
     figures = {"curves": curves(history, is_surrogate=is_surrogate)}
     if model.config.image_shape is not None and rows.image_shape is not None:
-        figures["reconstructions"] = reconstructions(model, rows, binarize_mode=binarize_mode)
+        figures["reconstructions"] = reconstructions(model, rows)
         figures["samples"] = samples(model, generator=generator)
         if isinstance(model.family, Categorical) and model.family.n_variables == 1:
-            figures["categories"] = categories(model, rows, binarize_mode=binarize_mode)
+            figures["categories"] = categories(model, rows)
     return figures
 
 

@@ -30,7 +30,7 @@ from discretevae.system.tensor_files import read_tensors, write_tensors
 from discretevae.version import __version__
 
 FORMAT = "discretevae-run"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CONFIG = "config.json"
 MODEL = "model.safetensors"
 
@@ -54,7 +54,7 @@ def load_run(folder: str | Path, *, device: str = "cpu") -> Run:
     """Opens a run folder: configuration and weights.
 
     Raises:
-        RunError: the folder is missing, no run, of a newer format, or its files are corrupt.
+        RunError: the folder is missing, no run, of another format, or its files are corrupt.
 
     Example:
         >>> load_run("no/such/run")
@@ -107,7 +107,7 @@ def load_config(folder: Path) -> RunConfig:
     """Reads ``config.json``.
 
     Raises:
-        RunError: the folder is missing, no run, or of a newer format; or the file is corrupt.
+        RunError: the folder is missing, no run, or of another format; or the file is corrupt.
     """
     path = folder / CONFIG
     if not folder.is_dir():
@@ -118,10 +118,11 @@ def load_config(folder: Path) -> RunConfig:
     if values.pop("format", None) != FORMAT:
         raise RunError(f"{path}: not written by discretevae. Check the path.")
     version = values.pop("format_version", None)
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if version != FORMAT_VERSION:
+        is_newer = isinstance(version, int) and version > FORMAT_VERSION
         raise RunError(
-            f"{path}: format version {version}, but this discretevae reads up to "
-            f"{FORMAT_VERSION}. Update discretevae."
+            f"{path}: format version {version}, but this discretevae reads {FORMAT_VERSION} only. "
+            + ("Update discretevae." if is_newer else "Train again.")
         )
     values.pop("discretevae", None)
     try:

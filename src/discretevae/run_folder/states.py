@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from discretevae.errors import CheckpointWarning, RunError
 from discretevae.run_folder.checkpoint import install_weights
+from discretevae.system.randomness import restore_states
 from discretevae.system.tensor_files import parse_tensors, write_tensors
 
 STATES = "checkpoint"
@@ -52,7 +53,7 @@ def save_state(
         step: training steps taken; names the file.
         modules: the model, and what else has weights or a memory, by name.
         optimizer: its moments and step counts are saved by the names of the parameters.
-        generators: the state of each rank's generator, in the order of the ranks.
+        generators: the states of each rank's generators, ``[n, bytes]``, in the order of the ranks.
         position: epoch, step and running sums, as plain values.
 
     Raises:
@@ -112,12 +113,12 @@ def install_state(
     folder: Path,
     modules: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
+    generators: Sequence[torch.Generator],
     rank: int = 0,
 ) -> dict[str, Any]:
     """Restores what `save_state` wrote and returns the position.
 
-    A rank that the run did not have when it was saved keeps the generator it was given.
+    A rank that the run did not have when it was saved keeps the generators it was given.
 
     Raises:
         RunError: it is of another model or device, or lacks something.
@@ -136,11 +137,11 @@ def install_state(
         install_weights(module, parts[part], path)
         for name, parameter in module.named_parameters():
             _install_moments(optimizer, f"{part}.{name}", parameter, moments, path)
-    state = tensors.get(f"{GENERATOR}.{rank}")
-    if state is not None:
+    states = tensors.get(f"{GENERATOR}.{rank}")
+    if states is not None:
         try:
-            generator.set_state(state)
-        except (RuntimeError, TypeError):
+            restore_states(generators, states)
+        except (RuntimeError, TypeError, ValueError):
             raise RunError(
                 f"{path}: its random state is of another kind of device. "
                 "Resume on the device that the run was started on."

@@ -18,6 +18,7 @@ from discretevae.model.vae import DiscreteVAE
 from discretevae.run_folder.history import EpochMetrics
 from discretevae.run_folder.states import STATES, install_state, save_state
 from discretevae.system.files import write_atomic
+from discretevae.system.randomness import restore_states, states_of
 from discretevae.system.ranks import Ranks
 from discretevae.training import Progress
 
@@ -49,14 +50,14 @@ class LiveState:
     Args:
         modules: what else is trained, by name: an estimator that learns.
         optimizer: Adam with its moments.
-        generator: the random state.
+        generators: the random states, as `states_of` gives them.
         position: where the next epoch begins.
         step: steps taken.
     """
 
     modules: dict[str, nn.Module]
     optimizer: torch.optim.Optimizer
-    generator: Tensor
+    generators: Tensor
     position: Position
     step: int
 
@@ -65,14 +66,14 @@ class LiveState:
         training.optimizer.load_state_dict(copy.deepcopy(self.optimizer.state_dict()))
         for name, module in self.modules.items():
             training.modules[name].load_state_dict(module.state_dict())
-        training.generator.set_state(self.generator)
+        restore_states(training.generators, self.generators)
         training.here = copy.copy(self.position)
 
     def save(self, folder: Path, model: DiscreteVAE) -> Path:
         """As a run's checkpoint."""
         modules = {"model": model, **self.modules}
         position = self.position.to_dict()
-        save_state(folder, self.step, modules, self.optimizer, [self.generator], position)
+        save_state(folder, self.step, modules, self.optimizer, [self.generators], position)
         return folder / STATES / f"{self.step:012d}.safetensors"
 
 
@@ -99,7 +100,7 @@ class StoredState:
             self.path,
             training.modules,
             training.optimizer,
-            training.generator,
+            training.generators,
         )
         try:
             training.here = Position.from_dict(values)
@@ -151,7 +152,7 @@ def train_on(
     step = training.n_steps * (training.here.epoch - 1)
     others = {name: module for name, module in training.modules.items() if name != "model"}
     live = LiveState(
-        others, training.optimizer, training.generator.get_state(), training.here, step
+        others, training.optimizer, states_of(training.generators), training.here, step
     )
     return epochs, live
 

@@ -87,7 +87,7 @@ def _front_matter(run: Run | None, license_id: str | None) -> str:
 
 
 def _usage(model: DiscreteVAE, run: Run | None) -> str:
-    binarize = "none" if run is None else run.config.training.binarize
+    binarize = "none" if run is None else run.config.data.binarize
     lines = [
         "import discretevae as dv",
         "",
@@ -123,7 +123,7 @@ def _of_training(run: Run) -> list[tuple[str, str]]:
     items = [
         ("data", _code(data.source)),
         ("values", f"divided by {data.divisor:g}" if data.divisor != 1 else "as they are"),
-        ("binarization", f"`{training.binarize}`"),
+        ("binarization", f"`{data.binarize}`"),
         ("objective", f"`{training.objective}`"),
         ("gradient estimator", _code(estimator_name(run.model.family, training))),
         ("samples of z per row", str(training.samples or "the estimator's own")),

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from discretevae.codes.fingerprints import fingerprint
-from discretevae.config import BinarizeMode
-from discretevae.data import most_likely
+from discretevae.data import binarize
 from discretevae.errors import ConfigError, MissingExtraError, RunError
 from discretevae.families import Bernoulli, Categorical, Family, parts_of
 from discretevae.model.vae import DiscreteVAE
@@ -61,7 +60,7 @@ def export_onnx(
     folder: str | Path,
     *,
     rows: Tensor | Array | None = None,
-    binarize_mode: BinarizeMode = "none",
+    threshold: bool = False,
     tolerance: float = TOLERANCE,
     properties: Mapping[str, str] | None = None,
 ) -> OnnxExport:
@@ -80,8 +79,8 @@ def export_onnx(
         model: the model.
         folder: where the files go; made if it is not there.
         rows: what to check on, ``[N, P]``, the first 256 of them; None for random rows.
-        binarize_mode: as in training. If not ``none``, the encoder makes rows 0 and 1 itself, 1
-            where x > 0.5.
+        threshold: whether the encoder makes rows 0 and 1 itself, 1 where x > 0.5, as for a model
+            that was trained on binarized rows.
         tolerance: the largest difference to let through, ``abs(a − b) / max(1, abs(b))``.
         properties: more that the files are to say of themselves.
 
@@ -110,19 +109,15 @@ def export_onnx(
     x = _random_rows(model)
     if rows is not None:
         x = torch.as_tensor(rows[:CHECK_ROWS]).detach().cpu().float()
-    most_likely(x, binarize_mode)  # a mode that is none is refused before anything is written
     if x.ndim != 2 or x.shape[1] != model.config.n_features or not len(x):
         raise ConfigError(
             f"rows must be [N, {model.config.n_features}] with N >= 1. Got {list(x.shape)}."
         )
-    said = _properties(model, binarize_mode) | dict(properties or {})
-    is_binarized = binarize_mode != "none"
-    encoder = _content(encoder_graph(model, threshold=is_binarized, properties=said))
+    said = _properties(model, threshold) | dict(properties or {})
+    encoder = _content(encoder_graph(model, threshold=threshold, properties=said))
     decoder = _content(decoder_graph(model, properties=said))
     difference = max(
-        max(
-            _encoder_difference(model, encoder, part, binarize_mode, tolerance) for part in _cut(x)
-        ),
+        max(_encoder_difference(model, encoder, part, threshold, tolerance) for part in _cut(x)),
         max(_decoder_difference(model, decoder, part) for part in _cut(_codes(model, x))),
     )
     if not difference <= tolerance:
@@ -152,7 +147,7 @@ def _content(graph: ModelProto) -> bytes:
     return bytes(graph.SerializeToString())
 
 
-def _properties(model: DiscreteVAE, binarize_mode: str) -> dict[str, str]:
+def _properties(model: DiscreteVAE, threshold: bool) -> dict[str, str]:
     config = model.config
     return {
         "discretevae": __version__,
@@ -161,7 +156,7 @@ def _properties(model: DiscreteVAE, binarize_mode: str) -> dict[str, str]:
         "network": config.network,
         "n_features": str(config.n_features),
         "image_shape": json.dumps(config.image_shape),
-        "binarize": "none" if binarize_mode == "none" else "threshold",
+        "binarize": "threshold" if threshold else "none",
         "fingerprint": fingerprint(model),
     }
 
@@ -199,10 +194,11 @@ def _run(content: bytes, name: str, values: Tensor) -> dict[str, Array]:
 
 @torch.no_grad()
 def _encoder_difference(
-    model: DiscreteVAE, content: bytes, x: Tensor, mode: BinarizeMode, tolerance: float
+    model: DiscreteVAE, content: bytes, x: Tensor, threshold: bool, tolerance: float
 ) -> float:
     found = _run(content, "rows", x)
-    eta = model.eta(most_likely(x, mode).to(model.device)).cpu()
+    seen = binarize(x, "threshold" if threshold else "none")
+    eta = model.eta(seen.to(model.device)).cpu()
     codes = model.family.to_codes(model.family.mode(eta))
     parts = parts_of(model.family)
     etas = model.family.split_eta(eta) if hasattr(model.family, "split_eta") else [eta]

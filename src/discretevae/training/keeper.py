@@ -20,6 +20,7 @@ from discretevae.run_folder.history import METRICS, EpochMetrics, read_metrics
 from discretevae.run_folder.states import install_state, read_newest, save_state, state_paths
 from discretevae.system.files import write_atomic
 from discretevae.system.locks import writing
+from discretevae.system.randomness import states_of
 from discretevae.system.ranks import Ranks
 from discretevae.training.position import Position
 
@@ -32,7 +33,7 @@ class Keeper:
         modules: what has weights or a memory, by name.
         shown: the weights that a user gets.
         optimizer: saved with them.
-        generator: of this rank.
+        generators: of this rank, all on one kind of device.
         ranks: the processes of the run.
         every: how often to save.
         n_steps: of an epoch.
@@ -44,13 +45,13 @@ class Keeper:
         modules: Mapping[str, nn.Module],
         shown: nn.Module,
         optimizer: torch.optim.Optimizer,
-        generator: torch.Generator,
+        generators: Sequence[torch.Generator],
         ranks: Ranks,
         every: SaveEvery,
         n_steps: int,
     ) -> None:
         self.folder, self.modules, self.shown = folder, modules, shown
-        self.optimizer, self.generator = optimizer, generator
+        self.optimizer, self.generators = optimizer, generators
         self.ranks, self.every, self.n_steps = ranks, every, n_steps
         self.held = contextlib.ExitStack()
         self.last_time, self.last_step = time.monotonic(), 0
@@ -90,7 +91,7 @@ class Keeper:
         """
         if self.folder is None:
             return
-        generators = self.ranks.gather(self.generator.get_state())
+        generators = self.ranks.gather(states_of(self.generators))
         whole = here.with_sums(self.ranks.total(here.sums()))
         if self.ranks.is_first:
             try:
@@ -129,7 +130,7 @@ class Keeper:
         if content is None or self.folder is None:
             return Position(), []
         values = install_state(
-            content, self.folder, self.modules, self.optimizer, self.generator, self.ranks.rank
+            content, self.folder, self.modules, self.optimizer, self.generators, self.ranks.rank
         )
         try:
             here = Position.from_dict(values)

@@ -86,7 +86,7 @@ def train(
 
     Args:
         model: the model; moved nowhere, so put it on its device before.
-        data: training and test rows.
+        data: training and test rows, binarized as the model is to meet them.
         config: how to train; None takes the defaults.
         estimator: a gradient estimator of one's own, in place of the one that ``config`` names.
         out: a run folder to keep metrics, weights and checkpoints in; None keeps nothing.
@@ -153,13 +153,14 @@ class Training:
         check_training(config, estimator, self.device, ranks)
         self.rows, validation = validation_split(data.train, config)
         test = data.test.subset(some_rows(data.test, TEST_ROWS, config.seed, "test rows"))
-        self.near, self.test = resident(self.rows, self.device), resident(test, self.device)
+        grey = self.rows.binarized("none")  # distorted and binarized batch by batch, in Pairs
+        self.near, self.test = resident(grey, self.device), resident(test, self.device)
         self.validation = None if validation is None else resident(validation, self.device)
         self.batch_size = config.batch_size or auto_batch_size(len(self.rows))
         self.n_steps = math.ceil(len(self.rows) / self.batch_size)
         self.course = Course(config, estimator, self.n_steps)
 
-        self.probe = probe_rows(self.rows, config, self.device)
+        self.probe = probe_rows(self.rows, config.seed).to(self.device)
         self.modules = _modules(model, estimator, self.probe)
         self.trained = [p for module in self.modules.values() for p in module.parameters()]
         self.average = None if config.average is None else Average(model, config.average)
@@ -169,8 +170,10 @@ class Training:
         self.best = copy.deepcopy(model).requires_grad_(False) if config.patience else None
         if self.best is not None:
             self.modules["best"] = self.best
-        purpose = ("samples",) if ranks.is_first else ("samples", ranks.rank)
-        self.generator = generator_for(config.seed, *purpose, device=self.device)
+        rank = () if ranks.is_first else (ranks.rank,)
+        self.generator = generator_for(config.seed, "samples", *rank, device=self.device)
+        pixels = generator_for(config.seed, "pairs", *rank, device=self.device)
+        self.generators = self.generator, pixels
         self.steps = Steps(
             model, self.trained, self.generator, clip=config.clip, lr=config.lr,
             is_recorded=config.graph,
@@ -179,7 +182,7 @@ class Training:
         self.captured: Captured | None = None
         if config.graph:
             self.captured = Captured(RECORDERS[self.device.type](self.generator), self.batch_size)
-        self.pairs = Pairs(self.rows, config, model.config.image_shape, self.generator)
+        self.pairs = Pairs(self.rows, config, model.config.image_shape, pixels)
         self.here, self.history = Position(), list[EpochMetrics]()
         self.wants, self.wanted = (0.0, 0.0), [0.0, 0.0]  # to stop and to save: here, all ranks
 
@@ -194,7 +197,7 @@ class Training:
         told = progress if self.ranks.is_first else None
         with (
             Keeper(
-                folder, self.modules, self.best or self.shown, self.optimizer, self.generator,
+                folder, self.modules, self.best or self.shown, self.optimizer, self.generators,
                 self.ranks, every, self.n_steps,
             ) as keeper,
             stop_requests(active=folder is not None) as stop,
@@ -217,7 +220,7 @@ class Training:
         """What is done once, before the first step."""
         self.ranks.copy_first(list(self.model.state_dict().values()))
         if self.config.start == "mean":
-            self.model.start_at(mean_of(self.rows, self.config))
+            self.model.start_at(mean_of(self.rows))
             self.shown.load_state_dict(self.model.state_dict())
 
     def _place_prior(self) -> None:
@@ -226,8 +229,7 @@ class Training:
             return
         if self.ranks.is_first:
             self.model.eval()
-            mode, seed = self.config.binarize, self.config.seed
-            place_mixture(self.model, self.rows, binarize_mode=mode, seed=seed)
+            place_mixture(self.model, self.rows, seed=self.config.seed)
         self.ranks.copy_first(list(self.model.prior.state_dict().values()))
         self.shown.prior.load_state_dict(self.model.prior.state_dict())
 
@@ -351,9 +353,7 @@ class Training:
             self.model, self.probe, member, generator=repeatable,
             objective=OBJECTIVES[config.objective],
         )  # fmt: skip
-        measured = partial(
-            evaluate, self.shown, samples=1, binarize_mode=config.binarize, seed=config.seed
-        )
+        measured = partial(evaluate, self.shown, samples=1, seed=config.seed)
         tested = measured(self.test)
         held = None if self.validation is None else measured(self.validation).elbo
         return EpochMetrics(

@@ -17,7 +17,7 @@ class Pairs:
 
     Args:
         rows: the training rows.
-        config: ``augment``, ``target`` and ``binarize`` say how.
+        config: ``augment`` and ``target`` say how.
         image_shape: (H, W) of rows that are pictures.
         generator: the source of the draws, on the device of the model.
 
@@ -32,20 +32,19 @@ class Pairs:
         image_shape: tuple[int, int] | None,
         generator: torch.Generator,
     ) -> None:
-        self._rows, self._mode, self._generator = rows, config.binarize, generator
+        self._rows, self._mode = rows.binarized("none"), rows.binarize
+        self._generator = generator
         self._image_shape = image_shape
         self._augment, self._graph = config.augment, None
         if isinstance(config.target, NeighborTarget):
             self._walk = config.target.steps
-            self._graph = mutual_neighbors(
-                rows, config.target.k, binarize_mode=config.binarize, seed=config.seed
-            )
+            self._graph = mutual_neighbors(rows, config.target.k, seed=config.seed)
 
     def take(self, batches: Batches, step: int, rank: int, ranks: int) -> tuple[Tensor, Tensor]:
         """The rows of a step that fall to a rank, and what is to be explained of each.
 
         Args:
-            batches: of the epoch.
+            batches: of the epoch, not yet binarized.
             step: of the epoch.
             rank: which of the processes asks.
             ranks: how many there are.

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from discretevae.config import BinarizeMode
-from discretevae.data import Rows, binarize
+from discretevae.data import Rows
 from discretevae.errors import ConfigError
 from discretevae.families import Gaussian
 from discretevae.model.vae import DiscreteVAE
 from discretevae.priors import MixturePrior
+from discretevae.system.randomness import generator_for
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -79,9 +79,7 @@ def diffusion_labels(
 
 
 @torch.no_grad()
-def place_mixture(
-    model: DiscreteVAE, rows: Rows, *, binarize_mode: BinarizeMode = "none", seed: int = 0
-) -> None:
+def place_mixture(model: DiscreteVAE, rows: Rows, *, seed: int = 0) -> None:
     """Sets a mixture prior's components to the clusters of the codes that ``rows`` have.
 
     A component gets its cluster's share of the rows, and the mean and the covariance of its codes:
@@ -91,8 +89,7 @@ def place_mixture(
 
     Args:
         model: with a Gaussian code and a mixture prior, which is changed in place.
-        rows: N rows.
-        binarize_mode: as in training.
+        rows: N rows, binarized as in training.
         seed: of the choice of rows and of the clustering.
 
     Raises:
@@ -114,12 +111,10 @@ def place_mixture(
             "Train with `latent='gaussian:10'` and `prior='mixture:10'`."
         )
     order = np.random.default_rng(seed).permutation(len(rows))[:MAX_ROWS]
-    chosen = torch.from_numpy(np.sort(order))
-    generator = torch.Generator(model.device).manual_seed(seed)
+    chosen = rows.subset(torch.from_numpy(np.sort(order)))
     means, variances = [], []
-    for start in range(0, len(chosen), 4096):
-        x = rows.batch(chosen[start : start + 4096]).to(model.device)
-        mean, variance = family.moments(model.eta(binarize(x, binarize_mode, generator)))
+    for x in chosen.chunks(4096, generator=generator_for(seed, "binarization")):
+        mean, variance = family.moments(model.eta(x.to(model.device)))
         means.append(mean.double().cpu())
         variances.append(variance.double().cpu())
     mean, variance = torch.cat(means), torch.cat(variances)

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
-from discretevae.config import BinarizeMode
 from discretevae.config.checks import must
 from discretevae.config.schedules import Schedule
-from discretevae.data import Rows, binarize
+from discretevae.data import Rows
 from discretevae.errors import ConfigError, TrainingError
 from discretevae.evaluation.measured import Measured
 from discretevae.model.row_checks import require_fit
@@ -43,7 +42,6 @@ def fit_prior(
     batch_size: int = 256,
     lr: float = 5e-3,
     seed: int = 0,
-    binarize_mode: BinarizeMode = "none",
     progress: Callable[[int], object] | None = None,
 ) -> list[PriorEpoch]:
     """Fits ``prior`` in place by maximum likelihood to the codes that ``rows`` have.
@@ -57,13 +55,12 @@ def fit_prior(
 
     Args:
         model: its encoder gives q(z|x) and is not changed.
-        rows: N rows.
+        rows: N rows, binarized as in training; dynamic ones are drawn anew in every pass.
         prior: of the model's own family, or the model's own prior; it must have parameters.
         epochs: passes over the rows.
         batch_size: B.
         lr: learning rate of the first step.
         seed: of order and draws.
-        binarize_mode: as in training; ``dynamic`` draws anew in every pass.
         progress: called after every step with the number of rows done in all passes so far.
 
     Returns:
@@ -90,6 +87,7 @@ def fit_prior(
     parameters = list(prior.parameters())
     device = parameters[0].device
     generator = generator_for(seed, "prior draws", device=device)
+    pixels = generator_for(seed, "prior binarization")
     optimizer = torch.optim.Adam(parameters, lr=lr, fused=True)
     schedule, n_steps = Schedule("cosine"), math.ceil(len(rows) / batch_size)
     history, done = [], 0
@@ -99,7 +97,7 @@ def fit_prior(
         batches, total = rows.epoch(seed, epoch, batch_size), 0.0
         for step in range(n_steps):
             with torch.no_grad():
-                x = binarize(batches.take(step).to(device), binarize_mode, generator)
+                x = batches.take(step, generator=pixels).to(device)
                 z = model.family.sample(model.eta(x), 1, generator=generator)
             for group in optimizer.param_groups:
                 taken = (epoch - 1) * n_steps + step
@@ -126,7 +124,6 @@ def expected_log_prob(
     prior: Prior,
     *,
     samples: int = 1,
-    binarize_mode: BinarizeMode = "none",
     seed: int = 0,
     batch_size: int = 4096,
 ) -> Measured:
@@ -136,10 +133,10 @@ def expected_log_prob(
 
     Args:
         model: its encoder gives q(z|x).
-        rows: all are used; for an honest figure, rows that the prior was not fitted to.
+        rows: binarized as in training, all of which are used; dynamic ones are drawn once, from
+            ``seed``. For an honest figure, rows that the prior was not fitted to.
         prior: of the model's own family.
         samples: S, draws of z per row.
-        binarize_mode: as in training; ``dynamic`` draws once, from ``seed``.
         seed: of the draws.
         batch_size: rows in one go.
 
@@ -161,9 +158,8 @@ def expected_log_prob(
     device = next(model.encoder.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
     found = []
-    for start in range(0, len(rows), batch_size):
-        x = rows.batch(slice(start, start + batch_size)).to(device)
-        eta = model.eta(binarize(x, binarize_mode, generator))
+    for x in rows.chunks(batch_size, generator=generator_for(seed, "binarization")):
+        eta = model.eta(x.to(device))
         z = model.family.sample(eta, samples, generator=generator)
         found.append(prior.log_prob(z, generator=generator).mean(0).double().cpu())
     per_row = torch.cat(found)

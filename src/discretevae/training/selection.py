@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from discretevae.config import TrainConfig
-from discretevae.data import Rows, binarize
+from discretevae.data import Rows
 from discretevae.data.split import held_out
 from discretevae.errors import ConfigError
 from discretevae.objectives.gradient_noise import PROBE_ROWS
@@ -63,20 +63,18 @@ def some_rows(rows: Rows, count: int, seed: int, purpose: str) -> Tensor:
     return torch.randperm(len(rows), generator=generator_for(seed, purpose))[:count]
 
 
-def probe_rows(rows: Rows, config: TrainConfig, device: torch.device) -> Tensor:
-    """The fixed batch that the gradient's variance is measured on, binarized once."""
-    x = rows.batch(some_rows(rows, PROBE_ROWS, config.seed, "probe rows")).to(device)
-    generator = generator_for(config.seed, "probe binarization", device=device)
-    return binarize(x, config.binarize, generator)
+def probe_rows(rows: Rows, seed: int) -> Tensor:
+    """Return the fixed batch ``[B, P]`` that the gradient's variance is measured on."""
+    index = some_rows(rows, PROBE_ROWS, seed, "probe rows")
+    return rows.batch(index, generator=generator_for(seed, "probe binarization"))
 
 
-def mean_of(rows: Rows, config: TrainConfig) -> Tensor:
-    """The mean training row, ``[P]``, of the values that training meets."""
+def mean_of(rows: Rows) -> Tensor:
+    """Return the mean training row, ``[P]``, of the values that training meets."""
+    if rows.binarize == "dynamic":
+        rows = rows.binarized("none")  # a dynamic draw has the mean of x itself
     total = torch.zeros(rows.n_features, dtype=torch.float64)
-    for start in range(0, len(rows), MEAN_ROWS):
-        x = rows.batch(slice(start, start + MEAN_ROWS))
-        if config.binarize == "threshold":
-            x = binarize(x, "threshold")  # a dynamic draw has the mean of x itself
+    for x in rows.chunks(MEAN_ROWS):
         total += x.sum(0, dtype=torch.float64)
     return (total / len(rows)).float()
 

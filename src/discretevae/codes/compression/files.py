@@ -15,8 +15,7 @@ from discretevae.codes.compression.bits_back import Scheme, scheme_for
 from discretevae.codes.compression.coders import Models, Stack, seed_words
 from discretevae.codes.compression.containers import MAX_LANES, Header, Lane, pack, unpack
 from discretevae.codes.fingerprints import fingerprint
-from discretevae.config import BinarizeMode
-from discretevae.data import Rows, most_likely
+from discretevae.data import Rows
 from discretevae.errors import ConfigError, DataError
 from discretevae.evaluation.bounds import DECODER_ROWS
 from discretevae.model.row_checks import require_fit
@@ -37,7 +36,6 @@ def compress(
     rows: Rows | Array | Tensor,
     *,
     lanes: int | None = None,
-    binarize_mode: BinarizeMode = "none",
     progress: Callable[[int], object] | None = None,
 ) -> bytes:
     """Rows as the content of a ``.dvz`` file, from which `decompress` makes them again.
@@ -56,11 +54,10 @@ def compress(
     Args:
         model: with a discrete code; on any device, it is evaluated on the CPU.
         rows: N rows. Whole numbers k, ``[N, P]``: 0 and 1 under a Bernoulli likelihood, 0 … 255
-            under one of 8-bit values; or x = k, x = k/255 as floats or `Rows`.
+            under one of 8-bit values; or x = k, x = k/255 as floats or `Rows`. Of
+            binarized `Rows` the binary ones come back, 1 where x > 0.5.
         lanes: L, stacks that are worked on side by side, row n on stack n mod L. More are faster
             and cost some 20 bytes each. None for one for each 256 rows, at most 16.
-        binarize_mode: other than ``none``, the rows are made binary first, 1 where x > 0.5; what
-            comes back are the binary rows.
         progress: called with the number of rows done.
 
     Returns:
@@ -87,7 +84,7 @@ def compress(
     floating-point arithmetic, of which nothing is assumed here.
     """
     scheme = scheme_for(model)
-    k = _symbols(model, scheme.pixels.top, rows, binarize_mode)
+    k = _symbols(model, scheme.pixels.top, rows)
     if lanes is None:
         lanes = max(1, min(DEFAULT_LANES, len(k) // ROWS_PER_LANE))
     if not isinstance(lanes, int) or not 1 <= lanes <= MAX_LANES:
@@ -243,27 +240,22 @@ def _popped(
     return np.concatenate(parts)
 
 
-def _symbols(
-    model: DiscreteVAE, top: int, rows: Rows | Array | Tensor, binarize_mode: BinarizeMode
-) -> Array:
+def _symbols(model: DiscreteVAE, top: int, rows: Rows | Array | Tensor) -> Array:
     """The rows as whole numbers, uint8 ``[N, P]``, checked.
 
     Raises:
         DataError: as for `compress`.
     """
-    if not isinstance(rows, Rows) and binarize_mode != "none":
-        rows = Rows.from_array(rows, name="the rows")
     if isinstance(rows, Rows):
         if len(rows):
             require_fit(model, rows)
-        starts = range(0, len(rows), DECODER_ROWS)
-        batches = (rows.batch(slice(start, start + DECODER_ROWS)) for start in starts)
-        name, parts = rows.name, [_whole(x.cpu(), top, rows.name, binarize_mode) for x in batches]
+        batches = rows.deterministic().chunks(DECODER_ROWS)
+        name, parts = rows.name, [_whole(x.cpu(), top, rows.name) for x in batches]
         k = np.concatenate(parts) if parts else np.empty((0, rows.n_features), np.uint8)
     else:
         name, x = "the rows", _numbers(rows)
         # whole numbers are k itself
-        k = _whole(x if x.is_floating_point() else x.double() / top, top, name, binarize_mode)
+        k = _whole(x if x.is_floating_point() else x.double() / top, top, name)
     if k.ndim != 2 or k.shape[1] != model.config.n_features:
         raise DataError(
             f"{name}: shape {list(k.shape)}, but the model takes rows of "
@@ -284,9 +276,9 @@ def _numbers(rows: object) -> Tensor:
         ) from None
 
 
-def _whole(x: Tensor, top: int, name: str, binarize_mode: BinarizeMode) -> Array:
+def _whole(x: Tensor, top: int, name: str) -> Array:
     """x of 0 … 1 as k = top · x."""
-    scaled = most_likely(x, binarize_mode).double() * top
+    scaled = x.double() * top
     k = torch.floor(scaled + 0.5)
     is_fine = (k >= 0) & (k <= top) & ((scaled - k).abs() < 1e-3)
     if not bool(is_fine.all()):

@@ -23,9 +23,9 @@ from discretevae.codes.search.hamming import (
     search_bits,
 )
 from discretevae.codes.search.structures import IndexKind, Structure, load_faiss, require_kind
-from discretevae.config import BINARIZE_MODES, BinarizeMode, LatentSpec
+from discretevae.config import LatentSpec
 from discretevae.config.checks import must
-from discretevae.errors import ConfigError, DataError, count, did_you_mean
+from discretevae.errors import ConfigError, DataError, count
 from discretevae.system.tensor_files import read_arrays, write_arrays
 
 if TYPE_CHECKING:
@@ -77,7 +77,6 @@ class CodeIndex:
         ids: N whole numbers from 0 on, no two alike; None for 0, 1, …, N − 1.
         fingerprint: of the model that wrote the codes; without it they can be searched by codes
             only.
-        binarize_mode: of rows before they are encoded, as in training.
 
     Raises:
         ConfigError: the code has a Gaussian part, or the kind is unknown.
@@ -99,20 +98,14 @@ class CodeIndex:
         kind: IndexKind = "flat",
         ids: Any = None,
         fingerprint: str | None = None,
-        binarize_mode: BinarizeMode = "none",
     ) -> None:
         self.latent = LatentSpec.of(latent)
         require_kind(kind)
         require_searchable(self.latent)
-        if binarize_mode not in BINARIZE_MODES:
-            raise ConfigError(
-                f"binarize_mode: unknown value {binarize_mode!r}. "
-                f"{did_you_mean(str(binarize_mode), BINARIZE_MODES)}"
-            )
         if not len(codes):
             raise DataError("an index needs at least 1 row. Got none.")
         require_packed(self.latent, codes)
-        self.kind, self.fingerprint, self.binarize_mode = kind, fingerprint, binarize_mode
+        self.kind, self.fingerprint = kind, fingerprint
         self._keep(codes, new_ids(ids, len(codes)))
 
     @classmethod
@@ -123,17 +116,15 @@ class CodeIndex:
         *,
         kind: IndexKind = "flat",
         ids: Any = None,
-        binarize_mode: BinarizeMode = "none",
         progress: Callable[[int], object] | None = None,
     ) -> CodeIndex:
         """Return an index of the most likely code of every row.
 
         Args:
             model: whose code is discrete throughout.
-            rows: N rows.
+            rows: N rows, binarized as in training.
             kind: as for the class.
             ids: as for the class.
-            binarize_mode: as in training; queries will be treated alike.
             progress: called with the number of rows encoded after every chunk.
 
         Raises:
@@ -156,14 +147,13 @@ class CodeIndex:
         require_kind(kind)
         require_searchable(model.family.spec)
         numbers = new_ids(ids, len(rows))
-        codes = encode_rows(model, rows, binarize_mode=binarize_mode, progress=progress)
+        codes = encode_rows(model, rows, progress=progress)
         return cls(
             codes,
             model.family.spec,
             kind=kind,
             ids=numbers,
             fingerprint=fingerprint(model),
-            binarize_mode=binarize_mode,
         )
 
     def __len__(self) -> int:
@@ -201,7 +191,7 @@ class CodeIndex:
 
         Args:
             model: the one that the index was built with.
-            rows: Q queries.
+            rows: Q queries, binarized as in training.
             k: neighbors of each.
             rerank: R ≥ k: the R nearest are sorted by ln p(x|z), the query x under the code z of
                 the candidate, the largest first, and the first k are kept; None for no such step.
@@ -222,14 +212,14 @@ class CodeIndex:
             if rerank < k:
                 raise ConfigError(f"`rerank` must be at least `k`. Got {rerank} and {k}.")
         load_faiss()  # that it is missing is said before the rows are encoded
-        queries = encode_rows(model, rows, binarize_mode=self.binarize_mode)
+        queries = encode_rows(model, rows)
         found = self.search_codes(queries, depth, effort=effort)
         if rerank is None:
             return found
         from discretevae.codes.search.reranking import log_likelihoods
 
         candidates = self._codes[places_of(found.ids.reshape(-1), self._ids)]
-        log_px = log_likelihoods(model, rows, candidates, depth, binarize_mode=self.binarize_mode)
+        log_px = log_likelihoods(model, rows, candidates, depth)
         order = np.lexsort((found.ids, found.distances, -log_px), axis=-1)[:, :k]
         parts = (found.distances, found.ids, log_px)
         return Neighbors(*(np.take_along_axis(part, order, 1) for part in parts))
@@ -265,7 +255,7 @@ class CodeIndex:
 
         Args:
             model: the one that the index was built with.
-            rows: n rows.
+            rows: n rows, binarized as in training.
             ids: n whole numbers that are not taken; None for those behind the largest.
             progress: as for `build`.
 
@@ -277,7 +267,7 @@ class CodeIndex:
 
         self.require_model(model)
         numbers = new_ids(ids, len(rows), self._ids)  # a mistake is named before rows are encoded
-        codes = encode_rows(model, rows, binarize_mode=self.binarize_mode, progress=progress)
+        codes = encode_rows(model, rows, progress=progress)
         self.add_codes(codes, ids=numbers)
 
     def add_codes(self, codes: Array, *, ids: Any = None) -> None:
@@ -337,7 +327,6 @@ class CodeIndex:
             "fingerprint": self.fingerprint,
             "latent": str(self.latent),
             "kind": self.kind,
-            "binarize": self.binarize_mode,
         }
         write_arrays(Path(path), {"codes": self._codes, "ids": self._ids}, head)
 
@@ -364,7 +353,6 @@ class CodeIndex:
                     kind=head["kind"],
                     ids=arrays["ids"],
                     fingerprint=head["fingerprint"],
-                    binarize_mode=head["binarize"],
                 )
         except FileNotFoundError:
             raise DataError(f"{path}: no such index. Check the path.") from None

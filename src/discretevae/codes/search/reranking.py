@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from discretevae.codes.packing import unpack_codes
-from discretevae.config import BinarizeMode
-from discretevae.data import Rows, most_likely
+from discretevae.data import Rows
 from discretevae.evaluation.bounds import DECODER_ROWS
 from discretevae.model.vae import DiscreteVAE
 
@@ -22,17 +21,14 @@ def log_likelihoods(
     rows: Rows,
     candidates: Array,
     depth: int,
-    *,
-    binarize_mode: BinarizeMode = "none",
 ) -> Array:
     """ln p(x_q|z_qr) of every query under the codes of its own candidates, nats.
 
     Args:
         model: whose decoder is asked.
-        rows: Q queries.
+        rows: Q queries, binarized as in training.
         candidates: packed codes, ``[Q·R, ·]``, those of one query together.
         depth: R.
-        binarize_mode: as in training.
 
     Returns:
         float64 ``[Q, R]``.
@@ -46,12 +42,13 @@ def log_likelihoods(
         (297, 1)
     """
     out = np.empty((len(rows), depth))
-    step = max(1, DECODER_ROWS // depth)
-    for start in range(0, len(rows), step):
-        x = most_likely(rows.batch(slice(start, start + step)), binarize_mode).to(model.device)
-        packed = candidates[start * depth : (start + len(x)) * depth]
+    done = 0
+    for x in rows.deterministic().chunks(max(1, DECODER_ROWS // depth)):
+        x = x.to(model.device)
+        packed = candidates[done * depth : (done + len(x)) * depth]
         codes = unpack_codes(model.family, packed).to(model.device)
         z = model.family.from_codes(codes).to(x)
         z = z.reshape(len(x), depth, *model.family.z_shape).transpose(0, 1)
-        out[start : start + step] = model.log_likelihood(x)(z).T.double().cpu().numpy()
+        out[done : done + len(x)] = model.log_likelihood(x)(z).T.double().cpu().numpy()
+        done += len(x)
     return out

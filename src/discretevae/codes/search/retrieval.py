@@ -102,7 +102,7 @@ def measure_retrieval(
     """Searches the training rows for the test rows by codes, and counts what has the same label.
 
     Args:
-        models: by name, each with how its rows are binarized, as in training.
+        models: by name, each with the binarization of its training.
         data: with labels; the training part is the gallery, of which the yardsticks learn too.
         bits: further numbers of bits at which the yardsticks are measured.
         per_label: queries drawn from the test rows of each label, or all if there are fewer; None
@@ -129,6 +129,7 @@ def measure_retrieval(
     for model, _ in models.values():
         require_searchable(model.family.spec)
         require_fit(model, data.train)
+    data = data.binarized("none")
     gallery, queries = data.train, _drawn(data.test, per_label, seed)
     labels = _labels(queries), _labels(gallery)
     jobs, done = len(models) + 3 * len(every) + 1, 0
@@ -153,7 +154,12 @@ def measure_retrieval(
         for name, (model, mode) in models.items():
             if sizes[name] == n_bits:
                 report(name)
-                measure(name, "model", n_bits, _codes(model, queries, gallery, mode))
+                measure(
+                    name,
+                    "model",
+                    n_bits,
+                    _codes(model, queries.binarized(mode), gallery.binarized(mode)),
+                )
         for kind in ("itq", "pca sign", "random projections"):
             report(f"{kind}, {n_bits} bits")
             if kind != "random projections" and n_bits > axes.shape[1]:
@@ -252,10 +258,8 @@ def _labels(rows: Rows) -> Array:
     return labels
 
 
-def _codes(
-    model: DiscreteVAE, queries: Rows, gallery: Rows, mode: BinarizeMode
-) -> tuple[Array, Array]:
+def _codes(model: DiscreteVAE, queries: Rows, gallery: Rows) -> tuple[Array, Array]:
     spec = model.family.spec
-    packed = (encode_rows(model, rows, binarize_mode=mode) for rows in (queries, gallery))
+    packed = (encode_rows(model, rows) for rows in (queries, gallery))
     first, second = (search_bits(spec, codes.astype(packed_dtype(spec))) for codes in packed)
     return first, second
