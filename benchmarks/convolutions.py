@@ -18,11 +18,11 @@ from unittest import mock
 import click
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
+from discretevae.system.allocator import keep_freed_memory
 from torch import Tensor
 
 from discretevae.cli.ending import finish
 from discretevae.networks import convolutional
-from discretevae.system.allocator import keep_freed_memory
 
 _PLAIN = F.conv_transpose2d
 

@@ -26,7 +26,6 @@ from torch import nn
 from discretevae.cli.ending import finish
 from discretevae.config import TrainConfig
 from discretevae.data import Dataset, Rows
-from discretevae.estimators.base import declared_evaluations
 from discretevae.experiments.comparison import fitting_estimators
 from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives import choose_estimator, elbo
@@ -54,7 +53,7 @@ def stepper(
             loss.backward()
             optimizer.step()
 
-    return declared_evaluations(member, model.family), step
+    return member.evaluations_for(model.family), step
 
 
 def measure(latent: str, batch_size: int, repeats: int, estimators: list[str]) -> dict[str, object]:

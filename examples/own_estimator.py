@@ -20,7 +20,7 @@ from discretevae.estimators.contract import check_estimator_contract
 
 
 @dataclass(frozen=True, kw_only=True)
-class MedianBaseline:
+class MedianBaseline(dv.Estimator):
     """The score function, less the median of the other samples' values.
 
     Args:

@@ -21,7 +21,6 @@ from discretevae.config import RunConfig, to_dict
 from discretevae.data import Dataset, Rows, load_data, load_rows
 from discretevae.data.split import held_out
 from discretevae.errors import ConfigError, RunError, TrainingInterrupted
-from discretevae.estimators.base import declared_evaluations
 from discretevae.evaluation.bounds import evaluate
 from discretevae.model.vae import DiscreteVAE, fresh_model
 from discretevae.objectives import choose_estimator
@@ -111,8 +110,8 @@ def result_of(
         "seed": config.training.seed,
         "steps": n_steps * last.epoch,
         "published_steps": n_steps * protocol.epochs,
-        "evaluations": declared_evaluations(
-            choose_estimator(model.family, config.training), model.family
+        "evaluations": choose_estimator(model.family, config.training).evaluations_for(
+            model.family
         ),
         "device": named(device),
         "seconds": last.seconds,

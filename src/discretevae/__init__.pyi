@@ -114,7 +114,6 @@ from .estimators import (
     PartWise as PartWise,
     ReinMax as ReinMax,
     Reparametrized as Reparametrized,
-    Reuse as Reuse,
     STGumbel as STGumbel,
     StraightThrough as StraightThrough,
     UnorderedSet as UnorderedSet,

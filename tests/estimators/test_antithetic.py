@@ -16,7 +16,7 @@ from discretevae.estimators.antithetic import (
     coupled_bits,
     one_minus_correlation,
 )
-from discretevae.estimators.base import with_gradient_of
+from discretevae.estimators.base import Estimator, with_gradient_of
 from discretevae.estimators.contract import (
     ContractError,
     ToyIntegrand,
@@ -286,7 +286,7 @@ def test_saturated_logits(member, dtype):
 
 
 @dataclass(frozen=True)
-class Distorted:
+class Distorted(Estimator):
     """A member whose η-gradient is multiplied by ``factor(eta)``: a forgotten or wrong term."""
 
     member: object

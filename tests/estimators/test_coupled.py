@@ -10,12 +10,11 @@ import torch
 from discretevae.errors import ConfigError
 from discretevae.estimators import coupled
 from discretevae.estimators.antithetic import ARM, ARMS, DisARM, coupled_bits
-from discretevae.estimators.base import with_gradient_of
+from discretevae.estimators.base import Estimator, with_gradient_of
 from discretevae.estimators.contract import (
     ContractError,
     ToyIntegrand,
     check_estimator_contract,
-    declared_evaluations,
     estimated_gradients,
     exact_gradients,
     random_eta,
@@ -394,7 +393,7 @@ def test_saturated_logits(member, dtype):
 
 
 @dataclass(frozen=True)
-class Distorted:
+class Distorted(Estimator):
     """A member whose η-gradient is multiplied by ``factor(eta)``: a forgotten or wrong term."""
 
     member: object
@@ -407,7 +406,7 @@ class Distorted:
         return self.member.evaluations
 
     def evaluations_for(self, family):
-        return declared_evaluations(self.member, family)
+        return self.member.evaluations_for(family)
 
     def __call__(self, family, eta, f, *, generator):
         bent = with_gradient_of(eta, eta * self.factor(eta.detach()))
@@ -459,7 +458,7 @@ def test_wrong_count_of_evaluations_is_rejected():
 def test_evaluations_by_family():
     assert [ARSM().evaluations_for(Categorical(9, k)) for k in (2, 3, 10, 100)] == [2, 4, 46, 4951]
     assert ARSM().evaluations == 2
-    assert declared_evaluations(CARMS(samples=5), Categorical(1, 9)) == 5
+    assert CARMS(samples=5).evaluations_for(Categorical(1, 9)) == 5
 
 
 @pytest.mark.parametrize("cls", [DisARMSB, DisARMIW])

@@ -11,7 +11,7 @@ import torch
 from discretevae.config import ModelConfig
 from discretevae.errors import ConfigError
 from discretevae.estimators import make_estimator
-from discretevae.estimators.base import Estimate, estimator_at, with_gradient_of
+from discretevae.estimators.base import Estimate, with_gradient_of
 from discretevae.estimators.contract import (
     ContractError,
     ToyIntegrand,
@@ -419,32 +419,32 @@ ANNEALED = [
 def test_temperatures_follow_the_schedule(member):
     reached = math.log(member.tau / member.floor) / member.anneal
     for step in (1, 10, 1_000, math.floor(reached), math.ceil(reached) + 1, 10**9):
-        then = estimator_at(member, step)
+        then = member.at_step(step)
         assert then.tau == max(member.floor, member.tau * math.exp(-member.anneal * step))
         # from there on it stays as it is, and in all else it is the member
         assert then == replace(member, tau=then.tau, anneal=0.0)
-        assert estimator_at(then, step) is then
-    assert estimator_at(member, math.floor(reached)).tau > member.floor
-    assert estimator_at(member, math.ceil(reached) + 1).tau == member.floor
+        assert then.at_step(step) is then
+    assert member.at_step(math.floor(reached)).tau > member.floor
+    assert member.at_step(math.ceil(reached) + 1).tau == member.floor
 
 
 @pytest.mark.parametrize("step", [0, 1, 5_000, 6_932, 20_000])
 def test_the_schedule_is_that_of_the_paper(step):
     """τ = max(0.5, exp(−rt)) with r = 1e-4."""
     member = make_estimator("gumbel-softmax:tau=1,anneal=1e-4,floor=0.5", kind="categorical")
-    assert estimator_at(member, step).tau == max(0.5, math.exp(-1e-4 * step))
+    assert member.at_step(step).tau == max(0.5, math.exp(-1e-4 * step))
 
 
 @pytest.mark.parametrize("member", [*ALL, *ANNEALED], ids=repr)
 def test_at_the_start_it_is_the_member(member):
-    assert estimator_at(member, 0) is member
+    assert member.at_step(0) is member
 
 
 @pytest.mark.parametrize("member", ALL, ids=repr)
 def test_without_a_rate_the_temperature_stays(member):
     """Below ``floor``, too, which is none then."""
-    assert estimator_at(member, 10**6) is member
-    assert estimator_at(GumbelSoftmax(tau=0.2), 10**6).tau == 0.2
+    assert member.at_step(10**6) is member
+    assert GumbelSoftmax(tau=0.2).at_step(10**6).tau == 0.2
 
 
 @pytest.mark.parametrize("name", ["straight-through", "gapped-st", "reinmax"])

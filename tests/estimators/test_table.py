@@ -30,7 +30,7 @@ NEEDS_SLOPE = {
     "muprop", "rebar", "relax", "double-cv", "rodeo", "vq",
 }  # fmt: skip
 ZERO_FOR_CONSTANT = {
-    "exact", "local-expectation", "rloo", "reuse", "arm", "disarm", "arms", "arsm", "carms",
+    "exact", "local-expectation", "rloo", "arm", "disarm", "arms", "arsm", "carms",
     "disarm-sb", "disarm-iw", "unordered-set", "straight-through", "gumbel-softmax", "st-gumbel",
     "gumbel-rao", "gapped-st", "reinmax", "muprop", "rebar", "relax", "double-cv", "rodeo",
 }  # fmt: skip

@@ -12,7 +12,6 @@ from discretevae.estimators.contract import (
     ContractError,
     ToyIntegrand,
     check_estimator_contract,
-    declared_evaluations,
     estimated_gradients,
     exact_gradients,
     random_eta,
@@ -296,8 +295,8 @@ def test_baseline_of_the_whole_set_is_rejected(monkeypatch):
 def test_evaluations_never_exceed_the_states():
     member = UnorderedSet(samples=6)
     assert member.evaluations == 6
-    assert declared_evaluations(member, Categorical(1, 100)) == 6
-    assert declared_evaluations(member, Bernoulli(2)) == 4
+    assert member.evaluations_for(Categorical(1, 100)) == 6
+    assert member.evaluations_for(Bernoulli(2)) == 4
 
 
 @pytest.mark.parametrize("samples", [-1, 0, 1, MAX_SAMPLES + 1])

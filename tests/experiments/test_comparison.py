@@ -306,7 +306,7 @@ def test_an_annealed_member_is_measured_and_leads_at_its_temperature(monkeypatch
 
     monkeypatch.setattr(comparison, "measure_gradients", noting)
     told = config(estimator=text)
-    members = {"annealed": member, "then": member.at(24)}
+    members = {"annealed": member, "then": member.at_step(24)}
     reports = compare(data, told, members, moments=(1,), repeats=8).moments[0].reports
     assert reports[0].variance == reports[1].variance
     model = fresh_model(told.model, seed=told.training.seed)

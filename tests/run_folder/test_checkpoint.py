@@ -24,7 +24,6 @@ from discretevae.run_folder.checkpoint import (
 )
 from discretevae.run_folder.history import EpochMetrics, read_metrics
 from discretevae.system import files
-from discretevae.system.randomness import states_of
 from discretevae.system.tensor_files import read_tensors, write_tensors
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -55,13 +54,16 @@ def made(folder: Path, config: RunConfig) -> DiscreteVAE:
 
 
 def save_state(folder, modules, optimizer, generator, position):
-    states.save_state(folder, 1, modules, optimizer, [states_of([generator])], position)
+    generators = {"samples": [generator.get_state()]}
+    states.save_state(folder, 1, states.pack_state(modules, optimizer, generators, position))
 
 
 def load_state(folder, modules, optimizer, generator):
     content = states.read_newest(folder)
     assert content is not None
-    return states.install_state(content, folder, modules, optimizer, [generator])
+    return states.install_state(
+        content, folder / "checkpoint", modules, optimizer, {"samples": generator}
+    )
 
 
 def stepped(model: DiscreteVAE) -> torch.optim.Optimizer:
@@ -136,9 +138,9 @@ def test_a_state_without_a_random_state_is_refused(change, tmp_path):
     save_state(tmp_path, {"model": model}, optimizer, generator, {})
     path = tmp_path / STATE
     tensors, head = read_tensors(path)
-    state = tensors.pop("generator.0")
+    state = tensors.pop("generator.samples.0")
     if change != "gone":
-        tensors["generator.0"] = state[:, :9] if change == "short" else state.float()
+        tensors["generator.samples.0"] = state[:9] if change == "short" else state.float()
     write_tensors(path, tensors, head)
     with pytest.raises(RunError, match="random state"):
         load_state(tmp_path, {"model": model}, optimizer, generator)

@@ -137,11 +137,11 @@ def test_no_state_is_the_beginning(tmp_path):
     [("1steps", [1, 2, 3, 4, 5, 6, 7, 8]), ("3 steps", [3, 6, 8]), ("1h", [8])],
 )
 def test_how_often_is_saved(every, expected, tmp_path, monkeypatch):
-    from discretevae.training import keeper
+    from discretevae.training import checkpointer
 
-    saved, original = [], keeper.save_state
+    saved, original = [], checkpointer.save_state
     monkeypatch.setattr(
-        keeper,
+        checkpointer,
         "save_state",
         lambda folder, step, *args: (saved.append(step), original(folder, step, *args)),
     )
@@ -340,7 +340,7 @@ def test_a_shaped_kl_is_that_of_its_definition(latent):
 
 
 def test_the_weight_rises_over_the_epochs(monkeypatch):
-    from discretevae.training import course
+    from discretevae.training import schedule
 
     weights = []
 
@@ -348,7 +348,7 @@ def test_the_weight_rises_over_the_epochs(monkeypatch):
         weights.append((kl_weight, free_bits))
         return elbo(*args, kl_weight=kl_weight, free_bits=free_bits, **kwargs)
 
-    monkeypatch.setattr(course, "elbo", watched)
+    monkeypatch.setattr(schedule, "elbo", watched)
     train(fresh(), DATA, settings(kl_warmup=2.0, free_bits=0.05))
     assert [w for w, _ in weights] == [min(1.0, (step + 1) / 8) for step in range(12)]
     assert {free for _, free in weights} == {0.05}

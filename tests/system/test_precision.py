@@ -33,7 +33,6 @@ from discretevae.networks.mlp import MLP
 from discretevae.objectives import elbo
 from discretevae.system.precision import computing
 from discretevae.training import train
-from discretevae.training.steps import Steps
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -155,22 +154,20 @@ def test_a_training_sets_them_for_its_steps_and_evaluates_in_float32(
     precision, digits, monkeypatch
 ):
     before, seen = flags(), []
-    take = Steps.take
+    from discretevae.training import loop, measuring
 
-    def watched(self, *args, **options):
-        seen.append(("step", self.model.products, set(flags().values())))
-        return take(self, *args, **options)
+    take_step, evaluate = loop.take_step, measuring.evaluate
 
-    monkeypatch.setattr(Steps, "take", watched)
-    from discretevae.training import loop
-
-    evaluate = loop.evaluate
+    def watched(prepared, *args):
+        seen.append(("step", prepared.model.products, set(flags().values())))
+        return take_step(prepared, *args)
 
     def evaluated(model, *args, **options):
         seen.append(("evaluation", model.products, set(flags().values())))
         return evaluate(model, *args, **options)
 
-    monkeypatch.setattr(loop, "evaluate", evaluated)
+    monkeypatch.setattr(loop, "take_step", watched)
+    monkeypatch.setattr(measuring, "evaluate", evaluated)
     model = DiscreteVAE.for_data(digits, latent="bernoulli:5", hidden=(8,))
     train(model, digits, TrainConfig(epochs=1, batch_size=800, precision=precision))
     lower = torch.bfloat16 if precision == "bf16" else None

@@ -58,7 +58,7 @@ def moments(ranks: Ranks, out: Path, latent: str, estimator: str) -> None:
         loss = elbo(model, x, member, generator=generator).loss
         (loss * (len(x) * ranks.count / 7)).backward()
         grads = [p.grad for p in model.parameters()]
-        ranks.mean(grads, ())
+        ranks.average(grads)
         flat = torch.cat([g.flatten() for g in grads]).double()
         sums, squares = sums + flat, squares + flat.square()
     mean = sums / REPEATS
@@ -87,7 +87,7 @@ def run(ranks: Ranks, out: Path, latent: str, stop_after: str) -> None:
 def told(ranks: Ranks, out: Path, *_: str) -> None:
     """Every message once."""
     tensor = torch.full((2, 2), float(ranks.rank))
-    said = ranks.mean([tensor], [1.0, ranks.rank])
+    ranks.average([tensor])
     totals = ranks.total([float(ranks.rank), 0.5])
     gathered = [part.tolist() for part in ranks.gather(torch.tensor([ranks.rank]))]
     shared = [ranks.share(b"abc" if ranks.is_first else None), ranks.share(None)]
@@ -95,7 +95,7 @@ def told(ranks: Ranks, out: Path, *_: str) -> None:
     ranks.copy_first([copied])
     ranks.wait()
     (out / f"{ranks.rank}.txt").write_text(
-        repr((tensor.tolist(), said, totals, gathered, shared, copied.tolist()))
+        repr((tensor.tolist(), totals, gathered, shared, copied.tolist()))
     )
 
 

@@ -16,9 +16,9 @@ from discretevae.data import Dataset, Rows, binarize
 from discretevae.errors import ConfigError
 from discretevae.model.vae import DiscreteVAE
 from discretevae.networks.mlp import MLP
-from discretevae.training import steps, train
+from discretevae.training import step as step_module, train
 from discretevae.training.averaging import Average
-from discretevae.training.steps import DROP_EVERY, TRACE, Steps
+from discretevae.training.step import FLUSH_EVERY, SMALLEST_MOMENT, flush_moments
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -91,7 +91,7 @@ def test_every_step_is_taken_at_the_scheduled_rate(monkeypatch):
     assert rates[-1] == pytest.approx(0.01 / 6)
 
 
-# --- traces of old gradients -------------------------------------------------------------------
+# --- vanishing moments ---------------------------------------------------------------------------
 
 SMALLEST_NORMAL = torch.finfo(torch.float32).smallest_normal
 LONG = 1200
@@ -99,20 +99,20 @@ LONG = 1200
 one is below 2⁻¹⁴⁹ after 980."""
 
 
-def after_the_last_gradient(*, drops: bool) -> tuple[torch.Tensor, int]:
+def after_the_last_gradient(*, flushes: bool) -> tuple[torch.Tensor, int]:
     """The weights after many steps without a gradient, and denormal moments met on the way."""
     model = fresh()
-    taken = Steps(model, list(model.parameters()), torch.Generator(), clip=None, lr=0.01)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01, fused=True)
     for parameter in model.parameters():
         parameter.grad = torch.linspace(-1, 1, len(parameter))
     found = 0
     for step in range(1, LONG + 1):
-        taken.optimizer.step()
-        if drops:
-            taken.drop_traces(step)
+        optimizer.step()
+        if flushes:
+            flush_moments(optimizer, step)
         for parameter in model.parameters():
             parameter.grad = torch.zeros_like(parameter)
-        for state in taken.optimizer.state.values():
+        for state in optimizer.state.values():
             for name in ("exp_avg", "exp_avg_sq"):
                 size = state[name].abs()
                 found += int(((size > 0) & (size < SMALLEST_NORMAL)).sum())
@@ -120,30 +120,30 @@ def after_the_last_gradient(*, drops: bool) -> tuple[torch.Tensor, int]:
 
 
 def test_no_moment_becomes_denormal_and_no_weight_feels_it():
-    weights, denormal = after_the_last_gradient(drops=True)
-    expected, otherwise = after_the_last_gradient(drops=False)
+    weights, denormal = after_the_last_gradient(flushes=True)
+    expected, otherwise = after_the_last_gradient(flushes=False)
     assert torch.equal(weights, expected)
     assert denormal == 0
     assert otherwise > 1000  # so the count can see them
 
 
-def test_a_trace_cannot_reach_the_denormal_numbers_between_two_looks():
+def test_a_moment_cannot_reach_the_denormal_numbers_between_two_looks():
     beta = 0.9  # Adam's own; the second moment's is closer to one
-    assert TRACE * beta**DROP_EVERY > 2 * SMALLEST_NORMAL
+    assert SMALLEST_MOMENT * beta**FLUSH_EVERY > 2 * SMALLEST_NORMAL
 
 
-def test_what_is_larger_than_a_trace_is_left_to_the_bit():
+def test_larger_moments_are_left_to_the_bit():
     model = fresh()
-    taken = Steps(model, list(model.parameters()), torch.Generator(), clip=None, lr=0.01)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01, fused=True)
     for parameter in model.parameters():
         parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3))
-    taken.optimizer.step()
-    moments = taken.optimizer.state[model.decoder.theta]["exp_avg"]
-    moments[:4] = torch.tensor([2 * TRACE, TRACE / 2, math.nan, -2 * TRACE])
+    optimizer.step()
+    moments = optimizer.state[model.decoder.theta]["exp_avg"]
+    moments[:4] = SMALLEST_MOMENT * torch.tensor([2, 0.5, math.nan, -2])
     before = moments.clone()
-    taken.drop_traces(DROP_EVERY + 1)
+    flush_moments(optimizer, FLUSH_EVERY + 1)
     torch.testing.assert_close(moments, before, rtol=0, atol=0, equal_nan=True)
-    taken.drop_traces(DROP_EVERY)
+    flush_moments(optimizer, FLUSH_EVERY)
     before[1] = 0
     torch.testing.assert_close(moments, before, rtol=0, atol=0, equal_nan=True)
 
@@ -173,7 +173,9 @@ def test_the_average_is_what_is_kept_and_evaluated(tmp_path):
         raw,
         DATA,
         settings(),
-        progress=lambda told: told.metrics or (rule.update(raw, len(seen)), seen.append(None)),
+        progress=lambda progress: (
+            progress.metrics or (rule.update(raw, len(seen)), seen.append(None))
+        ),
     )
     history = train(averaged, DATA, settings(average=0.5), out=tmp_path / "run")
     for name, value in rule.model.state_dict().items():
@@ -189,15 +191,15 @@ def test_the_average_is_what_is_kept_and_evaluated(tmp_path):
 
 
 class Stop(Exception):  # noqa: N818 - nothing went wrong
-    pass
+    """Raised by the callback to end the training."""
 
 
 @pytest.mark.parametrize("stop_at", [1, 6, 14])
-@pytest.mark.parametrize("drops", [False, True])
-def test_resumed_equals_uninterrupted(stop_at, drops, tmp_path, monkeypatch):
-    if drops:  # so often, and so much, that it can be seen in the weights
-        monkeypatch.setattr(steps, "DROP_EVERY", 3)
-        monkeypatch.setattr(steps, "TRACE", 1e-2)
+@pytest.mark.parametrize("flushes", [False, True])
+def test_resumed_equals_uninterrupted(stop_at, flushes, tmp_path, monkeypatch):
+    if flushes:  # so often, and so much, that it can be seen in the weights
+        monkeypatch.setattr(step_module, "FLUSH_EVERY", 3)
+        monkeypatch.setattr(step_module, "SMALLEST_MOMENT", 1e-2)
     config = settings(average=0.8, lr_schedule="cosine", warmup=3, start="mean")
     whole, halved = fresh(), fresh()
     train(whole, DATA, config)
@@ -217,16 +219,16 @@ def test_resumed_equals_uninterrupted(stop_at, drops, tmp_path, monkeypatch):
         assert torch.equal(value, again.state_dict()[name]), name
 
 
-def test_traces_are_dropped_while_training(monkeypatch):
+def test_moments_are_flushed_while_training(monkeypatch):
     def trained() -> torch.Tensor:
         model = fresh()
         train(model, DATA, settings())
         return model.decoder.theta.detach()
 
     untouched = trained()
-    monkeypatch.setattr(steps, "TRACE", 1e-2)
+    monkeypatch.setattr(step_module, "SMALLEST_MOMENT", 1e-2)
     assert torch.equal(trained(), untouched)  # not so many steps are taken
-    monkeypatch.setattr(steps, "DROP_EVERY", 3)
+    monkeypatch.setattr(step_module, "FLUSH_EVERY", 3)
     assert not torch.equal(trained(), untouched)
 
 

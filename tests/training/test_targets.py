@@ -22,17 +22,25 @@ from discretevae.model.vae import fresh_model
 from discretevae.objectives import elbo
 from discretevae.scikit_learn import BernoulliVAE
 from discretevae.system.randomness import generator_for
-from discretevae.training import train
-from discretevae.training.pairs import Pairs
+from discretevae.training import choose_method, prepare_training, train
+from discretevae.training.batches import BatchMaker
 
 ASKED = "neighbors:4x6"
 
 pytestmark = pytest.mark.filterwarnings("ignore::discretevae.errors.CollapseWarning")
 
 
-def pairs_of(config, rows, seed=3):
-    generator = torch.Generator().manual_seed(seed)
-    return Pairs(rows, config, rows.image_shape, generator), generator
+def maker_of(rows, *, epoch, **changes):
+    """A maker of batches, at the start of an epoch, and its generator."""
+    model = ModelConfig(n_features=64, latent="bernoulli:5", hidden=(8,), image_shape=(8, 8))
+    config = TrainConfig(**({"batch_size": 64} | changes))
+    fresh = fresh_model(model, seed=0)
+    method = choose_method(fresh.family, config)
+    prepared = prepare_training(fresh, Dataset("some", rows, rows), method)
+    generator = torch.Generator().manual_seed(3)
+    maker = BatchMaker(prepared, generator)
+    maker.start_epoch(epoch)
+    return maker, generator
 
 
 @pytest.fixture(scope="module")
@@ -46,39 +54,36 @@ def test_only_the_elbo_takes_another_target():
 
 
 def test_the_row_itself_takes_no_draw_and_no_copy(rows):
-    pairs, generator = pairs_of(TrainConfig(), rows)
+    maker, generator = maker_of(rows, epoch=1, batch_size=50)
     before = generator.get_state()
-    x, target = pairs.take(rows.epoch(0, 1, 50), 1, 0, 1)
-    shown, explained = pairs.drawn(x, target)
-    assert shown is None
-    assert explained is x
-    assert torch.equal(x, rows.epoch(0, 1, 50).take(1))
+    batch = maker.make(1)
+    assert batch.encoder_input is None
+    assert batch.weight == 1
+    assert torch.equal(batch.target, rows.epoch(0, 1, 50).take(1))
     assert torch.equal(generator.get_state(), before)
 
 
 def test_a_neighbor_is_where_the_walk_from_the_row_ends(rows):
-    pairs, _ = pairs_of(TrainConfig(target=ASKED), rows)
-    batches = rows.epoch(0, 2, 64)
-    x, target = pairs.take(batches, 1, 0, 1)
-    begin = batches.numbers(1)
-    assert torch.equal(rows.batch(begin), x)
+    maker, _ = maker_of(rows, epoch=2, target=ASKED)
+    batch = maker.make(1)
+    begin = rows.epoch(0, 2, 64).numbers(1)
+    assert torch.equal(rows.batch(begin), batch.encoder_input)
     replayed = torch.Generator().manual_seed(3)
     end = mutual_neighbors(rows, 4).walk(begin, 6, generator=replayed)
-    assert torch.equal(rows.batch(end), target)
+    assert torch.equal(rows.batch(end), batch.target)
     assert bool((begin != end).any())
-    shown, explained = pairs.drawn(x, target)
-    assert torch.equal(shown, x)
-    assert torch.equal(explained, target)
 
 
-def test_what_is_shown_is_distorted_and_what_is_explained_is_not(rows):
-    config = TrainConfig(target=ASKED, augment="shift=2")
-    pairs, _ = pairs_of(config, rows.binarized("threshold"))
-    x, target = pairs.take(rows.epoch(0, 1, 64), 0, 0, 1)
-    shown, explained = pairs.drawn(x, target)
-    assert torch.equal(explained, (target > 0.5).float())
-    assert not torch.equal(shown, (x > 0.5).float())
-    assert set(shown.unique().tolist()) == {0.0, 1.0}
+def test_the_encoder_input_is_distorted_and_the_target_is_not(rows):
+    maker, _ = maker_of(rows.binarized("threshold"), epoch=1, target=ASKED, augment="shift=2")
+    batch = maker.make(0)
+    batches = rows.epoch(0, 1, 64)
+    replayed = torch.Generator().manual_seed(3)
+    graph = mutual_neighbors(rows.binarized("threshold"), 4)
+    end = graph.walk(batches.numbers(0), 6, generator=replayed)
+    assert torch.equal(batch.target, (rows.batch(end) > 0.5).float())
+    assert not torch.equal(batch.encoder_input, (batches.take(0) > 0.5).float())
+    assert set(batch.encoder_input.unique().tolist()) == {0.0, 1.0}
 
 
 def test_the_parts_of_several_processes_make_up_the_batch(rows):
@@ -97,12 +102,16 @@ def test_what_is_maximized_is_the_elbo_of_the_neighbor(rows):
     )
     settings = ModelConfig(n_features=64, latent="bernoulli:5", hidden=(8,), image_shape=(8, 8))
     (metrics,) = train(fresh_model(settings, seed=1), data, config)
-    generator = generator_for(1, "samples")
-    pairs = Pairs(rows, config, (8, 8), generator_for(1, "pairs"))
-    shown, target = pairs.drawn(*pairs.take(rows.epoch(1, 1, 200), 0, 0, 1))
-    model = fresh_model(settings, seed=1)
-    terms = elbo(model, target, DisARM(), generator=generator, shown=shown)
-    assert metrics.loss == terms.loss.item()
+    start = rows.epoch(1, 1, 200).numbers(0)
+    end = mutual_neighbors(rows, 4, seed=1).walk(start, 6, generator=generator_for(1, "data"))
+    terms = elbo(
+        fresh_model(settings, seed=1),
+        rows.batch(end),
+        DisARM(),
+        generator=generator_for(1, "samples"),
+        encoder_input=rows.batch(start),
+    )
+    assert metrics.loss == pytest.approx(terms.loss.item(), rel=1e-6)
 
 
 def test_a_resumed_run_equals_the_uninterrupted_one(rows, tmp_path):

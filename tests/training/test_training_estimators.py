@@ -110,44 +110,6 @@ def test_what_a_member_has_learned_survives_a_resume(data, name, tmp_path):
     assert history[-1].grad_variance == expected[-1].grad_variance
 
 
-def test_reuse_moves_the_encoder_at_every_step_and_the_decoder_once_per_batch(data):
-    """Both networks as they stand whenever a gradient reaches the encoder: 4 batches, 3 steps."""
-    model = DiscreteVAE.for_data(data, latent="bernoulli:6", hidden=(16,))
-    seen = []
-
-    def note(_):
-        states = (torch.cat([p.detach().flatten() for p in m.parameters()]) for m in networks)
-        seen.append(tuple(states))
-
-    networks = (model.encoder, model.decoder)
-    next(model.encoder.parameters()).register_post_accumulate_grad_hook(note)
-    config = TrainConfig(epochs=1, batch_size=400, estimator="reuse:steps=3")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CollapseWarning)
-        train(model, data, config)
-    assert len(seen) == 12
-    for step in range(1, 12):
-        (encoder_before, decoder_before), (encoder, decoder) = seen[step - 1 : step + 1]
-        assert not torch.equal(encoder_before, encoder)
-        assert torch.equal(decoder_before, decoder) == (step % 3 != 1)
-
-
-def test_reuse_resumes_to_the_bit_between_batches(data, tmp_path):
-    """Adam has counted three times as many steps for the encoder as for the decoder."""
-    config = TrainConfig(epochs=2, batch_size=400, lr=0.01, estimator="reuse:steps=3,clip=2")
-    whole, expected = fitted(data, "categorical:2x4", config)
-
-    def stop(progress):
-        if progress.epoch == 2 and progress.step == 3 and progress.metrics is None:
-            raise _StopError
-
-    with pytest.raises(_StopError):
-        fitted(data, "categorical:2x4", config, out=tmp_path, progress=stop, save_every=ALWAYS)
-    resumed, history = fitted(data, "categorical:2x4", config, out=tmp_path, resume=True)
-    assert same_weights(whole, resumed)
-    assert history[-1].grad_variance == expected[-1].grad_variance
-
-
 @pytest.mark.parametrize("objective", list(DEFAULT_ESTIMATORS))
 def test_every_objective_trains(data, objective):
     config = TrainConfig(epochs=8, batch_size=100, lr=0.01, objective=objective)

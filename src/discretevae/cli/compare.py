@@ -38,7 +38,7 @@ SHORT_LIST = (
 EXPLAINED = """\
 - unbiased: what theory says. cost: decoder rows per data row and step. time: of a step, in
   multiples of the time of `importance` with M = 1, all members taking turns; of members that
-  learn without their learning, of `reuse` its first step.
+  learn without their learning.
 - variance: of the encoder's gradient of the ELBO [nats per row] over {repeats} draws, mean over
   its parameters, on {rows} fixed rows; ± its standard error. × cost, × time: what is left at an
   equal budget of decoder rows, or of time. eta: the same of each row's gradient with respect to

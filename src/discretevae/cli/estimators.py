@@ -52,7 +52,6 @@ def _members(latent: str | None) -> list[dict[str, Any]]:
     import inspect
 
     from discretevae.estimators import ESTIMATORS, Exact, UnorderedSet, option_types
-    from discretevae.estimators.base import declared_evaluations
     from discretevae.estimators.references import REFERENCES
     from discretevae.families import family_of, is_enumerable
 
@@ -66,7 +65,7 @@ def _members(latent: str | None) -> list[dict[str, Any]]:
         ):
             continue
         defaults = inspect.signature(cls).parameters
-        cost = member.evaluations if family is None else declared_evaluations(member, family)
+        cost = member.evaluations if family is None else member.evaluations_for(family)
         rows.append(
             {
                 "name": name,

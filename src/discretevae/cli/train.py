@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from discretevae.experiments.run import RunResult
     from discretevae.run_folder.history import EpochMetrics
     from discretevae.system.ranks import Ranks
-    from discretevae.training import Progress
+    from discretevae.training import Method, Progress
 
 MAY_CHANGE = {
     "epochs", "device", "data_dir", "out", "resume", "as_json", "save_every", "tensorboard",
@@ -72,12 +72,11 @@ def _train(
     resume = options["resume"] is not None
     if resume:
         out = _folder_to_resume(options["resume"], out)
-        config, data = _resumed(ctx, out, options)
-        _require_device(config.training, ranks)
+        config, data, method = _resumed(ctx, out, options, ranks)
     else:
         if out is not None and ranks.is_first:
             prepare_folder(out, resume=False)
-        config, data = _fresh(options, ranks)
+        config, data, method = _fresh(options, ranks)
         out = out or free_folder(Path("runs"), config)
     ranks.wait()  # all have looked at the folder before the first of them writes to it
     _say_what_is_no_bound(config, ranks)
@@ -93,9 +92,8 @@ def _train(
             config,
             out=out,
             resume=resume,
-            device=str(ranks.device),
+            method=method,
             save_every=save_every,
-            ranks=ranks,
             progress=told,
             evaluating=bars.evaluating,
         )
@@ -107,41 +105,30 @@ def _train(
         _print_summary(result, config, data)
 
 
-def _fresh(options: dict[str, Any], ranks: Ranks) -> tuple[RunConfig, Dataset]:
+def _fresh(options: dict[str, Any], ranks: Ranks) -> tuple[RunConfig, Dataset, Method | None]:
     """Configuration and data of a new run. All that is wrong with the options is said at once."""
-    from discretevae.objectives import choose_estimator
-    from discretevae.training.captured import check_member
+    from discretevae.training import choose_method
 
-    asked, training = Asked(options), DEFAULTS
+    asked, training, method = Asked(options), DEFAULTS, None
     with asked.collected():
         names = [f.name for f in dataclasses.fields(TrainConfig)]
         training = TrainConfig(**{name: options[name] for name in names})
         if asked.family is not None:
-            estimator = choose_estimator(asked.family, training)
-            if training.graph:
-                check_member(estimator)
-    with asked.collected():
-        _require_device(training, ranks)
+            method = choose_method(asked.family, training, device=ranks.device, ranks=ranks)
     asked.require()
     data = asked.load()
-    return asked.run_config(data, training), data
+    return asked.run_config(data, training), data, method
 
 
-def _require_device(training: TrainConfig, ranks: Ranks) -> None:
-    """Refuses what the device cannot do, before there is a folder."""
-    from discretevae.system.precision import check_precision
-    from discretevae.training.captured import check_graph
-
-    check_precision(training.precision, ranks.device)
-    if training.graph:
-        check_graph(ranks.device, ranks)
-
-
-def _resumed(ctx: click.Context, out: Path, options: dict[str, Any]) -> tuple[RunConfig, Dataset]:
+def _resumed(
+    ctx: click.Context, out: Path, options: dict[str, Any], ranks: Ranks
+) -> tuple[RunConfig, Dataset, Method | None]:
     """Configuration and data of the run in ``out``; only what may change may be given anew."""
     from discretevae.data import BUILTIN_NAMES, load_data
     from discretevae.experiments.refit import PRIOR
+    from discretevae.families import family_of
     from discretevae.run_folder.checkpoint import load_config
+    from discretevae.training import choose_method
 
     config = load_config(out)
     if (out / PRIOR).exists():
@@ -164,6 +151,9 @@ def _resumed(ctx: click.Context, out: Path, options: dict[str, Any]) -> tuple[Ru
         if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
             training = dataclasses.replace(config.training, **{name: options[name]})
             config = dataclasses.replace(config, training=training)
+    method = choose_method(
+        family_of(config.model.latent), config.training, device=ranks.device, ranks=ranks
+    )
     is_file = config.data.source not in BUILTIN_NAMES
     data = load_data(
         config.data.source,
@@ -172,7 +162,7 @@ def _resumed(ctx: click.Context, out: Path, options: dict[str, Any]) -> tuple[Ru
         divisor=config.data.divisor if is_file else None,
         progress=True,
     )
-    return config, data
+    return config, data, method
 
 
 def _folder_to_resume(resume: Path, out: Path | None) -> Path:

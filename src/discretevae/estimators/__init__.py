@@ -27,7 +27,6 @@ from discretevae.estimators.relaxation import (
     StraightThrough,
 )
 from discretevae.estimators.reparametrized import Reparametrized
-from discretevae.estimators.reuse import Reuse
 from discretevae.estimators.score import EMA, NVIL, RLOO
 from discretevae.estimators.unordered import UnorderedSet
 from discretevae.estimators.vq import VQ
@@ -41,7 +40,6 @@ ESTIMATORS: Mapping[str, type[Estimator]] = {
     "ema": EMA,
     "nvil": NVIL,
     "rloo": RLOO,
-    "reuse": Reuse,
     "arm": ARM,
     "disarm": DisARM,
     "arms": ARMS,
@@ -240,7 +238,6 @@ __all__ = [
     "PartWise",
     "ReinMax",
     "Reparametrized",
-    "Reuse",
     "STGumbel",
     "StraightThrough",
     "UnorderedSet",

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from discretevae.config import LatentKind
-from discretevae.estimators.base import Estimate, Integrand, injected
+from discretevae.estimators.base import Estimate, Estimator, Integrand, injected
 from discretevae.estimators.options import check_options, require_kind
 from discretevae.families import Family
 
@@ -35,7 +35,7 @@ COPULAS: tuple[str, ...] = get_args(Copula)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ARM:
+class ARM(Estimator):
     """Augment-REINFORCE-merge: one uniform number per bit drives two opposite codes.
 
         u ~ U(0, 1)^D,   z = 1[u > σ(−η)],   z̃ = 1[u < σ(η)]
@@ -96,7 +96,7 @@ class ARM:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DisARM:
+class DisARM(Estimator):
     """ARM with its uniform numbers integrated out: what matters is only where the codes differ.
 
         ∂E f/∂η_d ≈ ½ (f(z) − f(z̃)) (−1)^{z̃_d} 1[z_d ≠ z̃_d] σ(|η_d|)
@@ -157,7 +157,7 @@ class DisARM:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ARMS:
+class ARMS(Estimator):
     """Any number of mutually antithetic codes, each pair of which does what DisARM's pair does.
 
         ∂E f/∂η_d ≈ 1/(n − 1) Σ_i (f(z_i) − f̄) z_id / (1 − ρ_d),   f̄ = 1/n Σ_i f(z_i)

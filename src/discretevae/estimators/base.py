@@ -8,9 +8,10 @@ variance of the encoder's gradient.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -51,54 +52,83 @@ class Estimate:
         value: ``[B]``, the estimate of E_q f in nats per row, detached.
         surrogate: ``[B]``, equal to ``value``; its gradient is the gradient estimate.
         diagnostics: further figures per row by name, such as ``ess``, each ``[B]``, detached.
-        control_loss: a scalar whose gradient trains the member's own parameters and reaches
-            nothing else; None for members that have none.
-        again: further encoder steps that the same decoder rows pay for, in order: each maps the
-            natural parameters after the step before, ``[B, *eta_shape]``, to a surrogate ``[B]``
-            that costs no decoder row and reaches no decoder parameter.
+        control_loss: a scalar whose gradient trains the estimator's own parameters and reaches
+            nothing else; None for estimators that have none.
     """
 
     value: Tensor
     surrogate: Tensor
     diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
     control_loss: Tensor | None = None
-    again: Sequence[Callable[[Tensor], Tensor]] = ()
 
 
-@runtime_checkable
-class Estimator(Protocol):
+class Estimator(ABC):
     """A gradient estimator: three facts and one call.
 
-    Members are small frozen dataclasses whose fields are their options; those that learn something
-    of their own are ``nn.Module``s besides. ``is_unbiased`` is what
-    theory says of both gradients, and the contract tests hold the member to it; ``evaluations`` is
-    the number of decoder rows that a data row costs in one step, and is counted by the same
-    tests; ``kinds`` are the codes it can handle. A member whose cost depends on the code has
-    ``evaluations_for(family)`` besides. A member that learns something has ``prepare(family,
-    eta)``, which makes its parameters before the optimizer asks for them; one whose options follow
-    a schedule has ``at(step)``, which gives the member as it is at a training step, from 0.
+    Estimators are small frozen dataclasses whose fields are their options; those that learn
+    something of their own are ``nn.Module``s besides. The three facts are attributes of the class
+    or properties; the contract tests hold the estimator to them. The other methods have defaults
+    that suit most.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class LeaveOneOut(Estimator):
+        ...     samples: int = 4
+        ...     is_unbiased = True
+        ...     kinds = ("bernoulli", "categorical")
+        ...     @property
+        ...     def evaluations(self):
+        ...         return self.samples
+        ...     def __call__(self, family, eta, f, *, generator):
+        ...         z = family.sample(eta, self.samples, generator=generator)
+        ...         fz = f(z)
+        ...         centered = fz.detach() - fz.detach().mean(0)
+        ...         advantage = centered * self.samples / (self.samples - 1)
+        ...         return injected(fz, eta, score_gradient(family, eta, z, advantage))
+        >>> LeaveOneOut(samples=2).evaluations
+        2
     """
 
     @property
+    @abstractmethod
     def is_unbiased(self) -> bool:
-        """Whether the expected gradient equals the gradient of E_q f."""
-        ...
+        """Whether theory says that the expected gradient equals the gradient of E_q f."""
 
     @property
+    @abstractmethod
     def evaluations(self) -> int:
         """Decoder rows per data row and step."""
-        ...
 
     @property
+    @abstractmethod
     def kinds(self) -> tuple[LatentKind, ...]:
-        """Kinds of code that the member can handle."""
-        ...
+        """Kinds of code that the estimator can handle."""
 
+    @abstractmethod
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        """Estimates E_q f and its gradients for ``eta`` ``[B, *eta_shape]``."""
-        ...
+        """Estimate E_q f and its gradients for ``eta`` ``[B, *eta_shape]``."""
+
+    def evaluations_for(self, family: Family) -> int:
+        """Return the decoder rows per data row and step where they depend on the code."""
+        return self.evaluations
+
+    def at_step(self, step: int) -> Estimator:
+        """Return the estimator as it is at a training step, from 0, where options are scheduled.
+
+        It depends on the step alone, so that a resumed run goes on where it was.
+        """
+        return self
+
+    def prepare(self, family: Family, eta: Tensor) -> None:  # noqa: B027 - most learn nothing
+        """Make the parameters that the estimator learns, before an optimizer asks for them.
+
+        Args:
+            family: of the code.
+            eta: natural parameters ``[B, *eta_shape]`` of any rows: their sizes and device count.
+        """
 
 
 def with_gradient_of(value: Tensor, term: Tensor) -> Tensor:
@@ -122,7 +152,6 @@ def injected(
     *,
     diagnostics: Mapping[str, Tensor] | None = None,
     control_loss: Tensor | None = None,
-    again: Sequence[Callable[[Tensor], Tensor]] = (),
 ) -> Estimate:
     """The estimate of members that know the encoder's gradient as numbers.
 
@@ -139,7 +168,6 @@ def injected(
         gradient: of E_q f with respect to ``eta``, same shape; taken as it is.
         diagnostics: as in `Estimate`.
         control_loss: as in `Estimate`.
-        again: as in `Estimate`.
 
     Example:
         >>> eta, fz = torch.zeros(1, 2, requires_grad=True), torch.tensor([[-3.0], [-5.0]])
@@ -149,7 +177,7 @@ def injected(
     """
     value = fz.detach().mean(0)
     surrogate = _Injected.apply(value, fz, eta, gradient)  # type: ignore[no-untyped-call]
-    return Estimate(value, surrogate, diagnostics or {}, control_loss, again)
+    return Estimate(value, surrogate, diagnostics or {}, control_loss)
 
 
 class _Injected(torch.autograd.Function):
@@ -206,41 +234,11 @@ def score_term(family: Family, eta: Tensor, z: Tensor, advantage: Tensor) -> Ten
     return (score_gradient(family, eta, z, advantage) * eta).flatten(1).sum(1)
 
 
-def declared_evaluations(estimator: Estimator, family: Family) -> int:
-    """What a member says it costs on a family: ``evaluations_for(family)`` where it has one.
-
-    Example:
-        >>> from discretevae.estimators.importance import Importance
-        >>> from discretevae.families import Bernoulli
-        >>> declared_evaluations(Importance(samples=3), Bernoulli(2))
-        3
-    """
-    by_family = getattr(estimator, "evaluations_for", None)
-    return estimator.evaluations if by_family is None else int(by_family(family))
-
-
-def estimator_at(estimator: Estimator, step: int) -> Estimator:
-    """The member as it is at a training step, from 0: ``at(step)`` where it follows a schedule.
-
-    A function of the step alone, so that a resumed run goes on where it was.
-
-    Example:
-        >>> from discretevae.estimators.importance import Importance
-        >>> estimator_at(Importance(), 1000)
-        Importance(samples=1, proposal='posterior', tau=0.5, alpha=0.1, xi=None)
-    """
-    at = getattr(estimator, "at", None)
-    member: Estimator = estimator if at is None else at(step)
-    return member
-
-
 __all__ = [
     "Estimate",
     "Estimator",
     "Integrand",
-    "declared_evaluations",
     "effective_sample_size",
-    "estimator_at",
     "injected",
     "score_gradient",
     "score_term",

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from discretevae.errors import DiscreteVAEError
-from discretevae.estimators.base import Estimator, Integrand, declared_evaluations
+from discretevae.estimators.base import Estimator, Integrand
 from discretevae.families import Bernoulli, Categorical, Family
 
 FALSE_ALARM = 1e-5
@@ -305,7 +305,7 @@ def _check_family(
     untouched = torch.equal(before, torch.random.get_rng_state())
     add("global random state untouched", untouched, "it was drawn from")
     counted = rows.evaluations[0]
-    declared = declared_evaluations(estimator, family)
+    declared = estimator.evaluations_for(family)
     add("declared evaluations", counted == declared, f"{declared} declared, {counted} counted")
     extremes = 40 * torch.where(eta > 0, 1.0, -1.0).to(eta)
     value, _, grad = call(f.repeated(5), extremes.repeat(5, *[1] * eta.ndim).requires_grad_())

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from discretevae.config import LatentKind
 from discretevae.errors import ConfigError
-from discretevae.estimators.base import Estimate, Integrand, injected, with_gradient_of
+from discretevae.estimators.base import Estimate, Estimator, Integrand, injected, with_gradient_of
 from discretevae.estimators.gumbel import conditional_logits, relaxed, standard_noise
 from discretevae.estimators.options import DISCRETE, check_options, require_kind
 from discretevae.families import Family
@@ -29,7 +29,7 @@ from discretevae.networks.mlp import MLP
 
 
 @dataclass(frozen=True, kw_only=True)
-class MuProp:
+class MuProp(Estimator):
     """The score of what the first-order Taylor expansion at the mean leaves over.
 
         ĝ = 1/S Σ_s (f(z_s) − f(q) − f′(q)·(z_s − q))(z_s − q) + J(q)ᵀ f′(q)
@@ -90,7 +90,7 @@ class MuProp:
 
 
 @dataclass(eq=False, kw_only=True)
-class REBAR(nn.Module):
+class REBAR(nn.Module, Estimator):
     """The score, controlled by ν f at a relaxed code; temperature τ and scale ν are learned.
 
         z ~ q,   x ~ p(x|z),   x̃ ~ p(x̃|z),   y = softmax(x/τ),  ỹ = softmax(x̃/τ)
@@ -187,7 +187,7 @@ class RELAX(REBAR):
         >>> family, f = Bernoulli(2), ToyIntegrand.random(Bernoulli(2), seed=0)
         >>> eta = torch.zeros(1, 2, dtype=torch.float64, requires_grad=True)
         >>> member, generator = RELAX(hidden=8), torch.Generator().manual_seed(0)
-        >>> _ = member.prepare(family, eta)                        # before the optimizer is made
+        >>> member.prepare(family, eta)                            # before the optimizer is made
         >>> sum(p.numel() for p in member.parameters())            # 4·8 + 8 + 8 + 1, and τ, ν
         51
         >>> member(family, eta, f, generator=generator).surrogate.shape
@@ -204,8 +204,11 @@ class RELAX(REBAR):
         super().__post_init__()
         self.network: MLP | None = None
 
-    def prepare(self, family: Family, like: Tensor) -> MLP:
-        """The network for a family's codes, made once, on ``like``'s device and of its type."""
+    def prepare(self, family: Family, eta: Tensor) -> None:
+        """Make the network for a family's codes, on ``eta``'s device and of its type."""
+        self._network_for(family, eta)
+
+    def _network_for(self, family: Family, eta: Tensor) -> MLP:
         require_kind(self, family)
         inputs = math.prod(family.z_shape) + math.prod(family.eta_shape)
         if self.network is None:
@@ -214,7 +217,7 @@ class RELAX(REBAR):
             weight, bias = network.layers()[-1]
             nn.init.zeros_(weight)
             nn.init.zeros_(bias)
-            self.network = network.to(like)
+            self.network = network.to(eta)
         elif self.network.sizes[0] != inputs:
             raise ConfigError(
                 f"RELAX has a network for {self.network.sizes[0]} inputs, but a code "
@@ -226,7 +229,7 @@ class RELAX(REBAR):
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
         """Draws S triples per row; only z reaches the decoder's parameters."""
-        network, soft = self.prepare(family, eta), f.frozen()
+        network, soft = self._network_for(family, eta), f.frozen()
         q = family.mean(eta.detach()).flatten(1)
 
         def control(y: Tensor) -> Tensor:

@@ -21,13 +21,13 @@ from torch import Tensor
 
 from discretevae.config import LatentKind
 from discretevae.estimators.antithetic import coupled_bits, one_minus_correlation
-from discretevae.estimators.base import Estimate, Integrand, injected
+from discretevae.estimators.base import Estimate, Estimator, Integrand, injected
 from discretevae.estimators.options import check_options, require_kind
 from discretevae.families import Family
 
 
 @dataclass(frozen=True, kw_only=True)
-class ARSM:
+class ARSM(Estimator):
     """Augment-REINFORCE-swap-merge: one Dirichlet vector, every swap of two of its entries.
 
         π_d ~ Dirichlet(1_K),   z_d = argmin_k π_dk e^{−η_dk}
@@ -94,7 +94,7 @@ class ARSM:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DisARMSB:
+class DisARMSB(Estimator):
     """DisARM on the bits of the broken stick, the bits that nobody looks at integrated out.
 
     With places k ≤ k̃ of two antithetic codes in one variable (f stands for the code that stops
@@ -163,7 +163,7 @@ class DisARMSB:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DisARMIW:
+class DisARMIW(Estimator):
     """Pairs of antithetic categories, each weighed as if its two members were independent.
 
         ∂E f/∂η_d ≈ ½ (f(z) − f(z̃)) (z_d − z̃_d) ω_d,   ω_d = q(z_d) q(z̃_d) / r(z_d, z̃_d)
@@ -216,7 +216,7 @@ class DisARMIW:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CARMS:
+class CARMS(Estimator):
     """Any number of mutually antithetic categories, every pair of them weighed as independent.
 
         ∂E f/∂η_d ≈ 1/(n(n − 1)) Σ_{i<j} (f(z_i) − f(z_j)) (z_id − z_jd) ω_d(z_id, z_jd)

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from discretevae.config import LatentKind
-from discretevae.estimators.base import Estimate, Integrand, injected
+from discretevae.estimators.base import Estimate, Estimator, Integrand, injected
 from discretevae.estimators.control_variate import trained_by_variance
 from discretevae.estimators.options import check_options, require_kind
 from discretevae.families import Family
 
 
 @dataclass(eq=False, kw_only=True)
-class DoubleCV(nn.Module):
+class DoubleCV(nn.Module, Estimator):
     """Leave-one-out whose every f is corrected by a first-order Taylor expansion.
 
         ĝ = 1/S Σ_s [f(z_s) − f̄_s − α c_s·(z_s − z̄_s)](z_s − q) + α c_s ⊙ q(1 − q)
@@ -99,7 +99,7 @@ class DoubleCV(nn.Module):
 
 
 @dataclass(eq=False, kw_only=True)
-class RODEO(nn.Module):
+class RODEO(nn.Module, Estimator):
     """Leave-one-out with learned control variates that a discrete Stein operator makes mean-free.
 
         (A h)(z) = Σ_d E_{y_d ~ q_d}[h(z with z_d = y_d)] − h(z),     E_q[A h] = 0 for every h

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from discretevae.config import LatentKind
-from discretevae.estimators.base import Estimate, Integrand, with_gradient_of
+from discretevae.estimators.base import Estimate, Estimator, Integrand, with_gradient_of
 from discretevae.estimators.options import DISCRETE, require_enumerable
 from discretevae.families import Bernoulli, Family
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exact:
+class Exact(Estimator):
     """E_q f = Σ_n q(z_n) f(z_n) over every state of the code: exact value, exact gradients.
 
     The decoder sees each state once, not once per row: with l_n = decoder(z_n), ln p(x_b|z_n) for
@@ -54,7 +54,7 @@ class Exact:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalExpectation:
+class LocalExpectation(Estimator):
     """Sums exactly over one variable at a time, with the others sampled.
 
     For one draw z ~ q, and z[d←k] the same with variable d set to k:

@@ -23,6 +23,7 @@ from discretevae.config import LatentKind
 from discretevae.errors import ConfigError
 from discretevae.estimators.base import (
     Estimate,
+    Estimator,
     Integrand,
     effective_sample_size,
     injected,
@@ -37,7 +38,7 @@ PROPOSALS: tuple[str, ...] = get_args(Proposal)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Importance:
+class Importance(Estimator):
     """Importance sampling of E_q f from any proposal q_I of q's own family (Bartler et al.).
 
     Unbiased for every proposal that reaches all states, whatever it is; how much it varies is the

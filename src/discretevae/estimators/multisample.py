@@ -12,6 +12,7 @@ from torch import Tensor
 from discretevae.config import LatentKind
 from discretevae.estimators.base import (
     Estimate,
+    Estimator,
     Integrand,
     effective_sample_size,
     with_gradient_of,
@@ -21,7 +22,7 @@ from discretevae.families import Family
 
 
 @dataclass(frozen=True, kw_only=True)
-class VIMCO:
+class VIMCO(Estimator):
     """Each of K samples is compared with what the bound would be without it.
 
         L̂ = ln 1/K Σ_k w_k,   ln w_k = f(z_k) − ln q(z_k),   z_k ~ q

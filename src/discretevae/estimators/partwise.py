@@ -14,17 +14,14 @@ from discretevae.estimators.base import (
     Estimate,
     Estimator,
     Integrand,
-    declared_evaluations,
-    estimator_at,
     with_gradient_of,
 )
 from discretevae.estimators.exact import Exact
 from discretevae.estimators.multisample import VIMCO
-from discretevae.estimators.reuse import Reuse
 from discretevae.families import Family, Product, states_like
 
 
-class PartWise(nn.Module):
+class PartWise(nn.Module, Estimator):
     """For a `Product` code: each discrete part by its own member, a Gaussian part by its path.
 
     For parts z = (z_1, …, z_n) with k discrete ones, every discrete part i in its turn sees the
@@ -66,7 +63,7 @@ class PartWise(nn.Module):
         if not members:
             raise ConfigError("a code of several parts needs an estimator for each discrete one.")
         for member in members:
-            if isinstance(member, (Reuse, VIMCO)):
+            if isinstance(member, VIMCO):
                 raise ConfigError(
                     f"{type(member).__name__} cannot handle one part of a code. Choose another."
                 )
@@ -88,24 +85,22 @@ class PartWise(nn.Module):
         total = 0
         for part, member in zip(_discrete(_product(family)), self.members, strict=True):
             summed = isinstance(member, Exact) and part.n_states
-            total += summed or declared_evaluations(member, part)
+            total += summed or member.evaluations_for(part)
         return total
 
-    def at(self, step: int) -> Self:
+    def at_step(self, step: int) -> Self:
         """The member as it is at a training step: each of the parts' as it is then."""
-        members = [estimator_at(member, step) for member in self.members]
+        members = [member.at_step(step) for member in self.members]
         changed = any(new is not old for new, old in zip(members, self.members, strict=True))
         return type(self)(members) if changed else self
 
-    def prepare(self, family: Family, like: Tensor) -> None:
+    def prepare(self, family: Family, eta: Tensor) -> None:
         """What members learn is made for their parts."""
         product = _product(family)
-        pairs = zip(product.parts, product.split_eta(like), strict=True)
-        discrete = [(part, eta) for part, eta in pairs if part.n_states is not None]
-        for (part, eta), member in zip(discrete, self.members, strict=True):
-            prepare = getattr(member, "prepare", None)
-            if prepare is not None:
-                prepare(part, eta)
+        pairs = zip(product.parts, product.split_eta(eta), strict=True)
+        discrete = [(part, part_eta) for part, part_eta in pairs if part.n_states is not None]
+        for (part, part_eta), member in zip(discrete, self.members, strict=True):
+            member.prepare(part, part_eta)
 
     def forward(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None

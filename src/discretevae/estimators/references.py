@@ -246,7 +246,6 @@ REFERENCES: Mapping[str, Reference] = {
     "ema": _WILLIAMS,
     "nvil": _NVIL,
     "rloo": _KOOL_RLOO,
-    "reuse": _BARTLER,
     "arm": _ARM,
     "disarm": _DISARM,
     "arms": _ARMS,

@@ -29,14 +29,14 @@ from torch import Tensor
 
 from discretevae.config import LatentKind
 from discretevae.errors import ConfigError
-from discretevae.estimators.base import Estimate, Integrand, injected
+from discretevae.estimators.base import Estimate, Estimator, Integrand, injected
 from discretevae.estimators.gumbel import conditional_logits, relaxed, standard_noise
 from discretevae.estimators.options import DISCRETE, check_options, require_kind
 from discretevae.families import Family
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Relaxation:
+class _Relaxation(Estimator):
     """What all of them declare: biased, for discrete codes, one decoder row per sample."""
 
     is_unbiased: ClassVar[bool] = False
@@ -70,11 +70,11 @@ class _Annealed(_Relaxation):
                 f"floor must be below tau where tau is annealed. Got {self.floor}, tau {self.tau}."
             )
 
-    def at(self, step: int) -> Self:
-        """The member with the temperature of a training step, from 0, for good.
+    def at_step(self, step: int) -> Self:
+        """Return the estimator with the temperature of a training step, from 0.
 
         Example:
-            >>> STGumbel(tau=1.0, anneal=1e-4, floor=0.5).at(1000)     # e^{−0.1}
+            >>> STGumbel(tau=1.0, anneal=1e-4, floor=0.5).at_step(1000)     # e^{−0.1}
             STGumbel(samples=1, tau=0.9048374180359595, anneal=0.0, floor=0.5)
         """
         if self.anneal * step == 0:

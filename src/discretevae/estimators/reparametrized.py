@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from discretevae.config import LatentKind
-from discretevae.estimators.base import Estimate, Integrand, with_gradient_of
+from discretevae.estimators.base import Estimate, Estimator, Integrand, with_gradient_of
 from discretevae.estimators.options import check_options
 from discretevae.families import Family
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reparametrized:
+class Reparametrized(Estimator):
     """z = μ + σε, ε ~ N(0, 1): the gradient flows through the sample (paper, section 2).
 
     ∂/∂η E_q f = E_ε[∂f/∂z · ∂z/∂η], estimated with M draws of ε. Gaussian codes only: bits and

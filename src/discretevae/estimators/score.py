@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from discretevae.config import LatentKind
 from discretevae.errors import ConfigError
-from discretevae.estimators.base import Estimate, Integrand, injected, score_gradient
+from discretevae.estimators.base import Estimate, Estimator, Integrand, injected, score_gradient
 from discretevae.estimators.options import EVERY_KIND, check_options
 from discretevae.families import Family
 from discretevae.networks.mlp import MLP
 
 
 @dataclass(frozen=True, kw_only=True)
-class RLOO:
+class RLOO(Estimator):
     """Leave-one-out: each of S samples takes the mean of the other S − 1 for its baseline.
 
         ∂/∂η ≈ 1/S Σ_s (f_s − 1/(S−1) Σ_{r≠s} f_r) ∂ln q(z_s)/∂η
@@ -78,7 +78,7 @@ class RLOO:
         return injected(fz, eta, gradient)
 
 
-class EMA(nn.Module):
+class EMA(nn.Module, Estimator):
     """A running average of f over past batches for a baseline.
 
     b ← decay · b + (1 − decay) · mean f after each step, so that b never depends on the z that it
@@ -133,7 +133,7 @@ class EMA(nn.Module):
         return estimate
 
 
-class NVIL(nn.Module):
+class NVIL(nn.Module, Estimator):
     """A learned baseline: a small network of η says what f to expect of the row.
 
     b(x) = C_ψ(η(x)), with C trained on the squared error (f(z) − b)². η stands for the row: it
@@ -170,13 +170,16 @@ class NVIL(nn.Module):
         """M."""
         return self.samples
 
-    def prepare(self, family: Family, like: Tensor) -> MLP:
-        """The network for a family's codes, made once, on ``like``'s device and of its type."""
+    def prepare(self, family: Family, eta: Tensor) -> None:
+        """Make the network for a family's codes, on ``eta``'s device and of its type."""
+        self._network_for(family, eta)
+
+    def _network_for(self, family: Family, eta: Tensor) -> MLP:
         n_eta = math.prod(family.eta_shape)
         if self.network is None:
             # fixed weights: a baseline's start decides nothing but its first steps
             network = MLP([n_eta, self.hidden, 1], generator=torch.Generator().manual_seed(0))
-            self.network = network.to(like)
+            self.network = network.to(eta)
         elif self.network.sizes[0] != n_eta:
             raise ConfigError(
                 f"NVIL has a network for {self.network.sizes[0]} inputs, but a code "
@@ -188,7 +191,7 @@ class NVIL(nn.Module):
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
         """Draws M codes per row and compares f with what the network expects."""
-        network = self.prepare(family, eta)
+        network = self._network_for(family, eta)
         z = family.sample(eta, self.samples, generator=generator).detach()
         fz = f(z)
         expected = network(eta.detach().flatten(1)).squeeze(1)

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from discretevae.config import LatentKind
 from discretevae.errors import ConfigError
-from discretevae.estimators.base import Estimate, Integrand, with_gradient_of
+from discretevae.estimators.base import Estimate, Estimator, Integrand, with_gradient_of
 from discretevae.estimators.options import DISCRETE, require_enumerable
 from discretevae.families import Family, states_like
 
@@ -36,7 +36,7 @@ MAX_SAMPLES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnorderedSet:
+class UnorderedSet(Estimator):
     """k different codes per row, the order in which they came integrated out, with a baseline.
 
         ∂E f/∂η ≈ Σ_{s∈S} w_s (f(s) − Σ_{s'∈S} v_ss' f(s')) ∂ln q(s)/∂η

@@ -17,14 +17,14 @@ from torch import Tensor
 
 from discretevae.config import LatentKind
 from discretevae.errors import ConfigError
-from discretevae.estimators.base import Estimate, Integrand, injected
+from discretevae.estimators.base import Estimate, Estimator, Integrand, injected
 from discretevae.estimators.options import DISCRETE, require_kind
 from discretevae.estimators.relaxation import pull_back
 from discretevae.families import Family
 
 
 @dataclass(frozen=True, kw_only=True)
-class VQ:
+class VQ(Estimator):
     """Nearest corner forward, straight through backward, with a commitment loss.
 
         categories:  u = η/c              so that η = c z is the corner z

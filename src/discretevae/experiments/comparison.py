@@ -18,11 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from discretevae.config import RunConfig, TrainConfig, auto_batch_size, to_dict
+from discretevae.config import LatentKind, RunConfig, TrainConfig, auto_batch_size, to_dict
 from discretevae.data import Dataset
 from discretevae.errors import CollapseWarning, ConfigError, TrainingError
 from discretevae.estimators import ESTIMATORS, Estimate, Estimator, Integrand
-from discretevae.estimators.base import estimator_at
 from discretevae.families import Family
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE, fresh_model
@@ -109,7 +108,7 @@ def fitting_estimators(family: Family) -> list[str]:
     Example:
         >>> from discretevae.families import Gaussian
         >>> fitting_estimators(Gaussian(2))
-        ['importance', 'reparametrized', 'ema', 'nvil', 'rloo', 'reuse']
+        ['importance', 'reparametrized', 'ema', 'nvil', 'rloo']
     """
     fitting = []
     for name in ESTIMATORS:
@@ -249,7 +248,7 @@ def compare(
         step = tell("reference run", 0, at)
         if step in fractions and at.metrics is None:
             draws = generator_for(training.seed, "comparison draws", step, device=device)
-            then = {name: estimator_at(member, step) for name, member in beside.items()}
+            then = {name: member.at_step(step) for name, member in beside.items()}
             found = measure_gradients(model, x, then, repeats=repeats, generator=draws)
             moment = Moment(fractions[step], step, tuple(found))
             result = keep_with(moments=(*result.moments, moment))
@@ -263,7 +262,7 @@ def compare(
     return result
 
 
-class _Beside(nn.Module):
+class _Beside(nn.Module, Estimator):
     """The reference estimator, and the members that learn from the rows it meets."""
 
     def __init__(
@@ -271,25 +270,33 @@ class _Beside(nn.Module):
     ) -> None:
         super().__init__()
         self.reference, self.own = reference, own
-        self.is_unbiased = reference.is_unbiased
-        self.evaluations = reference.evaluations
-        self.kinds = reference.kinds
         self.learners = nn.ModuleList(m for m in members.values() if isinstance(m, nn.Module))
         self.step = 0
 
-    def at(self, step: int) -> _Beside:
+    @property
+    def is_unbiased(self) -> bool:
+        return self.reference.is_unbiased
+
+    @property
+    def evaluations(self) -> int:
+        return self.reference.evaluations
+
+    @property
+    def kinds(self) -> tuple[LatentKind, ...]:
+        return self.reference.kinds
+
+    def at_step(self, step: int) -> _Beside:
         self.step = step
         return self
 
     def prepare(self, family: Family, eta: Tensor) -> None:
         for member in (self.reference, *self.learners):
-            if hasattr(member, "prepare"):
-                member.prepare(family, eta)
+            member.prepare(family, eta)
 
     def forward(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        reference = estimator_at(self.reference, self.step)
+        reference = self.reference.at_step(self.step)
         estimate = reference(family, eta, f, generator=generator)
         loss = estimate.control_loss
         for member in self.learners if self.training else ():

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from discretevae.config import RunConfig, SaveEvery
 from discretevae.data import Dataset
 from discretevae.errors import RunError, TrainingInterrupted
 from discretevae.evaluation.bounds import Evaluation, evaluate
 from discretevae.families import family_of
-from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE, fresh_model
-from discretevae.objectives import choose_estimator
 from discretevae.plots.pictures import run_figures, save_figure
 from discretevae.run_folder.checkpoint import load_config, save_config
 from discretevae.run_folder.folder import FIGURES, prepare_folder
@@ -29,8 +24,9 @@ from discretevae.system.files import write_json
 from discretevae.system.locks import LOCK, writing
 from discretevae.system.randomness import generator_for
 from discretevae.system.ranks import Ranks
-from discretevae.training import Progress, train
-from discretevae.training.captured import check_training
+from discretevae.training import Method, Progress, choose_method, prepare_training, run_training
+from discretevae.training.loop import warn_of_collapse
+from discretevae.training.state import start_state
 
 
 @dataclass(frozen=True)
@@ -67,24 +63,26 @@ def run(
     *,
     out: Path,
     resume: bool = False,
+    method: Method | None = None,
     device: str = "cpu",
+    ranks: Ranks | None = None,
     samples: int = 100,
     save_every: SaveEvery | None = None,
-    ranks: Ranks | None = None,
     progress: Callable[[Progress], object] | None = None,
     evaluating: Callable[[int], object] | None = None,
 ) -> RunResult | None:
-    """Trains, evaluates and draws; leaves all of it in ``out``.
+    """Train, evaluate and draw; leave all of it in ``out``.
 
     Args:
-        data: the rows that ``config.data`` names; they are binarized as it says.
+        data: the rows that ``config.data`` names.
         config: model, training and data.
         out: the run folder; made if it is not there.
         resume: go on with the run in ``out``.
+        method: of `choose_method`; None chooses one by ``config``, ``device`` and ``ranks``.
         device: where to train.
+        ranks: the processes that train together; None for this one alone.
         samples: S of the S-sample bound at the end.
         save_every: how often to save; None for every ten seconds.
-        ranks: the processes that train together; None for this one alone.
         progress: called after every training step and epoch.
         evaluating: called with the number of test rows evaluated.
 
@@ -92,54 +90,58 @@ def run(
         What came of it; None on other ranks than the first, which does all that is not training.
 
     Raises:
-        ConfigError: the estimator cannot handle the code, the model is too large, or the data are
-            binarized in another way.
+        ConfigError: the estimator cannot handle the code, or the model is too large.
         DataError: the rows do not fit the likelihood.
         RunError: ``out`` holds something that is not ours, or a run that is not to be resumed.
         TrainingInterrupted: Ctrl-C or SIGTERM, after saving.
         TrainingError: training cannot go on; the last good state is in ``out``.
     """
-    # what is wrong with the options is said before a folder is made
     data = data.binarized_by(config.data)
-    estimator = choose_estimator(family_of(config.model.latent), config.training)
-    ranks = ranks or Ranks()
-    check_training(config.training, estimator, torch.device(device), ranks)
-    training = partial(
-        train, data=data, config=config.training, out=out, resume=resume, save_every=save_every,
-        ranks=ranks, progress=progress,
-    )  # fmt: skip
-    if not ranks.is_first:
-        training(fresh_model(config.model, seed=config.training.seed, device=device))
+    # what is wrong with options or rows is said before a folder is made
+    method = method or choose_method(
+        family_of(config.model.latent), config.training, device=device, ranks=ranks
+    )
+    if method.ranks.is_first:
+        prepare_folder(out, resume=resume)
+    model = fresh_model(config.model, seed=config.training.seed, device=str(method.device))
+    prepared = prepare_training(model, data, method, out=out, resume=resume, save_every=save_every)
+    state = start_state(prepared)
+    if not method.ranks.is_first:
+        run_training(prepared, state, progress)
         return None
-    prepare_folder(out, resume=resume)
-    model = fresh_model(config.model, seed=config.training.seed, device=device)
-    for rows in (data.train, data.test):
-        require_fit(model, rows)
-    before = load_config(out) if resume else None
-    out.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as held:
+    with _kept_config(out, config, resume=resume):
+        run_training(prepared, state, progress)
+        warn_of_collapse(state)
         try:
-            held.enter_context(writing(out))
-            save_config(out, config)
-        except OSError:
-            _remove_if_new(out)
-            raise
-        try:
-            history = training(model)
-        except RunError:
-            if before is not None:
-                save_config(out, before)
-            raise
-        try:
-            return _finish(model, data, config, history, out, samples, evaluating)
+            return _finish(model, data, config, state.history, out, samples, evaluating)
         except KeyboardInterrupt:
             raise TrainingInterrupted(
                 "after the last epoch, before evaluation and pictures were done; all is saved.", out
             ) from None
 
 
+@contextlib.contextmanager
+def _kept_config(out: Path, config: RunConfig, *, resume: bool) -> Iterator[None]:
+    """Lock the folder and write the configuration; a resume that is refused changes nothing."""
+    before = load_config(out) if resume else None
+    out.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as lock:
+        try:
+            lock.enter_context(writing(out))
+            save_config(out, config)
+        except OSError:
+            _remove_if_new(out)
+            raise
+        try:
+            yield
+        except RunError:
+            if before is not None:
+                save_config(out, before)
+            raise
+
+
 def _remove_if_new(out: Path) -> None:
-    """Leaves no folder behind that holds a lock and nothing else."""
+    """Remove a folder that holds a lock and nothing else."""
     with contextlib.suppress(OSError):
         if [path.name for path in out.iterdir()] == [LOCK]:
             (out / LOCK).unlink()
@@ -155,7 +157,7 @@ def _finish(
     samples: int,
     evaluating: Callable[[int], object] | None,
 ) -> RunResult:
-    """What comes after training: evaluation, pictures, summary."""
+    """Evaluate the model, draw the pictures and write the summary."""
     evaluation = evaluate(
         model,
         data.test,

@@ -1,9 +1,6 @@
-"""The ELBO, plain and shaped, and what is maximized before a mixture prior is placed."""
+"""The ELBO, plain or with a reshaped KL, and the objective of pretraining."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,11 +17,11 @@ def elbo(
     estimator: Estimator,
     *,
     generator: torch.Generator | None,
+    encoder_input: Tensor | None = None,
     kl_weight: float = 1.0,
     free_bits: float = 0.0,
-    shown: Tensor | None = None,
 ) -> Terms:
-    """The evidence lower bound E_q(z|x)[ln p(x|z)] − KL(q(z|x) ‖ p(z))  (paper, eq. 5, negated).
+    """Return the evidence lower bound E_q(z|x)[ln p(x|z)] − KL(q(z|x) ‖ p(z))  (paper, eq. 1).
 
     The gradient is split as in the paper's figure 4: the decoder learns from its own backward
     pass at the sampled codes, the encoder from the estimator's surrogate; unless the estimator
@@ -40,10 +37,10 @@ def elbo(
         x: rows ``[B, P]``.
         estimator: how the gradient of the first term is estimated.
         generator: the source of the samples.
+        encoder_input: rows ``[B, P]`` that the encoder sees in place of ``x``, such as distorted
+            pictures; the bound holds for any q.
         kl_weight: β.
         free_bits: λ, nats per latent variable.
-        shown: what the encoder sees in place of ``x``, such as distorted pictures, ``[B, P]``; the
-            bound holds for any q.
 
     Raises:
         ConfigError: free bits are asked for, and the prior's KL has no closed form.
@@ -59,50 +56,35 @@ def elbo(
         >>> bool(torch.isclose(terms.loss, -terms.elbo.mean()))
         True
     """
-    shown = x if shown is None else shown
-    eta = model.eta(shown)
+    eta = model.eta(x if encoder_input is None else encoder_input)
     if not model.prior.has_closed_kl:
         require_prior(model.config.prior, "elbo", free_bits)
-        return _elbo_with_prior(model, x, shown, estimator, generator, kl_weight)
+        return _elbo_with_prior(model, x, eta, estimator, generator, kl_weight)
     estimate = estimator(model.family, eta, model.log_likelihood(x), generator=generator)
-    is_plain = kl_weight == 1 and free_bits == 0
-    kl = model.prior.kl(eta)
-
-    def penalty(eta: Tensor) -> Tensor:
-        return model.prior.kl(eta) if is_plain else _shaped_kl(model, eta, kl_weight, free_bits)
-
-    def once_more(surrogate: Callable[[Tensor], Tensor]) -> Tensor:
-        eta = model.eta(shown)
-        return -(surrogate(eta) - penalty(eta)).mean()
-
+    kl = penalty = model.prior.kl(eta)
+    if kl_weight != 1 or free_bits != 0:
+        penalty = _shaped_kl(model, eta, kl_weight, free_bits)
     return Terms(
-        estimate.surrogate - (kl if is_plain else penalty(eta)),
+        estimate.surrogate - penalty,
         estimate.value,
         kl.detach(),
         estimate.diagnostics,
         estimate.control_loss,
-        [partial(once_more, surrogate) for surrogate in estimate.again],
     )
 
 
 def _elbo_with_prior(
     model: DiscreteVAE,
     x: Tensor,
-    shown: Tensor,
+    eta: Tensor,
     estimator: Estimator,
     generator: torch.Generator | None,
     weight: float,
 ) -> Terms:
     """E_q[ln p(x|z) + β ln p(z)] + β H(q), for priors without a closed KL."""
-    eta = model.eta(shown)
     f = model.log_joint(x, generator=generator, prior_weight=weight)
     estimate = estimator(model.family, eta, f, generator=generator)
     entropy = model.family.entropy(eta)
-
-    def once_more(surrogate: Callable[[Tensor], Tensor]) -> Tensor:
-        eta = model.eta(shown)
-        return -(surrogate(eta) + weight * model.family.entropy(eta)).mean()
-
     log_prior = f.expected_log_prior(eta)
     return Terms(
         estimate.surrogate + weight * entropy,
@@ -110,7 +92,6 @@ def _elbo_with_prior(
         -(entropy.detach() + log_prior),
         estimate.diagnostics,
         estimate.control_loss,
-        [partial(once_more, surrogate) for surrogate in estimate.again],
     )
 
 
@@ -125,18 +106,19 @@ def pretraining(
     estimator: Estimator,
     *,
     generator: torch.Generator | None,
-    shown: Tensor | None = None,
+    encoder_input: Tensor | None = None,
 ) -> Terms:
-    """E_q ln p(x|z) − 0.1 KL(q(z|x) ‖ p₀(z)), p₀ being the family's reference: no bound on ln p(x).
+    """Return E_q ln p(x|z) − 0.1 KL(q(z|x) ‖ p₀(z)), with p₀ uniform or standard normal.
 
-    What is maximized before a mixture prior is placed, which it does not reach.
+    The objective before a mixture prior is placed. It is no bound on ln p(x), and the model's prior
+    plays no part in it.
 
     Args:
         model: the model.
         x: rows ``[B, P]``.
         estimator: how the gradient of the first term is estimated.
         generator: the source of the samples.
-        shown: what the encoder sees in place of ``x``.
+        encoder_input: rows ``[B, P]`` that the encoder sees in place of ``x``.
 
     Example:
         >>> from discretevae.config import ModelConfig
@@ -144,11 +126,11 @@ def pretraining(
         >>> generator = torch.Generator().manual_seed(0)
         >>> model = DiscreteVAE(config, generator=generator)
         >>> from discretevae.estimators import Reparametrized
-        >>> member = Reparametrized()
-        >>> pretraining(model, torch.rand(5, 4), member, generator=generator).kl.shape
+        >>> estimator = Reparametrized()
+        >>> pretraining(model, torch.rand(5, 4), estimator, generator=generator).kl.shape
         torch.Size([5])
     """
-    eta = model.eta(x if shown is None else shown)
+    eta = model.eta(x if encoder_input is None else encoder_input)
     estimate = estimator(model.family, eta, model.log_likelihood(x), generator=generator)
     kl = model.family.kl(eta, model.family.fixed_eta().to(eta))
     surrogate = estimate.surrogate - PRETRAINING_WEIGHT * kl

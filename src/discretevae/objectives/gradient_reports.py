@@ -9,14 +9,13 @@ import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from discretevae.errors import ConfigError
 from discretevae.estimators import Estimator, Exact, Importance
-from discretevae.estimators.base import declared_evaluations
 from discretevae.families import is_enumerable
 from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives import Objective, elbo
@@ -183,7 +182,7 @@ def measure_gradients(
             GradientReport(
                 estimator=name,
                 is_unbiased=member.is_unbiased,
-                evaluations=declared_evaluations(member, model.family),
+                evaluations=member.evaluations_for(model.family),
                 norm=norm,
                 variance=total / n,
                 variance_se=squares.std().item() / n / math.sqrt(repeats),
@@ -224,7 +223,7 @@ def _draws(
     draws, eta_draws = [], []
     for _ in range(repeats):
         leaf = eta.detach().requires_grad_()
-        loss = objective(_Held(model, leaf), x, member, generator=generator).loss
+        loss = objective(cast(DiscreteVAE, _Held(model, leaf)), x, member, generator=generator).loss
         (slope,) = torch.autograd.grad(loss, leaf)
         grads = torch.autograd.grad(eta, parameters, slope, retain_graph=True)
         draws.append(torch.cat([grad.flatten() for grad in grads]))
@@ -302,8 +301,7 @@ def _at_rest(member: Estimator) -> Estimator:
 
 
 def _prepare(member: Estimator, model: DiscreteVAE, x: Tensor) -> None:
-    if hasattr(member, "prepare"):
-        member.prepare(model.family, model.eta(x[:1]).detach())
+    member.prepare(model.family, model.eta(x[:1]).detach())
     if isinstance(member, nn.Module):
         member.to(x.device)
 

@@ -8,14 +8,19 @@ import torch
 from torch import Tensor
 
 from discretevae.config.run_config import require_prior
-from discretevae.estimators import Estimator, Importance, with_gradient_of
+from discretevae.estimators import Estimator, with_gradient_of
 from discretevae.estimators.base import effective_sample_size
 from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives.terms import Terms
 
 
 def multi_sample(
-    model: DiscreteVAE, x: Tensor, estimator: Estimator, *, generator: torch.Generator | None
+    model: DiscreteVAE,
+    x: Tensor,
+    estimator: Estimator,
+    *,
+    generator: torch.Generator | None,
+    encoder_input: Tensor | None = None,
 ) -> Terms:
     """The K-sample bound E ln 1/K Σ_k p(x, z_k)/q(z_k|x)  (Burda et al. 2016, eq. 8).
 
@@ -24,6 +29,7 @@ def multi_sample(
         x: rows ``[B, P]``.
         estimator: one that estimates this bound, such as `VIMCO`.
         generator: the source of the samples.
+        encoder_input: rows ``[B, P]`` that the encoder sees in place of ``x``.
 
     Example:
         >>> from discretevae.estimators import VIMCO
@@ -35,7 +41,7 @@ def multi_sample(
         torch.Size([5])
     """
     require_prior(model.config.prior, "multi-sample")
-    eta = model.eta(x)
+    eta = model.eta(x if encoder_input is None else encoder_input)
     joint = model.log_joint(x, generator=generator)
     estimate = estimator(model.family, eta, joint, generator=generator)
     log_likelihood, log_prior = joint.seen or (estimate.value, estimate.value)
@@ -49,7 +55,12 @@ def multi_sample(
 
 
 def marginal(
-    model: DiscreteVAE, x: Tensor, estimator: Estimator, *, generator: torch.Generator | None
+    model: DiscreteVAE,
+    x: Tensor,
+    estimator: Estimator,
+    *,
+    generator: torch.Generator | None,
+    encoder_input: Tensor | None = None,
 ) -> Terms:
     """The likelihood itself, for codes that can be enumerated.
 
@@ -63,6 +74,7 @@ def marginal(
         x: rows ``[B, P]``.
         estimator: `Exact`; there is nothing to estimate.
         generator: not drawn from.
+        encoder_input: rows ``[B, P]`` that the encoder sees in place of ``x``.
 
     Raises:
         ConfigError: the code has too many states.
@@ -77,7 +89,7 @@ def marginal(
         True
     """
     require_prior(model.config.prior, "marginal")
-    eta = model.eta(x)
+    eta = model.eta(x if encoder_input is None else encoder_input)
     table = model.log_likelihood(x).table()
     log_prior = model.prior.log_prob_table()
     log_joint = table + log_prior
@@ -92,7 +104,12 @@ def marginal(
 
 
 def wake_sleep(
-    model: DiscreteVAE, x: Tensor, estimator: Importance, *, generator: torch.Generator | None
+    model: DiscreteVAE,
+    x: Tensor,
+    estimator: Estimator,
+    *,
+    generator: torch.Generator | None,
+    encoder_input: Tensor | None = None,
 ) -> Terms:
     """Reweighted wake-sleep: both networks learn from self-normalized importance weights.
 
@@ -104,11 +121,13 @@ def wake_sleep(
     Args:
         model: the model.
         x: rows ``[B, P]``.
-        estimator: whose ``samples`` is K; its proposal is the posterior.
+        estimator: `Importance` with K samples, whose proposal is the posterior.
         generator: the source of the samples.
+        encoder_input: rows ``[B, P]`` that the encoder sees in place of ``x``.
 
     Example:
         >>> from discretevae.config import ModelConfig
+        >>> from discretevae.estimators import Importance
         >>> config = ModelConfig(n_features=4, latent="bernoulli:3", hidden=(8,))
         >>> generator = torch.Generator().manual_seed(0)
         >>> model = DiscreteVAE(config, generator=generator)
@@ -117,15 +136,16 @@ def wake_sleep(
         >>> terms.loss.backward()
     """
     require_prior(model.config.prior, "wake-sleep")
-    eta = model.eta(x)
-    z = model.family.sample(eta, estimator.samples, generator=generator).detach()
+    eta = model.eta(x if encoder_input is None else encoder_input)
+    n_samples = estimator.evaluations
+    z = model.family.sample(eta, n_samples, generator=generator).detach()
     log_likelihood = model.log_likelihood(x)(z)
     log_prior = model.prior.log_prob(z)
     log_joint = log_likelihood + log_prior
     log_q = model.family.log_prob(eta, z)
     log_weight = (log_joint - log_q).detach()
     weight = torch.softmax(log_weight, 0)
-    bound = torch.logsumexp(log_weight, 0) - math.log(estimator.samples)
+    bound = torch.logsumexp(log_weight, 0) - math.log(n_samples)
     term = (weight * (log_joint + log_q)).sum(0)
     return Terms(
         with_gradient_of(bound, term),

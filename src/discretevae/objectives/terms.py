@@ -1,18 +1,21 @@
-"""What an objective tells of a batch."""
+"""The value of an objective on a batch, and what an objective is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
+import torch
 from torch import Tensor
 
-from discretevae.estimators import with_gradient_of
+from discretevae.estimators import Estimator, with_gradient_of
+from discretevae.model.vae import DiscreteVAE
 
 
 @dataclass(frozen=True, eq=False)
 class Terms:
-    """An objective of a batch, and the ELBO's two parts as the paper plots them; nats per row.
+    """The objective of a batch, and the two parts of the ELBO; nats per row.
 
     Args:
         surrogate: ``[B]``, equal to the objective; backward through it gives the gradient.
@@ -21,7 +24,6 @@ class Terms:
             −H(q) − E_q ln p(z) at the samples that were drawn.
         diagnostics: the estimator's further figures, each ``[B]``.
         control_loss: what trains the estimator's own parameters, if it has any.
-        again: further losses on the same batch, each to be formed after the step before it.
     """
 
     surrogate: Tensor
@@ -29,7 +31,6 @@ class Terms:
     kl: Tensor
     diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
     control_loss: Tensor | None = None
-    again: Sequence[Callable[[], Tensor]] = ()
 
     @property
     def elbo(self) -> Tensor:
@@ -47,14 +48,30 @@ class Terms:
             return loss
         return with_gradient_of(loss, loss + self.control_loss)
 
-    def losses(self) -> Iterator[Tensor]:
-        """The losses of this batch, one optimizer step each: ``loss``, then those of ``again``."""
-        yield self.loss
-        for further in self.again:
-            yield further()
 
+class Objective(Protocol):
+    """A function of a batch to maximize."""
 
-Objective = Callable[..., Terms]
+    def __call__(
+        self,
+        model: DiscreteVAE,
+        x: Tensor,
+        estimator: Estimator,
+        *,
+        generator: torch.Generator | None,
+        encoder_input: Tensor | None = None,
+    ) -> Terms:
+        """Estimate the objective of rows ``[B, P]``.
+
+        Args:
+            model: the model.
+            x: rows ``[B, P]`` to be explained by their codes.
+            estimator: estimates the gradient with respect to the code.
+            generator: the source of the samples.
+            encoder_input: rows ``[B, P]`` that the encoder sees in place of ``x``; None for ``x``
+                itself. A bound holds for any q, so also for one that sees something else.
+        """
+        ...
 
 
 __all__ = ["Objective", "Terms"]

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from discretevae.errors import CheckpointWarning, RunError
 from discretevae.run_folder.checkpoint import install_weights
-from discretevae.system.randomness import restore_states
-from discretevae.system.tensor_files import parse_tensors, write_tensors
+from discretevae.system.files import write_atomic
+from discretevae.system.tensor_files import pack_tensors, parse_tensors
 
 STATES = "checkpoint"
 """The folder of the states within a run folder."""
@@ -38,26 +38,19 @@ def state_paths(folder: Path) -> list[Path]:
     return sorted((folder / STATES).glob("*.safetensors"), reverse=True)
 
 
-def save_state(
-    folder: Path,
-    step: int,
+def pack_state(
     modules: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer,
-    generators: Sequence[Tensor],
+    generators: Mapping[str, Sequence[Tensor]],
     position: Mapping[str, Any],
-) -> None:
-    """Writes a state, and removes those that are older than the one before it.
+) -> bytes:
+    """Return everything that a training needs to go on, as the content of a checkpoint.
 
     Args:
-        folder: the run.
-        step: training steps taken; names the file.
-        modules: the model, and what else has weights or a memory, by name.
+        modules: the model, and what else has weights or buffers, by name.
         optimizer: its moments and step counts are saved by the names of the parameters.
-        generators: the states of each rank's generators, ``[n, bytes]``, in the order of the ranks.
+        generators: by name, the state of each rank's generator in the order of the ranks.
         position: epoch, step and running sums, as plain values.
-
-    Raises:
-        OSError: the disk is full or the folder cannot be written to.
     """
     tensors = {}
     for part, module in modules.items():
@@ -66,14 +59,30 @@ def save_state(
         for name, parameter in module.named_parameters():
             for key, value in optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{part}.{name}.{key}"] = value
-    for rank, state in enumerate(generators):
-        tensors[f"{GENERATOR}.{rank}"] = state
+    for purpose, states in generators.items():
+        for rank, state in enumerate(states):
+            tensors[f"{GENERATOR}.{purpose}.{rank}"] = state
+    return pack_tensors(tensors, position)
+
+
+def save_state(folder: Path, step: int, content: bytes) -> Path:
+    """Write a checkpoint and return its path; remove those older than the one before it.
+
+    Args:
+        folder: of the run.
+        step: training steps taken; names the file.
+        content: of `pack_state`.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written to.
+    """
     path = folder / STATES / f"{step:012d}.safetensors"
     path.parent.mkdir(exist_ok=True)
-    write_tensors(path, tensors, position)
+    write_atomic(path, content)
     for old in state_paths(folder)[KEPT:]:
         with contextlib.suppress(OSError):  # one too many does no harm
             old.unlink()
+    return path
 
 
 def read_newest(folder: Path) -> bytes | None:
@@ -110,38 +119,39 @@ def read_newest(folder: Path) -> bytes | None:
 
 def install_state(
     content: bytes,
-    folder: Path,
+    path: Path,
     modules: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer,
-    generators: Sequence[torch.Generator],
+    generators: Mapping[str, torch.Generator],
     rank: int = 0,
 ) -> dict[str, Any]:
-    """Restores what `save_state` wrote and returns the position.
+    """Take over the content of a checkpoint, and return the position.
 
     A rank that the run did not have when it was saved keeps the generators it was given.
 
     Raises:
         RunError: it is of another model or device, or lacks something.
     """
-    path = folder / STATES
     tensors, position = parse_tensors(content, path)
     parts: dict[str, dict[str, Tensor]] = {part: {} for part in ("optimizer", *modules)}
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
         if part in parts:
             parts[part][rest] = tensor
-    if f"{GENERATOR}.0" not in tensors:
+    if not all(f"{GENERATOR}.{purpose}.0" in tensors for purpose in generators):
         raise RunError(f"{path}: corrupt, the random state is missing. Train again.")
     moments = parts.pop("optimizer")
     for part, module in modules.items():
         install_weights(module, parts[part], path)
         for name, parameter in module.named_parameters():
             _install_moments(optimizer, f"{part}.{name}", parameter, moments, path)
-    states = tensors.get(f"{GENERATOR}.{rank}")
-    if states is not None:
+    for purpose, generator in generators.items():
+        state = tensors.get(f"{GENERATOR}.{purpose}.{rank}")
+        if state is None:
+            continue
         try:
-            restore_states(generators, states)
-        except (RuntimeError, TypeError, ValueError):
+            generator.set_state(state)
+        except (RuntimeError, TypeError):
             raise RunError(
                 f"{path}: its random state is of another kind of device. "
                 "Resume on the device that the run was started on."
@@ -173,4 +183,4 @@ def _install_moments(
         }
 
 
-__all__ = ["install_state", "read_newest", "save_state", "state_paths"]
+__all__ = ["install_state", "pack_state", "read_newest", "save_state", "state_paths"]

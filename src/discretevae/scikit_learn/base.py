@@ -38,7 +38,7 @@ from discretevae.run_folder.history import EpochMetrics, collapse_advice
 from discretevae.scikit_learn.folders import Fitted, corrupt, read_fitted, write_fitted
 from discretevae.scikit_learn.parameters import is_int, require, seed_from
 from discretevae.scikit_learn.reading import NAME, Reading
-from discretevae.scikit_learn.sessions import State, train_on
+from discretevae.scikit_learn.sessions import train_on
 from discretevae.system.randomness import generator_for
 from discretevae.training import Progress
 
@@ -89,7 +89,7 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
     n_features_in_: int
     _config: RunConfig
     _reading: Reading
-    _state: State
+    _state: bytes
 
     hidden: tuple[int, ...]
     likelihood: str | LikelihoodSpec
@@ -366,7 +366,7 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
         self,
         model: DiscreteVAE,
         rows: Rows,
-        state: State | None,
+        state: bytes | None,
         history: list[EpochMetrics],
         epochs: int,
     ) -> None:

@@ -10,7 +10,6 @@ The last file is written last, and names the weights that it belongs to.
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,10 +25,9 @@ from discretevae.errors import ConfigError, RunError
 from discretevae.model.vae import DiscreteVAE
 from discretevae.run_folder.checkpoint import CONFIG, load_run, save_config, save_weights
 from discretevae.run_folder.history import METRICS, EpochMetrics, read_metrics
-from discretevae.run_folder.states import read_newest, state_paths
+from discretevae.run_folder.states import read_newest, save_state, state_paths
 from discretevae.scikit_learn.parameters import is_int
 from discretevae.scikit_learn.reading import Reading
-from discretevae.scikit_learn.sessions import State, StoredState
 from discretevae.system.files import write_atomic
 from discretevae.system.locks import writing
 from discretevae.system.tensor_files import checksum, read_tensors, write_tensors
@@ -61,7 +59,7 @@ class Fitted:
     config: RunConfig
     model: DiscreteVAE
     history: list[EpochMetrics]
-    state: State
+    state: bytes
     seed: int
     reading: Reading
     feature_names: Array | None
@@ -101,12 +99,11 @@ def write_fitted(folder: Path, fitted: Fitted) -> None:
             save_weights(folder, fitted.model)
             lines = "".join(json.dumps(asdict(m)) + "\n" for m in fitted.history)
             write_atomic(folder / METRICS, lines.encode())
-            own = fitted.state.save(folder, fitted.model)
+            own = save_state(folder, len(fitted.history), fitted.state)
             write_tensors(folder / ESTIMATOR, tensors, head)
-            for other in state_paths(folder):
-                if other != own:  # of what the folder held before
-                    with contextlib.suppress(OSError):
-                        other.unlink()
+            for path in state_paths(folder):
+                if path != own:  # of an estimator that the folder held before
+                    path.unlink()
     except OSError as error:
         raise RunError(
             f"{folder}: cannot be written to ({error.strerror}). Choose another path."
@@ -165,7 +162,7 @@ def read_fitted(folder: Path) -> Fitted:
         config=run.config,
         model=run.model,
         history=history,
-        state=StoredState(content, state_paths(folder)[0]),
+        state=content,
         seed=head["seed"],
         reading=Reading(run.config.model.likelihood, run.config.data.divisor, mean, scale),
         feature_names=names,

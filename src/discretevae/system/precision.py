@@ -1,4 +1,4 @@
-"""How precisely a training multiplies: in float32, in tf32, or in bfloat16.
+"""The precision of products: float32, tf32 or bfloat16.
 
 ====================  ==========================================================================
 precision             products and convolutions of a training's steps
@@ -27,13 +27,13 @@ from discretevae.errors import ConfigError
 
 
 class Multiplying(Protocol):
-    """A model whose networks can be told in what to multiply."""
+    """A model whose networks have a type to multiply in."""
 
     products: torch.dtype | None
 
 
 def check_precision(precision: Precision, device: torch.device) -> None:
-    """Refuses tf32 where there is none.
+    """Refuse tf32 on a device that has none.
 
     Raises:
         ConfigError: the device is no GPU.
@@ -54,12 +54,11 @@ def check_precision(precision: Precision, device: torch.device) -> None:
 
 @contextlib.contextmanager
 def computing(precision: Precision, model: Multiplying | None = None) -> Iterator[None]:
-    """Inside, products are formed as ``precision`` says; afterwards all is as it was before.
+    """Form products as ``precision`` says; afterwards everything is as it was before.
 
-    The flags are torch's ``fp32_precision``, which the whole process shares: of trainings in
-    several threads the one that began last decides, and whichever ends last sets back what was
-    there before the first. Inside, torch may refuse to say what its older names for the flags are,
-    ``allow_tf32``.
+    The flags are torch's ``fp32_precision``, which the whole process shares: while trainings run
+    in several threads, the one that began last decides. Inside, torch may refuse to say what its
+    older names for the flags are, such as ``allow_tf32``.
 
     Args:
         precision: of the products.
@@ -73,7 +72,7 @@ def computing(precision: Precision, model: Multiplying | None = None) -> Iterato
         >>> torch.backends.cudnn.conv.fp32_precision == before
         True
     """
-    with _FLAGS.set_to("tf32" if precision == "tf32" else "ieee"):
+    with _flags_set("tf32" if precision == "tf32" else "ieee"):
         if model is None or precision != "bf16":
             yield
             return
@@ -84,44 +83,47 @@ def computing(precision: Precision, model: Multiplying | None = None) -> Iterato
             model.products = before
 
 
-class _Flags:
-    """torch's flags, and those who have a wish for them at the moment."""
-
-    def __init__(self) -> None:
-        backends: Any = torch.backends
-        self.of_gpu = (backends.cuda.matmul, backends.cudnn.conv)
-        self.of_cpu = (backends.mkldnn.matmul, backends.mkldnn.conv)
-        self.lock = threading.Lock()
-        self.before: dict[Any, str] = {}
-        self.wishes: dict[object, str] = {}
-
-    @contextlib.contextmanager
-    def set_to(self, on_gpu: str) -> Iterator[None]:
-        me = object()
-        with self.lock:
-            if not self.wishes:
-                self.before = {f: f.fp32_precision for f in (*self.of_gpu, *self.of_cpu)}
-            self.wishes[me] = on_gpu
-            self._follow_the_last()
-        try:
-            yield
-        finally:
-            with self.lock:
-                del self.wishes[me]
-                self._follow_the_last()
-
-    def _follow_the_last(self) -> None:
-        for flag, value in self.before.items():
-            if self.wishes:
-                is_gpu = flag in self.of_gpu
-                flag.fp32_precision = next(reversed(self.wishes.values())) if is_gpu else "ieee"
-                continue
-            # a flag that only passed on a more general one is to do so again
-            flag.fp32_precision = "none"
-            if flag.fp32_precision != value:
-                flag.fp32_precision = value
+_LOCK = threading.Lock()
+_OPEN: list[list[str]] = []
+"""For each block that is open, in any thread, the flags to go back to."""
 
 
-_FLAGS = _Flags()
+@contextlib.contextmanager
+def _flags_set(on_gpu: str) -> Iterator[None]:
+    before = _flags()
+    with _LOCK:
+        _OPEN.append(before)
+        _set_flags([on_gpu, on_gpu, "ieee", "ieee"])
+    try:
+        yield
+    finally:
+        with _LOCK:
+            position = next(i for i, flags in enumerate(_OPEN) if flags is before)
+            _OPEN.pop(position)
+            if position == len(_OPEN):
+                _set_flags(before)
+            else:  # a block of another thread began later: what it goes back to is our past
+                _OPEN[position][:] = before
+
+
+def _places() -> tuple[Any, ...]:
+    """Return where torch keeps the flags: the two of a GPU, then the two of a CPU."""
+    backends: Any = torch.backends
+    return (
+        backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv,
+    )  # fmt: skip
+
+
+def _flags() -> list[str]:
+    return [place.fp32_precision for place in _places()]
+
+
+def _set_flags(flags: list[str]) -> None:
+    for place, value in zip(_places(), flags, strict=True):
+        # a flag that only passed on a more general one is to do so again
+        place.fp32_precision = "none"
+        if place.fp32_precision != value:
+            place.fp32_precision = value
+
 
 __all__ = ["Multiplying", "check_precision", "computing"]

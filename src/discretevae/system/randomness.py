@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 
 def generator_for(
@@ -32,21 +30,4 @@ def generator_for(
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def states_of(generators: Sequence[torch.Generator]) -> Tensor:
-    """Return the states of generators on one kind of device, uint8 ``[n, bytes]``."""
-    return torch.stack([generator.get_state() for generator in generators])
-
-
-def restore_states(generators: Sequence[torch.Generator], states: Tensor) -> None:
-    """Set generators to what `states_of` returned.
-
-    Raises:
-        RuntimeError: they are of another kind of device.
-        ValueError: there are more or fewer of them.
-        TypeError: these are no states.
-    """
-    for generator, state in zip(generators, states, strict=True):
-        generator.set_state(state.clone())  # torch 2.13 crashes on a view
-
-
-__all__ = ["generator_for", "restore_states", "states_of"]
+__all__ = ["generator_for"]

@@ -51,22 +51,16 @@ class Ranks:
         """Whether there are no others."""
         return self.count == 1
 
-    def mean(self, tensors: Sequence[Tensor], said: Sequence[float]) -> list[float]:
-        """Replaces tensors by their means over all ranks; the sums of what each rank says.
-
-        Everything travels in one message, in which float32 tensors keep all their digits.
-        """
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors by their means over all processes, in one message."""
         if self.is_alone:
-            return list(said)
-        flat = torch.cat(
-            [*(t.reshape(-1) for t in tensors), torch.tensor(said, device=self.device)]
-        )
+            return
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         torch.distributed.all_reduce(flat)
         start = 0
         for tensor in tensors:
             tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor) / self.count)
             start += tensor.numel()
-        return [float(value) for value in flat[start:].tolist()]
 
     def total(self, values: Sequence[float]) -> list[float]:
         """Sums over all ranks, in double precision."""

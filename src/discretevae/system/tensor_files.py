@@ -35,10 +35,15 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], head: Mapping[str, 
     Raises:
         OSError: the disk is full or the folder cannot be written to.
     """
+    write_atomic(path, pack_tensors(tensors, head))
+
+
+def pack_tensors(tensors: Mapping[str, Tensor], head: Mapping[str, Any]) -> bytes:
+    """Return tensors, a JSON head and a checksum of both as the content of a safetensors file."""
     import safetensors.torch
 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomic(path, safetensors.torch.save(plain, _metadata(plain, head)))
+    return safetensors.torch.save(plain, _metadata(plain, head))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array], head: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from discretevae.training.loop import Progress, train
+from discretevae.training.loop import Progress, run_training, train
+from discretevae.training.preparation import Method, choose_method, prepare_training
 
-__all__ = ["Progress", "train"]
+__all__ = ["Method", "Progress", "choose_method", "prepare_training", "run_training", "train"]

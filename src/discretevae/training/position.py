@@ -1,4 +1,4 @@
-"""Where a training stands."""
+"""The position of a training."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 SUMS = ("rows", "loss", "log_likelihood", "kl", "ess", "cpu_seconds")
-"""What every rank adds up by itself."""
+"""What every process sums up by itself."""
 
 
 @dataclass
@@ -14,19 +14,19 @@ class Position:
     """The next step to take, and the sums of the epoch so far.
 
     Args:
-        epoch: from 1.
-        step: steps taken in it.
-        rows: met in it, like all that follows up to ``ess``.
-        loss: summed over rows.
-        log_likelihood: likewise.
-        kl: likewise.
-        ess: likewise.
+        epoch: counted from 1.
+        step: steps taken in this epoch.
+        rows: rows seen in this epoch.
+        loss: summed over those rows, like the next three.
+        log_likelihood: E_q ln p(x|z).
+        kl: KL(q(z|x) ‖ p(z)).
+        ess: effective sample size.
         has_ess: whether there are importance weights.
-        epoch_seconds: of the steps of this epoch.
-        seconds: of the steps of all epochs before.
-        cpu_seconds: what the processor worked on all steps.
-        best: the largest validation ELBO; None before the first.
-        best_epoch: when that was; 0 before the first.
+        epoch_seconds: duration of the steps of this epoch.
+        seconds: duration of the steps of all epochs before.
+        cpu_seconds: processor time of all steps.
+        best: largest validation ELBO so far; None before the first.
+        best_epoch: its epoch; 0 before the first.
     """
 
     epoch: int = 1
@@ -43,8 +43,17 @@ class Position:
     best: float | None = None
     best_epoch: int = 0
 
+    @property
+    def is_start(self) -> bool:
+        """Whether no step was taken yet."""
+        return self.is_start_of(1)
+
+    def is_start_of(self, epoch: int) -> bool:
+        """Return whether the first step of an epoch is next."""
+        return self.epoch == epoch and self.step == 0
+
     def next_epoch(self) -> Position:
-        """The start of the next one.
+        """Return the start of the next epoch.
 
         Example:
             >>> Position(epoch=2, step=7, rows=70, seconds=1.5, epoch_seconds=0.5).next_epoch()
@@ -60,27 +69,27 @@ has_ess=False, epoch_seconds=0.0, seconds=2.0, cpu_seconds=0.0, best=None, best_
         )
 
     def sums(self) -> list[float]:
-        """What every rank adds up by itself, in the order of `SUMS`."""
+        """Return the sums, in the order of `SUMS`."""
         return [getattr(self, name) for name in SUMS]
 
     def with_sums(self, sums: list[float]) -> Position:
-        """The same with other sums."""
+        """Return the position with other sums."""
         return replace(self, **dict(zip(SUMS, sums, strict=True)))  # type: ignore[arg-type]
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Position:
-        """From plain values.
+        """Make a position from plain values.
 
         Raises:
             ValueError: a value is missing, unknown or of another type.
 
         Example:
-            >>> here = Position(epoch=3, kl=0.5)
-            >>> Position.from_dict(here.to_dict()) == here
+            >>> position = Position(epoch=3, kl=0.5)
+            >>> Position.from_dict(position.to_dict()) == position
             True
         """
         known = {f.name for f in fields(cls)}

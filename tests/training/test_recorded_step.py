@@ -18,15 +18,19 @@ from torch import nn
 from discretevae.config import ModelConfig, SaveEvery, TrainConfig
 from discretevae.data import Dataset, Rows
 from discretevae.errors import ConfigError, TrainingError
-from discretevae.estimators import ESTIMATORS, DisARM, ReinMax, estimator_for
+from discretevae.estimators import ESTIMATORS, DisARM, Estimator, ReinMax, estimator_for
 from discretevae.families import Bernoulli, Categorical, Product, states_like
 from discretevae.model.integrands import without_asking
 from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives import OBJECTIVES, choose_estimator, elbo
 from discretevae.system.ranks import Ranks
-from discretevae.training import captured, train
-from discretevae.training.captured import Captured, CudaRecorder, Sums, check_graph, check_member
-from discretevae.training.steps import Steps
+from discretevae.training import choose_method, prepare_training, recorders, train
+from discretevae.training.batches import Batch
+from discretevae.training.recorded_step import EAGER_STEPS, RecordedStep
+from discretevae.training.recorders import CudaRecorder, check_recording
+from discretevae.training.state import start_state
+from discretevae.training.step import StepSettings, take_step
+from discretevae.training.sums import Sums
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -44,7 +48,6 @@ MEMBERS = [
     ("arms:copula=gaussian", "bernoulli:6"),
     ("importance:proposal=mixture", "bernoulli:6"),
     ("importance:proposal=tempered", "gaussian:3"),
-    ("reuse:steps=3,clip=2", "categorical:2x4"),
     ("exact", "categorical:4+gaussian:3"),
     ("disarm+exact", "bernoulli:14+categorical:3"),
 ]
@@ -90,7 +93,7 @@ def assert_same(one, other):
 
 
 @pytest.fixture
-def recorders(monkeypatch):
+def recording(monkeypatch):
     """Puts a double in the GPU's place; what it returns is filled with those that were made."""
 
     def use(double):
@@ -100,7 +103,7 @@ def recorders(monkeypatch):
             made.append(double(generator))
             return made[-1]
 
-        monkeypatch.setitem(captured.RECORDERS, "cpu", make)
+        monkeypatch.setitem(recorders.RECORDERS, "cpu", make)
         return made
 
     return use
@@ -135,41 +138,41 @@ PRIORS = {
 
 
 @pytest.mark.parametrize("what", RUNS)
-def test_a_recorded_training_is_the_eager_one(what, recorders):
+def test_a_recorded_training_is_the_eager_one(what, recording):
     latent, changes = RUNS[what]
     binarize = "dynamic" if "drawn" in what else "none"
     config = settings(**changes)
     eager = trained(latent, config, binarize=binarize)
     for double in (doubles.Again, doubles.Tape):
-        made = recorders(double)
+        made = recording(double)
         recorded = dataclasses.replace(config, graph=True)
         assert_same(eager, trained(latent, recorded, binarize=binarize))
         assert [recorder.n_recorded for recorder in made] == [1]
 
 
-def test_traces_of_old_gradients_are_dropped_between_replays_too(recorders, monkeypatch):
+def test_vanishing_moments_are_flushed_between_replays_too(recording, monkeypatch):
     untouched = trained("bernoulli:16", settings())
-    monkeypatch.setattr("discretevae.training.steps.DROP_EVERY", 3)
-    monkeypatch.setattr("discretevae.training.steps.TRACE", 1e-2)
+    monkeypatch.setattr("discretevae.training.step.FLUSH_EVERY", 3)
+    monkeypatch.setattr("discretevae.training.step.SMALLEST_MOMENT", 1e-2)
     eager = trained("bernoulli:16", settings())
     with pytest.raises(AssertionError):  # they matter here
         assert_same(eager, untouched)
-    recorders(doubles.Again)
+    recording(doubles.Again)
     assert_same(eager, trained("bernoulli:16", settings(graph=True)))
 
 
 @pytest.mark.parametrize("prior", PRIORS)
-def test_a_learned_prior_is_recorded_too(prior, recorders):
+def test_a_learned_prior_is_recorded_too(prior, recording):
     config = settings(pretrain=1 if prior == "mixture:3" else 0)
     eager = trained(PRIORS[prior], config, prior=prior)
-    made = recorders(doubles.Tape)
+    made = recording(doubles.Tape)
     recorded = trained(PRIORS[prior], dataclasses.replace(config, graph=True), prior=prior)
     assert_same(eager, recorded)
     assert [recorder.n_recorded for recorder in made] == [1]
 
 
-def test_convolutions_are_recorded_too(recorders):
-    recorders(doubles.Tape)
+def test_convolutions_are_recorded_too(recording):
+    recording(doubles.Tape)
     models = [model_for("bernoulli:14", network="cnn", hidden=None) for _ in range(2)]
     for model, graph in zip(models, (False, True), strict=True):
         train(model, DATA, settings(graph=graph))
@@ -178,27 +181,27 @@ def test_convolutions_are_recorded_too(recorders):
 
 
 @pytest.mark.parametrize(("name", "latent"), MEMBERS)
-def test_no_member_needs_python_at_a_replay(name, latent, recorders):
+def test_no_member_needs_python_at_a_replay(name, latent, recording):
     config = settings(estimator=name, epochs=1, batch_size=8)
     eager = trained(latent, config)
-    recorders(doubles.Tape)
+    recording(doubles.Tape)
     assert_same(eager, trained(latent, dataclasses.replace(config, graph=True)))
 
 
-def test_the_first_steps_and_the_smaller_batches_are_taken_eagerly(recorders):
-    made = recorders(doubles.Again)
+def test_the_first_steps_and_the_smaller_batches_are_taken_eagerly(recording):
+    made = recording(doubles.Again)
     trained("bernoulli:5", settings(graph=True))
-    assert made[0].n_eager == captured.EAGER_STEPS + 3
+    assert made[0].n_eager == EAGER_STEPS + 3
     trained("bernoulli:5", settings(graph=True, kl_warmup=1.5))
     # the weight is 1 from the sixth step on; the last of an epoch's four steps is small
-    assert made[1].n_eager == 5 + captured.EAGER_STEPS + 2
+    assert made[1].n_eager == 5 + EAGER_STEPS + 2
 
 
-def test_sums_are_read_once_an_epoch_and_before_a_checkpoint(recorders, monkeypatch, tmp_path):
-    recorders(doubles.Again)
+def test_sums_are_read_once_an_epoch_and_before_a_checkpoint(recording, monkeypatch, tmp_path):
+    recording(doubles.Again)
     reads, read = [], Sums.read
     monkeypatch.setattr(
-        Sums, "read", lambda self, here: reads.append(here.step) or read(self, here)
+        Sums, "read", lambda self, position: reads.append(position.step) or read(self, position)
     )
     trained("bernoulli:5", settings(graph=True))
     assert reads == [4, 4, 4]
@@ -215,11 +218,11 @@ class Stop(Exception):  # noqa: N818 - nothing went wrong
 
 @pytest.mark.parametrize(("first", "then"), [(True, True), (True, False), (False, True)])
 @pytest.mark.parametrize("stop_at", [2, 8, 12])
-def test_a_run_may_be_resumed_with_and_without_recording(first, then, stop_at, recorders, tmp_path):
+def test_a_run_may_be_resumed_with_and_without_recording(first, then, stop_at, recording, tmp_path):
     config = settings(average=0.5, estimator="importance:proposal=uniform")
     training = partial(trained, "bernoulli:5", binarize="dynamic")
     expected = training(config)
-    recorders(doubles.Tape)
+    recording(doubles.Tape)
     seen = []
 
     def stop(progress):
@@ -234,8 +237,8 @@ def test_a_run_may_be_resumed_with_and_without_recording(first, then, stop_at, r
     assert_same(expected, training(changed, out=tmp_path, resume=True))
 
 
-def test_checkpoints_are_the_same_files(recorders, tmp_path):
-    recorders(doubles.Again)
+def test_checkpoints_are_the_same_files(recording, tmp_path):
+    recording(doubles.Again)
     files = []
     for graph in (False, True):
         folder = tmp_path / str(graph)
@@ -245,12 +248,12 @@ def test_checkpoints_are_the_same_files(recorders, tmp_path):
     assert files[0] == files[1]
 
 
-def test_a_loss_that_is_not_finite_is_noticed_before_anything_is_saved(recorders, tmp_path):
-    recorders(doubles.Again)
+def test_a_loss_that_is_not_finite_is_noticed_before_anything_is_saved(recording, tmp_path):
+    recording(doubles.Again)
     config = settings(graph=True, epochs=1)
     trained("gaussian:3", config, out=tmp_path)
     good = (tmp_path / "model.safetensors").read_bytes()
-    with pytest.raises(TrainingError, match=r"in epoch 2, before step 5\. What was saved last is"):
+    with pytest.raises(TrainingError, match=r"in epoch 2, by step 4\. What was saved last is"):
         trained(
             "gaussian:3",
             dataclasses.replace(config, epochs=2, lr=1e30),
@@ -261,20 +264,20 @@ def test_a_loss_that_is_not_finite_is_noticed_before_anything_is_saved(recorders
     assert (tmp_path / "model.safetensors").read_bytes() == good
 
 
-def test_the_doubles_catch_what_a_recording_gets_wrong(recorders, monkeypatch):
+def test_the_doubles_catch_what_a_recording_gets_wrong(recording, monkeypatch):
     config = settings(estimator="gumbel-softmax:tau=1,anneal=0.1,floor=0.1")
     eager = trained("bernoulli:5", config)
-    monkeypatch.setattr(captured, "check_member", lambda estimator: None)
-    recorders(doubles.Tape)
+    monkeypatch.setattr("discretevae.training.preparation.check_recording", lambda *_: None)
+    recording(doubles.Tape)
     with pytest.raises(AssertionError):
         assert_same(eager, trained("bernoulli:5", dataclasses.replace(config, graph=True)))
 
     eager = trained("bernoulli:5", settings())
     monkeypatch.setattr(
-        Captured, "_filled", lambda self, x, shown: self.__dict__.setdefault("kept", (x, shown))
+        RecordedStep, "_filled", lambda self, batch: self.__dict__.setdefault("kept", batch)
     )
     for double in (doubles.Again, doubles.Tape):
-        recorders(double)
+        recording(double)
         with pytest.raises(AssertionError):
             assert_same(eager, trained("bernoulli:5", settings(graph=True)))
 
@@ -305,24 +308,36 @@ def test_adam_takes_the_same_steps_with_a_tensor_for_its_step_size(dtype):
 # --- nothing waits -----------------------------------------------------------------------------
 
 
-def take_a_step(model, member, mode, device, *, objective=None):
+BYTES = Rows.from_array(np.arange(180, dtype=np.uint8).reshape(20, 9), divisor=255.0)
+
+
+class PlainSGD(torch.optim.SGD):
+    """An optimizer that skips no step."""
+
+    found_inf = property(lambda self: None, lambda self, value: None)
+
+
+def take_a_step(model, estimator, mode, device, *, name="elbo", objective=None):
     """A first step, in which tables are made, and one under ``mode``."""
-    prepare = getattr(member, "prepare", None)
-    if prepare is not None:
-        prepare(model.family, model.eta(torch.zeros(2, 9)).detach())
+    method = choose_method(model.family, settings(clip=1.0, objective=name), estimator=estimator)
+    prepared = prepare_training(model, Dataset("bytes", BYTES, BYTES), method)
+    state = start_state(prepared)
+    state.sums = Sums(torch.device(device))
     model.to(device)
-    parameters = list(model.parameters())
-    if isinstance(member, nn.Module):
-        parameters += list(member.to(device).parameters())
-    steps = Steps(
-        model, parameters, torch.Generator(), clip=1.0, lr=0.01, is_recorded=device == "cpu"
-    )
+    if state.estimator is not None:
+        state.estimator.to(device)
     if device == "meta":  # of which torch's own Adam knows nothing
-        steps.optimizer = torch.optim.SGD(parameters, lr=0.01)
-    sums, x = Sums(torch.device(device)), torch.zeros(5, 9, device=device)
+        learned = nn.ModuleList(m for m in (model, state.estimator) if m is not None)
+        state.optimizer = PlainSGD(learned.parameters(), lr=0.01)
+        state.generators = {"samples": torch.Generator()}
+    else:
+        for group in state.optimizer.param_groups:
+            group.update(lr=torch.tensor(0.01, dtype=torch.float64), capturable=True)
+    batch = Batch(torch.zeros(5, 9, device=device))
+    step = StepSettings(0.01, objective or OBJECTIVES[name], estimator, is_final=True)
     for around in (doubles.OnMeta(), mode):
         with without_asking(), around:
-            steps.take(objective or OBJECTIVES["elbo"], member, sums.add, x, None)
+            take_step(prepared, state, batch, step)
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
@@ -367,14 +382,16 @@ def test_no_prior_likelihood_or_network_waits_for_the_device(changes, device):
 def test_no_objective_waits_for_the_device(name, latent, device):
     model = model_for(latent)
     member = choose_estimator(model.family, TrainConfig(objective=name))
-    take_a_step(model, member, doubles.NoWaiting(), device, objective=OBJECTIVES[name])
+    take_a_step(model, member, doubles.NoWaiting(), device, name=name)
     shaped = partial(elbo, kl_weight=0.5, free_bits=0.1)
     take_a_step(model_for(latent), DisARM() if "b" in latent[0] else ReinMax(), doubles.NoWaiting(),
                 device, objective=shaped)  # fmt: skip
 
 
-class Odd:
+class Odd(Estimator):
     """DisARM with something in it that no recording can hold."""
+
+    is_unbiased, evaluations, kinds = True, 2, ("bernoulli",)
 
     def __init__(self, does):
         self.does = does
@@ -448,18 +465,17 @@ def test_the_table_of_states_is_made_once(family):
 
 
 def test_what_cannot_be_recorded_is_refused():
-    with pytest.raises(ConfigError, match=r"Got device cpu\. Leave `graph` out; a run that"):
+    with pytest.raises(ConfigError, match=r"Got device cpu\. Leave `graph` out"):
         train(model_for("bernoulli:5"), DATA, settings(graph=True))
-    with pytest.raises(
-        ConfigError, match=r"here are several\. Leave `graph` out, or start without"
-    ):
-        check_graph(torch.device("cuda"), Ranks(0, 2))
-    check_graph(torch.device("cuda"), Ranks())
+    cuda = torch.device("cuda")
+    with pytest.raises(ConfigError, match=r"Got 2 processes\. Leave `graph` out, or start without"):
+        check_recording(DisARM(), cuda, Ranks(0, 2))
+    check_recording(DisARM(), cuda, Ranks())
     annealed = "gumbel-softmax:tau=1,anneal=0.1"
     for text, latent in ((annealed, "bernoulli:5"), (annealed, "bernoulli:14+gaussian:3")):
-        member = estimator_for(text, model_for(latent).family)
+        estimator = estimator_for(text, model_for(latent).family)
         with pytest.raises(ConfigError, match="Leave anneal or `graph` out"):
-            check_member(member)
+            check_recording(estimator, cuda, Ranks())
     with pytest.raises(ConfigError, match="`graph` must be true or false"):
         settings(graph=1)
 
@@ -468,21 +484,21 @@ def test_the_command_refuses_before_there_is_a_folder(cli, tmp_path):
     said = cli("train", "--graph", "--out", tmp_path / "run")
     assert said.status == 2
     assert said.err.count("\n") == 1
-    assert "Leave --graph out" in said.err
+    assert "graph out" in said.err
     assert not (tmp_path / "run").exists()
 
 
-def test_the_command_refuses_what_changes_from_step_to_step(cli, recorders, tmp_path):
-    recorders(doubles.Again)
+def test_the_command_refuses_what_changes_from_step_to_step(cli, recording, tmp_path):
+    recording(doubles.Again)
     annealed = ("--latent", "bernoulli:5", "--estimator", "gumbel-softmax:tau=1,anneal=0.1")
     said = cli("train", "--graph", *annealed, "--out", tmp_path / "run")
     assert said.status == 2
-    assert "Leave anneal or --graph out" in said.err
+    assert "Leave anneal or" in said.err
     assert not (tmp_path / "run").exists()
 
 
-def test_the_command_resumes_with_and_without(cli, recorders, tmp_path):
-    recorders(doubles.Again)
+def test_the_command_resumes_with_and_without(cli, recording, tmp_path):
+    recording(doubles.Again)
     out = tmp_path / "run"
     common = ("--latent", "bernoulli:5", "--hidden", "8", "--json")
     assert cli("train", "--epochs", "1", "--graph", *common, "--out", out).status == 0
@@ -515,7 +531,7 @@ def test_on_a_gpu_a_recording_is_the_eager_training(latent, changes, monkeypatch
     """
     results = []
     for graph, recorder in ((True, CudaRecorder), (True, doubles.Again), (False, None)):
-        monkeypatch.setitem(captured.RECORDERS, "cuda", recorder)
+        monkeypatch.setitem(recorders.RECORDERS, "cuda", recorder)
         model = model_for(latent).cuda()
         history = train(model, DATA.binarized("dynamic"), settings(graph=graph, **changes))
         results.append((model.state_dict(), [m.loss for m in history]))

@@ -1,0 +1,96 @@
+"""The batch of a step: what the encoder sees of each row, and what its code has to explain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from discretevae.config import NeighborTarget
+from discretevae.data import binarize
+from discretevae.data.augmentation import distort
+from discretevae.data.neighbors import mutual_neighbors
+from discretevae.training.preparation import PreparedTraining
+from discretevae.training.selection import resident
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The rows of a step that fall to this process.
+
+    Args:
+        target: rows ``[B, P]`` that are to be explained.
+        encoder_input: rows ``[B, P]`` that the encoder sees; None where it sees ``target``.
+        weight: of this process' loss, so that the mean over processes is the mean over all rows:
+            1 where all have as many rows, 0 for one that has none and only keeps step.
+    """
+
+    target: Tensor
+    encoder_input: Tensor | None = None
+    weight: float = 1.0
+
+
+class BatchMaker:
+    """Makes the batches of a training: ordered, distorted, binarized, on the model's device.
+
+    Args:
+        prepared: the training.
+        generator: the source of all draws, on the device of the model.
+
+    Raises:
+        ConfigError: neighbors of rows on disk, or of too many.
+    """
+
+    def __init__(self, prepared: PreparedTraining, generator: torch.Generator) -> None:
+        config = prepared.config
+        self.seed, self.batch_size, self.ranks = config.seed, prepared.batch_size, prepared.ranks
+        self.generator = generator
+        self.mode = prepared.train_rows.binarize
+        # a picture is distorted before it is binarized, so the rows come as they are stored
+        self.rows = resident(prepared.train_rows.binarized("none"), generator.device)
+        self.image_shape = prepared.model.config.image_shape
+        self.augment, self.graph = config.augment, None
+        if isinstance(config.target, NeighborTarget):
+            self.walk_steps = config.target.steps
+            self.graph = mutual_neighbors(prepared.train_rows, config.target.k, seed=config.seed)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Shuffle the rows for an epoch, counted from 1."""
+        self.order = self.rows.epoch(self.seed, epoch, self.batch_size)
+
+    def make(self, step: int) -> Batch:
+        """Return the batch of a step of the epoch, counted from 0."""
+        rank, count = self.ranks.rank, self.ranks.count
+        n_rows = min(self.batch_size, len(self.rows) - step * self.batch_size)
+        x, target = self._rows_of(step, rank, count)
+        weight = len(x) * count / n_rows
+        if not len(x):  # fewer rows than processes: this one keeps step on a row of another
+            x, target = (whole[:1] for whole in self._rows_of(step, 0, 1))
+        encoder_input = None
+        if self.augment is not None and self.image_shape is not None:
+            encoder_input = distort(x, self.augment, self.image_shape, generator=self.generator)
+        elif self.graph is not None:
+            encoder_input = x
+        if encoder_input is not None:
+            encoder_input = binarize(encoder_input, self.mode, self.generator)
+        return Batch(binarize(target, self.mode, self.generator), encoder_input, weight)
+
+    def _rows_of(self, step: int, rank: int, ranks: int) -> tuple[Tensor, Tensor]:
+        """Return the rows of a process and the rows that their codes have to explain."""
+        device = self.generator.device
+        x = _moved(self.order.take(step, rank=rank, ranks=ranks), device)
+        if self.graph is None:
+            return x, x
+        start = self.order.numbers(step, rank=rank, ranks=ranks)
+        end = self.graph.walk(start, self.walk_steps, generator=self.generator)
+        return x, _moved(self.rows.batch(end), device)
+
+
+def _moved(rows: Tensor, device: torch.device) -> Tensor:
+    """Move rows without waiting for a GPU, which fetches them itself from pinned memory."""
+    is_sent = device.type == "cuda" and rows.device.type == "cpu"
+    return (rows.pin_memory() if is_sent else rows).to(device, non_blocking=is_sent)
+
+
+__all__ = ["Batch", "BatchMaker"]

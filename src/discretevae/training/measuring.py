@@ -1,0 +1,60 @@
+"""The figures of an epoch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from discretevae.data import Rows
+from discretevae.evaluation.bounds import Evaluation, evaluate
+from discretevae.objectives import OBJECTIVES
+from discretevae.objectives.gradient_noise import encoder_gradient_noise
+from discretevae.run_folder.history import EpochMetrics
+from discretevae.system.randomness import generator_for
+from discretevae.training.position import Position
+from discretevae.training.preparation import PreparedTraining
+from discretevae.training.state import TrainingState
+
+
+def measure_epoch(prepared: PreparedTraining, state: TrainingState, sums: Position) -> EpochMetrics:
+    """Evaluate the model after an epoch.
+
+    Args:
+        prepared: the training.
+        state: after the last step of the epoch.
+        sums: the sums of the epoch over all processes.
+    """
+    config, epoch = prepared.config, sums.epoch
+    noise = encoder_gradient_noise(
+        state.model,
+        prepared.probe,
+        prepared.estimator.at_step(epoch * prepared.steps_per_epoch),
+        generator=generator_for(config.seed, "probe draws", epoch, device=prepared.device),
+        objective=OBJECTIVES[config.objective],
+    )
+
+    def measured(rows: Rows) -> Evaluation:
+        return evaluate(state.evaluated_model, rows, samples=1, seed=config.seed)
+
+    tested = measured(prepared.test_rows)
+    held_out = prepared.validation_rows
+    validated = None if held_out is None else measured(held_out).elbo
+    return EpochMetrics(
+        epoch=epoch,
+        loss=sums.loss / sums.rows,
+        log_likelihood=sums.log_likelihood / sums.rows,
+        kl=sums.kl / sums.rows,
+        test_elbo=tested.elbo.value,
+        test_elbo_se=tested.elbo.se,
+        grad_variance=noise.variance,
+        grad_relative_variance=noise.relative,
+        ess=sums.ess / sums.rows if sums.has_ess else None,
+        **asdict(tested.usage),
+        rows_per_second=sums.rows / max(sums.epoch_seconds, 1e-9),
+        seconds=sums.seconds + sums.epoch_seconds,
+        cpu_seconds=sums.cpu_seconds if prepared.device.type == "cpu" else None,
+        validation_elbo=None if validated is None else validated.value,
+        validation_elbo_se=None if validated is None else validated.se,
+    )
+
+
+__all__ = ["measure_epoch"]

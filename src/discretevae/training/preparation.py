@@ -1,0 +1,207 @@
+"""Everything that a training needs, checked against each other once; nothing below checks again."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from discretevae.config import SaveEvery, TrainConfig, auto_batch_size
+from discretevae.data import Dataset, Rows
+from discretevae.data.split import held_out
+from discretevae.errors import ConfigError
+from discretevae.estimators import Estimator
+from discretevae.families import Family
+from discretevae.model.row_checks import require_fit
+from discretevae.model.vae import DiscreteVAE
+from discretevae.objectives import check_pair, choose_estimator
+from discretevae.system.precision import check_precision
+from discretevae.system.ranks import Ranks
+from discretevae.training.recorders import check_recording
+from discretevae.training.selection import probe_rows, resident, some_rows
+
+TEST_ROWS = 10_000
+"""At most so many test rows are evaluated after every epoch, so that it takes seconds."""
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """A way to train that fits a code, a device and a number of processes; see `choose_method`.
+
+    Args:
+        config: how to train.
+        estimator: the gradient estimator.
+        device: where to train.
+        ranks: the processes that train together.
+    """
+
+    config: TrainConfig
+    estimator: Estimator
+    device: torch.device
+    ranks: Ranks
+
+
+def choose_method(
+    family: Family,
+    config: TrainConfig,
+    *,
+    device: torch.device | str = "cpu",
+    ranks: Ranks | None = None,
+    estimator: Estimator | None = None,
+) -> Method:
+    """Choose the estimator, and check that objective, device and precision go with it.
+
+    Needs no data, so that a command can say what is wrong before it reads any.
+
+    Args:
+        family: of the code.
+        config: how to train.
+        device: where to train.
+        ranks: the processes that train together; None for this one alone.
+        estimator: one of your own, in place of the one that ``config`` names.
+
+    Raises:
+        ConfigError: something does not go together; all that is wrong is named.
+
+    Example:
+        >>> from discretevae.families import Bernoulli
+        >>> choose_method(Bernoulli(50), TrainConfig()).estimator
+        DisARM(samples=2)
+    """
+    device, ranks = torch.device(device), ranks or Ranks()
+    problems: list[str] = []
+    try:
+        if estimator is None:
+            estimator = choose_estimator(family, config)
+        elif isinstance(estimator, Estimator):
+            check_pair(config.objective, estimator)
+        else:
+            raise ConfigError(
+                f"`estimator` must be a discretevae.Estimator. Got {type(estimator).__name__}. Let "
+                "its class inherit from Estimator."
+            )
+        if config.graph:
+            check_recording(estimator, device, ranks)
+    except ConfigError as error:
+        problems += error.problems
+    try:
+        check_precision(config.precision, device)
+    except ConfigError as error:
+        problems += error.problems
+    if problems or estimator is None:
+        raise ConfigError(problems)
+    return Method(config, estimator, device, ranks)
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedTraining:
+    """A training that can begin; made by `prepare_training`.
+
+    Args:
+        model: on its device.
+        config: how to train.
+        estimator: the gradient estimator.
+        ranks: the processes that train together.
+        train_rows: rows to learn from.
+        test_rows: rows that are evaluated after every epoch.
+        validation_rows: rows held out of the training rows to stop in time, or None.
+        probe: rows ``[B, P]`` on which the variance of the gradient is measured.
+        folder: the run folder; None keeps nothing.
+        resume: whether to go on from the checkpoint in ``folder``, if there is one.
+        save_every: how often to save.
+    """
+
+    model: DiscreteVAE
+    config: TrainConfig
+    estimator: Estimator
+    ranks: Ranks
+    train_rows: Rows
+    test_rows: Rows
+    validation_rows: Rows | None
+    probe: Tensor
+    folder: Path | None
+    resume: bool
+    save_every: SaveEvery
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.model.device
+
+    @property
+    def batch_size(self) -> int:
+        """B, over all processes."""
+        return self.config.batch_size or auto_batch_size(len(self.train_rows))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of one pass over the training rows."""
+        return math.ceil(len(self.train_rows) / self.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of all epochs."""
+        return self.config.epochs * self.steps_per_epoch
+
+
+def prepare_training(
+    model: DiscreteVAE,
+    data: Dataset,
+    method: Method,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    save_every: SaveEvery | None = None,
+) -> PreparedTraining:
+    """Check the rows against the model, split them, and choose those to be measured on.
+
+    Args:
+        model: on its device.
+        data: training and test rows.
+        method: of `choose_method` for the model's code.
+        out: a run folder; None keeps nothing.
+        resume: go on from the checkpoint in ``out``.
+        save_every: how often to save; None for every ten seconds.
+
+    Raises:
+        ConfigError: too few rows for the share that is held out.
+        DataError: the rows do not fit the model.
+    """
+    for rows in (data.train, data.test):
+        require_fit(model, rows)
+    config, device = method.config, model.device
+    train_rows, validation_rows = _validation_split(data.train, config)
+    test_rows = data.test.subset(some_rows(data.test, TEST_ROWS, config.seed, "test rows"))
+    return PreparedTraining(
+        model=model,
+        config=config,
+        estimator=method.estimator,
+        ranks=method.ranks,
+        train_rows=train_rows,
+        test_rows=resident(test_rows, device),
+        validation_rows=None if validation_rows is None else resident(validation_rows, device),
+        probe=probe_rows(train_rows, config.seed).to(device),
+        folder=None if out is None else Path(out),
+        resume=resume,
+        save_every=save_every or SaveEvery(),
+    )
+
+
+def _validation_split(rows: Rows, config: TrainConfig) -> tuple[Rows, Rows | None]:
+    """Split into rows to learn from, and rows that are evaluated to stop in time."""
+    if not config.validation:
+        return rows, None
+    n_held = round(len(rows) * config.validation)
+    if not 0 < n_held < len(rows):
+        raise ConfigError(
+            f"`validation={config.validation:g}` of {len(rows):,} rows leaves {n_held} to validate "
+            "on. Give more rows, or another share."
+        )
+    learned, held = held_out(len(rows), n_held, config.seed)
+    return rows.subset(learned), rows.subset(held)
+
+
+__all__ = ["Method", "PreparedTraining", "choose_method", "prepare_training"]

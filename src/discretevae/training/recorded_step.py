@@ -1,0 +1,66 @@
+"""A training step that is recorded once and replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from discretevae.model.integrands import without_asking
+from discretevae.training.batches import Batch
+from discretevae.training.recorders import Recorder
+from discretevae.training.step import StepSettings
+
+EAGER_STEPS = 3
+"""Steps before the recording, as torch asks for: they let libraries take their memory, and Adam
+make its moments. They are steps of the training like all others."""
+
+
+class RecordedStep:
+    """Takes steps: the first ones eagerly, then by replaying a recording of one.
+
+    Args:
+        take: takes a step on a batch.
+        recorder: makes the recording.
+        batch_size: rows of the batches that are replayed; others are taken eagerly.
+    """
+
+    def __init__(
+        self, take: Callable[[Batch, StepSettings], None], recorder: Recorder, batch_size: int
+    ) -> None:
+        self.take, self.recorder, self.batch_size = take, recorder, batch_size
+        self.n_eager = 0
+        self.buffer: Batch | None = None
+        self.replay: Callable[[], None] | None = None
+
+    def __call__(self, batch: Batch, settings: StepSettings) -> None:
+        """Take one step, as ``take`` does."""
+        if len(batch.target) != self.batch_size or not settings.is_final:
+            self._eagerly(batch, settings)
+        elif self.n_eager < EAGER_STEPS:
+            self.n_eager += 1
+            self._eagerly(batch, settings)
+        else:
+            buffer = self._filled(batch)
+            if self.replay is None:
+                with without_asking():
+                    self.replay = self.recorder.record(lambda: self.take(buffer, settings))
+            self.replay()
+
+    def _eagerly(self, batch: Batch, settings: StepSettings) -> None:
+        with without_asking():
+            self.recorder.eagerly(lambda: self.take(batch, settings))
+
+    def _filled(self, batch: Batch) -> Batch:
+        """Return the batch whose memory the recording reads, with these values in it."""
+        if self.buffer is None:
+            shown = batch.encoder_input
+            copied = None if shown is None else shown.clone()
+            self.buffer = replace(batch, target=batch.target.clone(), encoder_input=copied)
+            return self.buffer
+        self.buffer.target.copy_(batch.target)
+        if self.buffer.encoder_input is not None and batch.encoder_input is not None:
+            self.buffer.encoder_input.copy_(batch.encoder_input)
+        return self.buffer
+
+
+__all__ = ["EAGER_STEPS", "RecordedStep"]
