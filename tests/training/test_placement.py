@@ -213,7 +213,7 @@ def test_what_does_not_go_together(model, training, words):
 
 
 def test_options_that_make_no_sense():
-    with pytest.raises(ConfigError, match=r"`pretrain` must be an int >= 0 below epochs\. Got 5"):
+    with pytest.raises(ConfigError, match=r"`pretrain` must be below `epochs`, 5\. Got 5"):
         TrainConfig(epochs=5, pretrain=5)
     with pytest.raises(ConfigError, match="`augment` and `pretrain` change the ELBO"):
         TrainConfig(epochs=5, pretrain=1, augment="light", objective="marginal")
@@ -225,7 +225,7 @@ def test_on_the_command_line(cli, tmp_path):
     assert said.status == 0, said.err
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["training"]["pretrain"] == 1
-    assert config["training"]["augment"] == "light"
+    assert config["training"]["augment"] == "shift=2,rotate=10,scale=0.1"
     said = cli("train", "--pretrain", "1", "--epochs", "2", "--out", tmp_path / "no")
     assert said.status == 2
     assert "Got prior fixed" in said.err

@@ -119,7 +119,8 @@ class TrainingState:
 def start_state(prepared: PreparedTraining) -> TrainingState:
     """Return the state before the first step."""
     model, config, device = prepared.model, prepared.config, prepared.device
-    prepared.estimator.prepare(model.family, model.eta(prepared.probe[:1]).detach())
+    eta = torch.zeros(1, *model.family.eta_shape, device=device)
+    prepared.estimator.prepare(model.family, eta)
     estimator = None
     if isinstance(prepared.estimator, nn.Module):
         estimator = prepared.estimator.to(device)
