@@ -48,10 +48,22 @@ def pack_tensors(tensors: Mapping[str, Tensor], head: Mapping[str, Any]) -> byte
 
 def write_arrays(path: Path, arrays: Mapping[str, Array], head: Mapping[str, Any]) -> None:
     """Write arrays like `write_tensors`, without loading torch."""
+    write_atomic(path, array_file(arrays, head))
+
+
+def array_file(arrays: Mapping[str, Array], head: Mapping[str, Any]) -> bytes:
+    """Return the bytes that `write_arrays` writes.
+
+    Example:
+        >>> arrays, head = parse_arrays(array_file({"a": np.arange(2)}, {"name": "b"}))
+        >>> arrays["a"], head
+        (array([0, 1]), {'name': 'b'})
+    """
     import safetensors.numpy
 
     plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    write_atomic(path, safetensors.numpy.save(plain, _metadata(plain, head)))
+    content: bytes = safetensors.numpy.save(plain, _metadata(plain, head))
+    return content
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -94,14 +106,19 @@ def read_arrays(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         OSError: the file is missing or cannot be read.
         ValueError: it is truncated or damaged, or has no checksum; the text is the reason.
     """
-    import safetensors.numpy
-
     with path.open("rb") as file:
         if int.from_bytes(file.read(8), "little") > MAX_HEADER_BYTES:
             # a large file of another kind is not read to its end
             raise ValueError("its header is too long")
         file.seek(0)
-        return _parse(file.read(), safetensors.numpy.load, needs_checksum=True)
+        return parse_arrays(file.read())
+
+
+def parse_arrays(content: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Return the arrays and the head in the bytes of a file; errors as for `read_arrays`."""
+    import safetensors.numpy
+
+    return _parse(content, safetensors.numpy.load, needs_checksum=True)
 
 
 def checksum(tensors: Mapping[str, Tensor] | Mapping[str, Array], head: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ enumerated; then no network is needed row by row, either.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -30,30 +30,8 @@ from discretevae.priors import AutoregressivePrior, FactorizedPrior, Prior, disc
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class Scheme(Protocol):
-    """How rows go onto stacks and come off, several lanes at a time.
-
-    Attributes:
-        name: ``posterior`` or ``encoder``, whichever is q.
-        pixels: how values are coded.
-        n_variables: symbols of a code.
-    """
-
-    name: str
-    pixels: Pixels
-    n_variables: int
-
-    def push(self, stacks: list[Stack], rows: Array) -> None:
-        """Puts row b, uint8 ``[B, P]``, on stack b."""
-        ...
-
-    def pop(self, stacks: list[Stack]) -> Array:
-        """Takes a row off every stack, uint8 ``[B, P]``."""
-        ...
-
-
 def scheme_for(model: DiscreteVAE) -> Scheme:
-    """How a model codes its rows.
+    """Return how a model codes its rows, several lanes at a time.
 
     Raises:
         ConfigError: its code has a part of real numbers, its likelihood is a density, or its prior
@@ -108,14 +86,14 @@ class Posterior:
         self._prior = models.fixed(reproducible.exp(log_prior))
 
     def push(self, stacks: list[Stack], rows: Array) -> None:
-        """Takes a state off, puts the row on, puts the state on."""
+        """Take a state off, put the row on, put the state on."""
         for stack, row, posterior in zip(stacks, rows, self._posteriors(rows), strict=True):
             (state,) = stack.decode(self._models.categorical, posterior)
             self.pixels.push(stack, self._points[state], row)
             stack.encode_reverse(int(state), self._prior)
 
     def pop(self, stacks: list[Stack]) -> Array:
-        """Takes the state off, takes the row off, puts the state back."""
+        """Take the state off, take the row off, put the state back."""
         states = [int(stack.decode(self._prior)) for stack in stacks]
         pairs = zip(stacks, states, strict=True)
         rows = np.stack([self.pixels.pop(stack, self._points[state]) for stack, state in pairs])
@@ -126,7 +104,7 @@ class Posterior:
         return rows
 
     def _posteriors(self, rows: Array) -> list[Array]:
-        """p(z|x) up to a factor, ``[1, N]`` for each row."""
+        """Return p(z|x) up to a factor, ``[1, N]`` for each row."""
         joint = self.pixels.scores(rows) + self._log_prior
         below = (joint - joint.max(1, keepdims=True)) / LOG_SCALE
         return list(reproducible.exp(below)[:, None])
@@ -161,7 +139,7 @@ class Amortized:
             self._fixed = self._variables.points(eta)
 
     def push(self, stacks: list[Stack], rows: Array) -> None:
-        """Takes codes off with q(z|x), puts rows on with p(x|z) and codes on with p(z)."""
+        """Take codes off with q(z|x), put rows on with p(x|z) and codes on with p(z)."""
         q = self._variables.points(self._encoder(torch.from_numpy(rows).double()))
         variables = self._variables
         codes = np.stack([variables.pop(stack, p) for stack, p in zip(stacks, q, strict=True)])
@@ -176,7 +154,7 @@ class Amortized:
             variables.push(stack, priors[b], codes[b])
 
     def pop(self, stacks: list[Stack]) -> Array:
-        """Takes codes off with p(z) and rows off with p(x|z), puts codes back with q(z|x)."""
+        """Take codes off with p(z) and rows off with p(x|z), put codes back with q(z|x)."""
         codes = self._pop_codes(stacks)
         columns = torch.from_numpy(self._variables.columns(codes))
         points = self.pixels.points(self._decoder(columns))
@@ -207,8 +185,12 @@ class Amortized:
         return codes
 
 
+Scheme: TypeAlias = Posterior | Amortized
+"""``push`` puts row b of ``[B, P]`` on stack b, ``pop`` takes a row off every stack."""
+
+
 def _log_prior(prior: Prior, widths: tuple[int, ...], columns: Tensor) -> Array:
-    """ln p(z) of all states, one-hot ``[N, Σ widths]``, the same on every machine: ``[N]``."""
+    """Return ln p(z) of all states, one-hot ``[N, Σ widths]``, alike on every machine: ``[N]``."""
     if isinstance(prior, AutoregressivePrior):
         network = ExactConditionals(prior.network)
         logits: Array = torch.cat([network(part) for part in torch.split(columns, 256)]).numpy()

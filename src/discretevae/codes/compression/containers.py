@@ -1,75 +1,54 @@
 """The ``.dvz`` file: what was compressed, with which model, and the words of its stacks.
 
-::
-
-    8 bytes    89 44 56 5A 0D 0A 1A 0A: a file that went through a text converter is recognized
-    uint32     format version
-    uint32     length of the header
-    header     JSON: rows, features, image_shape, likelihood, scheme, lanes, seed_words, model
-               (its fingerprint), rows_sha256
-    lanes      for each lane two uint32: of its seed words how many are still in place, and how
-               many words of its own follow
-    words      uint32 of all lanes, one lane after the other
-    32 bytes   SHA-256 of everything before
-
-All numbers are little-endian. Whatever a header says, nothing is allocated for it before its
-checksum is right and its sizes fit the length of the file.
+A safetensors file with a checksum (`discretevae.system.tensor_files`), whose head is a `Header` and
+whose arrays are ``kept_seeds`` and ``lengths`` of all lanes, and ``words``, one lane after the
+other. Nothing is allocated for a header before its sizes fit the arrays.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import struct
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from discretevae.errors import DataError
+from discretevae.system.tensor_files import array_file, parse_arrays
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-MAGIC = b"\x89DVZ\r\n\x1a\n"
 FORMAT_VERSION = 1
-MAX_HEADER = 1 << 16
 MAX_LANES = 1 << 12
 MAX_SEED_WORDS = 1 << 24
 MAX_ROWS = 1 << 40
-DIGEST = hashlib.sha256().digest_size
-FIXED = struct.Struct("<8sII")
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself.
+    """The head of a file.
 
     Args:
-        rows: N.
+        rows: N; row n is on stack n mod the number of lanes.
         features: P.
-        image_shape: (height, width) of a row, or None.
-        likelihood: of the model, the spelling of its `LikelihoodSpec`.
         scheme: ``posterior`` or ``encoder``: what chose the codes.
-        lanes: stacks; row n is on stack n mod lanes.
         seed_words: uint32 of clean bits that every stack started from.
         model: fingerprint of the model.
         rows_sha256: of the rows as bytes, one for each value.
+        dvz_version: of the format.
     """
 
     rows: int
     features: int
-    image_shape: tuple[int, int] | None
-    likelihood: str
     scheme: str
-    lanes: int
     seed_words: int
     model: str
     rows_sha256: str
+    dvz_version: int = FORMAT_VERSION
 
 
 @dataclass(frozen=True)
 class Lane:
-    """What is kept of a stack.
+    """The kept part of a stack.
 
     Args:
         kept_seeds: seed words at its bottom that are as they were.
@@ -81,17 +60,17 @@ class Lane:
 
 
 def pack(header: Header, lanes: list[Lane]) -> bytes:
-    """A file as bytes."""
-    text = json.dumps(asdict(header), separators=(",", ":")).encode()
-    table = np.array([(lane.kept_seeds, len(lane.words)) for lane in lanes], "<u4")
-    words = [lane.words.astype("<u4").tobytes() for lane in lanes]
-    fixed = FIXED.pack(MAGIC, FORMAT_VERSION, len(text))
-    content = b"".join((fixed, text, table.tobytes(), *words))
-    return content + hashlib.sha256(content).digest()
+    """Return a file as bytes."""
+    arrays = {
+        "kept_seeds": np.array([lane.kept_seeds for lane in lanes], np.uint32),
+        "lengths": np.array([len(lane.words) for lane in lanes], np.uint32),
+        "words": np.concatenate([lane.words for lane in lanes]).astype(np.uint32),
+    }
+    return array_file(arrays, asdict(header))
 
 
 def unpack(content: bytes, name: str) -> tuple[Header, list[Lane]]:
-    """Reads a file, every part of it checked.
+    """Read a file and check every part of it.
 
     Args:
         content: the file.
@@ -104,58 +83,47 @@ def unpack(content: bytes, name: str) -> tuple[Header, list[Lane]]:
         >>> unpack(b"GIF89a", "cat.dvz")
         Traceback (most recent call last):
         ...
-        discretevae.errors.DataError: cat.dvz: no file of compressed rows. Check the \
-path.
+        discretevae.errors.DataError: cat.dvz: no file of compressed rows, or a damaged one (its \
+header is longer than the file). Fetch it again, or compress again.
     """
-    if content[:8] != MAGIC:
-        raise DataError(f"{name}: no file of compressed rows. Check the path.")
-    damaged = DataError(f"{name}: truncated or damaged. Fetch it again, or compress again.")
-    if len(content) < FIXED.size + DIGEST:
-        raise damaged
-    _, version, n_header = FIXED.unpack_from(content)
-    body = memoryview(content)[:-DIGEST]
-    if hashlib.sha256(body).digest() != content[-DIGEST:]:
-        raise damaged
-    if version > FORMAT_VERSION or version < 1:
-        raise DataError(
-            f"{name}: format version {version}, but this discretevae reads up to "
-            f"{FORMAT_VERSION}. Update discretevae."
-        )
-    start = FIXED.size + n_header
-    if n_header > MAX_HEADER or start > len(body):
-        raise damaged
-    header = _header(bytes(body[FIXED.size : start]))
-    if header is None or start + 8 * header.lanes > len(body):
-        raise damaged
-    table = np.frombuffer(body, "<u4", 2 * header.lanes, start).reshape(-1, 2).astype(np.int64)
-    start += 8 * header.lanes
-    if 4 * int(table[:, 1].sum()) != len(body) - start or table[:, 0].max() > header.seed_words:
-        raise damaged
-    words = np.frombuffer(body, "<u4", offset=start).astype(np.uint32)
-    ends = table[:, 1].cumsum()
-    parts = np.split(words, ends[:-1])
-    kept = table[:, 0].tolist()
-    return header, [Lane(seeds, part) for seeds, part in zip(kept, parts, strict=True)]
-
-
-def _header(text: bytes) -> Header | None:
-    """The header, or None if it is none that `pack` writes."""
     try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    names = [field.name for field in fields(Header)]
-    if not isinstance(values, dict) or sorted(values) != sorted(names):
-        return None
-    limits = {"rows": MAX_ROWS, "features": MAX_ROWS, "lanes": MAX_LANES}
-    for key, most in (limits | {"seed_words": MAX_SEED_WORDS}).items():
-        if type(values[key]) is not int or not 1 <= values[key] <= most:
-            return None
-    if any(type(values[key]) is not str for key in names[3:5] + names[7:]):
-        return None
-    shape = values["image_shape"]
-    if shape is not None:
-        if not isinstance(shape, list) or len(shape) != 2 or {type(n) for n in shape} != {int}:
-            return None
-        values["image_shape"] = tuple(shape)
-    return Header(**values) if values["lanes"] <= values["rows"] else None
+        arrays, head = parse_arrays(content)
+        version = head["dvz_version"]
+        if version == FORMAT_VERSION:
+            lanes = _lanes(arrays)
+            return _header(head, lanes), lanes
+    except (ValueError, KeyError) as error:
+        raise DataError(
+            f"{name}: no file of compressed rows, or a damaged one ({error}). Fetch it again, or "
+            "compress again."
+        ) from None
+    raise DataError(
+        f"{name}: format version {version}, but this discretevae reads {FORMAT_VERSION}. "
+        "Update discretevae."
+    )
+
+
+def _lanes(arrays: dict[str, Array]) -> list[Lane]:
+    kept, lengths, words = (arrays[name] for name in ("kept_seeds", "lengths", "words"))
+    shapes = {array.dtype == np.uint32 and array.ndim for array in (kept, lengths, words)}
+    if shapes != {1} or len(kept) != len(lengths) or lengths.sum(dtype=np.int64) != len(words):
+        raise ValueError("its lanes do not fit together")
+    parts = np.split(words, lengths.cumsum(dtype=np.int64)[:-1])
+    return [Lane(int(seeds), part) for seeds, part in zip(kept, parts, strict=True)]
+
+
+def _header(head: dict[str, Any], lanes: list[Lane]) -> Header:
+    if {field.name for field in fields(Header)} != set(head):
+        raise ValueError("its head has other entries")
+    limits = {"rows": MAX_ROWS, "features": MAX_ROWS, "seed_words": MAX_SEED_WORDS}
+    for key, most in limits.items():
+        if type(head[key]) is not int or not 1 <= head[key] <= most:
+            raise ValueError(f"{key} is {head[key]!r:.40}")
+    if any(type(head[key]) is not str for key in ("scheme", "model", "rows_sha256")):
+        raise ValueError("its head has values of other types")
+    header = Header(**head)
+    if not 1 <= len(lanes) <= min(MAX_LANES, header.rows):
+        raise ValueError(f"it has {len(lanes):,} lanes")
+    if max(lane.kept_seeds for lane in lanes) > header.seed_words:
+        raise ValueError("a lane has more seeds than there are")
+    return header

@@ -96,10 +96,7 @@ def compress(
     header = Header(
         rows=len(k),
         features=k.shape[1],
-        image_shape=model.config.image_shape,
-        likelihood=str(model.config.likelihood),
         scheme=scheme.name,
-        lanes=lanes,
         seed_words=n_seeds,
         model=fingerprint(model),
         rows_sha256=hashlib.sha256(k.tobytes()).hexdigest(),
@@ -166,8 +163,8 @@ def decompress(
         >>> decompress(DiscreteVAE(ModelConfig(n_features=4, latent="bernoulli:3")), b"not it")
         Traceback (most recent call last):
         ...
-        discretevae.errors.DataError: the compressed bytes: no file of compressed \
-rows. Check the path.
+        discretevae.errors.DataError: the compressed bytes: no file of compressed rows, or a \
+damaged one (its header is longer than the file). Fetch it again, or compress again.
     """
     name, content = _read(source)
     header, lanes = unpack(content, name)
@@ -230,8 +227,8 @@ def _popped(
     """All rows, the first one first; None if a stack runs dry, which ours do not."""
     # gathered as they come: what a header promises is not allocated
     parts: list[Array] = []
-    for start in range(0, header.rows, header.lanes):
-        n_rows = min(header.lanes, header.rows - start)
+    for start in range(0, header.rows, len(stacks)):
+        n_rows = min(len(stacks), header.rows - start)
         parts.append(scheme.pop(stacks[:n_rows]))
         if _is_dry(stacks[:n_rows]):
             return None

@@ -1,8 +1,8 @@
-"""x given z on the stack: the values of a row under a likelihood that is a probability."""
+"""Values of a row on a stack, under a likelihood that is a probability."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import numpy as np
 from torch import Tensor
@@ -26,43 +26,12 @@ MAX_SCORED = {"bits": 1 << 23, "bytes": 1 << 18}
 """States times features up to which a row is scored against every state: 64 and 256 MiB."""
 
 
-class Pixels(Protocol):
-    """What a likelihood says of single values, in whole numbers k.
+class Bits:
+    """Values 0 and 1 by logits on a grid.
 
     Attributes:
-        top: the largest k: 1 for bits, 255 for bytes.
+        top: the largest value.
         max_scored: states times features for which `scores` may be prepared.
-    """
-
-    top: int
-    max_scored: int
-
-    def points(self, output: Tensor) -> Array:
-        """The decoder's numbers ``[B, C·P]`` on the grid, ``[B, P, …]``."""
-        ...
-
-    def push(self, stack: Stack, points: Array, k: Array) -> None:
-        """Puts a row ``[P]`` on the stack; ``points`` are those of one row."""
-        ...
-
-    def pop(self, stack: Stack, points: Array) -> Array:
-        """Takes a row off the stack, uint8 ``[P]``."""
-        ...
-
-    def prepare(self, points: Array) -> None:
-        """Makes what `scores` needs of all states, ``[N, P, …]``."""
-        ...
-
-    def scores(self, k: Array) -> Array:
-        """ln p(k_b | state n) in multiples of 2⁻¹⁶, exact whole numbers: ``[B, N]``."""
-        ...
-
-
-class Bits:
-    """0 and 1 by logits on a grid.
-
-    Args:
-        models: of constriction.
     """
 
     top = 1
@@ -73,37 +42,32 @@ class Bits:
         self._slopes, self._offsets = np.empty((0, 0)), np.empty(0)
 
     def points(self, output: Tensor) -> Array:
-        """``[B, P]``."""
+        """Return the decoder's numbers ``[B, P]`` on the grid, ``[B, P]``."""
         return on_grid(output, LOGIT_STEP, -MAX_LOGIT, MAX_LOGIT)
 
     def push(self, stack: Stack, points: Array, k: Array) -> None:
-        """One value after the other, the last one first."""
+        """Put a row ``[P]`` on the stack; ``points`` are those of one row."""
         stack.encode_reverse(k.astype(np.int32), self._model, SIGMOID[points])
 
     def pop(self, stack: Stack, points: Array) -> Array:
-        """Uint8 ``[P]``."""
+        """Take a row off the stack, uint8 ``[P]``."""
         values: Array = stack.decode(self._model, SIGMOID[points]).astype(np.uint8)
         return values
 
     def prepare(self, points: Array) -> None:
-        """Σ_p k_p (ln σ(l) − ln σ(−l)) + ln σ(−l) is a matrix product."""
+        """Prepare `scores` of all states; Σ_p k_p (ln σ(l) − ln σ(−l)) + ln σ(−l) is a product."""
         logs = np.rint(LN_SIGMOID * LOG_SCALE)
         zeros = logs[::-1][points]
         self._slopes, self._offsets = logs[points] - zeros, zeros.sum(1)
 
     def scores(self, k: Array) -> Array:
-        """``[B, N]``."""
+        """Return ln p(k_b | state n) in multiples of 2⁻¹⁶, exact whole numbers: ``[B, N]``."""
         scores: Array = k.astype(np.float64) @ self._slopes.T + self._offsets
         return scores
 
 
 class Bytes:
-    """0 … 255 by tables of 256 probabilities.
-
-    Args:
-        likelihood: of 8-bit values.
-        models: of constriction.
-    """
+    """Values 0 … 255 by tables of 256 probabilities; attributes and methods as of `Bits`."""
 
     top = 255
     max_scored = MAX_SCORED["bytes"]
@@ -114,30 +78,33 @@ class Bytes:
         self._logs, self._rows = np.empty((0, 0), np.float32), np.empty((0, 0), np.int64)
 
     def points(self, output: Tensor) -> Array:
-        """``[B, P, C]``."""
+        """Return the decoder's numbers ``[B, C·P]`` on the grid, ``[B, P, C]``."""
         return self._tables.points(output)
 
     def push(self, stack: Stack, points: Array, k: Array) -> None:
-        """One value after the other, the last one first."""
+        """Put a row ``[P]`` on the stack; ``points`` are those of one row."""
         stack.encode_reverse(k.astype(np.int32), self._model, self._tables.tables(points))
 
     def pop(self, stack: Stack, points: Array) -> Array:
-        """Uint8 ``[P]``."""
+        """Take a row off the stack, uint8 ``[P]``."""
         values: Array = stack.decode(self._model, self._tables.tables(points)).astype(np.uint8)
         return values
 
     def prepare(self, points: Array) -> None:
-        """The logarithms of every table that some state needs."""
+        """Prepare `scores`: the logarithms of every table that some state needs."""
         self._logs, self._rows = self._tables.logarithms(points)
 
     def scores(self, k: Array) -> Array:
-        """``[B, N]``; one row at a time, N·P numbers are looked up."""
+        """Return ln p(k_b | state n); one row at a time, N·P numbers are looked up."""
         rows = [self._logs[self._rows, row].sum(1, dtype=np.float64) for row in k]
         return np.stack(rows) if rows else np.empty((0, len(self._rows)))
 
 
+Pixels: TypeAlias = Bits | Bytes
+
+
 def pixels_for(likelihood: Likelihood, models: Models) -> Pixels:
-    """How the values of rows are coded under a likelihood.
+    """Return how the values of rows are coded under a likelihood.
 
     Raises:
         ConfigError: it is a density, which gives a value no probability.
@@ -153,7 +120,7 @@ def pixels_for(likelihood: Likelihood, models: Models) -> Pixels:
 
 
 def require_probability(likelihood: Likelihood) -> None:
-    """Refuses likelihoods that are no probability of values that can be counted.
+    """Refuse likelihoods that are no probability of values that can be counted.
 
     Raises:
         ConfigError: it is one.
