@@ -41,7 +41,7 @@ PRODUCTS = 4
 def measure(path: Path, out: Path) -> dict[str, Any]:
     """Encodes the file, with the products in between."""
     model = DiscreteVAE(ModelConfig(n_features=784, latent="bernoulli:50", hidden=(1024,)))
-    (first, _), (last, _) = model.encoder.layers()
+    first, last = (p.detach() for p in model.encoder.parameters() if p.ndim == 2)
     x, h = torch.rand(DECODER_ROWS, 784), torch.empty(DECODER_ROWS, 1024)
     eta = torch.empty(DECODER_ROWS, 50)
     stretches: list[float] = []

@@ -44,7 +44,7 @@ def bare_products(model: DiscreteVAE, batch_size: int, evaluations: int) -> Call
     """
     products: list[tuple[Tensor, Tensor, Tensor]] = []
     for network, rows in ((model.encoder, batch_size), (model.decoder, batch_size * evaluations)):
-        for i, weight in enumerate(weight.clone() for weight, _ in network.layers()):
+        for i, weight in enumerate(p.detach().clone() for p in network.parameters() if p.ndim == 2):
             x, g = torch.rand(rows, weight.shape[1]), torch.rand(rows, weight.shape[0])
             products.append((x, weight.T, torch.empty_like(g)))
             products.append((g.T, x, torch.empty_like(weight)))

@@ -30,6 +30,24 @@ def one_thread():
 
 
 @pytest.fixture
+def passes():
+    """Count the passes forwards and backwards through a network."""
+
+    def counted(network: torch.nn.Sequential) -> dict[str, int]:
+        calls = {"forward": 0, "backward": 0}
+
+        def count(*args: object) -> None:
+            calls["forward"] += 1
+            if isinstance(output := args[-1], torch.Tensor) and output.requires_grad:
+                output.register_hook(lambda _: calls.update(backward=calls["backward"] + 1))
+
+        network.register_forward_hook(count)
+        return calls
+
+    return counted
+
+
+@pytest.fixture
 def cli(capsys):
     """The command line, run in this process."""
 

@@ -250,6 +250,7 @@ OPTIONS = [
 RESUME = ("train", "--resume", "run")
 EVALUATE = ("evaluate", "run")
 MODEL = "run/model.safetensors"
+WEIGHT = "decoder.0.weight"
 STATE = "run/checkpoint/*.safetensors"
 BITS = "bernoulli:6"
 
@@ -290,14 +291,14 @@ RUNS = [
              replaced(MODEL, at, b"\xff"), BITS)
         for at in (0, 5, 7, 8, 9, 20)
     ],
-    Case("model NaN", EVALUATE, (MODEL, "decoder.theta", "NaN"),
-         reweighted(lambda t: t["decoder.theta"].fill_(float("nan"))), BITS),
-    Case("weights of another shape", EVALUATE, (MODEL, "decoder.theta", "float32 [9]", "[1200]"),
-         reweighted(lambda t: t.update({"decoder.theta": torch.zeros(9)})), BITS),
-    Case("weights of another type", EVALUATE, (MODEL, "decoder.theta", "float64 [64]", "[1200]"),
-         reweighted(lambda t: t.update({"decoder.theta": torch.zeros(64).double()})), BITS),
-    Case("weights missing", EVALUATE, (MODEL, "decoder.theta", "absent"),
-         reweighted(lambda t: t.pop("decoder.theta")), BITS),
+    Case("model NaN", EVALUATE, (MODEL, WEIGHT, "NaN"),
+         reweighted(lambda t: t[WEIGHT].fill_(float("nan"))), BITS),
+    Case("weights of another shape", EVALUATE, (MODEL, WEIGHT, "float32 [9]", "[16, 6]"),
+         reweighted(lambda t: t.update({WEIGHT: torch.zeros(9)})), BITS),
+    Case("weights of another type", EVALUATE, (MODEL, WEIGHT, "float64 [64]", "[16, 6]"),
+         reweighted(lambda t: t.update({WEIGHT: torch.zeros(64).double()})), BITS),
+    Case("weights missing", EVALUATE, (MODEL, WEIGHT, "absent"),
+         reweighted(lambda t: t.pop(WEIGHT)), BITS),
     Case("weights too many", EVALUATE, (MODEL, "tensor more", "absent"),
          reweighted(lambda t: t.update(more=torch.zeros(3))), BITS),
     Case("model a pickle", EVALUATE, (MODEL, "corrupt"),

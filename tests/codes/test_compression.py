@@ -139,7 +139,8 @@ def test_a_model_that_is_sure_and_wrong_costs_more_and_loses_nothing():
     model = fresh("bernoulli:20", "beta-binomial")
     with torch.no_grad():
         for network in (model.encoder, model.decoder):
-            network.theta.mul_(1e4)
+            for parameter in network.parameters():
+                parameter.mul_(1e4)
     rows = kinds_of_rows(255)["noise"]
     assert np.array_equal(decompress(model, compress(model, rows)), rows)
 
@@ -269,8 +270,8 @@ def test_an_mlp_is_what_unbounded_integers_make_of_it():
     exact = exact_network(net, input_bits=0, scale=1.0, bound=1)
     inputs = fixed_point._Inputs(0, 1.0, 1)
     layers = [
-        fixed_point._layer(w, b, i, terms=(1,))
-        for (w, b), i in zip(net.layers(), (inputs, fixed_point._Inputs()), strict=True)
+        fixed_point._layer(linear.weight, linear.bias, i, terms=(1,))
+        for linear, i in zip(net[::2], (inputs, fixed_point._Inputs()), strict=True)
     ]
     rows = [[int(v) for v in row] for row in x.tolist()]
     for number, layer in enumerate(layers):
@@ -378,7 +379,8 @@ def test_another_model_is_refused_even_if_one_bit_of_one_weight_differs(file):
     other = fresh(prior="autoregressive:8")
     assert fingerprint(other) == fingerprint(model)
     with torch.no_grad():
-        other.decoder.theta[0] = torch.nextafter(other.decoder.theta[0], torch.tensor(9.0))
+        weight = other.decoder[0].weight[0]
+        weight[0] = torch.nextafter(weight[0], torch.tensor(9.0))
     with pytest.raises(DataError, match="another model"):
         decompress(other, content)
 
@@ -456,7 +458,7 @@ def test_models_that_give_no_probabilities_are_refused():
 def test_weights_that_are_not_finite_are_refused():
     model = fresh()
     with torch.no_grad():
-        model.decoder.theta[3] = math.inf
+        model.decoder[0].bias[3] = math.inf
     with pytest.raises(ConfigError, match="weights that are not finite"):
         compress(model, kinds_of_rows(1)["one row"])
 

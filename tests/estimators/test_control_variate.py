@@ -358,7 +358,7 @@ def test_relax_first_weights_follow_from_the_seed_alone():
     for seed in (3, 3, 4):
         member = RELAX(seed=seed)
         member.prepare(Bernoulli(2), torch.zeros(1))
-        networks.append(member.network.theta)
+        networks.append(member.network[0].weight)
     assert torch.equal(networks[0], networks[1])
     assert not torch.equal(networks[0], networks[2])
     assert torch.equal(before, torch.random.get_rng_state())

@@ -56,7 +56,8 @@ def rows_of(n: int = 23) -> Rows:
 
 
 def network(mlp, x):
-    layers = [(w.detach().double().numpy(), b.detach().double().numpy()) for w, b in mlp.layers()]
+    tensors = [parameter.detach().double().numpy() for parameter in mlp.parameters()]
+    layers = list(zip(tensors[::2], tensors[1::2], strict=True))
     for i, (weight, bias) in enumerate(layers):
         x = x @ weight.T + bias
         if i < len(layers) - 1:
@@ -259,7 +260,7 @@ def test_use_of_a_gaussian_code():
     model, rows = model_of("gaussian:3", scale=1.0), rows_of(200)
     raw = network(model.encoder, rows.values.double().numpy()).reshape(200, 3, 2)
     with torch.no_grad():  # the first variable's mean is made constant
-        model.encoder.layers()[-1][0][0].zero_()
+        model.encoder[-1].weight[0].zero_()
     usage = evaluate(model, rows, samples=1).usage
     active = raw[..., 0].var(0) > 0.01
     assert usage.codes_used is None
@@ -450,7 +451,7 @@ def test_bits_per_dimension_only_where_the_likelihood_is_a_probability():
 def test_use_of_a_code_of_several_parts():
     model, rows = model_of("categorical:5+gaussian:3", scale=6.0), rows_of(200)
     with torch.no_grad():  # so that no category wins everywhere
-        model.encoder.output_bias.sub_(model.eta(rows.values).mean(0))
+        model.encoder[-1].bias.sub_(model.eta(rows.values).mean(0))
     usage = evaluate(model, rows, samples=1).usage
     codes = model.encode(rows.batch(slice(None)))
     _, counts = np.unique(codes[:, 0].numpy(), return_counts=True)

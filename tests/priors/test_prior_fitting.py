@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from discretevae.config import ModelConfig
 from discretevae.data import Rows
@@ -28,9 +29,8 @@ def model():
     """z is x, but for one in five billion: the logit of each bit is 22 (2 x − 1)."""
     config = ModelConfig(n_features=D, latent=f"bernoulli:{D}", hidden=())
     model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0))
-    weight, bias = model.encoder.layers()[0]
-    weight.copy_(44 * torch.eye(D))
-    bias.fill_(-22.0)
+    model.encoder[0].weight.data = 44 * torch.eye(D)
+    nn.init.constant_(model.encoder[0].bias, -22.0)
     return model
 
 
@@ -150,7 +150,8 @@ def test_codes_are_drawn_anew_in_every_pass(rows):
     """A blind encoder: every z is a coin, so that only a prior which never saw one twice fits."""
     config = ModelConfig(n_features=D, latent="bernoulli:13", hidden=())
     model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0))
-    model.encoder.theta.detach().zero_()
+    for parameter in model.encoder.parameters():
+        nn.init.zeros_(parameter)
     prior = made("autoregressive:64", model)
     few = rows.subset(slice(0, 64))
     fit_prior(model, few, prior, epochs=100, batch_size=64, lr=0.02)
@@ -186,7 +187,7 @@ def test_dynamic_binarization_draws_anew_and_follows_the_seed(model):
 def test_a_mixture_finds_the_clusters_of_a_gaussian_code():
     config = ModelConfig(n_features=2, latent="gaussian:2", hidden=(), likelihood="gaussian")
     model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0))
-    weight, bias = model.encoder.layers()[0]
+    weight, bias = (parameter.detach() for parameter in model.encoder.parameters())
     weight.zero_()
     weight[0, 0] = weight[2, 1] = 1.0  # (μ, ln σ²) of each variable: μ = x
     bias.copy_(torch.tensor([0.0, math.log(0.01), 0.0, math.log(0.01)]))

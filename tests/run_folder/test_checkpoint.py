@@ -124,9 +124,9 @@ def test_a_state_whose_moments_do_not_fit_is_refused(tmp_path):
     save_state(tmp_path, {"model": model}, optimizer, generator, {})
     path = tmp_path / STATE
     tensors, head = read_tensors(path)
-    tensors["optimizer.model.encoder.theta.exp_avg"] = torch.zeros(2)
+    tensors["optimizer.model.encoder.0.weight.exp_avg"] = torch.zeros(2)
     write_tensors(path, tensors, head)
-    with pytest.raises(RunError, match=r"encoder\.theta\.exp_avg is \[2\].* is \[\d+\]"):
+    with pytest.raises(RunError, match=r"encoder\.0\.weight\.exp_avg is \[2\].* is \[\d+, \d+\]"):
         load_state(tmp_path, {"model": model}, optimizer, generator)
 
 

@@ -245,7 +245,7 @@ def test_the_best_epoch_is_kept_and_training_stops(tmp_path):
     assert len(history) == best + 1 + 4 < 60
     assert all(torch.equal(v, weights[best][name]) for name, v in model.state_dict().items())
     kept, _ = read_tensors(tmp_path / "model.safetensors")
-    assert torch.equal(kept["decoder.theta"], weights[best]["decoder.theta"])
+    assert torch.equal(kept["decoder.0.weight"], weights[best]["decoder.0.weight"])
     # going on changes nothing: it has stalled
     again = fresh()
     assert len(train(again, DATA, config, out=tmp_path, resume=True)) == len(history)
@@ -329,11 +329,11 @@ def test_a_shaped_kl_is_that_of_its_definition(latent):
     torch.testing.assert_close(-terms.loss, expected)
     torch.testing.assert_close(terms.kl, plain.kl)
     found, wanted = (
-        torch.autograd.grad(loss, [model.encoder.theta, model.prior.raw], retain_graph=True)
+        torch.autograd.grad(loss, [model.encoder[0].weight, model.prior.raw], retain_graph=True)
         for loss in (terms.loss, penalty - plain.surrogate.mean() - plain.kl.mean())
     )
     correction = torch.autograd.grad(
-        model.prior.kl(model.eta(x)).mean(), [model.encoder.theta, model.prior.raw]
+        model.prior.kl(model.eta(x)).mean(), [model.encoder[0].weight, model.prior.raw]
     )
     for mine, theirs, kl in zip(found, wanted, correction, strict=True):
         torch.testing.assert_close(mine, theirs - kl)

@@ -179,12 +179,14 @@ def test_the_encoder_alone_sees_distorted_pictures():
     rows = load_data("digits")
     model = mixture_model(prior="fixed")
     with torch.no_grad():
-        model.decoder.theta.zero_()
+        for parameter in model.decoder.parameters():
+            parameter.zero_()
     plain = TrainConfig(epochs=1, lr=1e-12, batch_size=500)
     moved = TrainConfig(epochs=1, lr=1e-12, batch_size=500, augment="shift=3")
     one = train(model, rows, plain)[0]
     with torch.no_grad():
-        model.decoder.theta.zero_()
+        for parameter in model.decoder.parameters():
+            parameter.zero_()
     two = train(model, rows, moved)[0]
     assert one.log_likelihood == pytest.approx(two.log_likelihood, rel=1e-6)
     assert one.kl != pytest.approx(two.kl, rel=1e-4)

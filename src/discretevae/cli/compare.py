@@ -24,8 +24,8 @@ RESULT = "comparison.json"
 TABLES = "comparison.md"
 PICTURES = ("gradients.png", "elbo.png")
 LIKE_TRAIN = (
-    "preset_name", "source", "latent", "hidden", "activation", "likelihood", "prior", "binarize",
-    "image_size", "batch_size", "lr", "seed", "device", "data_dir", "as_json",
+    "preset_name", "source", "latent", "hidden", "activation", "init", "likelihood", "prior",
+    "binarize", "image_size", "batch_size", "lr", "seed", "device", "data_dir", "as_json",
 )  # fmt: skip
 """Options that are those of ``train``, spelling and help included."""
 

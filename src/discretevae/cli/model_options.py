@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from discretevae.cli import common
-from discretevae.config import DataConfig, LatentSpec, ModelConfig, RunConfig, TrainConfig, preset
+from discretevae.config import (
+    DataConfig,
+    Init,
+    LatentSpec,
+    ModelConfig,
+    RunConfig,
+    TrainConfig,
+    preset,
+)
 from discretevae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,6 +49,7 @@ class Asked:
         base = preset(self.options["preset_name"])
         self.network, self.hidden = base.network, base.hidden
         self.latent: str | LatentSpec = self.options["latent"] or base.latent
+        self.init: Init = self.options["init"] or base.init
         with self.collected():
             if self.options["hidden"] is not None:
                 self.hidden = parse_hidden(self.options["hidden"])
@@ -104,6 +113,7 @@ class Asked:
             network=self.network,
             hidden=self.hidden,
             activation=self.options["activation"],
+            init=self.init,
             likelihood=self.options["likelihood"],
             prior=self.options["prior"],
             image_shape=image_shape,

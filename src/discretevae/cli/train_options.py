@@ -11,6 +11,7 @@ import click
 from discretevae.cli import common
 from discretevae.config import (
     BINARIZE_MODES,
+    INITS,
     OBJECTIVE_NAMES,
     PRECISIONS,
     PRESETS,
@@ -62,6 +63,12 @@ _OPTIONS = (
         show_default=True,
         help="What stands between the layers: relu, tanh, leaky-relu or leaky-relu:0.2. Not for "
         "cnn presets.",
+    ),
+    click.option(
+        "--init",
+        type=click.Choice(INITS),
+        help="How initial weights are drawn: torch, as nn.Linear does; glorot or he, uniform, with "
+        "zero biases.  [default: the preset's]",
     ),
     click.option(
         "--objective",

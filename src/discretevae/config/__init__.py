@@ -10,7 +10,7 @@ from discretevae.config.activations import RELU, Activation
 from discretevae.config.augmentations import Augment
 from discretevae.config.latents import LatentKind, LatentSpec
 from discretevae.config.likelihoods import LikelihoodSpec
-from discretevae.config.model_config import ModelConfig
+from discretevae.config.model_config import INITS, Init, ModelConfig
 from discretevae.config.presets import PRESETS, preset
 from discretevae.config.priors import PriorSpec
 from discretevae.config.run_config import (
@@ -36,6 +36,7 @@ from discretevae.config.train_config import (
 
 __all__ = [
     "BINARIZE_MODES",
+    "INITS",
     "OBJECTIVE_NAMES",
     "PRECISIONS",
     "PRESETS",
@@ -45,6 +46,7 @@ __all__ = [
     "Augment",
     "BinarizeMode",
     "DataConfig",
+    "Init",
     "LatentKind",
     "LatentSpec",
     "LikelihoodSpec",

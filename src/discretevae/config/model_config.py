@@ -16,6 +16,9 @@ from discretevae.errors import ConfigError
 Network = Literal["mlp", "cnn"]
 NETWORKS: tuple[Network, ...] = get_args(Network)
 
+Init = Literal["torch", "glorot", "he"]
+INITS: tuple[Init, ...] = get_args(Init)
+
 
 def _are_widths(value: object) -> bool:
     return isinstance(value, tuple) and all(is_int(width, 1) for width in value)
@@ -35,6 +38,8 @@ class ModelConfig:
         hidden: widths of the MLP encoder's hidden layers, None for (1024,), () for a linear one;
             the decoder mirrors them. A CNN has none.
         activation: between the layers of an MLP, an `Activation`.
+        init: how initial weights are drawn: ``torch``, as `torch.nn.Linear` does; ``glorot`` or
+            ``he``, uniform, with zero biases.
         likelihood: p(x|z), a `LikelihoodSpec`: ``bernoulli`` for values in [0, 1], ``gaussian`` for
             N(x̂, 1), ``beta-binomial`` for 8-bit values …
         prior: p(z), a `PriorSpec`: ``fixed`` (uniform; standard normal for a Gaussian code),
@@ -57,6 +62,7 @@ class ModelConfig:
     network: Network = field(default="mlp", metadata=one_of(NETWORKS))
     hidden: tuple[int, ...] | None = field(default=None, metadata=rule("ints >= 1", _are_widths))
     activation: Option[Activation] = Option(Activation.of, RELU)
+    init: Init = field(default="torch", metadata=one_of(INITS))
     likelihood: Option[LikelihoodSpec] = Option(LikelihoodSpec.of, LikelihoodSpec("bernoulli"))
     prior: Option[PriorSpec] = Option(PriorSpec.of, PriorSpec("fixed"))
     image_shape: tuple[int, int] | None = field(
@@ -95,4 +101,4 @@ class ModelConfig:
         return problems
 
 
-__all__ = ["NETWORKS", "ModelConfig", "Network"]
+__all__ = ["INITS", "NETWORKS", "Init", "ModelConfig", "Network"]

@@ -6,18 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from discretevae.config.latents import LatentSpec
-from discretevae.config.model_config import Network
+from discretevae.config.model_config import Init, Network
 from discretevae.errors import ConfigError, did_you_mean
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A model of the paper: code, network, widths of its hidden layers, and what it is."""
+    """A model of the paper: its options, and what it is."""
 
     latent: LatentSpec
     network: Network
     hidden: tuple[int, ...] | None
     about: str
+    init: Init = "torch"
 
 
 _BITS = LatentSpec("bernoulli", 50)

@@ -214,9 +214,8 @@ class RELAX(REBAR):
         if self.network is None:
             generator = torch.Generator().manual_seed(self.seed)
             network = MLP([inputs, self.hidden, 1], generator=generator)
-            weight, bias = network.layers()[-1]
-            nn.init.zeros_(weight)
-            nn.init.zeros_(bias)
+            for parameter in network[-1].parameters():
+                nn.init.zeros_(parameter)
             self.network = network.to(eta)
         elif self.network.sizes[0] != inputs:
             raise ConfigError(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from discretevae.config import PriorSpec
 from discretevae.data import Dataset
@@ -155,17 +154,15 @@ def refit_prior(
 def _with_prior(model: DiscreteVAE, prior: str | PriorSpec, seed: int) -> DiscreteVAE:
     """A model of the same weights with a fresh prior."""
     config = dataclasses.replace(model.config, prior=prior)
-    with torch.device("meta"):
-        fresh = DiscreteVAE(config)
+    fresh = copy.deepcopy(model)
+    fresh.config = config
     fresh.prior = make_prior(
         prior,
         fresh.family,
         activation=config.activation,
+        init=config.init,
         generator=generator_for(seed, "prior weights"),
     )
-    kept = {k: v for k, v in model.state_dict().items() if not k.startswith("prior.")}
-    own = {f"prior.{k}": v for k, v in fresh.prior.state_dict().items()}
-    fresh.load_state_dict(kept | own, assign=True)
     return fresh.to(model.device).eval()
 
 

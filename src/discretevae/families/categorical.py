@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -148,14 +149,20 @@ def _softmax(eta: Tensor) -> Tensor:
     """softmax over the last dimension."""
     if eta.shape[-1] >= SHORT or eta.device.type != "cpu":
         return torch.softmax(eta, -1)
-    return torch.softmax(eta.movedim(-1, 0).contiguous(), 0).movedim(0, -1).contiguous()
+    return _last_as_first(torch.softmax, eta)
 
 
 def _log_softmax(eta: Tensor) -> Tensor:
     """ln softmax over the last dimension."""
     if eta.shape[-1] >= SHORT or eta.device.type != "cpu":
         return torch.log_softmax(eta, -1)
-    return torch.log_softmax(eta.movedim(-1, 0).contiguous(), 0).movedim(0, -1).contiguous()
+    return _last_as_first(torch.log_softmax, eta)
+
+
+def _last_as_first(function: Callable[[Tensor, int], Tensor], eta: Tensor) -> Tensor:
+    """Apply a function of the last dimension where it is the first one in memory."""
+    last = eta.ndim - 1  # −1 would do, but torch's ONNX exporter writes it as it is
+    return function(eta.movedim(last, 0).contiguous(), 0).movedim(0, last).contiguous()
 
 
 __all__ = ["Categorical"]

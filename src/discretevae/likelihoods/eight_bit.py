@@ -55,26 +55,6 @@ def table(log_masses: LogMasses, channels: int, output: Tensor, x: Tensor) -> Te
     return total
 
 
-def each_feature(
-    function: Callable[[Tensor], Tensor], channels: int, output: Tensor, n_features: int
-) -> Tensor:
-    """A function of single features, for which their 256 probabilities are needed, in pieces.
-
-    Args:
-        function: ``[C, n]`` to ``[n]``.
-        channels: C.
-        output: ``[..., C·P]``.
-        n_features: P.
-
-    Returns:
-        ``[..., P]``.
-    """
-    rows = output.reshape(-1, channels, n_features).transpose(0, 1).reshape(channels, -1)
-    step = max(1, PIECE // (LEVELS * _components(channels)))
-    parts = [function(part) for part in torch.split(rows, step, dim=1)]
-    return torch.cat(parts).reshape(*output.shape[:-1], n_features)
-
-
 def sample(
     log_masses: LogMasses, channels: int, output: Tensor, *, generator: torch.Generator | None
 ) -> Tensor:
@@ -87,7 +67,11 @@ def sample(
         k = (below <= u * below[-1]).sum(0).clamp(max=TOP)
         return k.to(parameters.dtype) / TOP
 
-    return each_feature(draw, channels, output.detach(), n_features)
+    # a few features at a time, as in `table`
+    rows = output.detach().reshape(-1, channels, n_features).transpose(0, 1).reshape(channels, -1)
+    step = max(1, PIECE // (LEVELS * _components(channels)))
+    parts = [draw(part) for part in torch.split(rows, step, dim=1)]
+    return torch.cat(parts).reshape(*output.shape[:-1], n_features)
 
 
 def _components(channels: int) -> int:
@@ -95,4 +79,4 @@ def _components(channels: int) -> int:
     return max(1, channels // 3)
 
 
-__all__ = ["LEVELS", "PIECE", "TOP", "LogMasses", "each_feature", "levels", "sample", "table"]
+__all__ = ["LEVELS", "PIECE", "TOP", "LogMasses", "levels", "sample", "table"]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from discretevae.families import Family, states_like
 from discretevae.likelihoods import Likelihood
+from discretevae.networks.freezing import frozen
 from discretevae.priors import Prior
 
 
@@ -24,8 +25,8 @@ class Scored(Protocol):
     prior: Prior
     decoder: Any
 
-    def output(self, z: Tensor, *, frozen: bool = False) -> Tensor:
-        """What the decoder says of codes."""
+    def output(self, z: Tensor) -> Tensor:
+        """Return what the decoder makes of codes."""
         ...
 
 
@@ -55,9 +56,8 @@ class LogLikelihood:
 
     def __call__(self, z: Tensor) -> Tensor:
         """``[S, B, *z_shape]`` to ``[S, B]``, nats per row."""
-        output = self.model.output(z, frozen=self.is_frozen)
-        with _fixed(self.model.likelihood, when=self.is_frozen):
-            return self.model.likelihood.log_prob(output, self.x)
+        with frozen(self.model.decoder, self.model.likelihood, when=self.is_frozen):
+            return self.model.likelihood.log_prob(self.model.output(z), self.x)
 
     def table(self) -> Tensor:
         """Every row against every state of an enumerable code: ``[B, N]``.
@@ -66,9 +66,8 @@ class LogLikelihood:
             ConfigError: the code has too many states.
         """
         states = states_like(self.model.family, self.x)
-        output = self.model.output(states, frozen=self.is_frozen)
-        with _fixed(self.model.likelihood, when=self.is_frozen):
-            return self.model.likelihood.table(output, self.x)
+        with frozen(self.model.decoder, self.model.likelihood, when=self.is_frozen):
+            return self.model.likelihood.table(self.model.output(states), self.x)
 
     def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """f and ∂f/∂z from one forward and one backward pass: ``[S, B]``, ``[S, B, *z_shape]``.
@@ -83,7 +82,7 @@ class LogLikelihood:
 
     def parameters(self) -> tuple[nn.Parameter, ...]:
         """What f learns: the decoder's parameters, and the likelihood's if it has any."""
-        return *self.model.decoder.parameters(), *_parameters(self.model.likelihood)
+        return *_trained(self.model.decoder), *_trained(self.model.likelihood)
 
     def frozen(self) -> LogLikelihood:
         """The same f, through which no gradient reaches its parameters."""
@@ -155,7 +154,7 @@ class LogJoint(LogLikelihood):
 
     def parameters(self) -> tuple[nn.Parameter, ...]:
         """Those of decoder and likelihood, and the prior's."""
-        return *super().parameters(), *self.model.prior.parameters()
+        return *super().parameters(), *_trained(self.model.prior)
 
     def frozen(self) -> LogJoint:
         """The same f, through which no gradient reaches its parameters."""
@@ -168,7 +167,7 @@ class LogJoint(LogLikelihood):
         )
 
     def _of_prior(self, z: Tensor) -> Tensor:
-        with _fixed(self.model.prior, when=self.is_frozen):
+        with frozen(self.model.prior, when=self.is_frozen):
             return self.model.prior.log_prob(z, generator=self.generator)
 
 
@@ -189,21 +188,11 @@ def without_asking() -> Iterator[None]:
         _asks.reset(before)
 
 
-def _parameters(part: object) -> tuple[nn.Parameter, ...]:
-    return tuple(part.parameters()) if isinstance(part, nn.Module) else ()
-
-
-@contextlib.contextmanager
-def _fixed(part: object, *, when: bool) -> Iterator[None]:
-    """Inside, no gradient is recorded for the parameters of a part."""
-    parameters = [p for p in _parameters(part) if p.requires_grad] if when else []
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
+def _trained(part: object) -> tuple[nn.Parameter, ...]:
+    """Return the parameters that are to be trained; a user may have excluded some."""
+    if not isinstance(part, nn.Module):
+        return ()
+    return tuple(parameter for parameter in part.parameters() if parameter.requires_grad)
 
 
 class _OnePass(torch.autograd.Function):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -15,6 +15,7 @@ from discretevae.families import Family, family_of
 from discretevae.likelihoods import Likelihood, likelihood_named
 from discretevae.model.integrands import LogJoint, LogLikelihood
 from discretevae.networks.convolutional import ConvDecoder, ConvEncoder
+from discretevae.networks.layers import output_bias
 from discretevae.networks.mlp import MLP
 from discretevae.priors import Prior, make_prior
 from discretevae.system.randomness import generator_for
@@ -57,25 +58,27 @@ class DiscreteVAE(nn.Module):
         self.family: Family = family_of(config.latent)
         self.likelihood: Likelihood = likelihood_named(config.likelihood, config.n_features)
         n_eta = self.family.fixed_eta().numel()
+        n_code = math.prod(self.family.z_shape)
         n_outputs = self.likelihood.n_outputs(config.n_features)
-        n_code = torch.Size(self.family.z_shape).numel()
-        self.encoder: MLP | ConvEncoder
-        self.decoder: MLP | ConvDecoder
+        self.encoder: nn.Module
+        self.decoder: nn.Module
         if config.network == "cnn" and config.image_shape is not None:
-            self.encoder = ConvEncoder(config.image_shape, n_eta, generator=generator)
+            shape, n_channels = config.image_shape, self.likelihood.channels
+            self.encoder = ConvEncoder(shape, n_eta, init=config.init, generator=generator)
             self.decoder = ConvDecoder(
-                n_code,
-                config.image_shape,
-                n_channels=self.likelihood.channels,
-                generator=generator,
+                n_code, shape, n_channels=n_channels, init=config.init, generator=generator
             )
         else:
+            mlp = partial(MLP, activation=config.activation, init=config.init, generator=generator)
             widths = config.hidden or ()
-            sizes = (config.n_features, *widths, n_eta), (n_code, *widths[::-1], n_outputs)
-            self.encoder = MLP(sizes[0], generator=generator, activation=config.activation)
-            self.decoder = MLP(sizes[1], generator=generator, activation=config.activation)
+            self.encoder = mlp((config.n_features, *widths, n_eta))
+            self.decoder = mlp((n_code, *widths[::-1], n_outputs))
         self.prior: Prior = make_prior(
-            config.prior, self.family, activation=config.activation, generator=generator
+            config.prior,
+            self.family,
+            activation=config.activation,
+            init=config.init,
+            generator=generator,
         )
 
     @classmethod
@@ -118,6 +121,7 @@ class DiscreteVAE(nn.Module):
             hidden=base.hidden if hidden is None else hidden,
             likelihood=likelihood,
             prior=prior,
+            init=base.init,
             image_shape=data.image_shape,
         )
         return cls(config, generator=torch.Generator().manual_seed(seed))
@@ -129,38 +133,47 @@ class DiscreteVAE(nn.Module):
 
     def eta(self, x: Tensor) -> Tensor:
         """Natural parameters of q(z|x): ``[B, P]`` to ``[B, *eta_shape]``."""
-        return self.family.natural_parameters(self._asked(self.encoder, x))
+        return self.family.natural_parameters(self._applied(self.encoder, x))
 
-    def output(self, z: Tensor, *, frozen: bool = False) -> Tensor:
+    def output(self, z: Tensor) -> Tensor:
         """What the decoder says of codes: ``[..., *z_shape]`` to ``[..., C·P]``.
 
         The likelihood says what these are: logits under a Bernoulli one, x̂ under a Gaussian one, C
-        numbers for each feature under others; `decode` gives E[x|z] under any. ``frozen`` lets no
-        gradient reach the decoder's parameters.
+        numbers for each feature under others; `decode` gives E[x|z] under any.
         """
         lead = z.shape[: z.ndim - len(self.family.z_shape)]
         flat = z.reshape(lead.numel(), math.prod(self.family.z_shape))
-        output = self._asked(self.decoder, flat, frozen=frozen)
+        output = self._applied(self.decoder, flat)
         return output.reshape(*lead, output.shape[-1])
 
-    def _asked(self, network: Callable[..., Tensor], x: Tensor, **options: bool) -> Tensor:
-        """What a network says; in it, and nowhere else, products are of the type asked for."""
+    def _applied(self, network: nn.Module, x: Tensor) -> Tensor:
+        """Apply a network; in it, and nowhere else, products are of the type asked for."""
         if self.products is None:
-            return network(x, **options)
+            return network(x)  # type: ignore[no-any-return]
         # every weight is used once, so that a cache of converted ones would serve nobody
         with torch.autocast(x.device.type, self.products, cache_enabled=False):
-            return network(x, **options)
+            output: Tensor = network(x)
+        return output.to(x.dtype)
 
     @torch.no_grad()
     def start_at(self, mean: Tensor) -> None:
-        """Sets the decoder's last bias so that x̂ is near ``mean``, ``[P]``, whatever the code.
+        """Set the decoder's last bias so that x̂ is near ``mean``, ``[P]``, whatever the code.
 
         A convolutional decoder has one bias for all pixels, which gets the mean over them.
+
+        Raises:
+            ConfigError: it is not known where the decoder has such a bias.
         """
-        bias, mean = self.decoder.output_bias, mean.to(self.device)
-        if len(bias) < len(mean):
-            mean = mean.mean(0, keepdim=True)
-        bias.copy_(self.likelihood.output_for(mean))
+        bias, mean = output_bias(self.decoder), mean.to(self.device)
+        for start in (mean, mean.mean(0, keepdim=True)):
+            value = self.likelihood.output_for(start)
+            if bias is not None and bias.shape == value.shape:
+                bias.copy_(value)
+                return
+        raise ConfigError(
+            "start mean sets the bias of the decoder's last layer, and this decoder shows none. "
+            "Let it be an nn.Sequential that ends with an nn.Linear, or choose start random."
+        )
 
     def log_likelihood(self, x: Tensor) -> LogLikelihood:
         """f(z) = ln p(x|z) as a function of z, for rows ``[B, P]``."""

@@ -1,22 +1,23 @@
-"""The paper's convolutional encoder and decoder, for pictures of one channel and any size."""
+"""The paper's convolutional encoder and decoder, for pictures of any size."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor, nn
+
+from discretevae.config.model_config import Init
+from discretevae.networks.layers import Layers
 
 CHANNELS = (1, 32, 64, 64, 128)
 """Of the picture and after each convolution of the encoder; the decoder goes them backwards."""
 
 
 def image_sizes(image_shape: tuple[int, int]) -> list[tuple[int, int]]:
-    """Height and width of the picture and after each convolution: h → ⌈h/2⌉, four times.
+    """Return height and width of the picture and after each convolution: h → ⌈h/2⌉, four times.
 
     That is what a 3×3 kernel with stride 2 and padding 1 makes of them. One pixel stays one.
 
@@ -33,28 +34,7 @@ def image_sizes(image_shape: tuple[int, int]) -> list[tuple[int, int]]:
     return sizes
 
 
-class _Layers(nn.Module):
-    """Weights and biases in order, drawn from U(−1/√n, 1/√n) with n the fan-in of each layer."""
-
-    def __init__(
-        self, shapes: Sequence[tuple[tuple[int, ...], int]], generator: torch.Generator | None
-    ) -> None:
-        super().__init__()
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for weight_shape, n_out in shapes:
-            # fan-in as torch counts it, also for transposed convolutions: all axes but the first
-            bound = 1 / math.sqrt(math.prod(weight_shape[1:]))
-            for parameters, shape in ((self.weights, weight_shape), (self.biases, (n_out,))):
-                initial = torch.empty(shape).uniform_(-bound, bound, generator=generator)
-                parameters.append(nn.Parameter(initial))
-
-    def layers(self, *, frozen: bool = False) -> list[tuple[Tensor, Tensor]]:
-        """Weight and bias of each layer, as torch's own layers hold them; ``frozen``: detached."""
-        pairs = zip(self.weights, self.biases, strict=True)
-        return [(w.detach(), b.detach()) if frozen else (w, b) for w, b in pairs]
-
-
-class ConvEncoder(_Layers):
+class ConvEncoder(Layers):
     """Four convolutions and a linear layer: the encoder of table 1 in Bartler et al. (2019).
 
     ::
@@ -62,14 +42,13 @@ class ConvEncoder(_Layers):
         1×H×W → 32 → 64 → 64 → 128 channels    3×3, stride 2, padding 1, ReLU after each
               → flatten → n_out                linear
 
-    For 28×28 the sizes are 28, 14, 7, 4, 2, so that 512 numbers enter the linear layer.
-
-    Weights and biases start from U(−1/√n, 1/√n) with n the fan-in of the layer, torch's own default
-    for ``nn.Conv2d`` and ``nn.Linear``, but drawn from ``generator``.
+    ``[N, H·W]`` to ``[N, n_out]``. For 28×28 the sizes are 28, 14, 7, 4, 2, so that 512 numbers
+    enter the linear layer.
 
     Args:
         image_shape: H, W: height and width of the pictures.
         n_out: outputs per row, the natural parameters.
+        init: how the initial weights are drawn, as `initialize` has it.
         generator: the source of the initial weights; None takes torch's global one.
 
     Example:
@@ -85,28 +64,19 @@ class ConvEncoder(_Layers):
         image_shape: tuple[int, int],
         n_out: int,
         *,
+        init: Init = "torch",
         generator: torch.Generator | None = None,
     ) -> None:
-        pairs = itertools.pairwise(CHANNELS)
+        layers: list[nn.Module] = [Pictures(CHANNELS[0], image_shape)]
         n_flat = CHANNELS[-1] * math.prod(image_sizes(image_shape)[-1])
-        convolutions = [((n_to, n_from, 3, 3), n_to) for n_from, n_to in pairs]
-        super().__init__([*convolutions, ((n_out, n_flat), n_out)], generator)
-        self.image_shape = image_shape
-
-    def forward(self, x: Tensor, *, frozen: bool = False) -> Tensor:
-        """``[N, H·W]`` to ``[N, n_out]``; ``frozen`` lets no gradient reach the parameters."""
-        *convolutions, (weight, bias) = self.layers(frozen=frozen)
-        # reshaped to [N, 1, H, W], the memory order of one channel is open, and torch takes its own
-        h = x.reshape(len(x), *self.image_shape, 1).permute(0, 3, 1, 2)
-        for kernel, shift in convolutions:
-            function = F.conv2d
-            if _is_narrow(h, h.shape[-1]):
-                function = _in_float32(function)
-            h = function(h, _channels_last(kernel), shift, stride=2, padding=1).relu_()
-        return F.linear(h.flatten(1), weight, bias).to(weight.dtype)
+        with torch.device("meta"):
+            for n_from, n_to in itertools.pairwise(CHANNELS):
+                layers += [Convolution(n_from, n_to, 3, 2, 1), nn.ReLU(inplace=True)]
+            layers += [nn.Flatten(), nn.Linear(n_flat, n_out)]
+        super().__init__(*layers, init=init, generator=generator)
 
 
-class ConvDecoder(_Layers):
+class ConvDecoder(Layers):
     """A linear layer and four transposed convolutions: the decoder of table 1, the way back.
 
     ::
@@ -114,17 +84,18 @@ class ConvDecoder(_Layers):
         n_in → 128·h·w                                linear, ReLU
              → 64 → 64 → 32 → C×H×W channels          3×3, stride 2, padding 1, ReLU between
 
-    h×w is what four halvings leave of H×W, 2×2 for 28×28. Every layer undoes the size of its
-    counterpart in the encoder: the output padding is 1 where the size to reach is even, else 0.
-    The table can be read in more than one way as to how wide the first layer is; 128·h·w mirrors
-    what the encoder flattens. The last layer gives logits: the sigmoid is in the likelihood.
+    ``[N, n_in]`` to ``[N, C·H·W]``. h×w is what four halvings leave of H×W, 2×2 for 28×28. Every
+    layer undoes the size of its counterpart in the encoder: the output padding is 1 where the size
+    to reach is even, else 0. The table can be read in more than one way as to how wide the first
+    layer is; 128·h·w mirrors what the encoder flattens. The last layer gives logits: the sigmoid is
+    in the likelihood.
 
     Args:
         n_in: inputs per row, the code.
         image_shape: H, W: height and width of the pictures.
         n_channels: C, numbers that the likelihood needs of each pixel.
-        generator: the source of the initial weights, as in `ConvEncoder`; None takes torch's
-            global one.
+        init: how the initial weights are drawn, as `initialize` has it.
+        generator: the source of the initial weights; None takes torch's global one.
 
     Example:
         >>> net = ConvDecoder(50, (28, 28), generator=torch.Generator().manual_seed(0))
@@ -140,82 +111,89 @@ class ConvDecoder(_Layers):
         image_shape: tuple[int, int],
         *,
         n_channels: int = 1,
+        init: Init = "torch",
         generator: torch.Generator | None = None,
     ) -> None:
-        sizes = image_sizes(image_shape)
-        n_flat = CHANNELS[-1] * math.prod(sizes[-1])
+        smallest, *sizes = reversed(image_sizes(image_shape))
         pairs = itertools.pairwise((*reversed(CHANNELS[1:]), n_channels))
-        convolutions = [((n_from, n_to, 3, 3), n_to) for n_from, n_to in pairs]
-        super().__init__([((n_flat, n_in), n_flat), *convolutions], generator)
-        self.sizes = tuple(reversed(sizes))
-
-    def forward(self, z: Tensor, *, frozen: bool = False) -> Tensor:
-        """``[N, n_in]`` to ``[N, C·H·W]``; ``frozen`` lets no gradient reach the parameters."""
-        (weight, bias), *convolutions, last = self.layers(frozen=frozen)
-        h = F.linear(z, weight, bias).reshape(len(z), CHANNELS[-1], *self.sizes[0])
-        h = _channels_last(h)
-        for (kernel, shift), (height, width) in zip(convolutions, self.sizes[1:-1], strict=True):
-            function = F.conv_transpose2d
-            if _is_narrow(h, width):
-                function = _in_float32(function)
-            h = function(
-                h.relu_(),
-                _channels_last(kernel),
-                stride=2,
-                padding=1,
-                output_padding=(1 - height % 2, 1 - width % 2),
-            )
-            # given to the transposed convolution, the bias makes its backward pass take twice as
-            # long on a CPU: torch 2.13 forms the gradient of a bias as slowly as that of the kernel
-            h = h.add_(shift.to(h.dtype).view(-1, 1, 1))
-        return _few_channels(h.relu_(), *last, self.sizes[-1]).flatten(1)
-
-    @property
-    def output_bias(self) -> Tensor:
-        """The biases of the last layer, ``[C]``, which all pixels share."""
-        bias: Tensor = self.biases[-1]
-        return bias.detach()
+        with torch.device("meta"):
+            layers: list[nn.Module] = [nn.Linear(n_in, CHANNELS[-1] * math.prod(smallest))]
+            layers += [nn.ReLU(inplace=True), Pictures(CHANNELS[-1], smallest)]
+            for (n_from, n_to), (height, width) in zip(pairs, sizes, strict=True):
+                padding = (1 - height % 2, 1 - width % 2)
+                layers += [TransposedConvolution(n_from, n_to, 3, 2, 1, padding)]
+                layers += [nn.ReLU(inplace=True)]
+        super().__init__(*layers[:-1], nn.Flatten(), init=init, generator=generator)
 
 
-def _is_narrow(h: Tensor, width: int) -> bool:
-    """Whether bfloat16 is to be kept away from a convolution of pictures of this width.
+class Pictures(nn.Module):
+    """``[N, C·H·W]`` to ``[N, C, H, W]`` with the channels of a pixel side by side in memory.
+
+    In torch's usual order the encoder takes up to 1.2 times as long there and back on a CPU, the
+    decoder 1.1 to 1.3 times (``benchmarks/convolutions.py``).
+
+    Args:
+        channels: C.
+        image_shape: H, W.
+    """
+
+    def __init__(self, channels: int, image_shape: tuple[int, int]) -> None:
+        super().__init__()
+        self.channels, self.image_shape = channels, image_shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give rows the shape of pictures."""
+        if self.channels == 1:
+            # [N, 1, H, W] may be read in both orders; strides that came from [N, H, W, 1] decide it
+            return x.reshape(-1, *self.image_shape, 1).permute(0, 3, 1, 2)
+        pictures = x.reshape(-1, self.channels, *self.image_shape)
+        return pictures.contiguous(memory_format=torch.channels_last)
+
+    def extra_repr(self) -> str:
+        """Show C, H and W."""
+        return f"{self.channels}, {self.image_shape}"
+
+
+class Convolution(nn.Conv2d):
+    """`torch.nn.Conv2d`, kept in float32 where oneDNN's bfloat16 is wrong."""
+
+    def forward(self, h: Tensor) -> Tensor:
+        """``[N, C, H, W]`` to ``[N, C', H', W']``."""
+        if not _is_narrow(h, width=2):
+            return super().forward(h)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(h.to(self.weight.dtype))
+
+
+class TransposedConvolution(nn.ConvTranspose2d):
+    """`torch.nn.ConvTranspose2d` that adds its bias itself, likewise kept in float32.
+
+    torch 2.13 forms the gradient of a bias that it adds as slowly as that of the kernel: there and
+    back the decoder then takes 1.2 times as long on a CPU, 1.8 times in bfloat16.
+    """
+
+    def forward(self, h: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """``[N, C, H, W]`` to ``[N, C', H', W']``."""
+        if not _is_narrow(h, width=1):
+            return self._convolved(h)
+        with torch.autocast("cpu", enabled=False):
+            return self._convolved(h.to(self.weight.dtype))
+
+    def _convolved(self, h: Tensor) -> Tensor:
+        options = self.stride, self.padding, self.output_padding
+        h = F.conv_transpose2d(h, self.weight, None, *options)  # type: ignore[arg-type]
+        return h if self.bias is None else h.add_(self.bias.to(h.dtype).view(-1, 1, 1))
+
+
+def _is_narrow(h: Tensor, *, width: int) -> bool:
+    """Return whether bfloat16 must be kept away from a convolution of pictures of this width.
 
     What oneDNN makes of pictures one or two pixels wide is neither right nor always finite
     (torch 2.13): one pixel wide, the gradient of the kernel on any processor; on those that
     multiply tiles of bfloat16, also the values, and two pixels wide as well.
     """
-    return width <= 2 and h.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-
-
-def _in_float32(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A convolution that autocast leaves alone."""
-
-    def convolved(h: Tensor, kernel: Tensor, *shift: Tensor, **options: Any) -> Tensor:
-        with torch.autocast("cpu", enabled=False):
-            return function(h.to(kernel.dtype), kernel, *shift, **options)
-
-    return convolved
-
-
-def _few_channels(h: Tensor, kernel: Tensor, shift: Tensor, size: tuple[int, int]) -> Tensor:
-    """The transposed convolution to few channels: ``[N, 32, h, w]`` to ``[N, C, H, W]``.
-
-    Every place of h gives a patch of 3×3 values, and they add up where they overlap. Forwards, on a
-    CPU, torch's own takes three times as long, and much of the decoder's time.
-    """
-    patches = h.permute(0, 2, 3, 1).flatten(1, 2) @ kernel.flatten(1)
-    patches = patches.to(kernel.dtype)  # under autocast, which has multiplied in a shorter type
-    folded = F.fold(patches.transpose(1, 2), size, kernel_size=3, stride=2, padding=1)
-    return folded + shift.view(-1, 1, 1)
-
-
-def _channels_last(tensor: Tensor) -> Tensor:
-    """The same numbers with the channels side by side in memory.
-
-    This saves a quarter of the decoder's forward pass on a CPU. Parameters stay in torch's plain
-    order, so that a file of them says nothing of it.
-    """
-    return tensor.contiguous(memory_format=torch.channels_last)
+    is_bfloat16 = h.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    return is_bfloat16 and h.shape[-1] <= width
 
 
 __all__ = ["ConvDecoder", "ConvEncoder", "image_sizes"]

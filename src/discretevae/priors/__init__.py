@@ -1,12 +1,11 @@
-"""p(z): the prior over codes, fixed or learned; one protocol, one file per idea, one table."""
+"""p(z): the prior over codes, fixed or learned; one protocol, one file per idea."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Mapping
 
 import torch
 
 from discretevae.config.activations import RELU, Activation
+from discretevae.config.model_config import Init
 from discretevae.config.priors import PriorSpec
 from discretevae.families import Family
 from discretevae.priors.autoregressive import DEFAULT_HIDDEN, AutoregressivePrior
@@ -16,57 +15,13 @@ from discretevae.priors.layered import LayeredPrior
 from discretevae.priors.mixture import MixturePrior
 from discretevae.priors.variables import discrete_widths
 
-Builder = Callable[[PriorSpec, Family, Activation, torch.Generator | None], Prior]
-
-
-def _fixed(
-    spec: PriorSpec, family: Family, activation: Activation, generator: torch.Generator | None
-) -> Prior:
-    return FactorizedPrior(family)
-
-
-def _factorized(
-    spec: PriorSpec, family: Family, activation: Activation, generator: torch.Generator | None
-) -> Prior:
-    return FactorizedPrior(family, learned=True)
-
-
-def _autoregressive(
-    spec: PriorSpec, family: Family, activation: Activation, generator: torch.Generator | None
-) -> Prior:
-    hidden = DEFAULT_HIDDEN if spec.hidden is None else spec.hidden
-    return AutoregressivePrior(family, hidden=hidden, activation=activation, generator=generator)
-
-
-def _mixture(
-    spec: PriorSpec, family: Family, activation: Activation, generator: torch.Generator | None
-) -> Prior:
-    return MixturePrior(family, spec.size, generator=generator)
-
-
-def _layer(
-    spec: PriorSpec, family: Family, activation: Activation, generator: torch.Generator | None
-) -> Prior:
-    return LayeredPrior(
-        family, spec.size, hidden=spec.hidden or (), activation=activation, generator=generator
-    )
-
-
-PRIORS: Mapping[str, Builder] = {
-    "fixed": _fixed,
-    "factorized": _factorized,
-    "autoregressive": _autoregressive,
-    "mixture": _mixture,
-    "layer": _layer,
-}
-"""How each kind is built, by the first word of its spelling."""
-
 
 def make_prior(
     prior: str | PriorSpec,
     family: Family,
     *,
     activation: Activation = RELU,
+    init: Init = "torch",
     generator: torch.Generator | None = None,
 ) -> Prior:
     """Return the prior that a spec or its spelling describes, with fresh weights.
@@ -75,6 +30,7 @@ def make_prior(
         prior: such as ``autoregressive:256,256``.
         family: of the codes.
         activation: between the layers of the prior's networks, if it has any.
+        init: how their initial weights are drawn, as `initialize` has it.
         generator: the source of the initial weights; None takes torch's global one.
 
     Raises:
@@ -92,12 +48,23 @@ def make_prior(
 bernoulli:3 is none. Choose fixed, factorized, autoregressive or layer:200.
     """
     spec = PriorSpec.of(prior)
-    return PRIORS[spec.kind](spec, family, activation, generator)
+    if spec.kind == "mixture":
+        return MixturePrior(family, spec.size, generator=generator)
+    if spec.kind == "autoregressive":
+        hidden = DEFAULT_HIDDEN if spec.hidden is None else spec.hidden
+        return AutoregressivePrior(
+            family, hidden=hidden, activation=activation, init=init, generator=generator
+        )
+    if spec.kind == "layer":
+        return LayeredPrior(
+            family, spec.size, hidden=spec.hidden or (), activation=activation, init=init,
+            generator=generator,
+        )  # fmt: skip
+    return FactorizedPrior(family, learned=spec.kind == "factorized")
 
 
 __all__ = [
     "DEFAULT_HIDDEN",
-    "PRIORS",
     "AutoregressivePrior",
     "FactorizedPrior",
     "LayeredPrior",

@@ -11,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor
 
 from discretevae.config.activations import RELU, Activation
+from discretevae.config.model_config import Init
 from discretevae.families import Bernoulli, Categorical, Family, parts_of
 from discretevae.priors.base import Prior, require_temperature
 from discretevae.priors.masked import MaskedNetwork
@@ -33,6 +34,7 @@ class AutoregressivePrior(Prior):
         family: of bits or categories, or a product with such parts.
         hidden: widths of the hidden layers; () for logistic regressions.
         activation: between the layers.
+        init: how the initial weights are drawn, as `initialize` has it.
         generator: the source of the initial weights; None takes torch's global one.
 
     Raises:
@@ -57,12 +59,13 @@ class AutoregressivePrior(Prior):
         *,
         hidden: Sequence[int] = DEFAULT_HIDDEN,
         activation: Activation = RELU,
+        init: Init = "torch",
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(family)
         self.widths = discrete_widths(family)
         self.network = MaskedNetwork(
-            self.widths, hidden=hidden, activation=activation, generator=generator
+            self.widths, hidden=hidden, activation=activation, init=init, generator=generator
         )
 
     def log_prob(self, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:

@@ -10,9 +10,11 @@ import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor, nn
 
 from discretevae.config.activations import RELU, Activation
+from discretevae.config.model_config import Init
 from discretevae.errors import ConfigError
 from discretevae.estimators import VIMCO, Estimator, default_estimator, make_estimator
 from discretevae.families import MAX_STATES, Bernoulli, Family, is_enumerable, states_like
+from discretevae.networks.freezing import frozen
 from discretevae.networks.mlp import MLP
 from discretevae.priors.base import Prior, require_temperature
 from discretevae.priors.factorized import FactorizedPrior
@@ -35,6 +37,7 @@ class LayeredPrior(Prior):
         n_variables: D₂, the bits of z₂.
         hidden: widths of the encoder's hidden layers, mirrored in the decoder; () for linear ones.
         activation: between the layers.
+        init: how the initial weights are drawn, as `initialize` has it.
         estimator: of the expectation; None takes what the package takes for D₂ bits: exact sums
             up to 12, `DisARM` beyond.
         generator: the source of the initial weights; None takes torch's global one.
@@ -65,6 +68,7 @@ class LayeredPrior(Prior):
         *,
         hidden: Sequence[int] = (),
         activation: Activation = RELU,
+        init: Init = "torch",
         estimator: Estimator | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -82,10 +86,10 @@ class LayeredPrior(Prior):
         _check_estimator(estimator)
         self.estimator = estimator
         sizes = (family.n_variables, *hidden, n_variables)
-        self.encoder = MLP(sizes, generator=generator, activation=activation)
-        self.decoder = MLP(sizes[::-1], generator=generator, activation=activation)
-        for part in self.decoder.layers()[-1]:
-            part.zero_()
+        self.encoder = MLP(sizes, activation=activation, init=init, generator=generator)
+        self.decoder = MLP(sizes[::-1], activation=activation, init=init, generator=generator)
+        for parameter in self.decoder[-1].parameters():
+            nn.init.zeros_(parameter)
         self.top = FactorizedPrior(second, learned=True)
 
     def log_prob(self, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
@@ -181,7 +185,8 @@ class _Explained:
         return _Explained(self.prior, self.rows, is_frozen=True)
 
     def _logits(self, z: Tensor) -> Tensor:
-        logits: Tensor = self.prior.decoder(z, frozen=self.is_frozen)
+        with frozen(self.prior.decoder, when=self.is_frozen):
+            logits: Tensor = self.prior.decoder(z)
         return logits
 
 

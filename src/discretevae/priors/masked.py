@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 
 import torch
@@ -11,23 +10,21 @@ import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor, nn
 
 from discretevae.config.activations import RELU, Activation
+from discretevae.config.model_config import Init
+from discretevae.networks.layers import initialize
+from discretevae.networks.mlp import activation_module
 
 
-class MaskedLinear(nn.Module):
+class MaskedLinear(nn.Linear):
     """y = (W ⊙ M) x + b with M = 1[degree of the input ≤ degree of the output].
-
-    Weights and biases start from U(−1/√n, 1/√n) with n the layer's inputs, as in
-    `discretevae.networks.mlp.MLP`.
 
     Args:
         before: degrees of the inputs, n_in of them.
         after: degrees of the outputs, n_out of them.
         bias: whether there is a b.
-        zero: start from zeros instead.
-        generator: the source of the initial weights; None takes torch's global one.
 
     Example:
-        >>> layer = MaskedLinear([1, 2], [1, 2], generator=torch.Generator().manual_seed(0))
+        >>> layer = MaskedLinear([1, 2], [1, 2])
         >>> layer.mask()
         tensor([[1., 0.],
                 [1., 1.]])
@@ -35,23 +32,9 @@ class MaskedLinear(nn.Module):
         torch.Size([3, 2])
     """
 
-    def __init__(
-        self,
-        before: Sequence[int],
-        after: Sequence[int],
-        *,
-        bias: bool = True,
-        zero: bool = False,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__()
+    def __init__(self, before: Sequence[int], after: Sequence[int], *, bias: bool = True) -> None:
+        super().__init__(len(before), len(after), bias)
         self.before, self.after = tuple(before), tuple(after)
-        self.weight = nn.Parameter(torch.zeros(len(after), len(before)))
-        self.bias = nn.Parameter(torch.zeros(len(after))) if bias else None
-        if not zero:
-            bound = 1 / math.sqrt(len(before))
-            for parameter in self.parameters():
-                parameter.detach().uniform_(-bound, bound, generator=generator)
         self._mask: Tensor | None = None
 
     def mask(self) -> Tensor:
@@ -92,6 +75,7 @@ class MaskedNetwork(nn.Module):
         widths: columns of each variable: 1 for a bit, K for a category in one-hot form.
         hidden: widths of the hidden layers; () for A and c alone.
         activation: a.
+        init: how the initial weights are drawn, as `initialize` has it.
         generator: the source of the initial weights; None takes torch's global one.
 
     Example:
@@ -111,40 +95,34 @@ class MaskedNetwork(nn.Module):
         *,
         hidden: Sequence[int],
         activation: Activation = RELU,
+        init: Init = "torch",
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.activation = activation
         columns = [d for d, width in enumerate(widths, 1) for _ in range(width)]
         earlier = [d - 1 for d in columns]
         highest = max(len(widths) - 1, 1)
         degrees = [columns, *([unit % highest + 1 for unit in range(n)] for n in hidden)]
-        self.layers = nn.ModuleList(
-            MaskedLinear(before, after, generator=generator)
-            for before, after in itertools.pairwise(degrees)
-        )
-        self.direct = MaskedLinear(columns, earlier, zero=True)
-        self.output: MaskedLinear | None = None
-        if hidden:
-            self.output = MaskedLinear(degrees[-1], earlier, bias=False, zero=True)
+        with torch.device("meta"):
+            layers: list[nn.Module] = []
+            for before, after in itertools.pairwise(degrees):
+                layers += [MaskedLinear(before, after), activation_module(activation)]
+            self.hidden = nn.Sequential(*layers)
+            self.direct = MaskedLinear(columns, earlier)
+            self.output = MaskedLinear(degrees[-1], earlier, bias=False) if hidden else None
+        initialize(self.hidden, init, generator)
+        for layer in (self.direct, self.output):
+            if layer is not None:
+                layer.to_empty(device=torch.get_default_device())
+                for parameter in layer.parameters():
+                    nn.init.zeros_(parameter)
 
     def forward(self, z: Tensor) -> Tensor:
         """``[N, Σ widths]`` to ``[N, Σ widths]``; logits of d are constant in z_d and later."""
         logits: Tensor = self.direct(z)
         if self.output is not None:
-            h = z
-            for layer in self.layers:
-                h = _activated(layer(h), self.activation)
-            logits = logits + self.output(h)
+            logits = logits + self.output(self.hidden(z))
         return logits
-
-
-def _activated(h: Tensor, activation: Activation) -> Tensor:
-    if activation.name == "relu":
-        return F.relu(h)
-    if activation.name == "tanh":
-        return torch.tanh(h)
-    return F.leaky_relu(h, activation.slope)
 
 
 __all__ = ["MaskedLinear", "MaskedNetwork"]

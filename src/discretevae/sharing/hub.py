@@ -91,7 +91,7 @@ def save_pretrained(
         ...     print(sorted(path.name for path in folder.iterdir()))
         ...     again = from_pretrained(folder).model
         ['README.md', 'config.json', 'model.safetensors']
-        >>> torch.equal(again.encoder.theta, model.encoder.theta)
+        >>> torch.equal(again.encoder[0].weight, model.encoder[0].weight)
         True
     """
     if license is not None and not _LICENSE.fullmatch(license):

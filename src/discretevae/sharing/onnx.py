@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +16,11 @@ from torch import Tensor
 from discretevae.codes.fingerprints import fingerprint
 from discretevae.data import binarize
 from discretevae.errors import ConfigError, MissingExtraError, RunError
-from discretevae.families import Bernoulli, Categorical, Family, parts_of
+from discretevae.families import Bernoulli, Family, Gaussian, Product, parts_with_eta
 from discretevae.model.vae import DiscreteVAE
 from discretevae.sharing.onnx_graphs import OPSET, decoder_graph, encoder_graph
 from discretevae.system.files import write_atomic
 from discretevae.version import __version__
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
 
 TOLERANCE = 1e-5
 """The largest difference from torch that is let through."""
@@ -89,8 +87,8 @@ def export_onnx(
 
     Raises:
         MissingExtraError: onnx or onnxruntime is not installed.
-        ConfigError: the likelihood has no graph, a network is over 2 GB, rows are of another
-            width, or the tolerance is not > 0.
+        ConfigError: torch cannot write a network or the likelihood's mean as ONNX, a network is
+            over 2 GB, rows are of another width, or the tolerance is not > 0.
         RunError: the graphs differ from the model by more than the tolerance.
 
     Example:
@@ -113,9 +111,10 @@ def export_onnx(
         raise ConfigError(
             f"rows must be [N, {model.config.n_features}] with N >= 1. Got {list(x.shape)}."
         )
-    said = _properties(model, threshold) | dict(properties or {})
-    encoder = _content(encoder_graph(model, threshold=threshold, properties=said))
-    decoder = _content(decoder_graph(model, properties=said))
+    properties = _properties(model, threshold) | dict(properties or {})
+    model = copy.deepcopy(model).float().cpu().eval()
+    encoder = encoder_graph(model, threshold, properties)
+    decoder = decoder_graph(model, properties)
     difference = max(
         max(_encoder_difference(model, encoder, part, threshold, tolerance) for part in _cut(x)),
         max(_decoder_difference(model, decoder, part) for part in _cut(_codes(model, x))),
@@ -141,10 +140,6 @@ def _require_runtime() -> None:
             f"exporting to ONNX needs onnx and onnxruntime, and {error.name} is missing. "
             "Run: pip install 'discretevae[export]'"
         ) from None
-
-
-def _content(graph: ModelProto) -> bytes:
-    return bytes(graph.SerializeToString())
 
 
 def _properties(model: DiscreteVAE, threshold: bool) -> dict[str, str]:
@@ -174,7 +169,7 @@ def _codes(model: DiscreteVAE, x: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     eta = model.family.fixed_eta().expand(len(x), *model.family.eta_shape)
     drawn = model.family.to_codes(model.family.sample(eta, 1, generator=generator)[0])
-    return torch.cat((model.encode(x.to(model.device)).cpu(), drawn))
+    return torch.cat((model.encode(x), drawn))
 
 
 def _cut(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -197,28 +192,25 @@ def _encoder_difference(
     model: DiscreteVAE, content: bytes, x: Tensor, threshold: bool, tolerance: float
 ) -> float:
     found = _run(content, "rows", x)
-    seen = binarize(x, "threshold" if threshold else "none")
-    eta = model.eta(seen.to(model.device)).cpu()
+    eta = model.eta(binarize(x, "threshold" if threshold else "none"))
     codes = model.family.to_codes(model.family.mode(eta))
-    parts = parts_of(model.family)
-    etas = model.family.split_eta(eta) if hasattr(model.family, "split_eta") else [eta]
     worst, first = 0.0, 0
     if found["codes"].shape != tuple(codes.shape):
         return float("inf")
-    for number, (part, part_eta) in enumerate(zip(parts, etas, strict=True)):
-        suffix = "" if len(parts) == 1 else f"_{number}"
+    for number, (part, part_eta) in enumerate(parts_with_eta(model.family, eta)):
+        suffix = f"_{number}" if isinstance(model.family, Product) else ""
         columns = slice(first, first + part.n_variables)
         got, wanted = torch.from_numpy(found["codes"])[:, columns], codes[:, columns]
         first += part.n_variables
-        if isinstance(part, Bernoulli | Categorical):
+        if isinstance(part, Gaussian):
+            std = part.moments(part_eta)[1].sqrt()
+            worst = max(worst, _difference(found[f"std{suffix}"], std))
+            worst = max(worst, _difference(got.numpy(), wanted))
+        else:
             p = part.mean(part_eta)
             worst = max(worst, _difference(found[f"probabilities{suffix}"], p))
             if bool(((got != wanted) & (_margin(part, p) > 2 * tolerance)).any()):
                 return float("inf")
-        else:
-            std = part.moments(part_eta)[1].sqrt()  # type: ignore[attr-defined]
-            worst = max(worst, _difference(found[f"std{suffix}"], std))
-            worst = max(worst, _difference(got.numpy(), wanted))
     return worst
 
 
@@ -232,7 +224,7 @@ def _margin(part: Family, p: Tensor) -> Tensor:
 
 def _decoder_difference(model: DiscreteVAE, content: bytes, codes: Tensor) -> float:
     means = _run(content, "codes", codes)["means"]
-    return _difference(means, model.decode(codes.to(model.device)).cpu())
+    return _difference(means, model.decode(codes))
 
 
 def _difference(got: Array, wanted: Tensor) -> float:

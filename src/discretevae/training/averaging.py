@@ -29,10 +29,10 @@ class Average:
         >>> model = DiscreteVAE(ModelConfig(n_features=4, latent="bernoulli:3", hidden=(8,)))
         >>> average = Average(model, 0.999)
         >>> with torch.no_grad():
-        ...     before = model.decoder.theta.clone()
-        ...     _ = model.decoder.theta.add_(1.0)
+        ...     before = model.decoder[0].bias.clone()
+        ...     _ = model.decoder[0].bias.add_(1.0)
         >>> average.update(model, 0)
-        >>> (average.model.decoder.theta - before).mean().item()
+        >>> (average.model.decoder[0].bias - before).mean().item()
         0.9...
     """
 

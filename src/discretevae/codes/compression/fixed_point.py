@@ -15,8 +15,9 @@ activations are rounded to multiples of 2⁻¹² and kept within ±1024.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,8 @@ import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor, nn
 
 from discretevae.codes.compression import reproducible
-from discretevae.config.activations import RELU, Activation
 from discretevae.errors import ConfigError
-from discretevae.networks.convolutional import CHANNELS, ConvDecoder, ConvEncoder, image_sizes
-from discretevae.networks.mlp import MLP
+from discretevae.networks.convolutional import Convolution, Pictures, TransposedConvolution
 from discretevae.priors.masked import MaskedLinear, MaskedNetwork
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -64,7 +63,8 @@ def exact_network(network: nn.Module, *, input_bits: int, scale: float, bound: i
     """The network as a function of whole numbers that is exact on every machine.
 
     Args:
-        network: an MLP, or a convolutional encoder or decoder.
+        network: an MLP, a convolutional encoder or decoder, or an `nn.Sequential` of `nn.Linear`
+            with `nn.ReLU`, `nn.LeakyReLU` or `nn.Tanh` between.
         input_bits: inputs are multiples of 2^−``input_bits``; 0 for bits and one-hot categories.
         scale: what the network's weights expect for an input of 1: 1/255 for bytes.
         bound: the largest input that occurs, as a whole number.
@@ -73,24 +73,46 @@ def exact_network(network: nn.Module, *, input_bits: int, scale: float, bound: i
         A function of ``[N, n_in]`` float64 tensors of whole numbers on the CPU.
 
     Raises:
-        ConfigError: the network is of a type that is not known, or a weight is not finite.
+        ConfigError: the network has another kind of layer, or a weight is not finite.
 
     Example:
-        >>> net = MLP([3, 8, 2], generator=torch.Generator().manual_seed(0))
+        >>> net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> exact = exact_network(net, input_bits=0, scale=1.0, bound=1)
         >>> x = torch.tensor([[1.0, 0.0, 1.0]])
         >>> bool((exact(x.double()) - net(x)).abs().max() < 1e-3)
         True
     """
-    start = _Inputs(input_bits, scale, bound)
-    if isinstance(network, MLP):
-        return _mlp(network, start)
-    if isinstance(network, ConvEncoder):
-        return _conv_encoder(network, start)
-    if isinstance(network, ConvDecoder):
-        return _conv_decoder(network, start)
-    raise ConfigError(
-        f"a {type(network).__name__} cannot be evaluated in whole numbers. Use an mlp or a cnn."
+    inputs = _Inputs(input_bits, scale, bound)
+    steps: list[Network] = []
+    bits: int | None = None  # of sums that no activation has rounded yet
+    for layer in network if isinstance(network, nn.Sequential) else [network]:
+        if type(layer) in SUMS and bits is None:
+            step, bits = SUMS[type(layer)](layer, inputs)
+            steps.append(step)
+        elif type(layer) in ACTIVATIONS and bits is not None:
+            steps.append(partial(_activate, bits=bits, activation=layer))
+            bits, inputs = None, _Inputs()
+        elif type(layer) in MOVES:
+            steps.append(layer)
+        else:
+            raise _not_exact(layer)
+    if bits is None:
+        raise _not_exact(network)
+    last = bits
+
+    def run(x: Tensor) -> Tensor:
+        for step in steps:
+            x = step(x)
+        return x * 2.0**-last
+
+    return run
+
+
+def _not_exact(layer: nn.Module) -> ConfigError:
+    return ConfigError(
+        f"a network with {type(layer).__name__} at this place cannot be computed in whole numbers, "
+        "as compression needs it. Use an mlp or a cnn, or an nn.Sequential of nn.Linear with "
+        "nn.ReLU, nn.LeakyReLU or nn.Tanh between."
     )
 
 
@@ -129,16 +151,16 @@ def _layer(weight: Tensor, bias: Tensor | None, inputs: _Inputs, *, terms: Seque
     return _Layer(whole, shift, total)
 
 
-def _activate(sums: Tensor, bits: int, activation: Activation) -> Tensor:
+def _activate(sums: Tensor, bits: int, activation: nn.Module) -> Tensor:
     """Sums of a layer, multiples of 2^−bits, to the whole numbers that enter the next one."""
     scaled = sums * 2.0 ** (ACTIVATION_BITS - bits)
-    if activation.name == "tanh":
+    if isinstance(activation, nn.Tanh):
         values = reproducible.tanh((scaled * 2.0**-ACTIVATION_BITS).numpy())
         scaled = torch.from_numpy(values) * 2.0**ACTIVATION_BITS
-    elif activation.name == "relu":
-        scaled = scaled.clamp(min=0)
+    elif isinstance(activation, nn.LeakyReLU):
+        scaled = torch.where(scaled < 0, scaled * activation.negative_slope, scaled)
     else:
-        scaled = torch.where(scaled < 0, scaled * activation.slope, scaled)
+        scaled = scaled.clamp(min=0)
     return torch.floor(scaled + 0.5).clamp_(-MAX_ACTIVATION, MAX_ACTIVATION)
 
 
@@ -147,18 +169,49 @@ def _linear(layer: _Layer, x: Tensor, units: slice | list[int] = ALL) -> Tensor:
     return product if layer.bias is None else product + layer.bias[units]
 
 
-def _mlp(network: MLP, start: _Inputs) -> Network:
-    layers: list[_Layer] = []
-    for weight, bias in network.layers():
-        layers.append(_layer(weight, bias, _Inputs() if layers else start, terms=(1,)))
-    *hidden, last = layers
+def _linear_sums(module: nn.Linear, inputs: _Inputs) -> tuple[Network, int]:
+    layer = _layer(module.weight, module.bias, inputs, terms=(1,))
+    return partial(_linear, layer), layer.bits
 
-    def run(x: Tensor) -> Tensor:
-        for layer in hidden:
-            x = _activate(_linear(layer, x), layer.bits, network.activation)
-        return _linear(last, x) * 2.0**-last.bits
 
-    return run
+def _convolution_sums(module: Convolution, inputs: _Inputs) -> tuple[Network, int]:
+    layer = _layer(module.weight.flatten(1), module.bias, inputs, terms=(1,))
+
+    def run(h: Tensor) -> Tensor:
+        # patches and a matrix product: a convolution proper may transform its inputs first
+        sums = layer.weight @ F.unfold(h, 3, stride=2, padding=1)
+        if layer.bias is not None:
+            sums = sums + layer.bias.unsqueeze(1)
+        height, width = ((side + 1) // 2 for side in h.shape[2:])
+        return sums.reshape(len(h), -1, height, width)
+
+    return run, layer.bits
+
+
+def _transposed_sums(module: TransposedConvolution, inputs: _Inputs) -> tuple[Network, int]:
+    # [n_from, n_to, 3, 3]: an output pixel sums over n_from and some of the nine places
+    layer = _layer(module.weight, module.bias, inputs, terms=(0, 2, 3))
+    padding = module.output_padding
+
+    def run(h: Tensor) -> Tensor:
+        patches = layer.weight.flatten(1).T @ h.flatten(2)
+        size = tuple(2 * side - 1 + more for side, more in zip(h.shape[2:], padding, strict=True))
+        sums = F.fold(patches, size, kernel_size=3, stride=2, padding=1)
+        return sums if layer.bias is None else sums + layer.bias.view(-1, 1, 1)
+
+    return run, layer.bits
+
+
+SUMS: Mapping[type[nn.Module], Callable[[Any, _Inputs], tuple[Network, int]]] = {
+    nn.Linear: _linear_sums,
+    Convolution: _convolution_sums,
+    TransposedConvolution: _transposed_sums,
+}
+"""Layers that add up, as functions of whole numbers and the bits of their sums."""
+
+ACTIVATIONS = nn.ReLU, nn.LeakyReLU, nn.Tanh
+MOVES = nn.Flatten, nn.Identity, Pictures
+"""Layers that compute nothing."""
 
 
 class ExactConditionals:
@@ -176,11 +229,13 @@ class ExactConditionals:
 
     def __init__(self, network: MaskedNetwork) -> None:
         start = _Inputs(0, 1.0, 1)
-        self.activation = network.activation
+        self.activation: nn.Module = nn.Identity()
         self.hidden: list[_Layer] = []
         self.degrees: list[dict[int, slice | list[int]]] = []
-        for module in network.layers:
-            if isinstance(module, MaskedLinear):
+        for module in network.hidden:
+            if not isinstance(module, MaskedLinear):
+                self.activation = module
+            else:
                 self.hidden.append(_masked(module, _Inputs() if self.hidden else start))
                 self.degrees.append(_by_degree(module.after))
         self.direct = _masked(network.direct, start)
@@ -261,51 +316,6 @@ def _as_slice(units: list[int]) -> slice | list[int]:
     step = units[1] - units[0] if len(units) > 1 else 1
     even = range(units[0], units[-1] + 1, step)
     return slice(even.start, even.stop, step) if units == list(even) else units
-
-
-def _conv_encoder(network: ConvEncoder, start: _Inputs) -> Network:
-    *convolutions, (weight, bias) = network.layers(frozen=True)
-    layers: list[_Layer] = []
-    for kernel, shift in convolutions:
-        inputs = _Inputs() if layers else start
-        layers.append(_layer(kernel.flatten(1), shift, inputs, terms=(1,)))
-    last = _layer(weight, bias, _Inputs(), terms=(1,))
-    shape = network.image_shape
-    sizes = image_sizes(shape)[1:]
-
-    def run(x: Tensor) -> Tensor:
-        h = x.reshape(len(x), 1, *shape)
-        for layer, size in zip(layers, sizes, strict=True):
-            # patches and a matrix product: a convolution proper may transform its inputs first
-            sums = layer.weight @ F.unfold(h, 3, stride=2, padding=1)
-            if layer.bias is not None:
-                sums = sums + layer.bias.unsqueeze(1)
-            h = _activate(sums, layer.bits, RELU).reshape(len(x), -1, *size)
-        return _linear(last, h.flatten(1)) * 2.0**-last.bits
-
-    return run
-
-
-def _conv_decoder(network: ConvDecoder, start: _Inputs) -> Network:
-    (weight, bias), *convolutions = network.layers(frozen=True)
-    first = _layer(weight, bias, start, terms=(1,))
-    # [n_from, n_to, 3, 3]: an output pixel sums over n_from and some of the nine places
-    layers = [_layer(kernel, shift, _Inputs(), terms=(0, 2, 3)) for kernel, shift in convolutions]
-    sizes = network.sizes
-
-    def run(z: Tensor) -> Tensor:
-        sums, bits = _linear(first, z), first.bits
-        sums = sums.reshape(len(z), CHANNELS[-1], *sizes[0])
-        for layer, size in zip(layers, sizes[1:], strict=True):
-            h = _activate(sums, bits, RELU)
-            patches = layer.weight.flatten(1).T @ h.flatten(2)
-            sums = F.fold(patches, size, kernel_size=3, stride=2, padding=1)
-            if layer.bias is not None:
-                sums = sums + layer.bias.view(-1, 1, 1)
-            bits = layer.bits
-        return sums.flatten(1) * 2.0**-bits
-
-    return run
 
 
 def on_grid(values: Tensor, step: float, low: float, high: float) -> Array:

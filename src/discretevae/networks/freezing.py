@@ -1,0 +1,41 @@
+"""Modules whose parameters get no gradient for a while."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from torch import nn
+
+
+@contextlib.contextmanager
+def frozen(*parts: object, when: bool = True) -> Iterator[None]:
+    """Record no gradient for the parameters of those parts that are modules.
+
+    Gradients still flow through the parts, to their inputs.
+
+    Args:
+        parts: modules; anything else has no parameters.
+        when: False changes nothing.
+
+    Example:
+        >>> import torch
+        >>> layer, x = nn.Linear(2, 3), torch.ones(1, 2, requires_grad=True)
+        >>> with frozen(layer):
+        ...     y = layer(x).sum()
+        >>> y.backward()
+        >>> layer.weight.grad is None, x.grad is None
+        (True, False)
+    """
+    modules = [part for part in parts if when and isinstance(part, nn.Module)]
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+__all__ = ["frozen"]

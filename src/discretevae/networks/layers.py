@@ -1,0 +1,96 @@
+"""Layers one after the other, and how their initial weights are drawn."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from discretevae.config.model_config import Init
+
+LAYERS = nn.Linear, nn.Conv2d, nn.ConvTranspose2d
+"""Those whose weights are drawn here."""
+
+
+class Layers(nn.Sequential):
+    """Layers one after the other, with initial weights from a generator.
+
+    Args:
+        layers: built on the meta device, as `initialize` needs them.
+        init: how the initial weights are drawn, as `initialize` has it.
+        generator: the source of the initial weights; None takes torch's global one.
+    """
+
+    def __init__(
+        self, *layers: nn.Module, init: Init = "torch", generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__(*layers)
+        initialize(self, init, generator)
+
+    def __getitem__(self, index: slice | int) -> nn.Module:
+        """Return a layer, or several of them as an `nn.Sequential`."""
+        # torch would make another of the subclass, whose arguments are no layers
+        return nn.Sequential(*list(self)[index]) if isinstance(index, slice) else list(self)[index]
+
+
+@torch.no_grad()
+def initialize(
+    network: nn.Module, init: Init = "torch", generator: torch.Generator | None = None
+) -> None:
+    """Give a network that was built on the meta device its memory and its initial weights.
+
+    It is built there because the constructors of torch's layers draw from the global random state.
+    Weights are drawn from U(−b, b), with n_in and n_out the fans as `torch.nn.init` counts them:
+
+    - ``torch``: b = 1/√n_in, for biases too; torch's own default;
+    - ``glorot``: b = √(6/(n_in + n_out)), biases are 0 (Glorot & Bengio 2010, eq. 16);
+    - ``he``: b = √(6/n_in), biases are 0 (He et al. 2015, eq. 10, as a uniform law).
+
+    Args:
+        network: whose linear and convolutional layers are drawn, in the order of its modules.
+        init: ``torch``, ``glorot`` or ``he``.
+        generator: the source of the weights; None takes torch's global one.
+
+    Example:
+        >>> with torch.device("meta"):
+        ...     layer = nn.Linear(100, 3)
+        >>> initialize(layer, "he", torch.Generator().manual_seed(0))
+        >>> layer.weight.abs().max().item() <= 0.06 ** 0.5, layer.bias.tolist()
+        (True, [0.0, 0.0, 0.0])
+    """
+    network.to_empty(device=torch.get_default_device())
+    for layer in network.modules():
+        if not isinstance(layer, LAYERS):
+            continue
+        bound = 1 / math.sqrt(layer.weight[0].numel())
+        if init == "torch":
+            nn.init.uniform_(layer.weight, -bound, bound, generator)
+        elif init == "glorot":
+            nn.init.xavier_uniform_(layer.weight, generator=generator)
+        else:
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
+        if layer.bias is None:
+            continue
+        if init == "torch":
+            nn.init.uniform_(layer.bias, -bound, bound, generator)
+        else:
+            nn.init.zeros_(layer.bias)
+
+
+def output_bias(network: nn.Module) -> Tensor | None:
+    """Return the bias of the last layer, flattening aside; None where it cannot be known.
+
+    Example:
+        >>> output_bias(nn.Sequential(nn.Linear(2, 3), nn.Flatten())).shape
+        torch.Size([3])
+        >>> output_bias(nn.Sequential(nn.Linear(2, 3), nn.Sigmoid())) is None
+        True
+    """
+    while isinstance(network, nn.Sequential):
+        layers = [layer for layer in network if not isinstance(layer, nn.Flatten | nn.Identity)]
+        network = layers[-1] if layers else nn.Identity()
+    return network.bias if isinstance(network, LAYERS) else None
+
+
+__all__ = ["Layers", "initialize", "output_bias"]
