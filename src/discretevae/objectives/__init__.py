@@ -1,4 +1,6 @@
-"""What is maximized. How its gradient is estimated is the estimator's business.
+"""Objectives: functions of a batch that training maximizes.
+
+An objective asks a gradient estimator for the expectation over codes and for its gradient.
 
 Where KL(q ‖ p) has no closed form, as under an autoregressive prior, ln p(z) joins what the
 estimator integrates, and the entropy of q, which has one, stays outside.

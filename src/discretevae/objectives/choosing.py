@@ -1,4 +1,4 @@
-"""Which estimator goes with which objective and code."""
+"""The estimator that goes with an objective and a code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from discretevae.estimators import (
 from discretevae.families import MAX_STATES, Family, is_enumerable
 
 DEFAULT_ESTIMATORS = {"multi-sample": "vimco", "marginal": "exact", "wake-sleep": "importance"}
-"""What is taken when an objective is named and no estimator."""
+"""The estimator of each objective where none is named; the ELBO's depends on the code."""
 
 
 def estimator_name(family: Family, config: TrainConfig) -> str:
@@ -36,7 +36,7 @@ WAKE_SLEEP_SAMPLES = 5
 
 
 def choose_estimator(family: Family, config: TrainConfig) -> Estimator:
-    """The estimator that a configuration asks for, or the default of its objective and code.
+    """Return the estimator of a configuration, or the default of its objective and code.
 
     Raises:
         ConfigError: it cannot be read, cannot handle the code, or does not fit the objective.
@@ -62,7 +62,7 @@ def choose_estimator(family: Family, config: TrainConfig) -> Estimator:
 
 
 def check_pair(objective: str, estimator: Estimator) -> None:
-    """Refuses a pair of objective and estimator that makes no sense.
+    """Refuse a pair of objective and estimator that makes no sense.
 
     Raises:
         ConfigError: it makes none; the sensible ones are named.
@@ -75,15 +75,15 @@ def check_pair(objective: str, estimator: Estimator) -> None:
         ...     print(error)
         objective marginal cannot be estimated by Importance. Choose `estimator='exact'`.
     """
-    wanted = {"multi-sample": VIMCO, "marginal": Exact, "wake-sleep": Importance}.get(objective)
+    required = {"multi-sample": VIMCO, "marginal": Exact, "wake-sleep": Importance}.get(objective)
     name = type(estimator).__name__
-    if wanted is None:
+    if required is None:
         if isinstance(estimator, VIMCO):
             raise ConfigError(
                 "vimco estimates the K-sample bound, not the ELBO. Choose "
                 "`objective='multi-sample'`."
             )
-    elif not isinstance(estimator, wanted):
+    elif not isinstance(estimator, required):
         raise ConfigError(
             f"objective {objective} cannot be estimated by {name}. "
             f"Choose `estimator={DEFAULT_ESTIMATORS[objective]!r}`."

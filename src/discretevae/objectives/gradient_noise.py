@@ -1,4 +1,4 @@
-"""How noisy the encoder's gradient is, measured on a fixed batch."""
+"""The noise of the encoder's gradient on a fixed batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives import Objective, elbo
 
 PROBE_ROWS = 256
+"""Rows of the fixed batch: few enough that measuring takes a fraction of an epoch."""
+
 PROBE_REPEATS = 8
+"""Draws, like `PROBE_ROWS` a compromise between noise and time."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ def encoder_gradient_noise(
     objective: Objective = elbo,
     repeats: int = PROBE_REPEATS,
 ) -> GradientNoise:
-    """The variance of the encoder's gradient over repeated draws of z, all else fixed.
+    """Measure the variance of the encoder's gradient over repeated draws of z, all else fixed.
 
     With g_r the gradient of the loss (−objective, averaged over the rows of ``x``) with respect to
     all n parameters of the encoder at the r-th of R draws, and ḡ their mean:

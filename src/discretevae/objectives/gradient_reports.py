@@ -1,4 +1,4 @@
-"""How noisy, how biased and how slow gradient estimators are at given weights, side by side."""
+"""Noise, bias and time of gradient estimators at given weights, side by side."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Bias:
 
     s is the larger of the jackknife over the draws and √(2 tr Σ̂² / (R(R − 1))), Σ̂ the covariance
     of g. In simulations (1 to 500 dimensions, Gaussian and heavy tails, R from 8 to 128) an
-    unbiased member had low > 0 in fewer than 1 of 500 cases, and the truth lay between low and high
-    in 96 % of cases or more; in 91 % in the worst case, noise in one direction only.
+    unbiased estimator had low > 0 in fewer than 1 of 500 cases, and the truth lay between low and
+    high in 96 % of cases or more; in 91 % in the worst case, noise in one direction only.
 
     Args:
         value: the estimate.
@@ -66,7 +66,7 @@ class Bias:
 
 @dataclass(frozen=True)
 class GradientReport:
-    """What a gradient estimator gives at fixed weights on a fixed batch of B rows.
+    """The figures of a gradient estimator at fixed weights on a fixed batch of B rows.
 
     g_r is the gradient of the loss (−objective, nats per row, mean over the rows) with respect to
     the n parameters of the encoder at the r-th of R draws, ḡ their mean, V = Σ_i 1/(R − 1)
@@ -87,7 +87,7 @@ class GradientReport:
         snr: signal-to-noise ratio of one step, norm / √V; None where norm is, or V = 0.
         seconds: median time of one step (forward, backward for all parameters, no optimizer).
         time_ratio: median over rounds of that time by the time of ``importance`` with M = 1 in
-            the same round; the members take turns in every round.
+            the same round; the estimators take turns in every round.
         bias: against the exact gradient; None where the code cannot be enumerated.
     """
 
@@ -129,49 +129,49 @@ def measure_gradients(
     generator: torch.Generator,
     objective: Objective = elbo,
 ) -> list[GradientReport]:
-    """How noisy, how biased and how slow each estimator is at given weights on given rows.
+    """Measure noise, bias and time of each estimator at given weights on given rows.
 
-    Weights, rows and, if any, the binarization are the same for all draws, and every member starts
-    from the same state of ``generator``: no report depends on the other members, but for time.
-    Members that learn are measured as they are, on a copy that learns nothing meanwhile. Memory:
+    Weights and rows are the same for all draws, and every estimator starts from the same state of
+    ``generator``: no report depends on the other estimators, but for time.
+    Estimators that learn are measured as they are, on a copy that learns nothing meanwhile. Memory:
     R · n numbers for n parameters of the encoder.
 
     Args:
         model: the model; neither its weights nor their gradients change.
         x: the probe rows ``[B, P]``.
-        estimators: the members by name.
+        estimators: by name.
         repeats: R, at least 8.
         generator: the source of all draws.
         objective: whose gradient it is; only the ELBO's has an exact one to compare with.
 
     Raises:
-        ConfigError: ``repeats`` is too small, or there is no member.
+        ConfigError: ``repeats`` is too small, or there is no estimator.
 
     Example:
         >>> from discretevae.config import ModelConfig
         >>> config = ModelConfig(n_features=4, latent="bernoulli:3", hidden=(8,))
         >>> generator = torch.Generator().manual_seed(0)
         >>> model, x = DiscreteVAE(config, generator=generator), torch.rand(5, 4)
-        >>> members = {"importance": Importance(), "exact": Exact()}
-        >>> noisy, exact = measure_gradients(model, x, members, generator=generator)
+        >>> estimators = {"importance": Importance(), "exact": Exact()}
+        >>> noisy, exact = measure_gradients(model, x, estimators, generator=generator)
         >>> noisy.variance > exact.variance, exact.bias
         (True, Bias(value=0.0, low=0.0, high=0.0))
     """
     require_repeats(repeats)
     if not estimators:
         raise ConfigError("there is no estimator to measure. Give at least one.")
-    members = {name: _at_rest(member) for name, member in estimators.items()}
-    for member in members.values():
-        _prepare(member, model, x)
+    estimators = {name: _at_rest(estimator) for name, estimator in estimators.items()}
+    for estimator in estimators.values():
+        _prepare(estimator, model, x)
     truth = None
     if objective is elbo and is_enumerable(model.family):
         truth = _draws(model, x, Exact(), 1, generator, elbo)[0][0]
-    times = _interleaved_times(model, x, members, generator.device, objective)
+    times = _interleaved_times(model, x, estimators, generator.device, objective)
     state = generator.get_state()
     reports = []
-    for name, member in members.items():
+    for name, estimator in estimators.items():
         generator.set_state(state)
-        draws, eta_draws = _draws(model, x, member, repeats, generator, objective)
+        draws, eta_draws = _draws(model, x, estimator, repeats, generator, objective)
         shifted = draws - draws[0]  # so that draws that do not differ have no variance at all
         squares = (shifted - shifted.mean(0)).square().sum(1).double() * repeats / (repeats - 1)
         total, n = squares.mean().item(), draws.shape[1]
@@ -181,8 +181,8 @@ def measure_gradients(
         reports.append(
             GradientReport(
                 estimator=name,
-                is_unbiased=member.is_unbiased,
-                evaluations=member.evaluations_for(model.family),
+                is_unbiased=estimator.is_unbiased,
+                evaluations=estimator.evaluations_for(model.family),
                 norm=norm,
                 variance=total / n,
                 variance_se=squares.std().item() / n / math.sqrt(repeats),
@@ -212,7 +212,7 @@ class _Held:
 def _draws(
     model: DiscreteVAE,
     x: Tensor,
-    member: Estimator,
+    estimator: Estimator,
     repeats: int,
     generator: torch.Generator,
     objective: Objective,
@@ -223,7 +223,9 @@ def _draws(
     draws, eta_draws = [], []
     for _ in range(repeats):
         leaf = eta.detach().requires_grad_()
-        loss = objective(cast(DiscreteVAE, _Held(model, leaf)), x, member, generator=generator).loss
+        loss = objective(
+            cast(DiscreteVAE, _Held(model, leaf)), x, estimator, generator=generator
+        ).loss
         (slope,) = torch.autograd.grad(loss, leaf)
         grads = torch.autograd.grad(eta, parameters, slope, retain_graph=True)
         draws.append(torch.cat([grad.flatten() for grad in grads]))
@@ -257,15 +259,15 @@ def _bias(draws: Tensor, truth: Tensor) -> Bias | None:
 def _interleaved_times(
     model: DiscreteVAE,
     x: Tensor,
-    members: Mapping[str, Estimator],
+    estimators: Mapping[str, Estimator],
     device: torch.device,
     objective: Objective,
 ) -> dict[str, tuple[float, float]]:
-    """Per member the median of its seconds, and of its ratios to the paper's step."""
+    """Return the median of each estimator's seconds, and of its ratios to the paper's step."""
     generator = torch.Generator(device).manual_seed(0)
-    turns = [(Importance(), elbo), *((member, objective) for member in members.values())]
+    turns = [(Importance(), elbo), *((each, objective) for each in estimators.values())]
     rounds = [
-        [_step_seconds(model, x, member, generator, what) for member, what in turns]
+        [_step_seconds(model, x, estimator, generator, what) for estimator, what in turns]
         for _ in range(1 + ROUNDS)
     ][1:]  # the first one warms up
     return {
@@ -273,41 +275,41 @@ def _interleaved_times(
             statistics.median(row[i] for row in rounds),
             statistics.median(row[i] / row[0] for row in rounds),
         )
-        for i, name in enumerate(members, 1)
+        for i, name in enumerate(estimators, 1)
     }
 
 
 def _step_seconds(
     model: DiscreteVAE,
     x: Tensor,
-    member: Estimator,
+    estimator: Estimator,
     generator: torch.Generator,
     objective: Objective,
 ) -> float:
-    own = member.parameters() if isinstance(member, nn.Module) else ()
+    own = estimator.parameters() if isinstance(estimator, nn.Module) else ()
     parameters = [*model.parameters(), *own]
     began = time.perf_counter()
-    loss = objective(model, x, member, generator=generator).loss
+    loss = objective(model, x, estimator, generator=generator).loss
     torch.autograd.grad(loss, parameters, allow_unused=True)
     if x.device.type != "cpu":
         torch.accelerator.synchronize(x.device)
     return time.perf_counter() - began
 
 
-def _at_rest(member: Estimator) -> Estimator:
+def _at_rest(estimator: Estimator) -> Estimator:
     """A copy that keeps what it has learned and learns nothing more."""
-    member = copy.deepcopy(member)
-    return member.eval() if isinstance(member, nn.Module) else member
+    estimator = copy.deepcopy(estimator)
+    return estimator.eval() if isinstance(estimator, nn.Module) else estimator
 
 
-def _prepare(member: Estimator, model: DiscreteVAE, x: Tensor) -> None:
-    member.prepare(model.family, model.eta(x[:1]).detach())
-    if isinstance(member, nn.Module):
-        member.to(x.device)
+def _prepare(estimator: Estimator, model: DiscreteVAE, x: Tensor) -> None:
+    estimator.prepare(model.family, model.eta(x[:1]).detach())
+    if isinstance(estimator, nn.Module):
+        estimator.to(x.device)
 
 
 def require_repeats(repeats: int) -> None:
-    """Refuses a number of draws that is too small.
+    """Refuse a number of draws that is too small.
 
     Raises:
         ConfigError: it is.

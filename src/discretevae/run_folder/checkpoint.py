@@ -51,7 +51,7 @@ class Run:
 
 
 def load_run(folder: str | Path, *, device: str = "cpu") -> Run:
-    """Opens a run folder: configuration and weights.
+    """Open a run folder: configuration and weights.
 
     Raises:
         RunError: the folder is missing, no run, of another format, or its files are corrupt.
@@ -80,7 +80,7 @@ def load_run(folder: str | Path, *, device: str = "cpu") -> Run:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether the folder holds a configuration of ours, of whatever version.
+    """Return whether the folder holds a configuration of ours, of whatever version.
 
     Example:
         >>> is_run(Path("no/such/run"))
@@ -90,7 +90,7 @@ def is_run(folder: Path) -> bool:
 
 
 def save_config(folder: Path, config: RunConfig) -> None:
-    """Writes ``config.json``.
+    """Write ``config.json``.
 
     Raises:
         OSError: the folder cannot be written to.
@@ -104,7 +104,7 @@ def save_config(folder: Path, config: RunConfig) -> None:
 
 
 def load_config(folder: Path) -> RunConfig:
-    """Reads ``config.json``.
+    """Read ``config.json``.
 
     Raises:
         RunError: the folder is missing, no run, or of another format; or the file is corrupt.
@@ -135,7 +135,7 @@ def load_config(folder: Path) -> RunConfig:
 
 
 def save_weights(folder: Path, model: nn.Module) -> None:
-    """Writes ``model.safetensors``.
+    """Write ``model.safetensors``.
 
     Raises:
         OSError: the disk is full or the folder cannot be written to.
@@ -144,7 +144,7 @@ def save_weights(folder: Path, model: nn.Module) -> None:
 
 
 def install_weights(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Copies weights into a module of the same shape.
+    """Copy weights into a module of the same shape.
 
     Raises:
         RunError: names, shapes or types differ from the module's, or a value is not finite.
@@ -172,7 +172,7 @@ def _require_weights_of(module: nn.Module, tensors: Mapping[str, Tensor], path: 
 
 
 def _require_readable(config: RunConfig) -> None:
-    """Refuses values that no run writes and that the configuration itself lets through.
+    """Refuse values that no run writes and that the configuration itself lets through.
 
     Raises:
         ConfigError: it holds one.

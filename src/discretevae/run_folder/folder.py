@@ -1,4 +1,4 @@
-"""Where a run may be written: folders that are free, taken, or of another configuration."""
+"""Folders for runs: free ones, those that hold a run, and those of another configuration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_DIFFERENCES = 3
 
 
 def prepare_folder(out: Path, *, resume: bool) -> None:
-    """Refuses a folder that a run must not be written to; changes nothing.
+    """Refuse a folder that a run must not be written to; nothing is changed.
 
     Raises:
         RunError: it holds something that is not ours, or a run that is not to be resumed, or
@@ -39,12 +39,12 @@ def prepare_folder(out: Path, *, resume: bool) -> None:
 
 
 def _is_left_over(path: Path) -> bool:
-    """Whether a crash before the first save may have left the file."""
+    """Return whether a crash before the first save may have left the file."""
     return path.name == LOCK or (path.name.startswith(".") and path.name.endswith(".tmp"))
 
 
 def free_folder(parent: Path, config: RunConfig) -> Path:
-    """``parent/DATA-LATENT``, with a number behind it if that is taken.
+    """Return ``parent/DATA-LATENT``, with a number behind it if that exists.
 
     Example:
         >>> from discretevae.config import DataConfig, ModelConfig
@@ -60,7 +60,7 @@ def free_folder(parent: Path, config: RunConfig) -> Path:
 
 
 def folder_problem(folder: Path, config: RunConfig) -> str | None:
-    """What keeps a run from being made or continued in a folder; None if nothing does.
+    """Return why a run cannot be made or continued in a folder, or None.
 
     Example:
         >>> folder_problem(Path("no/such/folder"), None) is None
@@ -84,7 +84,7 @@ def folder_problem(folder: Path, config: RunConfig) -> str | None:
 
 
 def differences(there: RunConfig, asked: RunConfig) -> list[str]:
-    """What differs between the configuration of a run and the one that is asked for.
+    """Return what differs between the configuration of a run and the one that is asked for.
 
     Example:
         >>> from discretevae.config import ModelConfig, TrainConfig

@@ -1,4 +1,4 @@
-"""What a run tells of its epochs, and what to make of it."""
+"""The metrics of the epochs of a run, and advice on a collapsed code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ METRICS = "metrics.jsonl"
 
 @dataclass(frozen=True)
 class EpochMetrics:
-    """What is known after an epoch; nats per row.
+    """The metrics of an epoch; nats per row.
 
     Args:
         epoch: counted from 1.
@@ -61,7 +61,7 @@ class EpochMetrics:
 
 
 def seconds_of(*histories: Sequence[EpochMetrics]) -> list[list[float]]:
-    """When each epoch was over, by one clock for all runs: the processor's where every one has it.
+    """Return the seconds after each epoch, by one clock for all runs.
 
     Returns:
         Per run, per epoch: ``cpu_seconds``, or ``seconds`` if any of the epochs lacks the former.
@@ -79,7 +79,7 @@ def seconds_of(*histories: Sequence[EpochMetrics]) -> list[list[float]]:
 
 
 def collapse_advice(latent: LatentSpec, usage: EpochMetrics | CodeUsage) -> str | None:
-    """A sentence that says what to try when the code carries little; None when all is well.
+    """Return advice on a code that carries little, or None when all is well.
 
     Example:
         >>> from discretevae.config import LatentSpec
@@ -104,7 +104,7 @@ def collapse_advice(latent: LatentSpec, usage: EpochMetrics | CodeUsage) -> str 
 
 
 def read_metrics(folder: Path) -> list[EpochMetrics]:
-    """The epochs of a run folder, oldest first.
+    """Return the epochs of a run folder, oldest first.
 
     Raises:
         RunError: the file is missing or corrupt.
@@ -126,7 +126,7 @@ def read_metrics(folder: Path) -> list[EpochMetrics]:
 
 
 def _checked(metrics: EpochMetrics) -> EpochMetrics:
-    """The same, if every value is of the type that it is declared as.
+    """Return the metrics if every value is of the type that it is declared as.
 
     Raises:
         ValueError: one is not.

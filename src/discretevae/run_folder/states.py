@@ -1,4 +1,4 @@
-"""What a training run needs to go on as if it had never stopped, in files of which two are kept."""
+"""Checkpoints: everything that a training needs to go on as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ KEPT = 2
 """Should the newest be damaged, by a failing disk say, the one before it is still there."""
 
 ADAM = {"step", "exp_avg", "exp_avg_sq"}
-"""What Adam remembers of each parameter."""
+"""The state that Adam keeps for each parameter."""
 
 GENERATOR = "generator"
 
 
 def state_paths(folder: Path) -> list[Path]:
-    """The states of a run folder, newest first.
+    """Return the checkpoints of a run folder, newest first.
 
     Example:
         >>> state_paths(Path("no/such/run"))
@@ -86,7 +86,7 @@ def save_state(folder: Path, step: int, content: bytes) -> Path:
 
 
 def read_newest(folder: Path) -> bytes | None:
-    """The content of the newest state that is whole; None where there is none.
+    """Return the content of the newest checkpoint that is whole, or None.
 
     Raises:
         RunError: there are states, and all of them are damaged.
@@ -166,7 +166,7 @@ def _install_moments(
     moments: Mapping[str, Tensor],
     path: Path,
 ) -> None:
-    """What Adam remembers of one parameter, if it was ever moved."""
+    """Take over Adam's state of one parameter, if it was ever moved."""
     own = {key.rpartition(".")[2]: key for key in moments if key.rpartition(".")[0] == name}
     if own and own.keys() != ADAM:
         raise RunError(f"{path}: corrupt, the optimizer's state of {name} is. Train again.")

@@ -10,7 +10,9 @@ from discretevae.model.vae import DiscreteVAE
 
 
 class Average:
-    """θ̄ ← θ̄ + max(1 − decay, 9/(10 + t)) (θ − θ̄) after every step t, counted from 0.
+    """A moving average θ̄ of the weights θ of a model.
+
+        θ̄ ← θ̄ + max(1 − decay, 9/(10 + t)) (θ − θ̄)      after every step t, counted from 0
 
     Late in a run the weights circle around a minimum, at a distance that the step size sets; their
     average lies nearer to it. The second term of the maximum forgets the first steps sooner.
@@ -41,7 +43,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, model: DiscreteVAE, step: int) -> None:
-        """Takes in the weights after step ``step``, counted from 0."""
+        """Update the average with the weights after step ``step``, counted from 0."""
         weight = max(1 - self.decay, 9 / (10 + step))
         torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), weight)
 

@@ -32,7 +32,7 @@ class Batch:
 
 
 class BatchMaker:
-    """Makes the batches of a training: ordered, distorted, binarized, on the model's device.
+    """Maker of the batches of a training: shuffled, distorted, binarized, on the model's device.
 
     Args:
         prepared: the training.

@@ -1,4 +1,4 @@
-"""Keeps the folder of a run while it is trained: metrics, weights, and checkpoints."""
+"""The folder of a run while it is trained: metrics, weights, and checkpoints."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from discretevae.training.state import TrainingState
 
 
 class Checkpointer:
-    """Saves a training and restores it. Only the first process writes; all take part.
+    """Saves a training to its folder and restores it; only the first process writes.
 
     Args:
         prepared: the training; without a folder nothing is saved.

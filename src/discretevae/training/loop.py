@@ -34,7 +34,7 @@ from discretevae.training.state import TrainingState, start_state
 from discretevae.training.step import StepSettings, flush_moments, set_lr, take_step
 
 Step = Callable[[Batch, StepSettings], None]
-"""Takes a step on a batch."""
+"""A function that takes a step on a batch."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 SUMS = ("rows", "loss", "log_likelihood", "kl", "ess", "cpu_seconds")
-"""What every process sums up by itself."""
+"""Names of the sums that every process keeps by itself."""
 
 
 @dataclass

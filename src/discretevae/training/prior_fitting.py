@@ -1,4 +1,4 @@
-"""Fits a prior to the codes of a trained model, whose networks stay as they are."""
+"""Fitting a prior to the codes of a trained model, whose networks stay as they are."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def fit_prior(
     seed: int = 0,
     progress: Callable[[int], object] | None = None,
 ) -> list[PriorEpoch]:
-    """Fits ``prior`` in place by maximum likelihood to the codes that ``rows`` have.
+    """Fit ``prior`` in place by maximum likelihood to the codes of ``rows``.
 
         max E_x E_q(z|x) ln p(z),   z ~ q(z|x) drawn anew each time
 
@@ -100,8 +100,8 @@ def fit_prior(
                 x = batches.take(step, generator=pixels).to(device)
                 z = model.family.sample(model.eta(x), 1, generator=generator)
             for group in optimizer.param_groups:
-                taken = (epoch - 1) * n_steps + step
-                group["lr"] = lr * schedule.factor(taken, epochs * n_steps)
+                global_step = (epoch - 1) * n_steps + step
+                group["lr"] = lr * schedule.factor(global_step, epochs * n_steps)
             log_prob = prior.log_prob(z, generator=generator)
             optimizer.zero_grad()
             (-log_prob.mean()).backward()  # type: ignore[no-untyped-call]

@@ -16,7 +16,7 @@ make its moments. They are steps of the training like all others."""
 
 
 class RecordedStep:
-    """Takes steps: the first ones eagerly, then by replaying a recording of one.
+    """A step that is taken eagerly at first, and then by replaying a recording of one.
 
     Args:
         take: takes a step on a batch.
@@ -53,8 +53,8 @@ class RecordedStep:
     def _filled(self, batch: Batch) -> Batch:
         """Return the batch whose memory the recording reads, with these values in it."""
         if self.buffer is None:
-            shown = batch.encoder_input
-            copied = None if shown is None else shown.clone()
+            encoder_input = batch.encoder_input
+            copied = None if encoder_input is None else encoder_input.clone()
             self.buffer = replace(batch, target=batch.target.clone(), encoder_input=copied)
             return self.buffer
         self.buffer.target.copy_(batch.target)

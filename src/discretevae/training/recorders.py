@@ -21,7 +21,7 @@ from discretevae.system.ranks import Ranks
 
 
 class Recorder(Protocol):
-    """Records a function without arguments that works on tensors of its device."""
+    """A recorder of functions without arguments that work on tensors of its device."""
 
     device: torch.device
 
@@ -35,7 +35,7 @@ class Recorder(Protocol):
 
 
 class CudaRecorder:
-    """Records CUDA graphs.
+    """A recorder of CUDA graphs.
 
     Args:
         generator: the source of the draws in the recorded function, on the device.

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that the loop looks at between two steps."""
+"""Ctrl-C and SIGTERM as a request to stop, which the loop looks at between two steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def stop_requests(*, active: bool) -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets; a second Ctrl-C interrupts at once.
+    """Provide an event that Ctrl-C or SIGTERM sets; a second Ctrl-C interrupts at once.
 
     Args:
         active: whether to listen; only the main thread can.

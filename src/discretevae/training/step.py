@@ -25,7 +25,7 @@ Adam's ε of 10⁻⁸ the root of such a second moment is nothing."""
 
 @dataclass(frozen=True)
 class StepSettings:
-    """What may change from step to step.
+    """The settings of a step, which may change from one to the next.
 
     Args:
         lr: learning rate.

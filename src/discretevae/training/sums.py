@@ -10,7 +10,7 @@ from discretevae.objectives import Terms
 from discretevae.training.position import Position
 
 NAMES = ("loss", "log_likelihood", "kl", "ess")
-"""What is summed over rows, by its name in `Position`."""
+"""Names of the sums in `Position`."""
 
 
 class Sums:

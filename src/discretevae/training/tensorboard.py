@@ -14,7 +14,7 @@ from discretevae.run_folder.history import EpochMetrics
 
 @contextlib.contextmanager
 def writer(folder: Path) -> Iterator[Callable[[EpochMetrics], None]]:
-    """What writes the metrics of an epoch to the folder, one curve for each figure.
+    """Provide a function that writes the metrics of an epoch, one curve for each figure.
 
     Args:
         folder: made when the first epoch is written.
