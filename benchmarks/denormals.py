@@ -1,10 +1,10 @@
-"""What the remains of old gradients in Adam's moments cost, in one process.
+"""The cost of denormal numbers in Adam's moments, in one process.
 
 Two trainings of the same model on the same rows take turns, an epoch each: one as the package does
-it, one whose moments are left to shrink into the denormal numbers. The ratio of their steps is the
+it, which sets vanishing moments to zero, and one that lets them become denormal numbers. The ratio of their steps is the
 figure, epoch by epoch.
 
-    python benchmarks/traces.py --out docs/results/performance/traces.json
+    python benchmarks/denormals.py --out docs/results/performance/denormals.json
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from discretevae.errors import CollapseWarning
 from discretevae.model.vae import DiscreteVAE
 from discretevae.system.files import write_json
 from discretevae.system.tensor_files import read_tensors
-from discretevae.training import steps, train
+from discretevae.training import step, train
 
 ROWS = 10_000
 BATCH = 100
-VARIANTS = ("dropped", "kept")
+VARIANTS = ("flushed", "kept")
 
 
 @contextlib.contextmanager
 def doing(variant: str) -> Iterator[None]:
-    """As the package does it, or without looking for traces."""
-    if variant == "dropped":
+    """Train as the package does it, or without flushing moments."""
+    if variant == "flushed":
         yield
         return
-    with mock.patch.object(steps, "DROP_EVERY", 10**12):
+    with mock.patch.object(step, "FLUSH_EVERY", 10**12):
         yield
 
 
 def denormal_share(folder: Path) -> float:
-    """Of the first moments in the newest checkpoint of a run, those that are denormal numbers."""
+    """Return the share of denormal numbers among the first moments of the newest checkpoint."""
     newest = max((folder / "checkpoint").glob("*.safetensors"))
     tensors, _ = read_tensors(newest)
     moments = torch.cat([v.flatten() for name, v in tensors.items() if name.endswith(".exp_avg")])
@@ -82,12 +82,12 @@ def main(epochs: int, out: Path | None, data_dir: Path | None) -> None:
                 found[variant] = 1e3 * BATCH / ROWS * ((last.cpu_seconds or 0.0) - (before or 0.0))
                 found[f"{variant} loss"] = last.loss
                 found[f"{variant} denormal"] = denormal_share(run)
-            found["ratio"] = found["kept"] / found["dropped"]
+            found["ratio"] = found["kept"] / found["flushed"]
             rounds.append(found)
             print(json.dumps({k: round(v, 4) for k, v in found.items()}), flush=True)
     late = [found["ratio"] for found in rounds[len(rounds) // 2 :]]
     print(
-        f"step with traces kept, by the step without, median of the later half: "
+        f"step with denormal moments, by the step without, median of the later half: "
         f"{statistics.median(late):.2f}"
     )
     if out is not None:
