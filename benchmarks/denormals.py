@@ -1,8 +1,8 @@
 """The cost of denormal numbers in Adam's moments, in one process.
 
 Two trainings of the same model on the same rows take turns, an epoch each: one as the package does
-it, which sets vanishing moments to zero, and one that lets them become denormal numbers. The ratio of their steps is the
-figure, epoch by epoch.
+it, which sets vanishing moments to zero, and one that lets them become denormal numbers. The ratio
+of their steps is the figure, epoch by epoch.
 
     python benchmarks/denormals.py --out docs/results/performance/denormals.json
 """
