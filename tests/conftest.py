@@ -12,6 +12,8 @@ from pathlib import Path
 import processes
 import pytest
 import torch
+from matplotlib.figure import Figure
+from PIL import Image
 from processes import Said
 
 from discretevae.cli import call
@@ -138,6 +140,14 @@ def copied(trained, tmp_path):
         return Path(shutil.copytree(trained(latent), tmp_path / name))
 
     return copy
+
+
+@pytest.fixture(autouse=True)
+def _blank_pictures(request, monkeypatch):
+    """Drawing takes longer than a small training: a test that looks at pictures says so."""
+    if request.node.get_closest_marker("draws") is None:
+        blank = Image.new("L", (1, 1))
+        monkeypatch.setattr(Figure, "savefig", lambda _, file, **__: blank.save(file, format="png"))
 
 
 @pytest.fixture(autouse=True)

@@ -5,11 +5,14 @@ import shlex
 import signal
 from pathlib import Path
 
+import pytest
+
 from discretevae import cli
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 
 
+@pytest.mark.draws
 def test_readme_commands_run(tmp_path, monkeypatch, capsys, forked):
     monkeypatch.chdir(tmp_path)
     lines = re.findall(r"^\$ discretevae (.+)$", README.read_text(), re.MULTILINE)

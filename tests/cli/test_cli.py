@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import discretevae
 from discretevae.cli import COMMANDS, call
@@ -110,6 +111,9 @@ print(json.dumps(["matplotlib.pyplot" in sys.modules, alive]))
     assert result["run"] == "runs/digits-gaussian3"
     folder = tmp_path / result["run"]
     assert json.loads((folder / "summary.json").read_text()) == result
+    for name in ("curves", "reconstructions", "samples"):
+        with Image.open(folder / "figures" / f"{name}.png") as picture:
+            assert min(picture.size) > 100
     assert leftovers(tmp_path) == []
 
 

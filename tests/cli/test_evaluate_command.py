@@ -78,6 +78,7 @@ def test_single_rows_as_a_file(suffix, cli, trained, tmp_path):
     assert np.array_equal(found["log_px"], scores.log_px.numpy())
 
 
+@pytest.mark.draws
 def test_several_runs_on_the_same_rows(cli, trained, tmp_path):
     runs = [trained(latent) for latent in ("bernoulli:6", "categorical:5", "gaussian:3")]
     picture = tmp_path / "runs.png"

@@ -434,6 +434,7 @@ def test_shown_members_are_the_ends_of_their_cluster():
     assert len(shown_clusters(found, limit=2)) == 2
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize(("k", "shape"), [(1, (8, 8)), (60, (8, 8)), (12, (2, 32)), (60, (64, 1))])
 def test_pictures_of_any_shape_and_number_are_legible_in_size(k, shape, tmp_path):
     generator = torch.Generator().manual_seed(0)
@@ -448,6 +449,7 @@ def test_pictures_of_any_shape_and_number_are_legible_in_size(k, shape, tmp_path
     assert (tmp_path / "c.png").stat().st_size < 300_000
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("far", [1, 100])
 @pytest.mark.parametrize("d", [1, 2, 5])
 def test_maps_of_codes_of_any_size(d, far, tmp_path):
@@ -500,6 +502,7 @@ SCHEMA = {
 }
 
 
+@pytest.mark.draws
 def test_the_command_writes_and_says_what_was_found(mixture, cli, tmp_path):
     out, picture, drawn = tmp_path / "new" / "c.npz", tmp_path / "c.png", tmp_path / "m.png"
     said = cli(

@@ -358,6 +358,7 @@ def test_the_picture_shows_the_lowest_and_the_highest_rows(data, tmp_path):
     save_figure(figure, tmp_path / "a.png")
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("shape", [(1, 64), (64, 1), (8, 8)])
 def test_pictures_of_any_shape_can_be_drawn(shape, data, tmp_path):
     few, scores = data.test.subset(slice(0, 3)), np.arange(3.0)
@@ -367,6 +368,7 @@ def test_pictures_of_any_shape_can_be_drawn(shape, data, tmp_path):
         assert max(picture.size) < 4000
 
 
+@pytest.mark.draws
 def test_the_command_writes_what_python_gives(cli, trained, tmp_path):
     run, out = trained("categorical:10"), tmp_path / "new" / "o.csv"
     args = ["--split", "test", "--contamination", "0.1", "--correction", "complexity", "--n", 4]

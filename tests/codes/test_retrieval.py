@@ -344,6 +344,7 @@ def test_queries_are_some_of_each_label():
         query_rows(labels, 0, seed=0)
 
 
+@pytest.mark.draws
 def test_the_command_prints_a_table_json_and_a_picture(cli, trained, tmp_path):
     run = trained("bernoulli:8")
     said = cli("retrieval", run, "--bits", "4", "--picture", tmp_path / "r.png", "--queries", 3)

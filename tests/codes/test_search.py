@@ -525,6 +525,7 @@ def test_a_file_of_queries_is_searched_for_as_a_whole(cli, indexed, digits, tmp_
     assert json.loads(said.out)["rows"] == 30
 
 
+@pytest.mark.draws
 def test_the_command_draws_queries_with_their_neighbors(cli, indexed, tmp_path):
     run, path = indexed
     picture = tmp_path / "near.png"

@@ -363,6 +363,7 @@ def test_names_are_read():
 # --- the command -----------------------------------------------------------------------------
 
 
+@pytest.mark.draws
 def test_the_command_from_end_to_end(cli, tmp_path):
     folder = tmp_path / "compare"
     names = "importance;rloo:samples=4 disarm,straight-through"
@@ -459,6 +460,7 @@ def test_ctrl_c_keeps_what_is_finished(after, cli, tmp_path, monkeypatch):
     assert f"Not complete: {after - 1} of 2 runs." in (folder / "comparison.md").read_text()
 
 
+@pytest.mark.draws
 def test_pictures_of_many_and_of_few():
     names = [f"member {i}" for i in range(27)]
     figure = gradient_figure(

@@ -190,6 +190,7 @@ def test_the_numbers_are_those_of_the_runs(quick):
     assert all(pair["kl"] <= pair["most"] for pair in numbers["worse"])
 
 
+@pytest.mark.draws
 def test_the_second_time_everything_is_there(quick, cli):
     before = {p: p.stat().st_mtime_ns for p in quick.glob("*/*/**/*") if p.is_file()}
     files = [*(quick / "figures").iterdir(), quick / "report.md", quick / "report.json"]

@@ -16,6 +16,7 @@ from discretevae.run_folder.checkpoint import load_run
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.draws
 def test_encoder_and_decoder_stay_and_the_gain_is_the_prior_s(cli, trained, tmp_path):
     old = trained("bernoulli:6")
     before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}

@@ -18,7 +18,7 @@ from discretevae.plots import pictures as plots
 from discretevae.run_folder.checkpoint import load_run
 from discretevae.run_folder.history import EpochMetrics, read_metrics
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.draws]
 
 LATENTS = ("bernoulli:6", "categorical:5", "gaussian:3")
 
@@ -68,8 +68,7 @@ def test_every_figure_of_a_run_on_digits(latent, trained, tmp_path):
         pixels = drawn(figure, tmp_path)
         assert min(pixels.shape) > 100, name
         assert pixels.std() > 0.05, name
-        with Image.open(run.folder / "figures" / f"{name}.png") as saved:
-            assert saved.size == pixels.shape[::-1], name
+    assert {path.stem for path in (run.folder / "figures").iterdir()} == set(figures)
 
 
 @pytest.mark.parametrize("n", [1, 2, 12, 13, 36])
