@@ -320,10 +320,8 @@ def test_pictures_show_something(made):
 def test_what_is_finished_is_left_alone_and_more_may_be_added(copy, cli, monkeypatch):
     before = {path: path.read_bytes() for path in copy.glob("[0-9]*/**/*") if path.is_file()}
     trained = []
-    ours = sweeps.run
-    monkeypatch.setattr(
-        sweeps, "run", lambda *a, **k: trained.append(k["out"].name) or ours(*a, **k)
-    )
+    ours = runs.run
+    monkeypatch.setattr(runs, "run", lambda *a, **k: trained.append(k["out"].name) or ours(*a, **k))
     monkeypatch.setattr(sweeps, "row_scores", None)  # what is kept beside the runs is enough
     status, out, err = cli(*COMMAND, "--out", copy)
     assert (status, err, trained) == (0, "", [])
@@ -351,7 +349,7 @@ def test_what_is_finished_is_left_alone_and_more_may_be_added(copy, cli, monkeyp
 
 def test_an_interrupted_sweep_ends_like_an_uninterrupted_one(made, cli, tmp_path, monkeypatch):
     folder, calls = tmp_path / "new", []
-    ours = sweeps.run
+    ours = runs.run
 
     def stopping(*args, **options):
         calls.append(1)
@@ -366,7 +364,7 @@ def test_an_interrupted_sweep_ends_like_an_uninterrupted_one(made, cli, tmp_path
             options["progress"] = interrupt
         return ours(*args, **options)
 
-    monkeypatch.setattr(sweeps, "run", stopping)
+    monkeypatch.setattr(runs, "run", stopping)
     status, _, err = cli(*COMMAND, "--out", folder)
     assert status == 130
     assert len(err.splitlines()) == 1
@@ -375,7 +373,7 @@ def test_an_interrupted_sweep_ends_like_an_uninterrupted_one(made, cli, tmp_path
     assert not partial["is_complete"]
     assert partial["choice"] is None
     assert [row["size"] for row in partial["results"]] == [2]
-    monkeypatch.setattr(sweeps, "run", ours)
+    monkeypatch.setattr(runs, "run", ours)
     status, out, err = cli(*COMMAND, "--out", folder, "--json")
     assert (status, err) == (0, "")
     printed = json.loads(out)
@@ -391,7 +389,7 @@ def test_ctrl_c_within_a_run_names_the_code(copy, cli, monkeypatch):
     def stopped(*args, **options):
         raise TrainingInterrupted("after step 3; saved.", "x")
 
-    monkeypatch.setattr(sweeps, "run", stopped)
+    monkeypatch.setattr(runs, "run", stopped)
     status, _, err = cli(*COMMAND, "--sizes", "2,4", "--out", copy)
     assert status == 130
     assert err == "Stopped: bernoulli:4: after step 3; saved. Run it again to go on.\n"

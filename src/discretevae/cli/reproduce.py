@@ -94,14 +94,14 @@ def command(
     from discretevae.experiments.paper.running import reproduce
 
     out = out or (QUICK_OUT if quick else OUT)
-    with common.task_bar() as told:
+    with common.task_bar() as progress:
         report = reproduce(
             asked,
             out=out,
             scale=scale,
             data_dir=data_dir,
             device=common.check_device(device),
-            told=told,
+            progress=progress,
             finished=(lambda run, is_new: None) if as_json else _say,
         )
     if as_json:

@@ -84,7 +84,7 @@ def command(out: Path | None, **options: Any) -> None:
     pattern, sizes, config, data = _configured(options)
     stem = f"sweep-{Path(config.data.source).stem}-{pattern.removesuffix(':c')}"
     folder = out or Path("runs") / re.sub(r"[:+]", "-", stem)
-    with common.task_bar() as told:
+    with common.task_bar() as progress:
         found = sweep(
             data,
             config,
@@ -93,7 +93,7 @@ def command(out: Path | None, **options: Any) -> None:
             latent=pattern,
             n_seeds=options["n_seeds"],
             device=options["device"],
-            told=told,
+            progress=progress,
             finished=(lambda result, is_new: None) if options["as_json"] else _say,
         )
     if options["as_json"]:

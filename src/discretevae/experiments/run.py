@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from discretevae.config import RunConfig, SaveEvery
 from discretevae.data import Dataset
-from discretevae.errors import RunError, TrainingInterrupted
+from discretevae.errors import CollapseWarning, RunError, TrainingInterrupted
 from discretevae.evaluation.bounds import Evaluation, evaluate
 from discretevae.families import family_of
 from discretevae.model.vae import DiscreteVAE, fresh_model
 from discretevae.plots.pictures import run_figures, save_figure
-from discretevae.run_folder.checkpoint import load_config, save_config
+from discretevae.run_folder.checkpoint import is_run, load_config, save_config
 from discretevae.run_folder.folder import FIGURES, prepare_folder
 from discretevae.run_folder.history import EpochMetrics
 from discretevae.run_folder.summary import SUMMARY
@@ -27,6 +28,9 @@ from discretevae.system.ranks import Ranks
 from discretevae.training import Method, Progress, choose_method, prepare_training, run_training
 from discretevae.training.loop import warn_of_collapse
 from discretevae.training.state import start_state
+
+TaskProgress: TypeAlias = Callable[[str, int, int], object]
+"""Called with what is being done, how much of it is done, and of how much."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,50 @@ def run(
             raise TrainingInterrupted(
                 "after the last epoch, before evaluation and pictures were done; all is saved.", out
             ) from None
+
+
+def run_part(
+    data: Dataset,
+    config: RunConfig,
+    *,
+    out: Path,
+    name: str,
+    device: str = "cpu",
+    samples: int = 100,
+    progress: TaskProgress,
+) -> None:
+    """Make one of several runs, or go on with it; errors as of `run`.
+
+    A collapsed code is not warned of: the report on all runs says how much of a code is used.
+
+    Args:
+        data: as for `run`.
+        config: as for `run`.
+        out: the run folder.
+        name: of the run, for ``progress`` and messages.
+        device: where to train.
+        samples: S of the S-sample bound at the end.
+        progress: called after every step.
+    """
+    epochs = config.training.epochs
+
+    def training(at: Progress) -> None:
+        done = (at.epoch - 1) * at.n_steps + at.step
+        progress(f"{name} · epoch {at.epoch}/{epochs}", done, epochs * at.n_steps)
+
+    def evaluating(rows: int) -> None:
+        progress(f"{name} · evaluating", rows, len(data.test))
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CollapseWarning)
+            run(
+                data, config, out=out, resume=is_run(out), device=device, samples=samples,
+                progress=training, evaluating=evaluating,
+            )  # fmt: skip
+    except TrainingInterrupted as stopped:
+        # to go on with this run alone would leave out the rest
+        raise TrainingInterrupted(f"{name}: {stopped.message} Run it again to go on.") from None
 
 
 @contextlib.contextmanager

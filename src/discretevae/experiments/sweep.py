@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,7 @@ from torch import Tensor
 
 from discretevae.config import RunConfig, to_dict
 from discretevae.data import Dataset, Rows
-from discretevae.errors import CollapseWarning, ConfigError, RunError, TrainingInterrupted
+from discretevae.errors import ConfigError, RunError, TrainingInterrupted
 from discretevae.evaluation.bounds import row_scores
 from discretevae.evaluation.code_sizes import (
     Choice,
@@ -37,7 +36,7 @@ from discretevae.evaluation.code_sizes import (
     steps_of,
 )
 from discretevae.evaluation.measured import mean_of
-from discretevae.experiments.run import run
+from discretevae.experiments.run import TaskProgress, run_part
 from discretevae.experiments.sweep_plan import (
     FORMAT,
     RESULT,
@@ -53,13 +52,12 @@ from discretevae.model.vae import DiscreteVAE, fresh_model
 from discretevae.objectives import estimator_name
 from discretevae.plots.pictures import save_figure
 from discretevae.plots.sweep import reconstruction_figure, size_figure
-from discretevae.run_folder.checkpoint import is_run, load_run
+from discretevae.run_folder.checkpoint import load_run
 from discretevae.run_folder.folder import FIGURES
 from discretevae.system.files import write_json
 from discretevae.system.locks import writing
 from discretevae.system.randomness import generator_for
 from discretevae.system.tensor_files import checksum, read_tensors, write_tensors
-from discretevae.training import Progress
 
 SCORES = "row_scores.safetensors"
 PICTURES = ("sweep.png", "reconstructions.png")
@@ -69,7 +67,6 @@ SHOWN_ROWS = 12
 
 ROWS_AT_A_TIME = 4096
 
-Told: TypeAlias = Callable[[str, int, int], object]
 Tables: TypeAlias = dict[str, Tensor]
 
 
@@ -132,7 +129,7 @@ def sweep(
     n_seeds: int = 1,
     samples: int = 100,
     device: str = "cpu",
-    told: Told = lambda what, done, total: None,
+    progress: TaskProgress = lambda what, done, total: None,
     finished: Callable[[SizeResult, bool], object] = lambda result, is_new: None,
 ) -> Sweep:
     """Trains one model per size and seed, measures all on the same test rows, and chooses a size.
@@ -153,7 +150,7 @@ def sweep(
         n_seeds: runs of each size, with the seeds from ``config.training.seed`` on.
         samples: S of the S-sample bound, and draws of z per row where E_q is no exact sum.
         device: where to train.
-        told: called with what is done, how much of it, and of how much.
+        progress: called with what is done, how much of it, and of how much.
         finished: called with every size, and whether any of its runs was made just now.
 
     Raises:
@@ -196,7 +193,7 @@ def sweep(
     out.mkdir(parents=True, exist_ok=True)
     with writing(out):
         try:
-            return _Sweeping(data, planned, result, out, device, told).all(finished)
+            return _Sweeping(data, planned, result, out, device, progress).all(finished)
         except KeyboardInterrupt:
             raise TrainingInterrupted(
                 f"what was saved is in {out}. Run it again to go on."
@@ -212,7 +209,7 @@ class _Sweeping:
     result: Sweep
     out: Path
     device: str
-    told: Told
+    progress: TaskProgress
     tables: dict[int, Tables] = field(default_factory=dict)
     shown: dict[int, Tensor] = field(default_factory=dict)
 
@@ -260,7 +257,7 @@ class _Sweeping:
         self.result = dataclasses.replace(
             self.result, results=tuple(results), steps=steps, choice=choice
         )
-        self.told("drawing", 0, 1)
+        self.progress("drawing", 0, 1)
         pictures = self.out / FIGURES
         pictures.mkdir(exist_ok=True)
         chosen = None if choice is None else choice.size
@@ -273,30 +270,14 @@ class _Sweeping:
         write_json(self.out / RESULT, self.result.to_dict())
 
     def train(self, one: PlannedRun) -> None:
-        """Makes a run, or goes on with it."""
-        key, epochs = str(one.config.model.latent), one.config.training.epochs
+        """Make a run, or go on with it."""
+        name = str(one.config.model.latent)
         if len(self.result.seeds) > 1:
-            key += f", seed {one.seed}"
-
-        def training(at: Progress) -> None:
-            done = (at.epoch - 1) * at.n_steps + at.step
-            self.told(f"{key} · epoch {at.epoch}/{epochs}", done, epochs * at.n_steps)
-
-        def evaluating(rows: int) -> None:
-            self.told(f"{key} · evaluating", rows, len(self.rows))
-
-        folder = self.out / one.folder
-        try:
-            with warnings.catch_warnings():
-                # how much of the code is used stands in the result
-                warnings.simplefilter("ignore", CollapseWarning)
-                run(
-                    self.data, one.config, out=folder, resume=is_run(folder), device=self.device,
-                    samples=self.result.samples, progress=training, evaluating=evaluating,
-                )  # fmt: skip
-        except TrainingInterrupted as stopped:
-            # to go on with the run alone would leave out the rest
-            raise TrainingInterrupted(f"{key}: {stopped.message} Run it again to go on.") from None
+            name += f", seed {one.seed}"
+        run_part(
+            self.data, one.config, out=self.out / one.folder, name=name, device=self.device,
+            samples=self.result.samples, progress=self.progress,
+        )  # fmt: skip
 
     def measured(self, one: PlannedRun) -> tuple[SizeRun, Tables]:
         """The figures of a finished run, and those of each row."""
@@ -332,7 +313,7 @@ class _Sweeping:
             self.rows,
             samples=self.result.samples,
             seed=one.seed,
-            progress=lambda rows: self.told(f"{name} · row by row", rows, len(self.rows)),
+            progress=lambda rows: self.progress(f"{name} · row by row", rows, len(self.rows)),
         )
         table = {name: getattr(found, name) for name in ("elbo", "log_likelihood", "kl", "bound")}
         if found.log_px is not None:

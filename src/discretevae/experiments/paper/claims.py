@@ -1,4 +1,4 @@
-"""What the paper claims, as arithmetic on the metrics of runs. Nothing is drawn or worded here."""
+"""Claims of the paper, as arithmetic on the metrics of runs. Nothing is drawn or worded here."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from discretevae.codes.cluster_scores import match_clusters
 from discretevae.run_folder.history import EpochMetrics, seconds_of
 
 WINDOW = 5
@@ -24,11 +25,10 @@ Labels = np.ndarray[Any, np.dtype[np.int64]]
 
 @dataclass(frozen=True)
 class LossFall:
-    """How steadily a loss fell.
+    """Share of the comparisons in which the mean over five epochs was below the one before.
 
     Args:
-        share: of the comparisons in which the mean over five epochs was below the one before;
-            None with fewer than six epochs.
+        share: that share; None with fewer than six epochs.
         comparisons: how many there are, epochs − 5.
         first: loss of the first epoch [nats per row].
         last: of the last.
@@ -41,10 +41,7 @@ class LossFall:
 
 
 def loss_fall(history: Sequence[EpochMetrics]) -> LossFall:
-    """How steadily the training loss of a run fell.
-
-    Args:
-        history: its epochs, at least one.
+    """Return how steadily the training loss fell, over at least one epoch.
 
     Example:
         >>> from types import SimpleNamespace
@@ -80,7 +77,7 @@ class Change:
 
 
 def change(values: Sequence[float | None]) -> Change:
-    """The means over the first and the last tenth of a run's epochs, at least one epoch each.
+    """Return the means over the first and the last tenth of a run's epochs, at least one each.
 
     Unknown values (None, NaN, infinite) are left out and counted. The first epoch is in: it is
     measured when it is over.
@@ -98,13 +95,12 @@ def change(values: Sequence[float | None]) -> Change:
 
 @dataclass(frozen=True)
 class Clusters:
-    """How categories agree with labels that no training saw.
+    """Agreement of categories with labels that no training saw, see `match_clusters`.
 
     Args:
         purity: share of rows that carry the most frequent label of their category.
-        information: mutual information of category and label, normalized by the mean of both
-            entropies: 1 if each tells the other.
-        purity_by_chance: purity after the labels are shuffled: what so many categories of these
+        information: normalized mutual information of category and label.
+        purity_by_chance: the same after the labels are shuffled: what so many categories of these
             sizes give for nothing.
         information_by_chance: likewise.
         categories: how many are in use.
@@ -120,38 +116,17 @@ class Clusters:
 
 
 def clusters(categories: Labels, labels: Labels) -> Clusters:
-    """How categories ``[N]`` agree with labels ``[N]``.
+    """Compare categories ``[N]`` with labels ``[N]``.
 
     Example:
         >>> found = clusters(np.array([7, 7, 7, 2, 2]), np.array([0, 0, 1, 1, 1]))
         >>> found.purity, round(found.information, 3), found.categories
         (0.8, 0.433, 2)
     """
-    from sklearn.metrics import normalized_mutual_info_score
-
-    shuffled = np.random.default_rng(0).permutation(labels)
-    return Clusters(
-        purity(categories, labels),
-        float(normalized_mutual_info_score(labels, categories)),
-        purity(categories, shuffled),
-        float(normalized_mutual_info_score(shuffled, categories)),
-        len(np.unique(categories)),
-        len(np.unique(labels)),
-    )
-
-
-def purity(categories: Labels, labels: Labels) -> float:
-    """Share of rows that carry the most frequent label of their category.
-
-    Example:
-        >>> purity(np.array([1, 1, 1, 0]), np.array([5, 5, 6, 6]))
-        0.75
-    """
-    _, row = np.unique(categories, return_inverse=True)
-    _, column = np.unique(labels, return_inverse=True)
-    counts = np.zeros((row.max() + 1, column.max() + 1), np.int64)
-    np.add.at(counts, (row, column), 1)
-    return float(counts.max(1).sum() / len(labels))
+    found = match_clusters(categories, labels)
+    chance = match_clusters(categories, np.random.default_rng(0).permutation(labels))
+    sizes = len(found.clusters), len(found.classes)
+    return Clusters(found.purity, found.nmi, chance.purity, chance.nmi, *sizes)
 
 
 @dataclass(frozen=True)
@@ -173,7 +148,7 @@ class Worse:
 
 
 def worse(bits: dict[str, Any], category: dict[str, Any], n_categories: int) -> Worse:
-    """Compares two evaluations as ``summary.json`` holds them.
+    """Compare two evaluations as ``summary.json`` holds them.
 
     Example:
         >>> bits = {"elbo": {"value": -100.0, "se": 0.3}}
@@ -182,13 +157,9 @@ def worse(bits: dict[str, Any], category: dict[str, Any], n_categories: int) -> 
         Worse(difference=30.0, se=0.5, kl=4.0, most=4.605170185988092)
     """
     one, other = bits["elbo"], category["elbo"]
-    errors = (one["se"], other["se"])
-    return Worse(
-        one["value"] - other["value"],
-        None if None in errors else math.hypot(*errors),
-        category["kl"]["value"],
-        math.log(n_categories),
-    )
+    se = None if None in (one["se"], other["se"]) else math.hypot(one["se"], other["se"])
+    difference = one["value"] - other["value"]
+    return Worse(difference, se, category["kl"]["value"], math.log(n_categories))
 
 
 @dataclass(frozen=True)
@@ -216,11 +187,7 @@ class Sooner:
 
 
 def sooner(paper: Sequence[EpochMetrics], ours: Sequence[EpochMetrics]) -> Sooner:
-    """How much sooner ours is where the paper ends, and how much better at that time.
-
-    Args:
-        paper: epochs of the paper's protocol, at least one.
-        ours: epochs of ours, at least one.
+    """Return how much sooner ours is where the paper ends, and how much better at that time.
 
     Example:
         >>> from types import SimpleNamespace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from discretevae.data import Dataset
 from discretevae.errors import RunError
@@ -13,6 +13,7 @@ from discretevae.experiments.paper.findings import FORMAT, figures_of, find_all
 from discretevae.experiments.paper.markdown import markdown
 from discretevae.experiments.paper.plots import paper_figure
 from discretevae.experiments.paper.records import FinishedRun, finished_runs
+from discretevae.experiments.run import TaskProgress
 from discretevae.model.vae import DiscreteVAE
 from discretevae.plots.pictures import save_figure
 from discretevae.run_folder.checkpoint import load_run
@@ -24,8 +25,6 @@ PICTURES = "figures"
 
 COLORS = 256
 """Of a picture; greys and two hues need no more."""
-
-Told: TypeAlias = Callable[[str, int, int], object]
 
 
 def require_ours(out: Path) -> None:
@@ -53,13 +52,13 @@ class Reporter:
         out: the folder.
         data: opens a data set by its name.
         device: where models are opened.
-        told: called with what is done, how much of it, and of how much.
+        progress: called with what is done, how much of it, and of how much.
     """
 
     def __init__(
-        self, out: Path, *, data: Callable[[str], Dataset], device: str, told: Told
+        self, out: Path, *, data: Callable[[str], Dataset], device: str, progress: TaskProgress
     ) -> None:
-        self.out, self.data, self.device, self.told = out, data, device, told
+        self.out, self.data, self.device, self.progress = out, data, device, progress
         self.drawn: set[str] = set()
         self.models: dict[str, DiscreteVAE] = {}
 
@@ -77,7 +76,7 @@ class Reporter:
         for number, figure in enumerate(figures):
             if figure.name in self.drawn:
                 continue
-            self.told(f"drawing {figure.name}", number, len(figures))
+            self.progress(f"drawing {figure.name}", number, len(figures))
             pairs = [{v: runs[name, v] for v in VARIANTS} for name in figure.experiments]
             rows = self.data(pairs[0]["paper"].config.data.source).test
             made = paper_figure(figure.kind, pairs, rows, self.model_of)
@@ -85,7 +84,7 @@ class Reporter:
             self.drawn.add(figure.name)
         for name in FIGURES.keys() - {figure.name for figure in figures}:
             (pictures / f"{name}.png").unlink(missing_ok=True)
-        self.told("writing the report", 0, 1)
+        self.progress("writing the report", 0, 1)
         found = find_all(runs, self.data, self.model_of)
         write_json(self.out / NUMBERS, found.to_dict())
         write_atomic(self.out / REPORT, markdown(found).encode())

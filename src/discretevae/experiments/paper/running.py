@@ -1,20 +1,18 @@
-"""Makes the runs that figures need: skips what is done, goes on with what is not."""
+"""Runs that figures need: what is done is skipped, what is not is gone on with."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from discretevae.config import RunConfig
 from discretevae.data import Dataset, load_data
-from discretevae.errors import CollapseWarning, RunError, TrainingInterrupted
+from discretevae.errors import RunError, TrainingInterrupted
 from discretevae.experiments.paper.experiments import (
     EXPERIMENTS,
     FULL,
     VARIANTS,
-    Experiment,
     PaperFigure,
     Scale,
     Variant,
@@ -27,11 +25,9 @@ from discretevae.experiments.paper.records import (
     read_finished,
     run_folder,
 )
-from discretevae.experiments.paper.report import Reporter, Told, require_ours
-from discretevae.experiments.run import run
-from discretevae.run_folder.checkpoint import is_run
+from discretevae.experiments.paper.report import Reporter, require_ours
+from discretevae.experiments.run import TaskProgress, run_part
 from discretevae.run_folder.folder import folder_problem
-from discretevae.training import Progress
 
 
 def reproduce(
@@ -41,13 +37,13 @@ def reproduce(
     scale: Scale = FULL,
     data_dir: Path | None = None,
     device: str = "cpu",
-    told: Told = lambda what, done, total: None,
+    progress: TaskProgress = lambda what, done, total: None,
     finished: Callable[[FinishedRun, bool], object] = lambda run, is_new: None,
 ) -> dict[str, Any]:
-    """Makes the runs that the figures need, and the report of all finished runs in ``out``.
+    """Make the runs that the figures need, and the report of all finished runs in ``out``.
 
     A finished run of the same configuration is left as it is; an unfinished one is gone on with.
-    Whenever the runs of a figure are there, the report is brought up to date.
+    The report is brought up to date after every run.
 
     Args:
         figures: what to show.
@@ -55,7 +51,7 @@ def reproduce(
         scale: how large the runs are.
         data_dir: where built-in data sets lie.
         device: where to train.
-        told: called with what is done, how much of it, and of how much.
+        progress: called with what is done, how much of it, and of how much.
         finished: called with every run that the figures need, and whether it was made just now.
 
     Returns:
@@ -74,7 +70,7 @@ def reproduce(
 
     def data(source: str) -> Dataset:
         if source not in opened:
-            told(f"opening {source}", 0, 1)
+            progress(f"opening {source}", 0, 1)
             opened[source] = load_data(source, data_dir=data_dir)
         return opened[source]
 
@@ -97,37 +93,27 @@ def reproduce(
         # what the report will show besides must not fail after hours of training
         data(there[figure.experiments[0], "paper"].config.data.source)
 
-    reporter = Reporter(out, data=data, device=device, told=told)
+    reporter = Reporter(out, data=data, device=device, progress=progress)
     report: dict[str, Any] | None = None
     try:
         for (name, variant), config in planned.items():
             experiment = EXPERIMENTS[name]
-            found, is_new = read_finished(out, experiment, variant), False
+            found = read_finished(out, experiment, variant)
+            is_new = found is None
+            if is_new:
+                run_part(
+                    data(config.data.source), config, out=run_folder(out, experiment, variant),
+                    name=f"{name}/{variant}", device=device, progress=progress,
+                )  # fmt: skip
+                found = read_finished(out, experiment, variant)
             if found is None:
-                rows = data(config.data.source)
-                found, is_new = _make(out, experiment, variant, config, rows, device, told), True
-                report = None
+                raise RunError(f"{out}: was changed by somebody else meanwhile. Run again.")
             finished(found, is_new)
-            if report is None and _completes(figures, planned, name, variant):
+            if is_new:
                 report = reporter.update()
         return report or reporter.update()
     except KeyboardInterrupt:
         raise TrainingInterrupted(f"what was saved is in {out}. Run it again to go on.") from None
-
-
-def _completes(
-    figures: Sequence[PaperFigure],
-    planned: dict[tuple[str, Variant], RunConfig],
-    name: str,
-    variant: Variant,
-) -> bool:
-    """Whether a run is the last one that some figure waited for."""
-    order = list(planned)
-    return any(
-        max(order.index((n, v)) for n in figure.experiments for v in VARIANTS)
-        == order.index((name, variant))
-        for figure in figures
-    )
 
 
 def _require_free(out: Path, planned: dict[tuple[str, Variant], RunConfig]) -> None:
@@ -145,45 +131,3 @@ def _require_free(out: Path, planned: dict[tuple[str, Variant], RunConfig]) -> N
         rest = len(problems) - 1
         more = f" The same with {rest} other{'s' * (rest > 1)}." if rest else ""
         raise RunError(problems[0] + more)
-
-
-def _make(
-    out: Path,
-    experiment: Experiment,
-    variant: Variant,
-    config: RunConfig,
-    data: Dataset,
-    device: str,
-    told: Told,
-) -> FinishedRun:
-    """Makes a run, or goes on with it."""
-    folder = run_folder(out, experiment, variant)
-    key, epochs = f"{experiment.name}/{variant}", config.training.epochs
-
-    def training(progress: Progress) -> None:
-        done = (progress.epoch - 1) * progress.n_steps + progress.step
-        told(f"{key} · epoch {progress.epoch}/{epochs}", done, epochs * progress.n_steps)
-
-    def evaluating(rows: int) -> None:
-        told(f"{key} · evaluating", rows, len(data.test))
-
-    try:
-        with warnings.catch_warnings():
-            # how many codes are in use is in the report
-            warnings.simplefilter("ignore", CollapseWarning)
-            run(
-                data,
-                config,
-                out=folder,
-                resume=is_run(folder),
-                device=device,
-                progress=training,
-                evaluating=evaluating,
-            )
-    except TrainingInterrupted as stopped:
-        # to go on with the run alone would leave out the rest
-        raise TrainingInterrupted(f"{key}: {stopped.message} Run it again to go on.") from None
-    found = read_finished(out, experiment, variant)
-    if found is None:
-        raise RunError(f"{folder}: was changed by somebody else meanwhile. Run again.")
-    return found
