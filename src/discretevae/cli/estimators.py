@@ -52,11 +52,11 @@ def _members(latent: str | None) -> list[dict[str, Any]]:
     import inspect
 
     from discretevae.estimators import ESTIMATORS, Exact, UnorderedSet, option_types
-    from discretevae.estimators.references import REFERENCES
+    from discretevae.estimators.references import references
     from discretevae.families import family_of, is_enumerable
 
     family = family_of(latent) if latent else None
-    rows = []
+    rows, papers = [], references()
     for name, cls in ESTIMATORS.items():
         member = cls()
         if family is not None and (
@@ -74,8 +74,8 @@ def _members(latent: str | None) -> list[dict[str, Any]]:
                 "kinds": list(member.kinds),
                 "options": {key: defaults[key].default for key in option_types(cls)},
                 "about": (inspect.getdoc(cls) or "").splitlines()[0],
-                "reference": str(REFERENCES[name]),
-                "bibtex": REFERENCES[name].bibtex(),
+                "reference": str(papers[name]),
+                "bibtex": papers[name].bibtex(),
             }
         )
     return rows
