@@ -29,7 +29,7 @@ from discretevae.run_folder.history import EpochMetrics, read_metrics
 from discretevae.run_folder.states import read_newest, state_paths
 from discretevae.system.locks import is_locked, writing
 from discretevae.system.tensor_files import read_tensors, write_tensors
-from discretevae.training import train
+from discretevae.training import state, train
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -357,13 +357,13 @@ def test_the_weight_rises_over_the_epochs(monkeypatch):
 def test_gradients_are_clipped(monkeypatch):
     norms = []
 
-    class Watched(torch.optim.Adam):
+    class Watched(state.Adam):
         def step(self):
             grads = [p.grad for group in self.param_groups for p in group["params"]]
             norms.append(torch.cat([g.flatten() for g in grads]).norm().item())
             return super().step()
 
-    monkeypatch.setattr(torch.optim, "Adam", Watched)
+    monkeypatch.setattr(state, "Adam", Watched)
     train(fresh(), DATA, settings())
     free, norms[:] = list(norms), []
     assert max(free) > 0.5

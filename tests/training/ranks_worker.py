@@ -15,7 +15,7 @@ from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives import elbo
 from discretevae.system.randomness import generator_for
 from discretevae.system.ranks import Ranks, joined
-from discretevae.training import train
+from discretevae.training import state, train
 
 REPEATS = 3000
 LATENTS = ("categorical:4", "bernoulli:3")
@@ -35,12 +35,12 @@ def gradients(ranks: Ranks, out: Path, latent: str, estimator: str) -> None:
     """The gradients of every step of a short training, as the optimizer meets them."""
     met: list[torch.Tensor] = []
 
-    class Watched(torch.optim.Adam):
+    class Watched(state.Adam):
         def step(self) -> None:
             met.append(torch.cat([p.grad.flatten() for p in self.param_groups[0]["params"]]))
             super().step()
 
-    torch.optim.Adam = Watched
+    state.Adam = Watched
     config = TrainConfig(epochs=2, batch_size=7, estimator=estimator, lr=1e-6)
     train(fresh(latent), grey(21), config, ranks=ranks)  # batches of 7, 7 and 1 row
     if ranks.is_first:

@@ -15,6 +15,7 @@ from discretevae.data import Rows, load_data
 from discretevae.errors import ConfigError
 from discretevae.model.vae import DiscreteVAE
 from discretevae.training import placement, train
+from discretevae.training.adam import Adam
 from discretevae.training.placement import component_moments, diffusion_labels, place_mixture
 
 pytestmark = [
@@ -161,13 +162,13 @@ def test_a_run_resumed_on_either_side_of_the_placing_is_the_same_to_the_bit(aver
 
 def test_pretraining_and_what_follows_each_have_the_whole_schedule(monkeypatch):
     rates = []
-    step = torch.optim.Adam.step
+    step = Adam.step
 
     def recorded(self, *args, **kwargs):
         rates.append(self.param_groups[0]["lr"])
         return step(self, *args, **kwargs)
 
-    monkeypatch.setattr(torch.optim.Adam, "step", recorded)
+    monkeypatch.setattr(Adam, "step", recorded)
     trained(TrainConfig(epochs=4, pretrain=2, batch_size=750, lr_schedule="linear", lr=0.01))
     assert rates[:4] == rates[4:]
     assert rates[0] == 0.01

@@ -20,6 +20,7 @@ from discretevae.objectives import elbo
 from discretevae.run_folder.states import state_paths
 from discretevae.system.ranks import Ranks, joined
 from discretevae.system.tensor_files import read_tensors
+from discretevae.training import state
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -49,7 +50,7 @@ def test_every_message_arrives(two):
 @pytest.mark.parametrize("latent", LATENTS)
 def test_exact_gradients_are_those_of_one_process(latent, two, tmp_path, monkeypatch):
     """Also of a last batch of one row, of which the second rank gets nothing."""
-    monkeypatch.setattr(torch.optim, "Adam", torch.optim.Adam)  # the worker puts in its own
+    monkeypatch.setattr(state, "Adam", state.Adam)  # the worker puts in its own
     ranks_worker.gradients(Ranks(), tmp_path / "one.npy", latent, "exact")
     alone, together = np.load(tmp_path / "one.npy"), np.load(two / f"{latent}.npy")
     assert alone.shape == together.shape

@@ -14,7 +14,7 @@ from discretevae.config import ModelConfig, SaveEvery, Schedule, TrainConfig
 from discretevae.data import Dataset, Rows, binarize
 from discretevae.errors import ConfigError
 from discretevae.model.vae import DiscreteVAE
-from discretevae.training import step as step_module, train
+from discretevae.training import state as state_module, step as step_module, train
 from discretevae.training.averaging import Average
 from discretevae.training.step import FLUSH_EVERY, SMALLEST_MOMENT, flush_moments
 
@@ -76,12 +76,12 @@ def test_warmup_rises_to_where_the_schedule_is(text):
 def test_every_step_is_taken_at_the_scheduled_rate(monkeypatch):
     rates = []
 
-    class Watched(torch.optim.Adam):
+    class Watched(state_module.Adam):
         def step(self):
             rates.append(self.param_groups[0]["lr"])
             return super().step()
 
-    monkeypatch.setattr(torch.optim, "Adam", Watched)
+    monkeypatch.setattr(state_module, "Adam", Watched)
     train(fresh(), DATA, settings(lr_schedule="linear:0.5", warmup=2))
     total, schedule = 3 * N_STEPS, Schedule.of("linear:0.5")
     assert rates == [0.01 * schedule.factor(step, total, warmup=2) for step in range(total)]

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from discretevae.data.readers.arrays import NpzFile
 from discretevae.data.readers.idx import array_from_idx, read_idx_bytes
 from discretevae.data.rows import Rows
 from discretevae.data.split import held_out
-from discretevae.errors import DataError
+from discretevae.errors import DataError, MissingExtraError
 
 BUILTIN_NAMES: tuple[str, ...] = ("digits", "mnist", "fashion-mnist", "binarized-mnist")
 
@@ -161,10 +162,16 @@ def load_builtin(
 
 
 def _digits() -> dict[str, Rows]:
-    from sklearn.datasets import load_digits
-
-    table, labels = load_digits(return_X_y=True)
-    rows = Rows.from_array(table, labels=labels, image_shape=(8, 8), divisor=16, name="digits")
+    # found without importing scikit-learn, which takes as long as importing torch
+    package = importlib.util.find_spec("sklearn")
+    if package is None or not package.submodule_search_locations:
+        raise MissingExtraError("digits: comes with scikit-learn. Run: pip install scikit-learn")
+    path = Path(package.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
+    with _os_errors_of(path):
+        table = np.loadtxt(path, np.uint8, delimiter=",")
+    rows = Rows.from_array(
+        table[:, :-1], labels=table[:, -1], image_shape=(8, 8), divisor=16, name="digits"
+    )
     # 297 held out: what is left is a round 1,500, and the draw is the same for everyone.
     train, test = held_out(len(rows), 297, seed=0)
     return {"train": rows.subset(train), "test": rows.subset(test)}

@@ -16,7 +16,6 @@ from discretevae.errors import CollapseWarning, RunError, TrainingInterrupted
 from discretevae.evaluation.bounds import Evaluation, evaluate
 from discretevae.families import family_of
 from discretevae.model.vae import DiscreteVAE, fresh_model
-from discretevae.plots.pictures import run_figures, save_figure
 from discretevae.run_folder.checkpoint import is_run, load_config, save_config
 from discretevae.run_folder.folder import FIGURES, prepare_folder
 from discretevae.run_folder.history import EpochMetrics
@@ -206,6 +205,9 @@ def _finish(
     evaluating: Callable[[int], object] | None,
 ) -> RunResult:
     """Evaluate the model, draw the pictures and write the summary."""
+    # here, since training should not have to wait for matplotlib
+    from discretevae.plots.pictures import run_figures, save_figure
+
     evaluation = evaluate(
         model,
         data.test,

@@ -59,8 +59,10 @@ def initialize(
         >>> layer.weight.abs().max().item() <= 0.06 ** 0.5, layer.bias.tolist()
         (True, [0.0, 0.0, 0.0])
     """
-    network.to_empty(device=torch.get_default_device())
     for layer in network.modules():
+        for name, parameter in list(layer.named_parameters(recurse=False)):
+            # `to_empty` would import sympy, which takes a third of a second
+            setattr(layer, name, nn.Parameter(torch.empty(parameter.shape, dtype=parameter.dtype)))
         if not isinstance(layer, LAYERS):
             continue
         bound = 1 / math.sqrt(layer.weight[0].numel())

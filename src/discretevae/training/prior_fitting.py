@@ -17,6 +17,7 @@ from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
 from discretevae.priors import Prior
 from discretevae.system.randomness import generator_for
+from discretevae.training.adam import Adam
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def fit_prior(
     device = parameters[0].device
     generator = generator_for(seed, "prior draws", device=device)
     pixels = generator_for(seed, "prior binarization")
-    optimizer = torch.optim.Adam(parameters, lr=lr, fused=True)
+    optimizer = Adam(parameters, lr=lr, fused=True)
     schedule, n_steps = Schedule("cosine"), math.ceil(len(rows) / batch_size)
     history, done = [], 0
     was_training = prior.training

@@ -15,6 +15,7 @@ from discretevae.run_folder.history import EpochMetrics
 from discretevae.run_folder.states import install_state, pack_state
 from discretevae.system.randomness import generator_for
 from discretevae.system.ranks import Ranks
+from discretevae.training.adam import Adam
 from discretevae.training.averaging import Average
 from discretevae.training.position import Position
 from discretevae.training.preparation import PreparedTraining
@@ -147,7 +148,7 @@ def _adam(
         # on a CPU, where float64 is the very number that a float would be.
         dtype = torch.float64 if device.type == "cpu" else torch.float32
         rate = torch.tensor(lr, dtype=dtype, device=device)
-    return torch.optim.Adam(parameters, lr=rate, fused=True, capturable=is_recorded)
+    return Adam(parameters, lr=rate, fused=True, capturable=is_recorded)
 
 
 def _generator(name: str, seed: int, ranks: Ranks, device: torch.device) -> torch.Generator:

@@ -1,0 +1,32 @@
+"""Adam as torch has it, without the import of torch's compiler."""
+
+from __future__ import annotations
+
+import inspect
+
+import torch
+
+
+class Adam(torch.optim.Adam):
+    """`torch.optim.Adam` without what its methods do for ``torch.compile``.
+
+    The first call of any of them would import the compiler, which takes as long as torch itself.
+
+    Example:
+        >>> parameter = torch.nn.Parameter(torch.zeros(2))
+        >>> optimizer = Adam([parameter], lr=0.1, fused=True)
+        >>> parameter.sum().backward()
+        >>> optimizer.step()
+        >>> parameter
+        Parameter containing:
+        tensor([-0.1000, -0.1000], requires_grad=True)
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
+    load_state_dict = inspect.unwrap(torch.optim.Adam.load_state_dict)
+    state_dict = inspect.unwrap(torch.optim.Adam.state_dict)
+    zero_grad = inspect.unwrap(torch.optim.Adam.zero_grad)
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+
+
+__all__ = ["Adam"]
