@@ -33,6 +33,7 @@ from discretevae.evaluation.measured import Measured, mean_of
 from discretevae.experiments import run as runs, sweep as sweeps
 from discretevae.experiments.sweep import SCORES, sweep
 from discretevae.experiments.sweep_plan import latent_at, pattern_of, plan
+from discretevae.plots import pictures
 from discretevae.plots.sweep import reconstruction_figure, size_figure
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -264,7 +265,7 @@ def made(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _no_pictures_of_runs(monkeypatch):
     """Those of each single run are looked at elsewhere, and take most of the time of such runs."""
-    monkeypatch.setattr(runs, "run_figures", lambda *args, **options: {})
+    monkeypatch.setattr(pictures, "run_figures", lambda *args, **options: {})
 
 
 @pytest.fixture

@@ -108,7 +108,7 @@ def served(folder: Path, latent: str, *options: str, epochs: int = 6) -> Iterato
     args = ["train", "--latent", latent, "--epochs", str(epochs), "--hidden", "32", "--lr", "0.01"]
     args += ["--estimator", "rloo", "--kl-warmup", "20", "--batch-size", "50", "--seed", "3"]
     # the pictures of a finished run would cost more than its training
-    no_figures = mock.patch("discretevae.experiments.run.run_figures", return_value={})
+    no_figures = mock.patch("discretevae.plots.pictures.run_figures", return_value={})
     with no_figures, warnings.catch_warnings():
         warnings.simplefilter("ignore", CollapseWarning)
         warnings.simplefilter("ignore", ObjectiveWarning)
