@@ -20,8 +20,8 @@ from typing import Any
 import click
 import torch
 
-from discretevae.cli.common import check_device
 from discretevae.cli.ending import finish
+from discretevae.cli.inputs import check_device
 from discretevae.config import ModelConfig, TrainConfig
 from discretevae.data import Dataset, Rows
 from discretevae.model.vae import fresh_model

@@ -15,8 +15,8 @@ import click
 import torch
 from protocols import PROTOCOLS, Protocol
 
-from discretevae.cli.common import check_device
 from discretevae.cli.ending import finish
+from discretevae.cli.inputs import check_device
 from discretevae.config import RunConfig, to_dict
 from discretevae.data import Dataset, Rows, load_data, load_rows
 from discretevae.data.split import held_out

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from discretevae.cli import group
-from discretevae.cli.common import DATA_NAMES
+from discretevae.cli.arguments import DATA_NAMES
 from discretevae.cli.completion import SHELLS, VARIABLE
 from discretevae.data import BUILTIN_NAMES
 

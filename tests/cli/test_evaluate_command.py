@@ -114,10 +114,10 @@ def test_the_split_of_the_kl(cli, trained):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("--samples", "x"), "Write it like 100 or 100,5000"),
-        (("--samples", "0"), "samples must be an int >= 1. Got 0"),
+        (("--samples", "x"), "--samples 'x' must be ints from 1"),
+        (("--samples", "0"), "--samples '0' must be ints from 1"),
         (("--samples", "3,10"), "samples 3 does not divide 10"),
-        (("--max-rows", "0"), "max-rows must be an int >= 1"),
+        (("--max-rows", "0"), "--max-rows must be an int >= 1. Got 0."),
         (("--per-row", "rows.txt"), "must end in .csv or .npz"),
         (("--picture", "a.jpg"), "must end in .png"),
         (("--with", "no/such/run"), "no/such/run: no such run folder"),

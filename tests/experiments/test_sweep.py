@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from discretevae.cli import call
-from discretevae.cli.sweep import parse_sizes
+from discretevae.cli.arguments import Numbers
 from discretevae.config import DataConfig, LatentSpec, ModelConfig, RunConfig, TrainConfig
 from discretevae.data import load_data
 from discretevae.errors import ConfigError, RunError, TrainingInterrupted
@@ -562,7 +562,7 @@ def test_help_ends_with_an_example(cli):
         assert option in out
     for option in ("--resume", "--tensorboard", "--patience"):
         assert option not in out
-    assert parse_sizes("2, 5,10") == [2, 5, 10]
+    assert Numbers().convert("2, 5,10", None, None) == [2, 5, 10]
 
 
 # --- pictures ----------------------------------------------------------------------------------

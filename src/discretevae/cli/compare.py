@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from discretevae.cli import common
+from discretevae.cli import arguments, outputs
 from discretevae.cli.ending import in_options
-from discretevae.cli.model_options import Asked
-from discretevae.cli.train import command as train_command
+from discretevae.cli.inputs import check_device
+from discretevae.cli.model_options import check_model, load_dataset, run_config, train_config
+from discretevae.cli.train_options import train_options
 from discretevae.config import RELU, RunConfig, TrainConfig
-from discretevae.errors import RunError, TrainingInterrupted
+from discretevae.config.checks import Problems
+from discretevae.errors import RunError, TrainingInterrupted, count
 
 if TYPE_CHECKING:
     from discretevae.data import Dataset
-    from discretevae.experiments.comparison import Comparison
+    from discretevae.experiments.comparison import Comparison, MemberRun, Moment
 
 RESULT = "comparison.json"
 TABLES = "comparison.md"
 PICTURES = ("gradients.png", "elbo.png")
-LIKE_TRAIN = (
-    "preset_name", "source", "latent", "hidden", "activation", "init", "likelihood", "prior",
-    "binarize", "image_size", "batch_size", "lr", "seed", "device", "data_dir", "as_json",
+OF_TRAIN = (
+    "preset", "data", "latent", "hidden", "activation", "init", "likelihood", "prior",
+    "binarize", "image_size", "batch_size", "lr", "seed", "device", "data_dir", "json",
 )  # fmt: skip
-"""Options that are those of ``train``, spelling and help included."""
+"""Options that are those of ``train``."""
 
 SHORT_LIST = (
     "importance", "exact", "rloo", "disarm", "disarm-sb", "rebar", "straight-through",
@@ -37,7 +38,7 @@ SHORT_LIST = (
 
 EXPLAINED = """\
 - unbiased: what theory says. cost: decoder rows per data row and step. time: of a step, in
-  multiples of the time of `importance` with M = 1, all members taking turns; of members that
+  multiples of the time of `importance` with M = 1, all estimators taking turns; of those that
   learn without their learning.
 - variance: of the encoder's gradient of the ELBO [nats per row] over {repeats} draws, mean over
   its parameters, on {rows} fixed rows; ± its standard error. × cost, × time: what is left at an
@@ -55,35 +56,22 @@ EXPLAINED = """\
 """
 
 
-@click.command(
-    "compare",
-    epilog=common.example(
-        'discretevae compare --data digits --estimators "importance;rloo:samples=4"'
-    ),
-)
-@click.option(
+@arguments.command("compare", '--data digits --estimators "importance;rloo:samples=4"')
+@arguments.option(
     "--estimators",
-    help="Names with options, separated by commas, semicolons or spaces, such as "
+    "Names with options, separated by commas, semicolons or spaces, such as "
     '"importance,rloo:samples=4,disarm"; or all.  [default: a short list that fits the code]',
 )
-@click.option(
-    "--epochs",
-    type=int,
-    default=10,
-    show_default=True,
-    help="Passes over the training rows in each estimator's own run.",
-)
-@click.option(
+@train_options(OF_TRAIN)
+@arguments.option("--epochs", "Passes over the training rows in each estimator's own run.", 10)
+@arguments.option(
     "--repeats",
-    type=int,
-    default=32,
-    show_default=True,
-    help="Draws of each gradient, at least 8; more make its variance surer.",
+    "Draws of each gradient, at least 8; with more its variance is known better.",
+    32,
 )
-@click.option(
+@arguments.path(
     "--out",
-    type=click.Path(path_type=Path),
-    help="Folder of tables and pictures; an earlier comparison in it is replaced.  "
+    "Folder of tables and pictures; an earlier comparison in it is replaced.  "
     "[default: comparisons/DATA-LATENT]",
 )
 def command(out: Path | None, **options: Any) -> None:
@@ -95,7 +83,7 @@ def command(out: Path | None, **options: Any) -> None:
     from discretevae.experiments.comparison import compare
     from discretevae.run_folder.folder import free_folder
 
-    common.check_device(options["device"])
+    check_device(options["device"])
     if out is not None:
         _require_ours(out)
     names, config, data = _configured(options)
@@ -107,7 +95,7 @@ def command(out: Path | None, **options: Any) -> None:
         _write_tables(folder, found)
 
     try:
-        with common.task_bar() as progress:
+        with outputs.task_bar() as progress:
             result = compare(
                 data,
                 config,
@@ -121,18 +109,26 @@ def command(out: Path | None, **options: Any) -> None:
         if not latest:
             raise TrainingInterrupted("nothing was written.") from None
         _write_all(folder, latest[0])
-        moments = len(latest[0].moments)
         raise TrainingInterrupted(
-            f"after {moments} moment{'s' * (moments > 1)} and {len(latest[0].runs)} of "
+            f"after {count(len(latest[0].moments), 'moment')} and {len(latest[0].runs)} of "
             f"{len(latest[0].estimators)} runs, which are in {folder}."
         ) from None
     _write_all(folder, result)
     if options["as_json"]:
-        common.print_json({"out": str(folder)} | result.to_dict())
+        outputs.print_json({"out": str(folder)} | result.to_dict())
         return
-    _print_tables(result, data)
+    click.echo(
+        f"{data.name}: {len(data.train):,} training and {len(data.test):,} test rows of "
+        f"{data.n_features} values · {config.model.latent}"
+    )
+    last = result.moments[-1]
+    click.echo()
+    outputs.print_table(_gradient_lines(last), title=_moment_title(result, last))
+    click.echo()
+    outputs.print_table(_run_lines(result), title=_runs_title(result))
+    click.echo()
     for name in (RESULT, TABLES, *PICTURES):
-        click.echo(f"written  {folder / name}")
+        outputs.print_paths(written=folder / name)
 
 
 def parse_names(text: str) -> list[str]:
@@ -152,28 +148,29 @@ def parse_names(text: str) -> list[str]:
 
 
 def _configured(options: dict[str, Any]) -> tuple[list[str], RunConfig, Dataset]:
-    """Names, configuration and data. All that is wrong with the options is said at once."""
+    """Return names, configuration and data.
+
+    Raises:
+        ConfigError: options are wrong; all that are, are named.
+    """
     from discretevae.experiments.comparison import fitting_estimators, read_estimators
     from discretevae.objectives.gradient_reports import require_repeats
 
-    asked, training = Asked(options), TrainConfig()
-    names: list[str] = []
-    with asked.collected():
+    problems, training = Problems(), TrainConfig()
+    names: list[str] = parse_names(options["estimators"] or "")
+    with problems:
         require_repeats(options["repeats"])
-    with asked.collected():
-        if options["estimators"] is not None:
-            names = parse_names(options["estimators"])
-        elif asked.family is not None:
-            fitting = fitting_estimators(asked.family)
+    with problems:
+        family = check_model(options)
+        if options["estimators"] is None:
+            fitting = fitting_estimators(family)
             names = [name for name in SHORT_LIST if name in fitting]
-        if asked.family is not None:
-            read_estimators(names, asked.family)
-    with asked.collected():
-        keys = ("epochs", "batch_size", "lr", "seed")
-        training = TrainConfig(**{key: options[key] for key in keys})
-    asked.require()
-    data = asked.load()
-    return names, asked.run_config(data, training), data
+        read_estimators(names, family)
+    with problems:
+        training = train_config(options)
+    problems.require_none()
+    data = load_dataset(options)
+    return names, run_config(options, data, training), data
 
 
 def _require_ours(folder: Path) -> None:
@@ -223,13 +220,14 @@ def _write_all(folder: Path, found: Comparison) -> None:
         save_figure(figure, folder / name)
 
 
-def _gradient_rows(found: Comparison, moment: Any) -> list[tuple[str, ...]]:
-    exact = any(report.bias is not None for report in moment.reports)
+def _gradient_lines(moment: Moment) -> list[tuple[str, ...]]:
+    """Return a head and one line for each estimator."""
+    has_bias = any(report.bias is not None for report in moment.reports)
     head = ("estimator", "unbiased", "cost", "time", "variance", "× cost", "× time", "eta", "SNR")
-    rows = [head + (("bias",) if exact else ())]
+    lines = [head + (("bias",) if has_bias else ())]
     for r in moment.reports:
         snr = "< noise" if r.snr is None else f"{r.snr:.2g}"
-        row = (
+        line = (
             r.estimator,
             "yes" if r.is_unbiased else "no",
             f"{r.evaluations}",
@@ -240,42 +238,44 @@ def _gradient_rows(found: Comparison, moment: Any) -> list[tuple[str, ...]]:
             f"{r.eta_variance:.1e}" if r.eta_variance else "0",
             snr if r.variance else "∞",
         )
-        rows.append(row + ((str(r.bias or "–"),) if exact else ()))
-    return rows
+        lines.append(line + ((str(r.bias or "–"),) if has_bias else ()))
+    return lines
 
 
-def _run_rows(found: Comparison) -> list[tuple[str, ...]]:
-    """The runs, best last test ELBO first, those that failed at the end."""
-    rows: list[tuple[str, ...]] = [("estimator", "test ELBO", "active", "codes", "seconds", "note")]
-    for run in sorted(
-        found.runs,
-        key=lambda run: (run.error is not None, -run.history[-1].test_elbo if run.history else 0),
-    ):
-        row = ("–",) * 4
+def _run_lines(found: Comparison) -> list[tuple[str, ...]]:
+    """Return a head and the runs, the best last test ELBO first, those that failed at the end."""
+    from discretevae.evaluation.measured import Measured
+
+    def order(run: MemberRun) -> tuple[bool, float]:
+        return run.error is not None, -run.history[-1].test_elbo if run.history else 0
+
+    lines: list[tuple[str, ...]] = [
+        ("estimator", "test ELBO", "active", "codes", "seconds", "note")
+    ]
+    for run in sorted(found.runs, key=order):
+        cells = ("–",) * 4
         if run.history:
             last = run.history[-1]
-            error = "" if last.test_elbo_se is None else f" ± {last.test_elbo_se:.2f}"
-            row = (
-                f"{last.test_elbo:.2f}{error}",
+            cells = (
+                f"{Measured(last.test_elbo, last.test_elbo_se):.2f}",
                 f"{last.active_units}",
                 "–" if last.codes_used is None else f"{last.codes_used}",
                 f"{last.seconds:.1f}",
             )
-        rows.append((run.estimator, *row, in_options(run.error or "")))
-    return rows if any(run.error for run in found.runs) else [row[:-1] for row in rows]
+        lines.append((run.estimator, *cells, in_options(run.error or "")))
+    return lines if any(run.error for run in found.runs) else [line[:-1] for line in lines]
 
 
-def _titles(found: Comparison) -> tuple[Callable[[Any], str], str]:
-    config = found.config.training
-    runs = f"Own runs, {config.epochs} epochs of {found.steps_per_epoch} steps [nats per test row]"
-    return (
-        lambda moment: f"Encoder gradient at step {moment.step:,} of the {found.reference} run",
-        runs,
-    )
+def _moment_title(found: Comparison, moment: Moment) -> str:
+    return f"Encoder gradient at step {moment.step:,} of the {found.reference} run"
+
+
+def _runs_title(found: Comparison) -> str:
+    epochs = found.config.training.epochs
+    return f"Own runs, {epochs} epochs of {found.steps_per_epoch} steps [nats per test row]"
 
 
 def _markdown(found: Comparison) -> str:
-    moment_title, run_title = _titles(found)
     model, config = found.config.model, found.config.training
     source = Path(found.config.data.source).name
     widths = model.hidden
@@ -290,49 +290,13 @@ def _markdown(found: Comparison) -> str:
     if not found.is_complete:
         parts.append(f"Not complete: {len(found.runs)} of {len(found.estimators)} runs.\n")
     for moment in found.moments:
-        parts += [f"## {moment_title(moment)}\n", _pipes(_gradient_rows(found, moment))]
+        parts += [f"## {_moment_title(found, moment)}\n", _pipes(_gradient_lines(moment))]
     if found.runs:
-        parts += [f"## {run_title}\n", _pipes(_run_rows(found))]
+        parts += [f"## {_runs_title(found)}\n", _pipes(_run_lines(found))]
     explained = EXPLAINED.format(repeats=found.repeats, rows=found.probe_rows)
     return "\n".join([*parts, "## What the columns mean\n", explained])
 
 
-def _pipes(rows: list[tuple[str, ...]]) -> str:
-    rule = ("---", *("---:" for _ in rows[0][1:]))
-    return "".join(f"| {' | '.join(row)} |\n" for row in (rows[0], rule, *rows[1:]))
-
-
-def _print_tables(found: Comparison, data: Dataset) -> None:
-    """The last moment and the runs; nothing is cut off, whatever the width of the terminal."""
-    from rich.console import Console
-    from rich.table import Table
-
-    moment_title, run_title = _titles(found)
-    shown = found.moments[-1]
-    tables = []
-    for title, rows in (
-        (moment_title(shown), _gradient_rows(found, shown)),
-        (run_title, _run_rows(found)),
-    ):
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-        for number, name in enumerate(rows[0]):
-            table.add_column(name, justify="right" if number else "left", no_wrap=True)
-        for row in rows[1:]:
-            table.add_row(*row)
-        tables.append(table)
-    console, wide = Console(), Console(width=1000)
-    console.width = max(console.width, *(wide.measure(table).maximum for table in tables))
-    console.print(
-        f"{data.name}: {len(data.train):,} training and {len(data.test):,} test rows of "
-        f"{data.n_features} values · {found.config.model.latent}",
-        highlight=False,
-    )
-    for table in tables:
-        console.print()
-        console.print(table)
-    console.print()
-
-
-command.params[1:1] = [param for param in train_command.params if param.name in LIKE_TRAIN]
-
-__all__ = ["command", "parse_names"]
+def _pipes(lines: list[tuple[str, ...]]) -> str:
+    rule = ("---", *("---:" for _ in lines[0][1:]))
+    return "".join(f"| {' | '.join(line)} |\n" for line in (lines[0], rule, *lines[1:]))

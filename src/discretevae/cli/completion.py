@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from discretevae.cli import common
+from discretevae.cli import arguments
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -13,7 +13,7 @@ VARIABLE = "_DISCRETEVAE_COMPLETE"
 """By which a shell asks the program what a word may become."""
 
 
-@click.command("completion", epilog=common.example("discretevae completion bash >> ~/.bashrc"))
+@arguments.command("completion", "bash >> ~/.bashrc")
 @click.argument("shell", type=click.Choice(SHELLS))
 def command(shell: str) -> None:
     """Print what makes a shell complete commands, options and their values.
@@ -27,6 +27,3 @@ def command(shell: str) -> None:
     if completion is None:
         raise click.UsageError(f"this version of click cannot complete for {shell}.")
     click.echo(completion(group, {}, "discretevae", VARIABLE).source())
-
-
-__all__ = ["command"]

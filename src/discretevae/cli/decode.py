@@ -6,36 +6,34 @@ from pathlib import Path
 
 import click
 
-from discretevae.cli import common
+from discretevae.cli import arguments, outputs
+from discretevae.cli.inputs import open_run, refuse_same_file
+
+MAX_PICTURES = 120
+"""Codes that are decoded to a picture, which more would make too small to see."""
 
 
-@click.command(
-    "decode", epilog=common.example("discretevae decode runs/digits codes.npy --out back.png")
-)
-@common.run_argument
-@click.argument("codes", metavar="CODES", type=click.Path(path_type=Path))
-@common.device_option
-@click.option(
+@arguments.command("decode", "runs/digits codes.npy --out back.png")
+@arguments.run
+@click.argument("codes", metavar="CODES", type=arguments.PATH)
+@arguments.path(
     "--out",
-    type=click.Path(path_type=Path),
+    f"File to write: .npy for the values (float32), or .png for the first {MAX_PICTURES}.",
     required=True,
-    help="The file to write: .npy for the values (float32), or .png for the "
-    "first 120 as a picture.",
 )
-@common.json_option
-def command(run_folder: Path, codes: Path, device: str, out: Path, as_json: bool) -> None:
+@arguments.device
+@arguments.as_json
+def command(run_folder: Path, codes: Path, out: Path, device: str, as_json: bool) -> None:
     """Decode CODES, a .npy file as `encode` writes it, to rows: E[x|z] of each code.
 
     Codes of another type, width or range than those of RUN are refused.
     """
     from discretevae.codes.packing import decode_codes, read_codes
 
-    common.refuse_same_file(out, codes, "codes")
-    run = common.open_run(run_folder, device)
+    refuse_same_file(out, codes, "codes")
+    run = open_run(run_folder, device)
     shape = run.config.model.image_shape
-    picture = common.is_picture(out, shape)
-    array = read_codes(codes, run.model.family)
-    array = array[:120] if picture else array
-    rows = decode_codes(run.model, array)
-    common.write_pictures(out, rows, shape, f"{len(rows)} decoded codes")
-    common.report_files(as_json, out=out, rows=len(rows))
+    limit = MAX_PICTURES if outputs.is_picture(out, shape) else None
+    rows = decode_codes(run.model, read_codes(codes, run.model.family)[:limit])
+    outputs.write_rows(out, rows, shape, f"{len(rows)} decoded codes")
+    outputs.report_rows(as_json, out=out, rows=len(rows))

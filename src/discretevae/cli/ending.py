@@ -77,7 +77,7 @@ def status_of(
         context = getattr(error, "ctx", None)
         where = context.command_path if context is not None else name
         see = f" See {where} --help." if where else ""
-        return _complain(f"{error.format_message()}{see}", 2)
+        return _complain(f"{_in_one_sentence(error)}{see}", 2)
     except DiscreteVAEError as error:
         return _complain(_told(error), 2)
     except (MemoryError, RuntimeError) as error:
@@ -122,6 +122,17 @@ def _told(error: DiscreteVAEError) -> str:
         command = f"discretevae train --resume {error.folder}"
         return f"{in_options(error.message)} Go on with: {command}"
     return in_options(str(error))
+
+
+def _in_one_sentence(error: click.ClickException) -> str:
+    """Return what click says of an option, worded as the library's messages are."""
+    if (
+        isinstance(error, click.BadParameter)
+        and not isinstance(error, click.MissingParameter)
+        and isinstance(error.param, click.Option)
+    ):
+        return f"{error.param.opts[0]} {error.message}"
+    return error.format_message()
 
 
 def _complain(message: str, status: int, *, kind: str = "Error") -> int:

@@ -6,32 +6,31 @@ from typing import Any
 
 import click
 
-from discretevae.cli import common
+from discretevae.cli import arguments, outputs
 
 SHORT = {"bernoulli": "bits", "categorical": "cat", "gaussian": "gauss"}
 
 
-@click.command("estimators", epilog=common.example("discretevae estimators --latent bernoulli:50"))
-@click.option(
+@arguments.command("estimators", "--latent bernoulli:50")
+@arguments.option(
     "--latent",
-    help="A code such as bernoulli:50: only those that can handle it are listed, with what they "
-    "cost on it.  [default: all]",
+    "A code such as bernoulli:50: list only estimators that can handle it, with their cost for "
+    "it.  [default: all]",
 )
-@click.option("--bibtex", is_flag=True, help="Print the papers to cite as BibTeX instead.")
-@common.json_option
+@arguments.flag("--bibtex", "Print the papers to cite as BibTeX instead.")
+@arguments.as_json
 def command(latent: str | None, bibtex: bool, as_json: bool) -> None:
-    """List the gradient estimators: what --estimator takes, with properties and sources.
+    """List the gradient estimators, the values of --estimator, with properties and sources.
 
-    'cost' is in decoder rows per data row and step; codes are bits, categories, or Gaussian. An
-    option is set by NAME:option=value,… and stands here with its default.
+    'cost' is in decoder rows per data row and step; codes are bits, categories, or Gaussian.
+    Options are set by NAME:option=value,… and listed with their defaults.
     """
-    rows = _members(latent)
+    rows = _described(latent)
     if bibtex:
-        entries = dict.fromkeys(row["bibtex"] for row in rows)
-        click.echo("\n\n".join(entries))
+        click.echo("\n\n".join(dict.fromkeys(row["bibtex"] for row in rows)))
         return
     if as_json:
-        common.print_json({row.pop("name"): row for row in rows})
+        outputs.print_json({row.pop("name"): row for row in rows})
         return
     lines = [("estimator", "unbiased", "cost", "codes", "source", "options")]
     for row in rows:
@@ -45,10 +44,11 @@ def command(latent: str | None, bibtex: bool, as_json: bool) -> None:
                 " ".join(f"{key}={value}" for key, value in row["options"].items()),
             )
         )
-    common.print_columns(lines)
+    outputs.print_table(lines)
 
 
-def _members(latent: str | None) -> list[dict[str, Any]]:
+def _described(latent: str | None) -> list[dict[str, Any]]:
+    """Return the properties of the estimators that fit a code."""
     import inspect
 
     from discretevae.estimators import ESTIMATORS, Exact, UnorderedSet, option_types
@@ -58,20 +58,20 @@ def _members(latent: str | None) -> list[dict[str, Any]]:
     family = family_of(latent) if latent else None
     rows, papers = [], references()
     for name, cls in ESTIMATORS.items():
-        member = cls()
+        estimator = cls()
         if family is not None and (
-            family.spec.kind not in member.kinds
-            or (isinstance(member, (Exact, UnorderedSet)) and not is_enumerable(family))
+            family.spec.kind not in estimator.kinds
+            or (isinstance(estimator, (Exact, UnorderedSet)) and not is_enumerable(family))
         ):
             continue
         defaults = inspect.signature(cls).parameters
-        cost = member.evaluations if family is None else member.evaluations_for(family)
+        cost = estimator.evaluations if family is None else estimator.evaluations_for(family)
         rows.append(
             {
                 "name": name,
-                "unbiased": member.is_unbiased,
+                "unbiased": estimator.is_unbiased,
                 "evaluations": cost,
-                "kinds": list(member.kinds),
+                "kinds": list(estimator.kinds),
                 "options": {key: defaults[key].default for key in option_types(cls)},
                 "about": (inspect.getdoc(cls) or "").splitlines()[0],
                 "reference": str(papers[name]),
@@ -79,6 +79,3 @@ def _members(latent: str | None) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-__all__ = ["command"]

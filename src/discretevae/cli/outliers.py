@@ -7,95 +7,63 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from discretevae.cli import common
+from discretevae.cli import arguments, outputs
+from discretevae.cli.inputs import Inputs
+from discretevae.errors import ConfigError
 
 if TYPE_CHECKING:
     from discretevae.codes.outliers import Outliers, OutlierScores
     from discretevae.data import Rows
-    from discretevae.run_folder.checkpoint import Run
 
 
-@click.command(
-    "outliers", epilog=common.example("discretevae outliers runs/digits --out outliers.csv")
-)
-@common.run_argument
-@common.data_argument
-@common.data_option
-@common.split_option("all")
-@click.option(
+@arguments.command("outliers", "runs/digits --out outliers.csv")
+@arguments.option(
     "--contamination",
-    type=float,
-    default=0.05,
-    show_default=True,
-    help="Share of the reference rows that lies below the threshold, in (0, 0.5].",
+    "Share of the reference rows that lies below the threshold.",
+    0.05,
 )
-@click.option(
+@arguments.option(
     "--correction",
+    "What is added to ln p(x): nothing, or the compressed length of the row, in nats.",
+    "none",
     type=click.Choice(["none", "complexity"]),
-    default="none",
-    show_default=True,
-    help="What is added to ln p(x): nothing, or the compressed length of the row, in nats.",
 )
-@click.option(
-    "--samples",
-    type=int,
-    default=100,
-    show_default=True,
-    help="S, draws of z per row of the bound on ln p(x).",
-)
-@click.option(
+@arguments.samples
+@arguments.option(
     "--reference",
+    "Which rows of the run's own data the threshold comes from.",
+    "train",
     type=click.Choice(["train", "test"]),
-    default="train",
-    show_default=True,
-    help="Which rows of the run's own data the threshold comes from.",
 )
-@click.option(
+@arguments.option(
     "--reference-rows",
-    type=int,
-    default=10_000,
-    show_default=True,
-    help="How many of them at most; of more, so many are drawn at random.",
+    "Largest number of reference rows; of more, so many are drawn at random.",
+    10_000,
+    type=arguments.COUNT,
 )
-@common.seed_option
-@click.option(
-    "--n",
-    type=int,
-    default=10,
-    show_default=True,
-    help="How many rows are printed, the lowest score first.",
+@arguments.option(
+    "--n", "Number of rows to print, the lowest score first.", 10, type=arguments.COUNT
 )
-@click.option(
+@arguments.path(
     "--out",
-    type=click.Path(path_type=Path),
-    help="A .csv or .npz of every row's score, decision, label, bound and complexity.  "
-    "[default: not written]",
+    "A .csv or .npz of every row's score, decision, label, bound and complexity.  [default: none]",
 )
-@click.option(
-    "--picture",
-    type=click.Path(path_type=Path),
-    help="A .png of the rows with the lowest and the highest scores.  [default: not drawn]",
+@arguments.path(
+    "--picture", "A .png of the rows with the lowest and the highest scores.  [default: none]"
 )
-@common.device_option
-@common.data_dir_option
-@common.json_option
+@arguments.seed
+@arguments.inputs("all")
+@arguments.as_json
 def command(
-    run_folder: Path,
-    data_argument: str | None,
-    data_option: str | None,
-    split: str,
+    source: Inputs,
     contamination: float,
-    correction: str,
-    samples: int,
     reference: str,
     reference_rows: int,
-    seed: int,
     n: int,
     out: Path | None,
     picture: Path | None,
-    device: str,
-    data_dir: Path | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Rank the rows of DATA (else of the run's own data) by how normal the model finds them.
 
@@ -106,70 +74,53 @@ def command(
     below it.
     """
     from discretevae.codes.outliers import fit_outliers
-    from discretevae.errors import ConfigError
-    from discretevae.model.row_checks import require_fit
 
-    common.require_seed(seed)
-    for name, value in (("samples", samples), ("reference-rows", reference_rows), ("n", n)):
-        common.require_positive(name, value)
     if not 0 < contamination <= 0.5:
-        raise ConfigError(f"contamination must be a share in (0, 0.5]. Got {contamination:g}.")
-    run = common.open_run(run_folder, device)
-    shape = run.config.model.image_shape
-    if picture is not None and shape is None:
-        raise ConfigError(f"{picture}: the model's rows are no pictures. Leave --picture out.")
-    source = data_argument or data_option or run.config.data.source
-    for option, path, endings in (
-        ("--out", out, (".csv", ".npz")),
-        ("--picture", picture, (".png",)),
-    ):
-        if path is not None:
-            common.require_suffix(path, *endings, option=option)
-            common.refuse_same_file(path, source, "data", option=option)
-            common.refuse_same_file(path, run.config.data.source, "run's data", option=option)
-    rows = common.open_rows(run.config, data_argument, data_option, split=split, data_dir=data_dir)
-    require_fit(run.model, rows)
-    normal = _reference(run, reference, reference_rows, seed, data_dir)
-    with common.counting_bar("scoring reference rows", len(normal)) as progress:
+        raise ConfigError(f"--contamination must be > 0 and <= 0.5. Got {contamination:g}.")
+    run, shape = source.run, source.image_shape
+    source.check_output(out, "--out", ".csv", ".npz")
+    source.check_picture(picture)
+    rows = source.rows()
+    normal = _drawn(source.load(None, reference), reference_rows, options["seed"])
+    with outputs.counting_bar("scoring reference rows", len(normal)) as progress:
         fitted = fit_outliers(
             run.model,
             normal,
             contamination=contamination,
-            correction=correction,  # type: ignore[arg-type]
-            samples=samples,
-            seed=seed,
             progress=progress,
+            **options,
         )
-    with common.counting_bar("scoring rows", len(rows)) as progress:
+    with outputs.counting_bar("scoring rows", len(rows)) as progress:
         found = fitted.measure(rows, progress=progress)
     if out is not None:
         _write(out, found)
     if picture is not None and shape is not None:
-        _draw(picture, run, found, rows, shape)
+        from discretevae.plots.outliers import outlier_figure
+
+        title = f"{len(rows):,} rows of {rows.name}, scored by {run.folder.name}"
+        figure = outlier_figure(found, rows, shape, title=title)
+        outputs.draw(figure, picture, dpi=120, colors=64)
     facts = {
-        "run": str(run_folder),
-        "data": source,
-        "split": split,
+        "run": str(source.folder),
+        "data": source.name,
+        "split": source.split,
         "reference": {"split": reference, "rows": len(normal)},
         **_facts(fitted, found, rows, n),
         "out": None if out is None else str(out),
         "picture": None if picture is None else str(picture),
     }
     if as_json:
-        common.print_json(facts)
+        outputs.print_json(facts)
         return
     _print(facts)
-    for name, path in (("written", out), ("picture", picture)):
-        if path is not None:
-            click.echo(f"{name:9s} {path}")
+    outputs.print_paths(written=out, picture=picture)
 
 
-def _reference(run: Run, split: str, limit: int, seed: int, data_dir: Path | None) -> Rows:
-    """The run's own rows, or some of them in their order."""
+def _drawn(rows: Rows, limit: int, seed: int) -> Rows:
+    """Return the rows, or so many of them in their order."""
     import numpy as np
     import torch
 
-    rows = common.open_rows(run.config, None, None, split=split, data_dir=data_dir)
     if len(rows) <= limit:
         return rows
     drawn = np.random.default_rng(seed).choice(len(rows), limit, replace=False, shuffle=False)
@@ -181,30 +132,23 @@ def _write(out: Path, found: OutlierScores) -> None:
 
     columns = {"score": found.scores, "decision": found.decisions, "label": found.labels}
     columns |= {"bound": found.bound, "complexity": found.complexity}
-    common.make_parent(out)
-    write_columns(out, columns)
-
-
-def _draw(path: Path, run: Run, found: OutlierScores, rows: Rows, shape: tuple[int, int]) -> None:
-    from discretevae.plots.outliers import outlier_figure
-    from discretevae.plots.pictures import save_figure
-
-    title = f"{len(rows):,} rows of {rows.name}, scored by {run.folder.name}"
-    figure = outlier_figure(found, rows, shape, title=title)
-    common.make_parent(path)
-    save_figure(figure, path, dpi=120, colors=64)
+    write_columns(outputs.make_parent(out), columns)
 
 
 def _facts(fitted: Outliers, found: OutlierScores, rows: Rows, n: int) -> dict[str, Any]:
-    """The part of the JSON that was measured."""
-    worst = []
-    for row in found.worst(n).tolist():
-        each = {"row": row, "score": found.scores[row], "decision": found.decisions[row]}
-        each |= {"bound": found.bound[row], "complexity": found.complexity[row]}
-        told: dict[str, Any] = {name: float(value) for name, value in each.items()}
-        told |= {"row": row, "label": int(found.labels[row])}
-        told["class"] = None if rows.labels is None else int(rows.labels[row])
-        worst.append(told)
+    """Return what was measured, as plain values for JSON."""
+    worst = [
+        {
+            "row": row,
+            "score": float(found.scores[row]),
+            "decision": float(found.decisions[row]),
+            "bound": float(found.bound[row]),
+            "complexity": float(found.complexity[row]),
+            "label": int(found.labels[row]),
+            "class": None if rows.labels is None else int(rows.labels[row]),
+        }
+        for row in found.worst(n).tolist()
+    ]
     return {
         "contamination": fitted.contamination,
         "correction": fitted.correction,
@@ -229,7 +173,7 @@ def _print(facts: dict[str, Any]) -> None:
         cells = [f"{each['row']}", f"{each['score']:.2f}", f"{each['decision']:+.2f}"]
         cells += [f"{each['label']:+d}", f"{each['bound']:.2f}", f"{each['complexity']:.2f}"]
         lines.append([*cells, str(each["class"])] if with_class else cells)
-    common.print_columns(lines)
+    outputs.print_table(lines)
     of = bound if facts["is_exact"] else f"{facts['samples']}-sample bound on ln p(x)"
     score = of if facts["correction"] == "none" else f"{of} + L(x)"
     click.echo(f"score     {score} [nats]; a higher score is a more normal row")

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from discretevae.cli import common
+from discretevae.cli import arguments, outputs
+from discretevae.cli.inputs import check_device
 from discretevae.config import PRECISIONS, Precision
-from discretevae.errors import ConfigError
 from discretevae.experiments.paper.experiments import (
     ALL,
     FIGURES,
     FULL,
     QUICK,
     VARIANTS,
-    PaperFigure,
     Scale,
     parse_figures,
 )
@@ -28,45 +27,36 @@ if TYPE_CHECKING:
 OUT, QUICK_OUT = Path("runs/paper"), Path("runs/paper-quick")
 
 
-@click.command(
-    "reproduce", epilog=common.example("discretevae reproduce fig6 fig7 fig8 --out runs/paper")
-)
+@arguments.command("reproduce", "fig6 fig7 fig8 --out runs/paper")
 @click.argument("figures", nargs=-1, metavar="[FIGURES]...")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help=f"Folder of runs and report.  [default: {OUT}; with --quick {QUICK_OUT}]",
+@arguments.path("--out", f"Folder of runs and report.  [default: {OUT}; with --quick {QUICK_OUT}]")
+@arguments.flag(
+    "--quick", "Make everything small and on digits, in under two minutes, to see that it works."
 )
-@click.option(
-    "--quick",
-    is_flag=True,
-    help="Make everything small and on digits, in under two minutes, to see that it works.",
-)
-@click.option(
+@arguments.option(
     "--epochs",
-    type=int,
-    help="Passes over the training rows in the paper's protocol, of fully connected models; the "
+    "Passes over the training rows in the paper's protocol, of fully connected models; the "
     "defaults of this package get a third.  "
     f"[default: {FULL.epochs}; with --quick {QUICK.epochs}]",
+    type=arguments.COUNT,
 )
-@click.option(
+@arguments.option(
     "--cnn-epochs",
-    type=int,
-    help="The same for convolutional models.  "
+    "The same for convolutional models.  "
     f"[default: {FULL.cnn_epochs}; with --quick {QUICK.cnn_epochs}]",
+    type=arguments.COUNT,
 )
-@click.option(
+@arguments.option(
     "--precision",
+    "Precision of matrix products. A processor with instructions for bf16 takes half the time with "
+    "it; others take longer.",
+    FULL.precision,
     type=click.Choice(PRECISIONS),
-    default=FULL.precision,
-    show_default=True,
-    help="What the products of both are formed in. A processor with instructions for bf16 takes "
-    "half the time with it; others take longer.",
 )
-@common.seed_option
-@common.data_dir_option
-@common.device_option
-@common.json_option
+@arguments.seed
+@arguments.data_dir
+@arguments.device
+@arguments.as_json
 def command(
     figures: tuple[str, ...],
     out: Path | None,
@@ -85,27 +75,34 @@ def command(
     that are finished are left as they are, others are gone on with: after Ctrl-C, give the same
     command again. The report is OUT/report.md, its numbers are in OUT/report.json.
     """
-    asked, scale = _planned(figures, quick, epochs, cnn_epochs, seed)
-    scale = dataclasses.replace(scale, precision=precision)
-    if not asked:
+    wanted = parse_figures(figures)
+    scale = QUICK if quick else FULL
+    scale = dataclasses.replace(
+        scale,
+        epochs=epochs or scale.epochs,
+        cnn_epochs=cnn_epochs or scale.cnn_epochs,
+        precision=precision,
+        seed=seed,
+    )
+    if not wanted:
         _list(scale, as_json)
         return
     from discretevae.experiments.paper.report import NUMBERS, PICTURES, REPORT
     from discretevae.experiments.paper.running import reproduce
 
     out = out or (QUICK_OUT if quick else OUT)
-    with common.task_bar() as progress:
+    with outputs.task_bar() as progress:
         report = reproduce(
-            asked,
+            wanted,
             out=out,
             scale=scale,
             data_dir=data_dir,
-            device=common.check_device(device),
+            device=check_device(device),
             progress=progress,
-            finished=(lambda run, is_new: None) if as_json else _say,
+            finished=(lambda run, is_new: None) if as_json else _print_run,
         )
     if as_json:
-        common.print_json({"out": str(out)} | report)
+        outputs.print_json({"out": str(out)} | report)
         return
     for name in report["figures"]:
         click.echo(f"picture  {out / PICTURES / name}.png")
@@ -113,38 +110,10 @@ def command(
     click.echo(f"report   {out / REPORT}")
 
 
-def _planned(
-    figures: tuple[str, ...], quick: bool, epochs: int | None, cnn_epochs: int | None, seed: int
-) -> tuple[list[PaperFigure], Scale]:
-    """What is asked for. All that is wrong with it is said at once."""
-    problems: list[str] = []
-    asked: list[PaperFigure] = []
-    try:
-        asked = parse_figures(figures)
-    except ConfigError as error:
-        problems += error.problems
-    for option, value in (("--epochs", epochs), ("--cnn-epochs", cnn_epochs)):
-        if value is not None and value < 1:
-            problems.append(f"{option} must be an int >= 1. Got {value}.")
-    try:
-        common.require_seed(seed)
-    except ConfigError as error:
-        problems += error.problems
-    if problems:
-        raise ConfigError(problems)
-    scale = QUICK if quick else FULL
-    return asked, dataclasses.replace(
-        scale,
-        epochs=scale.epochs if epochs is None else epochs,
-        cnn_epochs=scale.cnn_epochs if cnn_epochs is None else cnn_epochs,
-        seed=seed,
-    )
-
-
 def _list(scale: Scale, as_json: bool) -> None:
-    """The figures, what each shows, and what it needs; nothing is started."""
+    """Print the figures, what each shows and which runs it needs."""
     if as_json:
-        common.print_json(
+        outputs.print_json(
             {
                 figure.name: {"title": figure.title, "experiments": list(figure.experiments)}
                 for figure in FIGURES.values()
@@ -164,11 +133,11 @@ def _list(scale: Scale, as_json: bool) -> None:
     click.echo(f"try out  discretevae reproduce {ALL} --quick")
 
 
-def _say(run: FinishedRun, is_new: bool) -> None:
+def _print_run(run: FinishedRun, is_new: bool) -> None:
+    from discretevae.evaluation.measured import Measured
+
     last = run.history[-1]
-    elbo = run.test["elbo"]
-    error = "" if elbo["se"] is None else f" ± {elbo['se']:.2f}"
     click.echo(
         f"{run.key:<23} {run.method:<15} {last.epoch:>4} epochs {last.seconds:>9,.1f} s  "
-        f"test ELBO {elbo['value']:.2f}{error}{'' if is_new else '  (was there)'}"
+        f"test ELBO {Measured(**run.test['elbo']):.2f}{'' if is_new else '  (was there)'}"
     )

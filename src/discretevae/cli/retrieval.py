@@ -2,67 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from discretevae.cli import common
+from discretevae.cli import arguments, outputs
+from discretevae.cli.inputs import open_run, refuse_same_file, require_suffix
+from discretevae.errors import ConfigError
 
 if TYPE_CHECKING:
     from discretevae.codes.search.retrieval import RetrievalReport
 
 MAX_BITS = 4096
-"""Of a yardstick: more are asked for by mistake only."""
+"""Of a yardstick: more are a mistake."""
 
 NOTICEABLE = 0.005
-"""Of a difference between mAPs that is worth a line."""
+"""Difference between two mAPs that is worth a line."""
 
 
-@click.command(
-    "retrieval", epilog=common.example("discretevae retrieval runs/digits --bits 8,16,32")
-)
-@click.argument("run_folders", metavar="[RUN]...", nargs=-1, type=click.Path(path_type=Path))
-@click.option(
-    "--data",
-    "data_option",
-    metavar="DATA",
-    shell_complete=common.complete_data,
-    help="What is searched: a built-in name, a file or a folder, with labels.  "
-    "[default: the data of the first RUN]",
-)
-@click.option(
+@arguments.command("retrieval", "runs/digits --bits 8,16,32")
+@click.argument("run_folders", metavar="[RUN]...", nargs=-1, type=arguments.PATH)
+@arguments.data("the data of the first RUN")
+@arguments.option(
     "--bits",
-    help="Further sizes of the yardsticks in bits, separated by commas, such as 16,32.  "
+    "Further sizes of the yardsticks in bits, separated by commas, such as 16,32.  "
     "[default: those of the runs]",
+    type=arguments.Numbers(MAX_BITS),
 )
-@click.option(
+@arguments.option(
     "--queries",
-    "per_label",
-    type=int,
-    default=100,
-    show_default=True,
-    help="Test rows of each label that are searched for; all if there are fewer.",
+    "Queries of each label, drawn from the test rows; all if there are fewer.",
+    100,
+    to="per_label",
+    type=arguments.COUNT,
 )
-@common.seed_option
-@click.option(
-    "--picture",
-    type=click.Path(path_type=Path),
-    help="A .png of precision against recall.  [default: not drawn]",
-)
-@click.option(
+@arguments.seed
+@arguments.path("--picture", "A .png of precision against recall.  [default: none]")
+@arguments.path(
     "--write-split",
-    type=click.Path(path_type=Path),
-    help="Measure nothing: write DATA as a .npz file whose test part are the queries, drawn from "
-    "all rows, and whose training part is all the rest.",
+    "Measure nothing: write DATA as a .npz file whose test part is the queries, drawn from all "
+    "rows, and whose training part is all the rest.",
 )
-@common.device_option
-@common.data_dir_option
-@common.json_option
+@arguments.device
+@arguments.data_dir
+@arguments.as_json
 def command(
     run_folders: tuple[Path, ...],
-    data_option: str | None,
-    bits: str | None,
+    data: str | None,
+    bits: list[int] | None,
     per_label: int,
     seed: int,
     picture: Path | None,
@@ -73,68 +62,57 @@ def command(
 ) -> None:
     """Measure how well the codes of each RUN find rows of the same label, beside yardsticks.
 
-    Test rows are searched for among the training rows of the run's data, or of --data. A row is
-    relevant that has the same label. Figures are in percent. The yardsticks are ITQ, signs of
-    principal components and random projections at the same number of bits, learned from the same
-    training rows. Averages over rows that are equally far are exact expectations.
+    The queries are test rows; the training rows of the run's data, or of --data, are searched. A
+    row is relevant that has the same label. Figures are in percent. The yardsticks are ITQ, signs
+    of principal components and random projections at the same number of bits, learned from the
+    same training rows. Averages over rows that are equally far are exact expectations.
     """
-    from discretevae.errors import ConfigError
-
-    common.require_positive("queries", per_label)
-    common.require_seed(seed)
     if picture is not None:
-        common.require_suffix(picture, ".png", option="--picture")
+        require_suffix(picture, ".png", option="--picture")
     if write_split is not None:
-        if run_folders or data_option is None:
+        if run_folders or data is None:
             raise ConfigError("--write-split needs --data and no run.")
-        _split(write_split, data_option, per_label, seed, data_dir, as_json)
+        _split(write_split, data, per_label, seed, data_dir, as_json)
         return
-    sizes = _parse_bits(bits)
-    if not run_folders and (data_option is None or not sizes):
+    if not run_folders and (data is None or not bits):
         raise ConfigError("nothing to measure. Name a run, or pass --data and --bits.")
     from discretevae.codes.search.retrieval import measure_retrieval
-    from discretevae.data import BUILTIN_NAMES, load_data
+    from discretevae.data import load_data
 
-    runs = {str(folder): common.open_run(folder, device) for folder in run_folders}
-    first = next(iter(runs.values()), None)
-    source = data_option or (first.config.data.source if first is not None else "")
-    own = first.config.data if first is not None and source not in BUILTIN_NAMES else None
-    data = load_data(
-        source,
+    runs = {str(folder): open_run(folder, device) for folder in run_folders}
+    configs = [run.config.data for run in runs.values()]
+    source = data or configs[0].source
+    searched = load_data(
+        replace(configs[0], source=source) if configs else source,
         data_dir=data_dir,
-        image_size=own.image_size if own is not None else None,
-        divisor=own.divisor if own is not None else None,
         progress=True,
     )
-    for name, run in runs.items():
-        if run.config.data.source != source:
+    for name, config in zip(runs, configs, strict=True):
+        if config.source != source:
             click.echo(
-                f"Note: {name} was trained on {run.config.data.source}, not on the rows of "
-                f"{source} that are searched.",
+                f"Note: {name} was trained on {config.source}, not on the rows of {source} that "
+                "are searched.",
                 err=True,
             )
-    with common.task_bar() as progress:
+    with outputs.task_bar() as progress:
         report = measure_retrieval(
             {name: (run.model, run.config.data.binarize) for name, run in runs.items()},
-            data,
-            bits=sizes,
+            searched,
+            bits=bits or [],
             per_label=per_label,
             seed=seed,
             progress=progress,
         )
     if picture is not None:
-        from discretevae.plots.pictures import save_figure
         from discretevae.plots.search import retrieval_figure
 
-        common.make_parent(picture)
-        save_figure(retrieval_figure(report), picture)
+        outputs.draw(retrieval_figure(report), picture)
     if as_json:
         trained_on = {name: run.config.data.source for name, run in runs.items()}
-        common.print_json(report.to_dict() | {"trained_on": trained_on})
+        outputs.print_json(report.to_dict() | {"trained_on": trained_on})
         return
     _print(report)
-    if picture is not None:
-        click.echo(f"picture  {picture}")
+    outputs.print_paths(picture=picture)
 
 
 def _split(
@@ -143,52 +121,33 @@ def _split(
     from discretevae.codes.search.retrieval import write_split
     from discretevae.data import load_rows
 
-    common.require_suffix(out, ".npz", option="--write-split")
-    common.refuse_same_file(out, source, "data")
+    require_suffix(out, ".npz", option="--write-split")
+    refuse_same_file(out, source, "data")
     rows = load_rows(source, data_dir=data_dir, progress=True)
-    common.make_parent(out)
-    gallery, queries = write_split(out, rows, per_label=per_label, seed=seed)
+    gallery, queries = write_split(outputs.make_parent(out), rows, per_label=per_label, seed=seed)
     if as_json:
-        common.print_json({"out": str(out), "gallery": gallery, "queries": queries, "seed": seed})
+        outputs.print_json({"out": str(out), "gallery": gallery, "queries": queries, "seed": seed})
         return
     click.echo(f"{gallery:,} training rows and {queries:,} queries written to {out}")
     click.echo(f"next     discretevae train --data {out}")
 
 
-def _parse_bits(text: str | None) -> list[int]:
-    from discretevae.errors import ConfigError
-
-    if text is None:
-        return []
-    parts = [part.strip() for part in text.split(",")]
-    if not all(p.isdecimal() and len(p) < 6 and 1 <= int(p) <= MAX_BITS for p in parts):
-        raise ConfigError(
-            f"bits {text!r} must be ints from 1 to {MAX_BITS:,} separated by commas, such as 16,32."
-        )
-    return [int(part) for part in parts]
-
-
 def _print(report: RetrievalReport) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    scores = report.entries[0].scores
-    name = Path(report.data).name
-    title = f"{name}: {report.queries:,} queries, {report.gallery:,} rows searched, in percent"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("bits", justify="right")
-    table.add_column("codes", overflow="fold")
-    tops, first, recalls = scores.at_top, list(scores.precision)[:2], list(scores.recall)[:2]
-    names = ["mAP", "±", *(f"mAP@{k}" for k in tops), *(f"P@{k}" for k in first)]
-    for name in [*names, *(f"R@{k}" for k in recalls)]:
-        table.add_column(name, justify="right", no_wrap=True)
+    first = report.entries[0].scores
+    precisions, recalls = list(first.precision)[:2], list(first.recall)[:2]
+    head = ["bits", "codes", "mAP", "±", *(f"mAP@{k}" for k in first.at_top)]
+    lines = [[*head, *(f"P@{k}" for k in precisions), *(f"R@{k}" for k in recalls)]]
     for entry in report.entries:
         s = entry.scores
         values = [s.mean_average_precision, s.se, *s.at_top.values()]
-        values += [*(s.precision[k] for k in first), *(s.recall[k] for k in recalls)]
+        values += [*(s.precision[k] for k in precisions), *(s.recall[k] for k in recalls)]
         cells = ["" if v is None else f"{100 * v:.2f}" for v in values]
-        table.add_row(str(entry.n_bits), entry.name, *cells)
-    Console().print(table)
+        lines.append([str(entry.n_bits), entry.name, *cells])
+    title = (
+        f"{Path(report.data).name}: {report.queries:,} queries, {report.gallery:,} rows searched, "
+        "in percent"
+    )
+    outputs.print_table(lines, title=title)
     neighbors = min(10, report.gallery)
     click.echo(
         "mAP, P@k: a row is relevant that has the same label; rows equally far are averaged."

@@ -7,52 +7,48 @@ from typing import Any
 
 import click
 
-from discretevae.cli import common
+from discretevae.cli import arguments, outputs
+from discretevae.errors import RunError
 
 MAX_DEPTH = 3
-"""Folders below the one that is asked for: a reproduction's runs lie two below it."""
+"""Levels of folders to look into: the runs of a reproduction lie two below its folder."""
 
 
-@click.command("runs", epilog=common.example("discretevae runs --sort elbo"))
-@click.argument("folder", type=click.Path(path_type=Path), default=Path("runs"))
-@click.option(
+@arguments.command("runs", "--sort elbo")
+@click.argument("folder", type=arguments.PATH, default=Path("runs"))
+@arguments.option(
     "--sort",
+    "Order: by folder, by test ELBO (best first), or by the time of the last change (latest "
+    "first).",
+    "name",
     type=click.Choice(["name", "elbo", "time"]),
-    default="name",
-    show_default=True,
-    help="In which order: by folder, by test ELBO (best first), or by when they were last written "
-    "to (latest first).",
 )
-@common.json_option
+@arguments.as_json
 def command(folder: Path, sort: str, as_json: bool) -> None:
     """List the runs in FOLDER (else in the folder runs) with their figures.
 
-    Folders up to three levels down are looked at. The ELBO and its standard error are those of the
+    Folders up to three levels down are searched. The ELBO and its standard error are those of the
     test rows, in nats per row; of a run that is not finished they are those after its last epoch.
     """
-    from discretevae.errors import RunError
-
     if not folder.is_dir():
         raise RunError(f"{folder}: no such folder. Check the path.")
     rows = [_described(path) for path in _found(folder, MAX_DEPTH)]
     if sort == "elbo":
-        rows.sort(key=lambda row: -float("inf") if row["elbo"] is None else row["elbo"])
-        rows.reverse()
+        rows.sort(key=lambda row: float("inf") if row["elbo"] is None else -row["elbo"])
     elif sort == "time":
         rows.sort(key=lambda row: row["changed"], reverse=True)
     if as_json:
-        common.print_json(rows)
+        outputs.print_json(rows)
         return
     if not rows:
         click.echo(f"{folder}: no runs. Make one: discretevae train --out {folder}/first")
         return
     head = ("run", "data", "code", "estimator", "epochs", "state", "test ELBO", "seconds")
-    lines = [head, *(_cells(row) for row in rows)]
-    common.print_columns(lines)
+    outputs.print_table([head, *map(_cells, rows)])
 
 
 def _found(folder: Path, depth: int) -> list[Path]:
-    """Run folders at or below a folder, by name; what is inside a run is not looked at."""
+    """Return the run folders at or below a folder, by name, without looking into runs."""
     from discretevae.run_folder.checkpoint import is_run
 
     if is_run(folder):
@@ -64,12 +60,12 @@ def _found(folder: Path, depth: int) -> list[Path]:
 
 
 def _described(folder: Path) -> dict[str, Any]:
-    """What is known of a run; its problem, if it cannot be read."""
-    from discretevae.errors import RunError
+    """Return what is known of a run; its problem, if it cannot be read."""
     from discretevae.families import family_of
     from discretevae.objectives import estimator_name
     from discretevae.run_folder.checkpoint import load_config
     from discretevae.run_folder.history import METRICS, read_metrics
+    from discretevae.system.locks import is_locked
 
     row: dict[str, Any] = {
         "run": str(folder), "data": None, "latent": None, "estimator": None, "epoch": 0,
@@ -82,21 +78,20 @@ def _described(folder: Path) -> dict[str, Any]:
         tested = _tested(folder, len(history))
     except RunError as error:
         return row | {"problem": str(error)}
-    training = config.training
     row |= {
         "data": Path(config.data.source).name,
         "latent": str(config.model.latent),
-        "estimator": estimator_name(family_of(config.model.latent), training),
+        "estimator": estimator_name(family_of(config.model.latent), config.training),
         "epoch": len(history),
-        "epochs": training.epochs,
-        "state": _state(folder, tested is not None),
+        "epochs": config.training.epochs,
+        "state": "stopped" if tested is None else "finished",
     }
+    if is_locked(folder):
+        row["state"] = "running"
     if history:
         last = history[-1]
         row |= {"elbo": last.test_elbo, "se": last.test_elbo_se, "seconds": last.seconds}
-    if tested is not None:
-        row |= {"elbo": tested["value"], "se": tested["se"]}
-    return row
+    return row if tested is None else row | {"elbo": tested["value"], "se": tested["se"]}
 
 
 def _tested(folder: Path, n_epochs: int) -> dict[str, Any] | None:
@@ -110,21 +105,14 @@ def _tested(folder: Path, n_epochs: int) -> dict[str, Any] | None:
     return elbo
 
 
-def _state(folder: Path, is_evaluated: bool) -> str:
-    from discretevae.system.locks import is_locked
-
-    if is_locked(folder):
-        return "running"
-    return "finished" if is_evaluated else "stopped"
-
-
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    from discretevae.evaluation.measured import Measured
+
     if row["state"] == "damaged":
         return (row["run"], *["–"] * 4, "damaged", "–", "–")
-    elbo = "–" if row["elbo"] is None else f"{row['elbo']:.2f}"
-    error = "" if row["se"] is None else f" ± {row['se']:.2f}"
+    elbo = "–" if row["elbo"] is None else f"{Measured(row['elbo'], row['se']):.2f}"
     seconds = "–" if row["seconds"] is None else f"{row['seconds']:,.0f}"
     return (
         row["run"], row["data"], row["latent"], row["estimator"],
-        f"{row['epoch']}/{row['epochs']}", row["state"], elbo + error, seconds,
+        f"{row['epoch']}/{row['epochs']}", row["state"], elbo, seconds,
     )  # fmt: skip

@@ -4,36 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
+from discretevae.cli import arguments, outputs
+from discretevae.cli.inputs import open_run
 
-from discretevae.cli import common
 
-
-@click.command("sample", epilog=common.example("discretevae sample runs/digits --n 96"))
-@common.run_argument
-@click.option("--n", type=int, default=60, show_default=True, help="How many rows.")
-@click.option(
+@arguments.command("sample", "runs/digits --n 96")
+@arguments.run
+@arguments.option("--n", "Number of rows.", 60, type=arguments.COUNT)
+@arguments.option(
     "--temperature",
-    type=float,
-    default=1.0,
-    show_default=True,
-    help="Below 1 the prior's likelier codes are drawn more often, above 1 less often.",
+    "Below 1 the prior's likelier codes are drawn more often, above 1 less often.",
+    1.0,
 )
-@common.seed_option
-@common.device_option
-@click.option(
+@arguments.path(
     "--out",
-    type=click.Path(path_type=Path),
-    help="A .png picture, or .npy for the values (float32).  [default: RUN/figures/samples.png]",
+    "A .png picture, or .npy for the values (float32).  [default: RUN/figures/samples.png]",
 )
-@common.json_option
+@arguments.seed
+@arguments.device
+@arguments.as_json
 def command(
     run_folder: Path,
     n: int,
     temperature: float,
+    out: Path | None,
     seed: int,
     device: str,
-    out: Path | None,
     as_json: bool,
 ) -> None:
     """Draw codes from the prior of RUN and decode them, to a picture or to values.
@@ -42,11 +38,11 @@ def command(
     """
     from discretevae.system.randomness import generator_for
 
-    common.require_positive("n", n)
-    common.require_seed(seed)
-    run = common.open_run(run_folder, device)
+    run = open_run(run_folder, device)
     out = out or run_folder / "figures" / "samples.png"
+    shape = run.config.model.image_shape
+    outputs.is_picture(out, shape)  # refuses other files before anything is drawn
     generator = generator_for(seed, "figures", device=device)
-    pictures = run.model.sample(n, generator=generator, temperature=temperature).cpu()
-    common.write_pictures(out, pictures, run.config.model.image_shape, f"{n} samples of the prior")
-    common.report_files(as_json, out=out, rows=n)
+    rows = run.model.sample(n, generator=generator, temperature=temperature).cpu()
+    outputs.write_rows(out, rows, shape, f"{n} samples of the prior")
+    outputs.report_rows(as_json, out=out, rows=n)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from discretevae.cli import common
+from discretevae.cli import arguments, outputs
+from discretevae.cli.inputs import Inputs, refuse_same_file, require_suffix
+from discretevae.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from discretevae.codes.search.index import CodeIndex, Neighbors
@@ -16,66 +17,58 @@ if TYPE_CHECKING:
     from discretevae.run_folder.checkpoint import Run
 
 SHOWN = 12
-"""Queries of which neighbors are printed or pictured."""
+"""Queries whose neighbors are printed or drawn."""
 
 NEIGHBORS = 10
-"""Of each query, where nothing else is asked for and the index holds so many."""
+"""Of each query by default, where the index holds so many."""
 
 
-@click.command(
-    "search",
-    epilog=common.example("discretevae search digits.index --run runs/digits --k 10"),
+@arguments.command("search", "digits.index --run runs/digits --k 10")
+@click.argument("index_file", metavar="INDEX", type=arguments.PATH)
+@click.argument("query", metavar="[QUERY]", required=False, shell_complete=arguments.complete_data)
+@arguments.path("--run", "The run that the index was made with.", to="run_folder", required=True)
+@arguments.option(
+    "--k",
+    f"Neighbors of each query.  [default: {NEIGHBORS}, or all rows if there are fewer]",
+    type=arguments.COUNT,
 )
-@click.argument("index_file", metavar="INDEX", type=click.Path(path_type=Path))
-@click.argument("query", metavar="[QUERY]", required=False)
-@click.option(
-    "--run",
-    "run_folder",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="The run that the index was made with.",
-)
-@click.option(
-    "--k", type=int, help="Neighbors of each query.  [default: 10, or all rows if there are fewer]"
-)
-@click.option(
+@arguments.option(
     "--rerank",
+    "Number of nearest candidates to sort by ln p(x|z), the query under their codes, before the "
+    "first k are kept.  [default: no reranking]",
     type=int,
-    help="Candidates by distance that are sorted anew by ln p(x|z), the query under their codes, "
-    "before the first k are kept.  [default: no such step]",
 )
-@click.option(
+@arguments.option(
     "--effort",
-    type=int,
-    help="Lists looked through (ivf) or candidates kept (hnsw): more miss fewer neighbors.  "
+    "Lists to look through (ivf) or candidates to keep (hnsw): more miss fewer neighbors.  "
     "[default: the index's own]",
+    type=int,
 )
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="A .npz or .json of ids and distances.  [default: not written]",
+@arguments.path("--out", "A .npz or .json of ids and distances.  [default: none]")
+@arguments.path(
+    "--picture", "A .png of the first queries and their neighbors; needs --data.  [default: none]"
 )
-@click.option(
-    "--picture",
-    type=click.Path(path_type=Path),
-    help="A .png of the first queries and their neighbors; needs --data.  [default: not drawn]",
+@arguments.option(
+    "--data",
+    "With --picture: the rows that were indexed.",
+    to="indexed",
+    metavar="DATA",
+    shell_complete=arguments.complete_data,
 )
-@click.option("--data", "indexed", metavar="DATA", help="Of --picture: the rows that were indexed.")
-@click.option(
+@arguments.option(
     "--data-split",
-    type=click.Choice(common.SPLITS),
-    default="all",
-    show_default=True,
-    help="Of --picture: which rows of DATA were indexed.",
+    "With --picture: which rows of DATA were indexed.",
+    "all",
+    type=click.Choice(arguments.SPLITS),
 )
-@click.option(
+@arguments.option(
     "--split",
-    type=click.Choice(common.SPLITS),
-    help="Which rows of QUERY.  [default: all; without QUERY, test]",
+    "Which rows of QUERY.  [default: all; without QUERY, test]",
+    type=click.Choice(arguments.SPLITS),
 )
-@common.device_option
-@common.data_dir_option
-@common.json_option
+@arguments.device
+@arguments.data_dir
+@arguments.as_json
 def command(
     index_file: Path,
     query: str | None,
@@ -95,68 +88,45 @@ def command(
     """Find the rows of INDEX whose codes are nearest to those of the rows of QUERY.
 
     Needs the extra 'search'. The distance is the number of latent variables that differ. Rows at
-    the same distance are sorted by id. Without QUERY, the test rows of the run's own data are asked
-    for. --picture needs ids that count the rows of DATA from 0.
+    the same distance are sorted by id. Without QUERY, the queries are the test rows of the run's
+    own data. --picture needs ids that count the rows of DATA from 0.
     """
     from discretevae.codes.search.index import CodeIndex
 
-    if k is not None:
-        common.require_positive("k", k)
     if out is not None:
-        common.require_suffix(out, ".npz", ".json")
-        for path in (index_file, query):
-            common.refuse_same_file(out, path, "index" if path is index_file else "queries")
+        require_suffix(out, ".npz", ".json")
+        refuse_same_file(out, index_file, "index")
+        refuse_same_file(out, query, "queries")
+    if picture is not None:
+        require_suffix(picture, ".png", option="--picture")
+        if indexed is None:
+            raise ConfigError("--picture needs the rows that were indexed. Pass --data.")
     index = CodeIndex.load(index_file)
     k = min(NEIGHBORS, len(index)) if k is None else k
-    run = common.open_run(run_folder, device)
     split = split or ("test" if query is None else "all")
-    rows = common.open_rows(run.config, query, None, split=split, data_dir=data_dir)
+    source = Inputs(run_folder, query, split, device, data_dir)
+    run, rows = source.run, source.rows()
     gallery = None
     if picture is not None:
-        gallery = _pictured(run, picture, indexed, data_split, data_dir)
-    _prepare(index)
+        gallery = source.load(indexed, data_split)
+        if gallery.image_shape is None:
+            raise ConfigError(
+                f"{picture}: rows of {gallery.name} are no pictures. Leave --picture out."
+            )
     found = index.search(run.model, rows, k, rerank=rerank, effort=effort)
     if picture is not None and gallery is not None:
         _draw(index, run, rows, gallery, found, picture)
     if out is not None:
         _write(out, found)
     if as_json:
-        common.print_json(found.to_dict() | {"rows": len(rows), "k": k})
+        outputs.print_json(found.to_dict() | {"rows": len(rows), "k": k})
         return
     if out is None and picture is None:
         _print(found)
     if out is not None:
-        common.report_files(False, out=out, rows=len(rows))
+        outputs.report_rows(False, out=out, rows=len(rows))
     if picture is not None:
         click.echo(f"first {min(SHOWN, len(rows))} queries drawn in {picture}")
-
-
-def _prepare(index: CodeIndex) -> None:
-    """Build the structure that is searched; a note says how long it took if one could notice."""
-    began = time.perf_counter()
-    index.prepare()
-    seconds = time.perf_counter() - began
-    if seconds >= 1:
-        click.echo(
-            f"Note: {index.kind} of {len(index):,} rows was built in {seconds:.1f} s, as for every "
-            "search: files hold codes and ids only.",
-            err=True,
-        )
-
-
-def _pictured(
-    run: Run, picture: Path, indexed: str | None, split: str, data_dir: Path | None
-) -> Rows:
-    """The rows that were indexed, which are to be pictures."""
-    from discretevae.errors import ConfigError
-
-    common.require_suffix(picture, ".png", option="--picture")
-    if indexed is None:
-        raise ConfigError("--picture needs the rows that were indexed. Pass --data.")
-    rows = common.open_rows(run.config, indexed, None, split=split, data_dir=data_dir)
-    if rows.image_shape is None:
-        raise ConfigError(f"{picture}: rows of {rows.name} are no pictures. Leave --picture out.")
-    return rows
 
 
 def _draw(
@@ -166,8 +136,6 @@ def _draw(
     import torch
 
     from discretevae.codes.packing import encode_rows
-    from discretevae.errors import DataError
-    from discretevae.plots.pictures import save_figure
     from discretevae.plots.search import neighbor_figure
 
     ids = found.ids[:SHOWN]
@@ -186,36 +154,33 @@ def _draw(
             f"{gallery.name}: {len(wrong)} of {len(drawn)} rows have other codes than the rows of "
             "these ids in the index. Give the rows that were indexed, with their --data-split."
         )
-    shown = gallery.binarized("none").batch(torch.from_numpy(ids.reshape(-1).copy()))
+    neighbors = gallery.binarized("none").batch(torch.from_numpy(ids.reshape(-1).copy()))
     figure = neighbor_figure(
         rows.binarized("none").batch(slice(0, SHOWN)),
-        shown.reshape(*ids.shape, -1),
+        neighbors.reshape(*ids.shape, -1),
         gallery.image_shape,
         distances=found.distances[:SHOWN].tolist(),
         title=f"Queries, and the nearest of {len(index):,} rows; numbers are distances",
     )
-    common.make_parent(picture)
-    save_figure(figure, picture)
+    outputs.draw(figure, picture)
 
 
 def _write(out: Path, found: Neighbors) -> None:
-    import numpy as np
+    from discretevae.codes.tables import write_columns
+    from discretevae.system.files import write_json
 
-    from discretevae.system.files import atomic_file, write_json
-
-    common.make_parent(out)
+    outputs.make_parent(out)
     if out.suffix.lower() == ".json":
         write_json(out, found.to_dict())
         return
     arrays = {"distances": found.distances, "ids": found.ids}
     if found.log_likelihoods is not None:
         arrays["log_likelihoods"] = found.log_likelihoods
-    with atomic_file(out) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+    write_columns(out, arrays)
 
 
 def _print(found: Neighbors) -> None:
-    """A line for each of the first queries."""
+    """Print a line for each of the first queries."""
     for row, (ids, distances) in enumerate(
         zip(found.ids[:SHOWN].tolist(), found.distances[:SHOWN].tolist(), strict=True)
     ):

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from discretevae.cli import common
-from discretevae.cli.model_options import Asked
+from discretevae.cli import arguments, outputs
+from discretevae.cli.inputs import check_device
+from discretevae.cli.model_options import check_model, load_dataset, run_config, train_config
 from discretevae.cli.train_options import DEFAULTS, HERE, train_options
-from discretevae.cli.training_bars import TrainingBars
+from discretevae.cli.training_bars import training_bar
 from discretevae.config import RunConfig, SaveEvery, TrainConfig
+from discretevae.config.checks import Problems
 from discretevae.errors import ConfigError, ObjectiveWarning, TrainingInterrupted
 
 if TYPE_CHECKING:
@@ -34,14 +36,10 @@ MAY_CHANGE = {
 """Options that may be given anew when a run is resumed."""
 
 
-@click.command(
-    "train",
-    epilog=common.example(
-        "discretevae train --data digits --latent bernoulli:16 --binarize threshold "
-        "--out runs/digits"
-    ),
+@arguments.command(
+    "train", "--data digits --latent bernoulli:16 --binarize threshold --out runs/digits"
 )
-@train_options
+@train_options()
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> None:
     """Train a model and leave weights, metrics and pictures in a run folder.
@@ -53,13 +51,13 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     from discretevae.system.ranks import joined
 
     save_every = SaveEvery.of(options["save_every"])
-    with joined(common.check_device(options["device"])) as ranks:
+    with joined(check_device(options["device"])) as ranks:
         try:
             _train(ctx, options, save_every, ranks)
         except TrainingInterrupted:
             if ranks.is_first:
                 raise
-            ctx.exit(130)  # one of them tells
+            ctx.exit(130)  # the first process prints the message
 
 
 def _train(
@@ -79,13 +77,17 @@ def _train(
         config, data, method = _fresh(options, ranks)
         out = out or free_folder(Path("runs"), config)
     ranks.wait()  # all have looked at the folder before the first of them writes to it
-    _say_what_is_no_bound(config, ranks)
-    with TrainingBars(config, data, ranks) as bars, _tensorboard(options, out, ranks) as board:
+    if ranks.is_first:
+        _warn_of_no_bound(config.training)
+    with (
+        training_bar(config, data, is_first=ranks.is_first) as (training, evaluating),
+        _tensorboard(options, out, ranks) as board,
+    ):
 
-        def told(progress: Progress) -> None:
-            bars.training(progress)
-            if progress.metrics is not None:
-                board(progress.metrics)
+        def progress(now: Progress) -> None:
+            training(now)
+            if now.metrics is not None:
+                board(now.metrics)
 
         result = run(
             data,
@@ -94,37 +96,47 @@ def _train(
             resume=resume,
             method=method,
             save_every=save_every,
-            progress=told,
-            evaluating=bars.evaluating,
+            progress=progress,
+            evaluating=evaluating,
         )
     if result is None:
         return
     if options["as_json"]:
-        common.print_json(result.to_dict())
+        outputs.print_json(result.to_dict())
     else:
         _print_summary(result, config, data)
 
 
 def _fresh(options: dict[str, Any], ranks: Ranks) -> tuple[RunConfig, Dataset, Method | None]:
-    """Configuration and data of a new run. All that is wrong with the options is said at once."""
+    """Return configuration, data and method of a new run.
+
+    Raises:
+        ConfigError: options are wrong; all that are, are named.
+    """
     from discretevae.training import choose_method
 
-    asked, training, method = Asked(options), DEFAULTS, None
-    with asked.collected():
-        names = [f.name for f in dataclasses.fields(TrainConfig)]
-        training = TrainConfig(**{name: options[name] for name in names})
-        if asked.family is not None:
-            method = choose_method(asked.family, training, device=ranks.device, ranks=ranks)
-    asked.require()
-    data = asked.load()
-    return asked.run_config(data, training), data, method
+    problems, family, training, method = Problems(), None, DEFAULTS, None
+    with problems:
+        family = check_model(options)
+    with problems:
+        training = train_config(options)
+    if family is not None:
+        with problems:
+            method = choose_method(family, training, device=ranks.device, ranks=ranks)
+    problems.require_none()
+    data = load_dataset(options)
+    return run_config(options, data, training), data, method
 
 
 def _resumed(
     ctx: click.Context, out: Path, options: dict[str, Any], ranks: Ranks
 ) -> tuple[RunConfig, Dataset, Method | None]:
-    """Configuration and data of the run in ``out``; only what may change may be given anew."""
-    from discretevae.data import BUILTIN_NAMES, load_data
+    """Return configuration, data and method of the run in ``out``.
+
+    Raises:
+        ConfigError: an option was given that cannot be changed, or there is no training to resume.
+    """
+    from discretevae.data import load_data
     from discretevae.experiments.refit import PRIOR
     from discretevae.families import family_of
     from discretevae.run_folder.checkpoint import load_config
@@ -136,32 +148,23 @@ def _resumed(
             f"{out}: its prior was fitted afterwards, so there is no training to go on with. "
             "Resume the run that it was fitted to."
         )
-    given = {
-        name
-        for name in options
-        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT and name not in MAY_CHANGE
-    }
-    if given:
-        flags = {p.name: p.opts[-1] for p in ctx.command.params}
-        names = ", ".join(sorted(flags[name] for name in given))
+    given = [
+        param
+        for param in ctx.command.params
+        if ctx.get_parameter_source(param.name or "") is not ParameterSource.DEFAULT
+    ]
+    fixed = sorted(param.opts[-1] for param in given if param.name not in MAY_CHANGE)
+    if fixed:
         raise ConfigError(
-            f"{names} cannot be changed when a run is resumed. Leave out, or start a new run."
+            f"{', '.join(fixed)} cannot be changed when a run is resumed. Leave out, or start a "
+            "new run."
         )
-    for name in ("epochs", "graph"):
-        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
-            training = dataclasses.replace(config.training, **{name: options[name]})
-            config = dataclasses.replace(config, training=training)
-    method = choose_method(
-        family_of(config.model.latent), config.training, device=ranks.device, ranks=ranks
-    )
-    is_file = config.data.source not in BUILTIN_NAMES
-    data = load_data(
-        config.data.source,
-        data_dir=options["data_dir"],
-        image_size=config.data.image_size,
-        divisor=config.data.divisor if is_file else None,
-        progress=True,
-    )
+    changes = {p.name: options[p.name] for p in given if p.name in ("epochs", "graph")}
+    training = dataclasses.replace(config.training, **changes)
+    config = dataclasses.replace(config, training=training)
+    family = family_of(config.model.latent)
+    method = choose_method(family, training, device=ranks.device, ranks=ranks)
+    data = load_data(config.data, data_dir=options["data_dir"], progress=True)
     return config, data, method
 
 
@@ -175,16 +178,20 @@ def _folder_to_resume(resume: Path, out: Path | None) -> Path:
     return out
 
 
-def _say_what_is_no_bound(config: RunConfig, ranks: Ranks) -> None:
-    """What is off by default and changes the objective is said loudly."""
-    training, said = config.training, []
+def _warn_of_no_bound(training: TrainConfig) -> None:
+    """Warn of options that make the loss something else than a bound.
+
+    Warns:
+        ObjectiveWarning: there are such options.
+    """
+    reasons = []
     if training.kl_warmup is not None:
-        said.append(f"the weight of the KL rises to 1 over {training.kl_warmup:g} epochs")
+        reasons.append(f"the weight of the KL rises to 1 over {training.kl_warmup:g} epochs")
     if training.free_bits is not None:
-        said.append(f"{training.free_bits:g} nats of each latent variable's KL cost nothing")
-    if said and ranks.is_first:
+        reasons.append(f"{training.free_bits:g} nats of each latent variable's KL cost nothing")
+    if reasons:
         warnings.warn(
-            f"{' and '.join(said)}: the loss is no bound on ln p(x). What is evaluated is the "
+            f"{' and '.join(reasons)}: the loss is no bound on ln p(x). What is evaluated is the "
             "ELBO itself.",
             ObjectiveWarning,
             stacklevel=2,
@@ -195,7 +202,7 @@ def _say_what_is_no_bound(config: RunConfig, ranks: Ranks) -> None:
 def _tensorboard(
     options: dict[str, Any], out: Path, ranks: Ranks
 ) -> Iterator[Callable[[EpochMetrics], object]]:
-    """What takes the metrics of an epoch to TensorBoard's own files; nothing unless asked for."""
+    """Yield a function that writes the metrics of an epoch for TensorBoard, if that was asked."""
     if not options["tensorboard"] or not ranks.is_first:
         yield lambda metrics: None
         return
@@ -206,28 +213,23 @@ def _tensorboard(
 
 
 def _print_summary(result: RunResult, config: RunConfig, data: Dataset) -> None:
-    from discretevae.cli.evaluate import evaluation_table
+    from discretevae.cli.evaluate import evaluation_lines
     from discretevae.families import family_of
     from discretevae.objectives import estimator_name
 
-    console, table = evaluation_table(result.evaluation, config.model, title=None)
     training = config.training
-    estimator = estimator_name(family_of(config.model.latent), training)
-    how = estimator if training.objective == "elbo" else f"{training.objective}, {estimator}"
+    method = estimator_name(family_of(config.model.latent), training)
+    if training.objective != "elbo":
+        method = f"{training.objective}, {method}"
     if training.precision != DEFAULTS.precision:
-        how += f" · {training.precision}"
-    console.print(
+        method += f" · {training.precision}"
+    click.echo(
         f"{data.name}: {len(data.train):,} training and {len(data.test):,} test rows of "
-        f"{data.n_features} values · {config.model.latent} · {how} · "
-        f"{len(result.history)} epochs, {result.history[-1].seconds:.0f} s",
-        highlight=False,
-        soft_wrap=True,
+        f"{data.n_features} values · {config.model.latent} · {method} · "
+        f"{len(result.history)} epochs, {result.history[-1].seconds:.0f} s"
     )
-    console.print(table)
-    console.print(f"run      {result.folder}/", highlight=False, soft_wrap=True)
+    outputs.print_table(evaluation_lines(result.evaluation, config.model), has_head=False)
+    click.echo(f"run      {result.folder}/")
     for path in result.figures:
-        console.print(f"picture  {path}", highlight=False, soft_wrap=True)
-    console.print(f"next     discretevae evaluate {result.folder}", highlight=False, soft_wrap=True)
-
-
-__all__ = ["command"]
+        outputs.print_paths(picture=path)
+    click.echo(f"next     discretevae evaluate {result.folder}")

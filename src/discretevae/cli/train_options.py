@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar
+import re
+from collections.abc import Iterable
+from typing import Any
 
 import click
 
-from discretevae.cli import common
+from discretevae.cli import arguments
 from discretevae.config import (
     BINARIZE_MODES,
     INITS,
@@ -19,250 +19,218 @@ from discretevae.config import (
     TrainConfig,
 )
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 DEFAULTS = TrainConfig()
 HERE = "."
 """What ``--resume`` without a folder stands for: the folder that ``--out`` names."""
 
-_OPTIONS = (
-    click.option(
-        "--preset",
-        "preset_name",
-        type=click.Choice(list(PRESETS)),
-        default="fc-bvae",
-        show_default=True,
-        help="A model of the paper, which the options below change: "
+
+class Widths(click.ParamType[tuple[int, ...]]):
+    """Widths of layers: ``1024``, ``200,200`` or ``none``."""
+
+    name = "widths"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        """Read the text."""
+        try:
+            return () if value == "none" else tuple(int(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} cannot be read. Write it like 1024, 200,200 or none.", param, ctx)
+
+
+class Size(click.ParamType[tuple[int, int]]):
+    """Height x width, such as ``28x28``."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
+        """Read the text."""
+        match = re.fullmatch(r"(\d+)x(\d+)", value)
+        if match is None:
+            self.fail(f"{value!r} cannot be read. Write it like 28x28.", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+def _own(help: str, **settings: Any) -> dict[str, Any]:  # noqa: A002 - click's name
+    """Return settings of an option."""
+    return {"help": help, **settings}
+
+
+_OWN = {
+    "preset": _own(
+        "A model of the paper, which the options below change: "
         + "; ".join(f"{name}, {p.about} ({p.latent})" for name, p in PRESETS.items())
         + ".",
+        default="fc-bvae",
+        type=click.Choice(list(PRESETS)),
     ),
-    click.option(
-        "--data",
-        "source",
-        default="digits",
-        shell_complete=common.complete_data,
-        show_default=True,
-        help="What to learn from: digits, mnist, fashion-mnist, binarized-mnist; a file (.npy, "
-        ".npz dense or sparse, .csv, .tsv, .parquet, IDX); or a folder of images or of .npy or "
+    "data": _own(
+        "Data to learn from: digits, mnist, fashion-mnist, binarized-mnist; a file (.npy, .npz "
+        "dense or sparse, .csv, .tsv, .parquet, IDX); or a folder of images or of .npy or "
         ".parquet shards.",
+        default="digits",
+        shell_complete=arguments.complete_data,
     ),
-    click.option(
-        "--latent",
-        help="The code: bernoulli:50, categorical:100, categorical:20x10 (20 variables of 10 "
+    "latent": _own(
+        "The code: bernoulli:50, categorical:100, categorical:20x10 (20 variables of 10 "
         "categories), gaussian:16, or several, such as categorical:10+gaussian:16.  "
         "[default: the preset's]",
     ),
-    click.option(
-        "--hidden",
-        help="Widths of the encoder's hidden layers, mirrored by the decoder: 1024 or 200,200; "
-        "none for linear networks. Not for cnn presets.  [default: the preset's]",
+    "hidden": _own(
+        "Widths of the encoder's hidden layers, mirrored by the decoder: 1024 or 200,200; none for "
+        "linear networks. Not for cnn presets.  [default: the preset's]",
+        type=Widths(),
     ),
-    click.option(
-        "--activation",
+    "activation": _own(
+        "Activation function: relu, tanh, leaky-relu or leaky-relu:0.2. Not for cnn presets.",
         default="relu",
-        show_default=True,
-        help="What stands between the layers: relu, tanh, leaky-relu or leaky-relu:0.2. Not for "
-        "cnn presets.",
     ),
-    click.option(
-        "--init",
+    "init": _own(
+        "Distribution of the initial weights: torch, as nn.Linear has it; glorot or he, uniform, "
+        "with zero biases.  [default: the preset's]",
         type=click.Choice(INITS),
-        help="How initial weights are drawn: torch, as nn.Linear does; glorot or he, uniform, with "
-        "zero biases.  [default: the preset's]",
     ),
-    click.option(
-        "--objective",
+    "objective": _own(
+        "What is maximized: elbo, the ELBO; multi-sample, the S-sample bound; marginal, ln p(x) "
+        "itself, for codes of at most 4,096 states; or reweighted wake-sleep.",
         type=click.Choice(OBJECTIVE_NAMES),
-        default="elbo",
-        show_default=True,
-        help="What is maximized: elbo, the ELBO; multi-sample, the S-sample bound; marginal, ln "
-        "p(x) itself, for codes of at most 4,096 states; or reweighted wake-sleep.",
     ),
-    click.option(
-        "--estimator",
-        help="How the encoder's gradient is estimated, NAME[:option=value,…], such as "
+    "estimator": _own(
+        "Gradient estimator of the encoder, NAME[:option=value,…], such as "
         "importance:proposal=tempered,tau=0.7 (the paper's) or rloo:samples=4; `discretevae "
-        "estimators` lists them. Of a code of several parts, one for each discrete part: "
+        "estimators` lists them. For a code of several parts, one for each discrete part: "
         "disarm+reinmax.  [default: exact for codes of at most 4,096 states, else disarm for bits, "
         "reinmax for categories]",
     ),
-    click.option(
-        "--samples",
-        type=int,
-        help="S, draws of z per row and step.  [default: the estimator's own]",
-    ),
-    click.option(
-        "--likelihood",
-        default="bernoulli",
-        show_default=True,
-        help="p(x|z): bernoulli or continuous-bernoulli for values in [0, 1]; beta-binomial or "
+    "samples": _own("S, draws of z per row and step.  [default: the estimator's own]", type=int),
+    "likelihood": _own(
+        "p(x|z): bernoulli or continuous-bernoulli for values in [0, 1]; beta-binomial or "
         "logistic for 8-bit values; for real values gaussian, with σ = 1, gaussian:0.1 with "
         "another σ, gaussian:learned with one for each feature.",
+        default="bernoulli",
     ),
-    click.option(
-        "--prior",
-        default="fixed",
-        show_default=True,
-        help="p(z): fixed (uniform; standard normal for Gaussian codes), or learned: factorized, "
+    "prior": _own(
+        "p(z): fixed (uniform; standard normal for Gaussian codes), or learned: factorized, "
         "autoregressive, mixture:10 (for Gaussian codes), layer:200 (a second layer, for bits).",
+        default="fixed",
     ),
-    click.option(
-        "--binarize",
-        type=click.Choice(BINARIZE_MODES),
+    "binarize": _own(
+        "Grey values in [0, 1] as they are (none), 1 where x > 0.5 (threshold), or drawn from "
+        "Bernoulli(x) every time a row is used (dynamic).",
         default="none",
-        show_default=True,
-        help="Grey values in [0, 1] as they are (none), 1 where x > 0.5 (threshold), or drawn from "
-        "Bernoulli(x) every time a row is met (dynamic).",
+        type=click.Choice(BINARIZE_MODES),
     ),
-    click.option(
-        "--image-size",
-        help="Height x width, such as 32x32, to which a folder of images is resized; of a table, "
-        "says that its rows are pictures of this size.  [default: as the data say]",
+    "image_size": _own(
+        "Height x width, such as 32x32, to which the images of a folder are resized. For a table: "
+        "its rows are images of this size.  [default: as in the data]",
+        type=Size(),
     ),
-    click.option(
-        "--epochs",
+    "epochs": _own("Passes over the training rows."),
+    "batch_size": _own(
+        "Rows per step.  [default: 128; for small data about a tenth of the rows, at least 32]",
         type=int,
-        default=DEFAULTS.epochs,
-        show_default=True,
-        help="Passes over the training rows.",
     ),
-    click.option(
-        "--batch-size",
-        type=int,
-        help="Rows per step.  [default: 128; of small data about a tenth of the rows, at least 32]",
+    "lr": _own("Learning rate of Adam."),
+    "lr_schedule": _own(
+        "Learning-rate schedule: constant; linear or cosine, which fall to 0; linear:0.4 falls "
+        "over the last 40 % of the steps.",
     ),
-    click.option(
-        "--lr", type=float, default=DEFAULTS.lr, show_default=True, help="Step size of Adam."
-    ),
-    click.option(
-        "--lr-schedule",
-        default=str(DEFAULTS.lr_schedule),
-        show_default=True,
-        help="How the step size falls to 0: constant (not at all), linear, cosine; linear:0.4 over "
-        "the last 40 % of the steps.",
-    ),
-    click.option(
-        "--warmup",
-        type=int,
-        default=0,
-        show_default=True,
-        help="Steps over which the step size first rises.",
-    ),
-    click.option(
-        "--clip", type=float, help="The largest norm of the whole gradient.  [default: none]"
-    ),
-    click.option(
-        "--average",
+    "warmup": _own("Steps over which the learning rate rises to its full value."),
+    "clip": _own("Largest norm of the gradient.  [default: none]", type=float),
+    "average": _own(
+        "Decay per step, such as 0.999, of an exponential moving average of the weights, which is "
+        "evaluated and saved in their place.  [default: none]",
         type=float,
-        help="Evaluate and keep a moving average of the weights with this decay per step, such as "
-        "0.999.  [default: none]",
     ),
-    click.option(
-        "--start",
-        type=click.Choice(STARTS),
-        default=DEFAULTS.start,
-        show_default=True,
-        help="Where the decoder's last bias starts: random, or where it gives the mean of the "
+    "start": _own(
+        "Initial bias of the decoder's output: random, or such that it gives the mean of the "
         "training rows.",
+        type=click.Choice(STARTS),
     ),
-    click.option(
-        "--validation",
-        type=float,
-        default=0.0,
-        show_default=True,
-        help="Share of the training rows, below 1, that is held out and measured after every epoch."
-        "",
+    "validation": _own(
+        "Share of the training rows, below 1, that is held out and evaluated after every epoch.",
     ),
-    click.option(
-        "--patience",
+    "patience": _own(
+        "Epochs without a better validation ELBO after which to stop and keep the best weights; "
+        "needs --validation.  [default: never stop early]",
         type=int,
-        help="Epochs without a better ELBO of the validation rows after which to stop, and keep "
-        "the best weights; needs --validation.  [default: never stop]",
     ),
-    click.option(
-        "--kl-warmup",
+    "kl_warmup": _own(
+        "Epochs over which the weight of the KL rises from 0 to 1; until then the loss is no "
+        "bound.  [default: 1 from the start]",
         type=float,
-        help="Epochs over which the weight of the KL rises from 0 to 1; the loss is no bound "
-        "meanwhile.  [default: it is 1 from the start]",
     ),
-    click.option(
-        "--free-bits",
-        type=float,
-        help="Nats of each latent variable's KL that cost nothing; the loss is then no bound.  "
+    "free_bits": _own(
+        "Nats of each latent variable's KL that are not penalized; the loss is then no bound.  "
         "[default: none]",
+        type=float,
     ),
-    click.option(
-        "--augment",
-        help="How pictures are distorted at random before the encoder sees them: light, strong, or "
-        "figures such as shift=2,rotate=10,scale=0.1,shear=0.4.  [default: not at all]",
+    "augment": _own(
+        "Random distortions of the images that the encoder sees: light, strong, or settings such "
+        "as shift=2,rotate=10,scale=0.1,shear=0.4.  [default: none]",
     ),
-    click.option(
-        "--target",
-        default=str(DEFAULTS.target),
-        show_default=True,
-        help="What the decoder explains: row, the row itself; or neighbors:5x50, the row at which "
-        "a random walk of 50 steps among 5 nearest neighbors ends. The code then keeps what a row "
-        "has in common with others: for search, and for clusters.",
+    "target": _own(
+        "What the decoder has to explain: row, the row itself; or neighbors:5x50, the row at the "
+        "end of a random walk of 50 steps among 5 nearest neighbors. The code then keeps what a "
+        "row has in common with others: for search, and for clusters.",
     ),
-    click.option(
-        "--pretrain",
-        type=int,
-        default=0,
-        show_default=True,
-        help="Of --prior mixture: epochs before the mixture is placed on clusters of the codes.",
+    "pretrain": _own(
+        "With --prior mixture: epochs before the mixture is placed on clusters of the codes.",
     ),
-    click.option(
-        "--precision",
+    "precision": _own(
+        "Precision of matrix products: float32; tf32, on a GPU; or bf16, for those of encoder and "
+        "decoder. Evaluation is in float32.",
         type=click.Choice(PRECISIONS),
-        default=DEFAULTS.precision,
-        show_default=True,
-        help="What products are formed in: float32 itself; tf32, on a GPU; or bf16, those of "
-        "encoder and decoder in bfloat16. What is evaluated is float32.",
     ),
-    click.option(
-        "--graph/--no-graph",
-        default=DEFAULTS.graph,
-        show_default=True,
-        help="On a GPU: record the step once as a CUDA graph, and replay it.",
+    "save_every": _own("Time or steps between checkpoints: 10s, 5min, 500steps.", default="10s"),
+    "tensorboard": _own(
+        "Write the metrics to OUT/tensorboard too; needs the extra 'tensorboard'.", is_flag=True
     ),
-    common.seed_option,
-    common.device_option,
-    common.data_dir_option,
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path),
-        help="Run folder to make; one that holds a run already is refused.  "
-        "[default: runs/DATA-LATENT, with a number if it is there]",
+    "out": _own(
+        "Run folder to make; one that holds a run already is refused.  "
+        "[default: runs/DATA-LATENT, with a number if it exists]",
+        type=arguments.PATH,
     ),
-    click.option(
-        "--resume",
+    "resume": _own(
+        "Resume this run, or the one that --out names; a larger --epochs prolongs it.",
         metavar="[RUN]",
         is_flag=False,
         flag_value=HERE,
-        type=click.Path(path_type=Path),
-        help="Go on with this run, or with the one that --out names; a larger --epochs prolongs it."
-        "",
+        type=arguments.PATH,
     ),
-    click.option(
-        "--save-every",
-        default="10s",
-        show_default=True,
-        help="How often to save along the way: 10s, 5min, 500steps.",
+}
+"""Settings of the options by name; those of a field of `TrainConfig` have the field's default."""
+
+
+def _option(name: str) -> arguments.Decorator:
+    default = getattr(DEFAULTS, name, None)
+    if not isinstance(default, (int, float, type(None))):
+        default = str(default)  # a spec by its spelling
+    settings: dict[str, Any] = {"default": default} | _OWN[name]
+    return arguments.option(f"--{name.replace('_', '-')}", **settings)
+
+
+_OPTIONS = {name: _option(name) for name in _OWN} | {
+    "graph": arguments.option(
+        "--graph/--no-graph",
+        "On a GPU: record the step once as a CUDA graph, and replay it.",
+        DEFAULTS.graph,
     ),
-    click.option(
-        "--tensorboard",
-        is_flag=True,
-        help="Write the metrics to OUT/tensorboard too; needs the extra 'tensorboard'.",
-    ),
-    common.json_option,
-)
+    "seed": arguments.seed,
+    "device": arguments.device,
+    "data_dir": arguments.data_dir,
+    "json": arguments.as_json,
+}
+
+ALL = tuple(_OPTIONS)
+"""Names of the options, in the order of the help."""
 
 
-def train_options(function: F) -> F:
-    """Gives a command all of them, in the order of the help."""
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
+def train_options(names: Iterable[str] = ALL) -> arguments.Decorator:
+    """Return a decorator that gives a command some of the options."""
 
+    def decorate(function: Any) -> Any:
+        for name in reversed(list(names)):
+            function = _OPTIONS[name](function)
+        return function
 
-__all__ = ["DEFAULTS", "HERE", "train_options"]
+    return decorate

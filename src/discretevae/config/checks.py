@@ -16,6 +16,40 @@ from discretevae.errors import ConfigError, did_you_mean
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
+
+class Problems:
+    """Collects what several checks find wrong, so that all of it is said at once.
+
+    Example:
+        >>> problems = Problems()
+        >>> for name in ("lr", "epochs"):
+        ...     with problems:
+        ...         raise ConfigError(must(name, "> 0", 0))
+        >>> problems.require_none()
+        Traceback (most recent call last):
+        ...
+        discretevae.errors.ConfigError: `lr` must be > 0. Got 0.; `epochs` must be > 0. Got 0.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def __enter__(self) -> None:
+        """Begin a check."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        """Keep what a `ConfigError` says; other errors pass."""
+        if not isinstance(error, ConfigError):
+            return False
+        self.found += [problem for problem in error.problems if problem not in self.found]
+        return True
+
+    def require_none(self) -> None:
+        """Raise a `ConfigError` with all that was found, if anything was."""
+        if self.found:
+            raise ConfigError(self.found)
+
+
 Rule = Mapping[str, Callable[[str, Any], str]]
 """Metadata with a function from a field's name and value to what is wrong, or to nothing."""
 
@@ -143,6 +177,7 @@ __all__ = [
     "SHARE",
     "Described",
     "Option",
+    "Problems",
     "Rule",
     "a_number",
     "an_int",

@@ -16,7 +16,7 @@ from typing import Literal
 
 import torch
 
-from discretevae.config import BINARIZE_MODES, BinarizeMode
+from discretevae.config import BINARIZE_MODES, BinarizeMode, DataConfig
 from discretevae.data.binarization import binarize
 from discretevae.data.builtin import BUILTIN_NAMES, load_builtin
 from discretevae.data.datasets import Dataset
@@ -29,7 +29,7 @@ Split = Literal["train", "test", "validation", "all"]
 
 
 def load_data(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | DataConfig,
     *,
     data_dir: str | os.PathLike[str] | None = None,
     image_size: tuple[int, int] | None = None,
@@ -47,7 +47,8 @@ def load_data(
 
     Args:
         source: the name of a built-in set (`BUILTIN_NAMES`), or a path. A `pathlib.Path` is
-            always a path.
+            always a path. The `DataConfig` of a run names its data, and says how a file is read
+            and binarized.
         data_dir: where to look for the files of a built-in set first.
         image_size: (height, width). The pictures of a folder are resized to it; the rows of a
             table are said to be pictures of this size.
@@ -87,7 +88,7 @@ def load_data(
 
 
 def load_rows(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | DataConfig,
     *,
     split: Split = "all",
     data_dir: str | os.PathLike[str] | None = None,
@@ -141,8 +142,9 @@ def load_rows(
     if split == "all":
         return _joined([parts[part] for part in ("train", "validation", "test") if part in parts])
     if split == "validation":
+        name = next(iter(parts.values())).name
         raise DataError(
-            f"{os.fspath(source)} has no validation part; only binarized-mnist has one. "
+            f"{name} has no validation part; only binarized-mnist has one. "
             "Choose the `split` train, test or all."
         )
     train, test = _split(parts["all"], test_fraction, split_seed)
@@ -150,7 +152,7 @@ def load_rows(
 
 
 def _load_parts(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | DataConfig,
     *,
     data_dir: str | os.PathLike[str] | None,
     image_size: tuple[int, int] | None,
@@ -160,6 +162,19 @@ def _load_parts(
     download: bool,
     progress: bool,
 ) -> dict[str, Rows]:
+    if isinstance(source, DataConfig):
+        is_file = source.source not in BUILTIN_NAMES  # which are read in one way only
+        parts = _load_parts(
+            source.source,
+            data_dir=data_dir,
+            image_size=source.image_size if is_file else None,
+            divisor=source.divisor if is_file else None,
+            test_fraction=test_fraction,
+            split_seed=split_seed,
+            download=download,
+            progress=progress,
+        )
+        return {part: rows.binarized(source.binarize) for part, rows in parts.items()}
     _check_arguments(image_size, divisor, test_fraction, split_seed)
     if not isinstance(source, (str, os.PathLike)):
         raise DataError(

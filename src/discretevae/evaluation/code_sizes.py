@@ -170,14 +170,14 @@ smaller size is within one standard error of it.'
             nearest = min(smaller, key=lambda size: self.behind[size].value)
             return (
                 f"Size {self.size}, the largest tried, is the best: its ELBO is "
-                f"{_said(self.behind[nearest])} nats above that of {nearest}. More bits have not "
+                f"{self.behind[nearest]:.2f} nats above that of {nearest}. More bits have not "
                 "stopped paying within the sizes tried; try larger ones."
             )
         if self.size == self.best:
             lead = f"Size {self.size} is the best: no size has a larger ELBO"
         else:
             lead = (
-                f"Size {self.size} is enough: its ELBO is {_said(self.behind[self.size])} nats "
+                f"Size {self.size} is enough: its ELBO is {self.behind[self.size]:.2f} nats "
                 f"behind that of {self.best}, the best"
             )
         if not smaller:
@@ -207,7 +207,7 @@ its training. Try more `epochs` before trusting the choice.
             return None
         worst = max(worse, key=lambda size: self.behind[size].value)
         return (
-            f"Size {worst} is worse than {self.best} by {_said(self.behind[worst])} nats, though "
+            f"Size {worst} is worse than {self.best} by {self.behind[worst]:.2f} nats, though "
             f"it can do all that {self.best} does: that is its training. Try more `epochs` before "
             "trusting the choice."
         )
@@ -299,7 +299,3 @@ def ceiling_of(spec: LatentSpec) -> float:
     if spec.n_states is None:
         raise ConfigError(f"`latent` {spec} has no ceiling. Take bits or categories.")
     return math.log(spec.n_states)
-
-
-def _said(measured: Measured) -> str:
-    return f"{measured.value:.2f}" + ("" if measured.se is None else f" ± {measured.se:.2f}")

@@ -13,10 +13,19 @@ class Measured:
     """A mean over rows with its standard error: standard deviation over rows / √rows.
 
     ``se`` is None for a single row, which has no spread.
+
+    Example:
+        >>> f"{Measured(-98.1234, 0.567):.2f}", f"{Measured(1.5, None):+.1f}"
+        ('-98.12 ± 0.57', '+1.5')
     """
 
     value: float
     se: float | None
+
+    def __format__(self, spec: str) -> str:
+        """Return the mean and behind it ± its standard error, both as the format says."""
+        error = "" if self.se is None else f" ± {self.se:{spec.lstrip('+')}}"
+        return f"{self.value:{spec}}{error}"
 
 
 def measured(per_row: Tensor) -> Measured:

@@ -1,0 +1,178 @@
+"""What commands read: runs, and rows of data."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from discretevae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from discretevae.config import RunConfig
+    from discretevae.data import Rows
+    from discretevae.run_folder.checkpoint import Run
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The run and the rows that the arguments of a command name.
+
+    Args:
+        folder: of the run.
+        data: a built-in name or a path; None for the data that the run was trained on.
+        split: part of the data.
+        device: where to compute.
+        data_dir: folder of the built-in sets.
+    """
+
+    folder: Path
+    data: str | None
+    split: str
+    device: str
+    data_dir: Path | None
+
+    @cached_property
+    def run(self) -> Run:
+        """Configuration and model of the run."""
+        return open_run(self.folder, self.device)
+
+    @property
+    def name(self) -> str:
+        """Name or path of the data."""
+        return self.data or self.run.config.data.source
+
+    @property
+    def image_shape(self) -> tuple[int, int] | None:
+        """Height and width of a row, or None."""
+        return self.run.config.model.image_shape
+
+    def rows(self) -> Rows:
+        """Load the rows."""
+        return self.load(self.data, self.split)
+
+    def load(self, data: str | None, split: str) -> Rows:
+        """Load rows, read as those that the run was trained on, and checked against its model.
+
+        Args:
+            data: a built-in name or a path; None for the run's own data.
+            split: part of the data.
+
+        Warns:
+            DataWarning: fractions were divided as the run's data were.
+        """
+        from discretevae.model.row_checks import require_fit
+
+        rows = open_rows(self.run.config, data, split=split, data_dir=self.data_dir)
+        require_fit(self.run.model, rows)
+        _warn_of_fractions(rows)
+        return rows
+
+    def check_output(self, path: Path | None, option: str, *suffixes: str) -> None:
+        """Refuse a file to write that has another suffix, or that is read.
+
+        Raises:
+            ConfigError: it is such a file.
+        """
+        if path is None:
+            return
+        require_suffix(path, *suffixes, option=option)
+        for source in (self.name, self.run.config.data.source):
+            refuse_same_file(path, source, "data", option=option)
+
+    def check_picture(self, path: Path | None, option: str = "--picture") -> None:
+        """Refuse a picture to draw of rows that are none, as well as `check_output`.
+
+        Raises:
+            ConfigError: the rows are no pictures, or the file cannot be written.
+        """
+        if path is not None and self.image_shape is None:
+            raise ConfigError(f"{path}: the model's rows are no pictures. Leave {option} out.")
+        self.check_output(path, option, ".png")
+
+
+def check_device(name: str) -> str:
+    """Refuse a device that torch does not know or that this machine does not have.
+
+    Raises:
+        ConfigError: it is unknown or absent.
+    """
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+        torch.Generator(name)
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        if reason.startswith("Expected one of"):  # followed by twenty that nobody has
+            reason = "there is no such kind"
+        raise ConfigError(
+            f"device {name!r} cannot be used: {reason.rstrip('.')}. Pass --device cpu."
+        ) from None
+    return name
+
+
+def open_run(folder: Path, device: str) -> Run:
+    """Load a run's configuration and model to a device."""
+    from discretevae.run_folder.checkpoint import load_run
+
+    return load_run(folder, device=check_device(device))
+
+
+def open_rows(config: RunConfig, source: str | None, *, split: str, data_dir: Path | None) -> Rows:
+    """Load rows of a run's own data, or others that are read and binarized in the same way."""
+    from discretevae.data import load_rows
+
+    data = replace(config.data, source=source or config.data.source)
+    return load_rows(data, split=split, data_dir=data_dir, progress=True)  # type: ignore[arg-type]
+
+
+def _warn_of_fractions(rows: Rows) -> None:
+    """Warn of values that were divided as the run's data were, though they hardly need it.
+
+    Warns:
+        DataWarning: they have fractions, and none is above 1.
+    """
+    from torch import Tensor
+
+    from discretevae.errors import DataWarning
+
+    values, divisor = rows.values, rows.divisor
+    if divisor <= 1 or not isinstance(values, Tensor) or not values.is_floating_point():
+        return
+    if 0 < (high := float(values.max())) <= 1:
+        warnings.warn(
+            f"{rows.name}: fractions up to {high:g}, divided by {divisor:g} as the data of the "
+            f"run were. If they lie in [0, 1] already, multiply them by {divisor:g} first.",
+            DataWarning,
+            stacklevel=2,
+        )
+
+
+def require_suffix(path: Path, *suffixes: str, option: str = "--out") -> None:
+    """Refuse a file name of another kind.
+
+    Raises:
+        ConfigError: it has another ending.
+    """
+    if path.suffix.lower() not in suffixes:
+        endings = " or ".join(suffixes)
+        raise ConfigError(f"{path}: must end in {endings}. Choose another {option}.")
+
+
+def refuse_same_file(
+    out: Path, source: str | Path | None, what: str, *, option: str = "--out"
+) -> None:
+    """Refuse to write over what is read, by whatever name it is called.
+
+    Raises:
+        ConfigError: both are one file.
+    """
+    if source is None:
+        return
+    with contextlib.suppress(OSError):
+        if out.samefile(source):
+            raise ConfigError(f"{out}: is the file of the {what}. Choose another {option}.")

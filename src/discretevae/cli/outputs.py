@@ -1,0 +1,146 @@
+"""What commands print and write: tables, JSON, files, progress bars."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from discretevae.cli.inputs import require_suffix
+from discretevae.errors import ConfigError, count
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+_NUMBER = re.compile(r"[-+−–<≤∞×]?\s*(\d|$)|< noise")
+"""How a cell begins that stands to the right of its column."""
+
+
+def print_json(value: object) -> None:
+    """Print one JSON value."""
+    click.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def print_table(
+    lines: Sequence[Sequence[str]], *, title: str | None = None, has_head: bool = True
+) -> None:
+    """Print cells below each other, columns of numbers to the right; long lines are not folded.
+
+    Args:
+        lines: cells, of each line as many.
+        title: a line above.
+        has_head: whether the first line names the columns.
+    """
+    if title is not None:
+        click.echo(title)
+    columns = list(zip(*lines, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    to_right = [all(map(_NUMBER.match, column[has_head:])) for column in columns]
+    for line in lines:
+        cells = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, to_right, strict=True)
+        )
+        click.echo("  ".join(cells).rstrip())
+
+
+def print_paths(**paths: Path | None) -> None:
+    """Print what was written where, a line for each."""
+    for what, path in paths.items():
+        if path is not None:
+            click.echo(f"{what:8} {path}")
+
+
+def report_rows(as_json: bool, *, out: Path, rows: int, **facts: Any) -> None:
+    """Say how many rows were written: as JSON with further facts, or in a line."""
+    if as_json:
+        print_json({"out": str(out), "rows": rows, **facts})
+    else:
+        click.echo(f"{count(rows, 'row')} written to {out}")
+
+
+def make_parent(path: Path) -> Path:
+    """Make the folder of a file, and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def draw(figure: Figure, path: Path, **settings: Any) -> None:
+    """Write a figure as a PNG file."""
+    from discretevae.plots.pictures import save_figure
+
+    save_figure(figure, make_parent(path), **settings)
+
+
+def is_picture(out: Path, image_shape: tuple[int, int] | None) -> bool:
+    """Return whether rows are to be written as a picture, and not as ``.npy``.
+
+    Raises:
+        ConfigError: the model's rows are no pictures, or the suffix is another.
+    """
+    require_suffix(out, ".png", ".npy")
+    if out.suffix.lower() == ".npy":
+        return False
+    if image_shape is None:
+        raise ConfigError(f"{out}: the model's rows are no pictures. Pass --out with .npy.")
+    return True
+
+
+def write_rows(out: Path, rows: Tensor, image_shape: tuple[int, int] | None, title: str) -> None:
+    """Write rows ``[N, P]`` as one PNG of N pictures, or as float32 ``.npy``."""
+    if is_picture(out, image_shape) and image_shape is not None:
+        from discretevae.plots.pictures import image_grid
+
+        draw(image_grid(rows, image_shape, title), out)
+        return
+    from discretevae.system.files import array_bytes, write_atomic
+
+    shape = (len(rows), *(image_shape or rows.shape[1:]))
+    write_atomic(make_parent(out), array_bytes(rows.float().reshape(shape).numpy()))
+
+
+@contextlib.contextmanager
+def progress_bar(title: str, total: int | None = None) -> Iterator[Callable[..., object]]:
+    """Show a bar on standard error if that is a terminal.
+
+    Yields:
+        What changes the bar: ``description``, ``completed``, ``total``, ``figures``.
+    """
+    if not sys.stderr.isatty():
+        yield lambda **changes: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # a file gets its lines as they are
+    ) as bar:
+        yield partial(bar.update, bar.add_task(title, total=total, figures=""))
+
+
+@contextlib.contextmanager
+def counting_bar(title: str, total: int) -> Iterator[Callable[[int], object]]:
+    """Show a `progress_bar`; yields what is called with the number that is done."""
+    with progress_bar(title, total) as update:
+        yield lambda done: update(completed=done)
+
+
+@contextlib.contextmanager
+def task_bar() -> Iterator[Callable[[str, int, int], object]]:
+    """Show a `progress_bar`; yields what is called with the task, what is done, and the total."""
+    with progress_bar("starting") as update:
+        yield lambda task, done, total: update(description=task, completed=done, total=total)
