@@ -601,7 +601,7 @@ def test_rows_that_are_no_pictures_and_have_no_labels(cli, tmp_path):
         ("categorical:3x4", (), "has no clusters"),
         ("categorical:5", ("--samples", 3), "probabilities of categories are exact"),
         ("categorical:5", ("--samples", -3), "--samples must be an int >= 0. Got -3."),
-        ("categorical:5", ("--seed", -1), "seed must be an int"),
+        ("categorical:5", ("--seed", -1), "--seed must be an int"),
         ("categorical:5", ("--map", "m.png"), "a map is of Gaussian codes only"),
         ("categorical:5", ("--out", "c.txt"), "c.txt: must end in .csv or .npz"),
         ("categorical:5", ("--picture", "c.jpg"), "c.jpg: must end in .png"),

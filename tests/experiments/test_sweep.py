@@ -461,14 +461,14 @@ def test_rows_that_are_no_pictures_have_one_picture(cli, tmp_path):
 
 
 MISTAKES = {
-    "not ints": (("--sizes", "2,x,3.5"), ("size 'x' is no int", "size '3.5' is no int")),
-    "empty": (("--sizes", ""), ("size '' is no int from 1",)),
+    "not ints": (("--sizes", "2,x,3.5"), ("--sizes '2,x,3.5' must be ints from 1",)),
+    "empty": (("--sizes", ""), ("--sizes '' must be ints from 1",)),
     "one": (("--sizes", "4"), ("at least two sizes. Got 4.",)),
-    "zero": (("--sizes", "0,4"), ("size 0 must be an int >= 1.",)),
+    "zero": (("--sizes", "0,4"), ("--sizes '0,4' must be ints from 1",)),
     "duplicate": (("--sizes", "4,2,4"), ("size 4 is named twice. Name it once.",)),
-    "negative": (("--sizes", "-2,4"), ("size '-2' is no int",)),
+    "negative": (("--sizes", "-2,4"), ("--sizes '-2,4' must be ints from 1",)),
     "too large": (("--sizes", "2,2000000"), ("the code has more than 1,000,000 units",)),
-    "endless": (("--sizes", "2," + "9" * 5000), ("is no int from 1 to",)),
+    "endless": (("--sizes", "2," + "9" * 5000), ("9' must be ints from 1 to",)),
     "one category": (("--latent", "categorical", "--sizes", "1,2"), ("at least 2 categories",)),
     "kind": (("--latent", "bernouli"), ("Did you mean bernoulli?",)),
     "no place": (("--latent", "bernoulli:50"), ("leaves no size to sweep",)),
@@ -476,8 +476,8 @@ MISTAKES = {
     "estimator": (("--estimator", "rlo"), ("'rlo' is unknown",)),
     "unfit": (("--estimator", "exact"), ("bernoulli:14",)),
     "several": (
-        ("--sizes", "0,0", "--seeds", "0", "--epochs", "0", "--hidden", "a", "--latent", "x"),
-        ("size 0 must", "seeds must be", "epochs must be", "hidden 'a'", "--latent 'x'"),
+        ("--sizes", "4,4", "--seeds", "0", "--epochs", "0", "--latent", "x"),
+        ("size 4 is named twice", "--seeds must be", "--epochs must be", "--latent 'x'"),
     ),
     "seed": (("--seed", str(2**63 - 1), "--seeds", "2"), ("seed must be",)),
     "file": (("--out", "file"), ("file: is a file, not a folder. Choose another --out.",)),

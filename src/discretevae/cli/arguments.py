@@ -68,7 +68,11 @@ class Numbers(click.ParamType[list[int]]):
         except ValueError:
             numbers = [0]
         if not 1 <= min(numbers) <= max(numbers) <= self.high:
-            self.fail(f"{value!r} must be ints from 1 to {self.high:,}, such as 16,32.", param, ctx)
+            self.fail(
+                f"{str(value)[:40]!r} must be ints from 1 to {self.high:,}, such as 16,32.",
+                param,
+                ctx,
+            )
         return numbers
 
 
