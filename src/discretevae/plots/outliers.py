@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
 from discretevae.codes.outliers import OutlierScores
 from discretevae.data import Rows
+from discretevae.plots.pictures import gap_of, mosaic, show_picture
 
 SHOWN = 12
 """Rows in a line, unless there are fewer."""
@@ -29,10 +28,10 @@ def outlier_figure(
     n: int = SHOWN,
     title: str = "",
 ) -> Figure:
-    """Four lines of rows: the lowest and the highest by ln p(x), and by ln p(x) + L(x).
+    """Return four lines of rows: the lowest and the highest by ln p(x), and by ln p(x) + L(x).
 
-    Below each row stand its number and the score that the line is sorted by. The number of a row
-    that is an outlier by the score that decides is red.
+    Below each row stand the score that the line is sorted by and its number, in red for a row that
+    is an outlier by the score that decides.
 
     Args:
         found: scores of ``rows``.
@@ -48,60 +47,29 @@ def outlier_figure(
         >>> found = OutlierScores(
         ...     scores, scores - 10, np.sign(scores - 9.5), scores, np.zeros(297), True, False
         ... )
-        >>> len(outlier_figure(found, rows, (8, 8)).axes)            # 4 lines of 12
-        48
+        >>> len(outlier_figure(found, rows, (8, 8)).axes)
+        4
     """
     height, width = image_shape
     n = min(n, len(rows))
-    tall = min(INCHES * height / width, MAX_HEIGHT) + 0.34
-    head = 0.45 if title else 0.1
-    total = 4 * (tall + 0.26) + head
-    wide = max(n * INCHES, 5.0)
-    figure = Figure(figsize=(wide, total))
-    if title:
-        figure.suptitle(title, fontsize=10, y=1 - 0.1 / total, va="top")
     name = "ln p(x)" if found.is_exact else "bound on ln p(x)"
     if found.is_surrogate:
         name += " (surrogate)"
-    for line, (scores, of, lowest) in enumerate(
-        (
-            (found.bound, name, True),
-            (found.bound, name, False),
-            (found.corrected, f"{name} + L(x)", True),
-            (found.corrected, f"{name} + L(x)", False),
-        )
-    ):
-        order = np.argsort(scores if lowest else -scores, kind="stable")[:n]
-        top = total - head - line * (tall + 0.26)
-        what = "lowest" if lowest else "highest"
-        figure.text(0.06 / wide, (top - 0.18) / total, f"{what} {of} [nats]", fontsize=8)
-        shown = rows.deterministic().batch(torch.from_numpy(order))
-        for column, (row, picture) in enumerate(zip(order.tolist(), shown, strict=True)):
-            left, bottom = column * INCHES + 0.06, top - 0.24 - tall + 0.34
-            size = (INCHES - 0.12) / wide, (tall - 0.34) / total
-            axes = figure.add_axes((left / wide, bottom / total, *size))
-            axes.imshow(
-                picture.reshape(height, width).numpy(),
-                cmap="gray",
-                vmin=0,
-                vmax=1,
-                interpolation="nearest",
-            )
-            axes.set_axis_off()
-            is_outlier = found.labels[row] == -1
-            below: dict[str, Any] = {
-                "ha": "center",
-                "va": "top",
-                "fontsize": 6.5,
-                "transform": axes.transAxes,
-            }
-            pixels = 0.03 / (tall - 0.34)
-            axes.text(0.5, -pixels, f"{scores[row]:.1f}", **below)
-            axes.text(
-                0.5,
-                -pixels - 0.12 / (tall - 0.34),
-                f"row {row:,}",
-                color="tab:red" if is_outlier else "0.4",
-                **below,
-            )
+    lines = [(found.bound, name), (found.corrected, f"{name} + L(x)")]
+    tall = min(INCHES * height / width, MAX_HEIGHT) + 0.6
+    figure = Figure(figsize=(max(n * INCHES, 5.0), 4 * tall + 0.3), layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    gap = gap_of(image_shape)
+    middles = gap + (width + gap) * np.arange(n) + (width - 1) / 2
+    for number, axes in enumerate(figure.subplots(4, 1)):
+        scores, of = lines[number // 2]
+        what, sign = ("lowest", 1) if number % 2 == 0 else ("highest", -1)
+        order = np.argsort(sign * scores, kind="stable")[:n]
+        pictures = rows.deterministic().batch(torch.from_numpy(order))
+        show_picture(axes, mosaic(pictures, image_shape, n))
+        axes.set_title(f"{what} {of} [nats]", fontsize=8, loc="left")
+        labels = [f"{scores[row]:.1f}\nrow {row:,}" for row in order]
+        axes.set_xticks(middles, labels, fontsize=6.5)
+        for label, row in zip(axes.get_xticklabels(), order, strict=True):
+            label.set_color("tab:red" if found.labels[row] == -1 else "0.4")
     return figure

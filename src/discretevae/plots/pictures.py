@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -166,9 +167,7 @@ def prior_samples(
     for axes, title, band in zip(
         figure.subplots(len(bands), 1, squeeze=False)[:, 0], models, bands, strict=True
     ):
-        axes.imshow(band, cmap="gray", vmin=0, vmax=1)
-        axes.set_axis_off()
-        axes.set_title(f"Samples of the prior: {title}", fontsize=10)
+        show_picture(axes, band, f"Samples of the prior: {title}")
     return figure
 
 
@@ -259,6 +258,16 @@ def mosaic(pictures: Tensor, shape: tuple[int, int], columns: int) -> Picture:
     return ground
 
 
+def show_picture(axes: Axes, picture: Picture, title: str = "") -> None:
+    """Draw a `mosaic` in a panel without ticks or frame."""
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, fontsize=10)
+
+
 def gap_of(shape: tuple[int, int]) -> int:
     """Pixels between pictures of this size in a `mosaic`.
 
@@ -283,7 +292,5 @@ def _mosaic_figure(picture: Picture, title: str) -> Figure:
     height, width = picture.shape
     figure = Figure(figsize=(9, min(9 * height / width + 0.4, MAX_INCHES)), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set_axis_off()
-    axes.set_title(title, fontsize=10)
+    show_picture(axes, picture, title)
     return figure

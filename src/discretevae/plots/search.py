@@ -12,9 +12,7 @@ from matplotlib.figure import Figure
 
 from discretevae.codes.search.retrieval import RetrievalEntry, RetrievalReport
 from discretevae.plots.comparison import COLORS
-from discretevae.plots.pictures import gap_of, mosaic
-
-MAX_INCHES = 50
+from discretevae.plots.pictures import MAX_INCHES, gap_of, mosaic, show_picture
 
 KINDS = ("model", "itq", "pca sign", "random projections")
 
@@ -58,9 +56,7 @@ def neighbor_figure(
     size = (inches, min(inches * len(ground) / ground.shape[1] + 0.4, MAX_INCHES))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
-    axes.imshow(ground, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set_axis_off()
-    axes.set_title(title, fontsize=10)
+    show_picture(axes, ground, title)
     for row, line_of in enumerate(distances or ()):
         for column, distance in enumerate(line_of):
             x = left + gap + column * (width + gap) + width / 2

@@ -14,7 +14,7 @@ from torch import Tensor
 from discretevae.evaluation.code_sizes import SizeResult
 from discretevae.evaluation.measured import Measured
 from discretevae.plots.comparison import COLORS
-from discretevae.plots.pictures import gap_of, mosaic
+from discretevae.plots.pictures import MAX_INCHES, gap_of, mosaic, show_picture
 
 BLUE, RED, GREEN, PINK, GREY = COLORS[0], COLORS[1], COLORS[2], COLORS[3], "0.45"
 
@@ -23,8 +23,6 @@ ROOM = 1.6
 
 WIDTH, LABELS, TITLE = 9.0, 0.75, 0.34
 """Inches: of the pictures side by side, of the labels on their left, of the title."""
-
-MAX_INCHES = 50
 
 
 def size_figure(
@@ -119,18 +117,12 @@ def reconstruction_figure(
         ['rows', 'c = 2', 'c = 4']
     """
     picture = mosaic(torch.cat([x, *shown.values()]), image_shape, len(x))
-    height, width = picture.shape
-    inches = min(WIDTH * height / width, MAX_INCHES)
-    figure = Figure(figsize=(WIDTH + LABELS, inches + TITLE))
-    axes = figure.add_axes(
-        (
-            LABELS / (WIDTH + LABELS),
-            0.0,
-            WIDTH / (WIDTH + LABELS),
-            inches / (inches + TITLE),
-        )
-    )
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    inches = min(WIDTH * picture.shape[0] / picture.shape[1], MAX_INCHES)
+    figure = Figure(figsize=(WIDTH + LABELS, inches + TITLE), layout="constrained")
+    axes = figure.subplots()
+    enough = "" if size is None else f"; enough: {size}"
+    title = f"Test rows, and their reconstructions with codes of size c{enough}"
+    show_picture(axes, picture, title)
     line = image_shape[0] + gap_of(image_shape)
     places = [gap_of(image_shape) + line * i + image_shape[0] / 2 for i in range(len(shown) + 1)]
     axes.set_yticks(places, ["rows", *(f"c = {c}" for c in shown)])
@@ -138,16 +130,6 @@ def reconstruction_figure(
         if c is not None and c == size:
             label.set_fontweight("bold")
             label.set_color(RED)
-    axes.set_xticks([])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    enough = "" if size is None else f"; enough: {size}"
-    figure.suptitle(
-        f"Test rows, and their reconstructions with codes of size c{enough}",
-        fontsize=10,
-        y=1 - 0.08 / (inches + TITLE),
-        va="top",
-    )
     return figure
 
 

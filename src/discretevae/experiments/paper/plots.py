@@ -8,20 +8,21 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
 from discretevae.data import Rows
 from discretevae.experiments.paper.experiments import VARIANTS, Kind, Variant
 from discretevae.experiments.paper.records import FinishedRun
 from discretevae.model.vae import DiscreteVAE
 from discretevae.plots.comparison import COLORS
-from discretevae.plots.pictures import Picture, gap_of, mosaic
+from discretevae.plots.pictures import Picture, gap_of, mosaic, show_picture
 from discretevae.run_folder.history import EpochMetrics, seconds_of
 from discretevae.system.randomness import generator_for
 
 Pair: TypeAlias = Mapping[Variant, FinishedRun]
 Models: TypeAlias = Callable[[FinishedRun], DiscreteVAE]
 Values: TypeAlias = Sequence[float | None]
+Opened: TypeAlias = Sequence[tuple[FinishedRun, DiscreteVAE]]
 
 STYLES: Mapping[Variant, dict[str, Any]] = {
     "paper": {"color": COLORS[0], "linestyle": "-"},
@@ -38,36 +39,43 @@ COLUMNS = 20
 
 SAMPLE_LINES, SAMPLE_COLUMNS = 6, 12
 
-WIDTH, LABELS, TITLE, MARGIN = 11.0, 1.3, 0.36, 0.1
-"""Inches: of a figure, of the labels on its left, of the room for a title, between pictures."""
+WIDTH, LABELS, TITLE = 11.0, 1.3, 0.36
+"""Inches: of a figure, of the labels on its left, of the room for a title."""
 
 
 def paper_figure(kind: Kind, pairs: Sequence[Pair], rows: Rows, models: Models) -> Figure:
-    """A figure of the paper.
+    """Return a figure of the paper.
 
     Args:
         kind: what it shows.
         pairs: both runs of each of its experiments.
-        rows: test rows, the first of which are shown.
+        rows: test rows that are pictures, the first of which are shown.
         models: opens the model of a run.
     """
     if kind == "curves":
         return curves_figure(pairs)
-    shown = [pair[variant] for pair in pairs for variant in VARIANTS]
-    opened = [(run, models(run)) for run in shown]
+    opened = [(run, models(run)) for pair in pairs for run in map(pair.__getitem__, VARIANTS)]
+    height, width = _shape(rows)
+    n_blocks = 3 if kind == "reconstructions" else 2
+    band = TITLE + n_blocks * (len(opened) + 1.4) * (WIDTH - LABELS) / COLUMNS * height / width
+    line = TITLE + SAMPLE_LINES * WIDTH / 2 / SAMPLE_COLUMNS * height / width
     if kind == "reconstructions":
-        return reconstructions_figure(opened, rows, blocks=3)
-    if kind == "samples":
-        return samples_figure(opened)
-    return pictures_figure(opened, rows)
+        figure = Figure(figsize=(WIDTH, band), layout="constrained")
+        _draw_reconstructions(figure, opened, rows, n_blocks)
+    elif kind == "samples":
+        figure = Figure(figsize=(WIDTH, line * len(pairs)), layout="constrained")
+        _draw_samples(figure, opened)
+    else:
+        figure = Figure(figsize=(WIDTH, band + line), layout="constrained")
+        parts = figure.subfigures(2, 1, squeeze=False, height_ratios=[band, line])
+        upper, lower = parts[:, 0]
+        _draw_reconstructions(upper, opened, rows, n_blocks)
+        _draw_samples(lower, opened)
+    return figure
 
 
 def curves_figure(pairs: Sequence[Pair]) -> Figure:
-    """Six panels for each model; the upper three are what the paper's figure 6 shows.
-
-    Args:
-        pairs: both runs of each experiment.
-    """
+    """Return six panels for each model; the upper three are what the paper's figure 6 shows."""
     figure = Figure(figsize=(11, 6.1 * len(pairs)), layout="constrained")
     parts = figure.subfigures(len(pairs), 1, squeeze=False, hspace=0.05)[:, 0]
     for part, pair in zip(parts, pairs, strict=True):
@@ -175,137 +183,39 @@ def _limit(axes: Axes, curves: Sequence[Sequence[float]]) -> None:
         axes.set_ylim(min(late) - room, max(late) + room)
 
 
-def reconstructions_figure(
-    opened: Sequence[tuple[FinishedRun, DiscreteVAE]], rows: Rows, *, blocks: int
-) -> Figure:
-    """Test rows above what each model makes of them: the paper's figure 7.
-
-    Args:
-        opened: runs with their models.
-        rows: with an ``image_shape``; the first are shown.
-        blocks: how often test rows and all reconstructions follow each other.
-    """
-    bands = _bands(opened, rows, blocks)
-    height = (WIDTH - LABELS) * bands.shape[0] / bands.shape[1]
-    figure = Figure(figsize=(WIDTH + MARGIN, height + TITLE + MARGIN))
-    _draw_bands(figure, bands, opened, blocks, bottom=MARGIN)
-    return figure
-
-
-def samples_figure(opened: Sequence[tuple[FinishedRun, DiscreteVAE]]) -> Figure:
-    """E[x|z] for codes drawn from the prior: the paper's figure 8.
-
-    Args:
-        opened: runs with their models, both variants of a model after each other.
-    """
-    lines = [opened[i : i + len(VARIANTS)] for i in range(0, len(opened), len(VARIANTS))]
-    drawn = [[_sampled(run, model) for run, model in line] for line in lines]
-    figure = Figure(figsize=(WIDTH + MARGIN, len(lines) * _samples_height(drawn[0][0]) + MARGIN))
-    for number, (line, pictures) in enumerate(zip(reversed(lines), reversed(drawn), strict=True)):
-        bottom = MARGIN + number * _samples_height(drawn[0][0])
-        _draw_samples(figure, pictures, [run for run, _ in line], bottom=bottom)
-    return figure
-
-
-def pictures_figure(opened: Sequence[tuple[FinishedRun, DiscreteVAE]], rows: Rows) -> Figure:
-    """Reconstructions above samples of one model.
-
-    Args:
-        opened: both runs of it with their models.
-        rows: with an ``image_shape``; the first are shown.
-    """
-    bands = _bands(opened, rows, 2)
-    drawn = [_sampled(run, model) for run, model in opened]
-    upper = (WIDTH - LABELS) * bands.shape[0] / bands.shape[1] + TITLE
-    lower = _samples_height(drawn[0]) + MARGIN
-    figure = Figure(figsize=(WIDTH + MARGIN, upper + lower + MARGIN))
-    _draw_bands(figure, bands, opened, 2, bottom=lower + MARGIN)
-    _draw_samples(figure, drawn, [run for run, _ in opened], bottom=MARGIN)
-    return figure
-
-
-def _bands(opened: Sequence[tuple[FinishedRun, DiscreteVAE]], rows: Rows, blocks: int) -> Picture:
-    """Test rows above their reconstructions as one picture, blocks apart from each other."""
-    x = rows.batch(slice(0, blocks * COLUMNS))
+def _draw_reconstructions(figure: FigureBase, opened: Opened, rows: Rows, blocks: int) -> None:
+    """Draw test rows above what each model makes of them, several blocks of such lines."""
+    x, shape = rows.batch(slice(0, blocks * COLUMNS)), _shape(rows)
     shown = [x, *(model.reconstruct(x.to(model.device)).cpu() for _, model in opened)]
-    shape = _shape(rows)
     gap = gap_of(shape)
     parts: list[Picture] = []
     for start in range(0, len(x), COLUMNS):
         lines = [mosaic(some[start : start + COLUMNS], shape, COLUMNS) for some in shown]
         parts += [lines[0], *(line[gap:] for line in lines[1:])]
         parts.append(np.ones((shape[0] // 3, lines[0].shape[1])))
-    return np.concatenate(parts[:-1])
+    axes = figure.subplots()
+    data = opened[0][0].title.split(" on ", 1)[1]
+    show_picture(axes, np.concatenate(parts[:-1]), f"Test rows above reconstructions, {data}")
+    labels = ["test rows", *(f"{run.experiment.model}, {run.variant}" for run, _ in opened)]
+    block = len(labels) * (shape[0] + gap) + gap + shape[0] // 3
+    first = [gap + line * (shape[0] + gap) + shape[0] / 2 for line in range(len(labels))]
+    places = [number * block + place for number in range(blocks) for place in first]
+    axes.set_yticks(places, labels * blocks)
+    colors = ["black", *(STYLES[run.variant]["color"] for run, _ in opened)] * blocks
+    for label, color in zip(axes.get_yticklabels(), colors, strict=True):
+        label.set_color(color)
 
 
-def _draw_bands(
-    figure: Figure,
-    bands: Picture,
-    opened: Sequence[tuple[FinishedRun, DiscreteVAE]],
-    blocks: int,
-    *,
-    bottom: float,
-) -> None:
-    height = (WIDTH - LABELS) * bands.shape[0] / bands.shape[1]
-    axes = _panel(figure, LABELS, bottom, WIDTH - LABELS, height, bands)
-    axes.set_title(f"Test rows above their reconstructions, {_data_title(opened)}", fontsize=11)
-    height, gap = _shape(opened[0][0].config.model)[0], gap_of(_shape(opened[0][0].config.model))
-    labels = [("test rows", "black")]
-    labels += [(f"{run.experiment.model}, {run.variant}", _color(run)) for run, _ in opened]
-    block = len(labels) * (height + gap) + gap + height // 3
-    for number in range(blocks):
-        for line, (label, color) in enumerate(labels):
-            middle = number * block + gap + line * (height + gap) + height / 2
-            axes.annotate(
-                label, (0, middle), xytext=(-6, 0), textcoords="offset points",
-                ha="right", va="center", fontsize=9, color=color, annotation_clip=False,
-            )  # fmt: skip
-
-
-def _sampled(run: FinishedRun, model: DiscreteVAE) -> Picture:
-    generator = generator_for(run.config.training.seed, "figures", device=model.device)
-    pictures = model.sample(SAMPLE_LINES * SAMPLE_COLUMNS, generator=generator).cpu()
-    return mosaic(pictures, _shape(model.config), SAMPLE_COLUMNS)
-
-
-def _samples_height(picture: Picture) -> float:
-    """Of a line of them with its titles, in inches."""
-    return float((WIDTH - MARGIN) / 2 * picture.shape[0] / picture.shape[1] + TITLE)
-
-
-def _draw_samples(
-    figure: Figure, pictures: Sequence[Picture], runs: Sequence[FinishedRun], *, bottom: float
-) -> None:
-    width = (WIDTH - MARGIN) / 2
-    for number, (picture, run) in enumerate(zip(pictures, runs, strict=True)):
-        height = width * picture.shape[0] / picture.shape[1]
-        left = MARGIN / 2 + number * (width + MARGIN)
-        axes = _panel(figure, left, bottom, width, height, picture)
-        axes.set_title(
-            f"Samples of {run.experiment.model}, {VARIANT_TITLES[run.variant]}",
-            fontsize=11,
-            color=_color(run),
-        )
-
-
-def _panel(
-    figure: Figure, left: float, bottom: float, width: float, height: float, picture: Picture
-) -> Axes:
-    """A picture at a place that is given in inches."""
-    across, up = figure.get_size_inches()
-    axes = figure.add_axes((left / across, bottom / up, width / across, height / up))
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
-    axes.set_axis_off()
-    return axes
-
-
-def _color(run: FinishedRun) -> str:
-    color: str = STYLES[run.variant]["color"]
-    return color
-
-
-def _data_title(opened: Sequence[tuple[FinishedRun, DiscreteVAE]]) -> str:
-    return opened[0][0].title.split(" on ", 1)[1]
+def _draw_samples(figure: FigureBase, opened: Opened) -> None:
+    """Draw E[x|z] for codes drawn from the prior, a line for the variants of each model."""
+    panels = figure.subplots(len(opened) // len(VARIANTS), len(VARIANTS))
+    for axes, (run, model) in zip(panels.flat, opened, strict=True):
+        generator = generator_for(run.config.training.seed, "figures", device=model.device)
+        pictures = model.sample(SAMPLE_LINES * SAMPLE_COLUMNS, generator=generator).cpu()
+        picture = mosaic(pictures, _shape(model.config), SAMPLE_COLUMNS)
+        title = f"Samples of {run.experiment.model}, {VARIANT_TITLES[run.variant]}"
+        show_picture(axes, picture, title)
+        axes.title.set_color(STYLES[run.variant]["color"])
 
 
 def _shape(described: Any) -> tuple[int, int]:
