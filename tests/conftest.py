@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -20,6 +21,14 @@ from discretevae.cli import call
 from discretevae.errors import CollapseWarning
 
 SMALL = ("--hidden", "16", "--lr", "0.01", "--seed", "3")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Says how long scripts/check took, above the closing line."""
+    began = os.environ.get("CHECK_BEGAN")
+    if began is not None:
+        minutes, seconds = divmod(int(time.time()) - int(began), 60)
+        terminalreporter.write_line(f"scripts/check: {minutes} min {seconds} s until here")
 
 
 @pytest.fixture

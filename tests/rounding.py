@@ -22,66 +22,15 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-ROUNDED = frozenset(
-    [
-        "_log_softmax",
-        "_log_softmax_backward_data",
-        "_softmax",
-        "_softmax_backward_data",
-        "addcdiv",
-        "addcmul",
-        "addmm",
-        "addmv",
-        "atanh",
-        "baddbmm",
-        "bmm",
-        "convolution",
-        "convolution_backward",
-        "cos",
-        "cosh",
-        "cumsum",
-        "digamma",
-        "dot",
-        "erf",
-        "erfc",
-        "erfinv",
-        "exp",
-        "expm1",
-        "gelu",
-        "lerp",
-        "lgamma",
-        "linalg_vector_norm",
-        "log",
-        "log1p",
-        "log2",
-        "log_sigmoid_backward",
-        "log_sigmoid_forward",
-        "logaddexp",
-        "logcumsumexp",
-        "logsumexp",
-        "mean",
-        "mm",
-        "mv",
-        "native_batch_norm",
-        "native_layer_norm",
-        "pow",
-        "prod",
-        "rsqrt",
-        "sigmoid",
-        "sigmoid_backward",
-        "silu",
-        "sin",
-        "sinh",
-        "softplus",
-        "softplus_backward",
-        "std",
-        "sum",
-        "tanh",
-        "tanh_backward",
-        "var",
-        "xlogy",
-    ]
-)
+OPERATIONS = """
+_log_softmax _log_softmax_backward_data _softmax _softmax_backward_data addcdiv addcmul addmm addmv
+atanh baddbmm bmm convolution convolution_backward cos cosh cumsum digamma dot erf erfc erfinv exp
+expm1 gelu lerp lgamma linalg_vector_norm log log1p log2 log_sigmoid_backward log_sigmoid_forward
+logaddexp logcumsumexp logsumexp mean mm mv native_batch_norm native_layer_norm pow prod rsqrt
+sigmoid sigmoid_backward silu sin sinh softplus softplus_backward std sum tanh tanh_backward var
+xlogy
+"""
+ROUNDED = frozenset(OPERATIONS.split())
 EXACT = 256
 """Multiples of 1/256 are taken for exact results: 0, 1, counts, equal shares of few."""
 

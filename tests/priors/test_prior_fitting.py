@@ -236,5 +236,5 @@ def test_what_cannot_be_fitted_is_refused(model, rows):
             call(model, Rows.from_array(torch.zeros(2, 3)), prior)
     with pytest.raises(ConfigError, match="`samples` must be an int >= 1"):
         expected_log_prob(model, rows, prior, samples=0)
-    with pytest.raises(TrainingError, match="Try a smaller lr"):
+    with pytest.raises(TrainingError, match="Try a smaller `lr`"):
         fit_prior(model, rows, made("autoregressive:8", model), epochs=1, lr=1e38)
