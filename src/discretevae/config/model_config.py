@@ -13,7 +13,7 @@ from discretevae.config.likelihoods import LikelihoodSpec
 from discretevae.config.priors import PriorSpec
 from discretevae.errors import ConfigError
 
-Network = Literal["mlp", "cnn"]
+Network = Literal["mlp", "cnn", "custom"]
 NETWORKS: tuple[Network, ...] = get_args(Network)
 
 Init = Literal["torch", "glorot", "he"]
@@ -34,9 +34,10 @@ class ModelConfig:
     Args:
         n_features: P, observed dimensions of a row.
         latent: the code, a `LatentSpec`.
-        network: ``mlp``, or ``cnn``: the paper's convolutional layers, for pictures of any size.
+        network: ``mlp``; ``cnn``, the paper's convolutional layers, for pictures of any size; or
+            ``custom``: encoder and decoder are modules of your own.
         hidden: widths of the MLP encoder's hidden layers, None for (1024,), () for a linear one;
-            the decoder mirrors them. A CNN has none.
+            the decoder mirrors them. Other networks have none.
         activation: between the layers of an MLP, an `Activation`.
         init: how initial weights are drawn: ``torch``, as `torch.nn.Linear` does; ``glorot`` or
             ``he``, uniform, with zero biases.
@@ -71,9 +72,14 @@ class ModelConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.hidden is None and self.network != "cnn":
+        if self.hidden is None and self.network == "mlp":
             object.__setattr__(self, "hidden", (1024,))  # the dataclass is frozen
         problems = problems_of(self, "`")
+        if self.network != "mlp" and self.hidden is not None:
+            problems.append(
+                f"`hidden` must be left out for network {self.network}, which has layers of its "
+                f"own. Got {self.hidden}."
+            )
         if self.network == "cnn":
             problems += self._cnn_problems()
         if not problems and self.image_shape and math.prod(self.image_shape) != self.n_features:
@@ -85,11 +91,6 @@ class ModelConfig:
 
     def _cnn_problems(self) -> list[str]:
         problems = []
-        if self.hidden is not None:
-            problems.append(
-                "`hidden` must be left out for a cnn, whose layers are the paper's. Got "
-                f"{self.hidden}. Leave it out, or choose an fc preset."
-            )
         if self.activation != RELU:
             problems.append(f"`activation` must be left out for a cnn. Got {self.activation}.")
         if self.image_shape is None:

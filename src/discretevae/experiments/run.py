@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from torch import nn
+
 from discretevae.config import RunConfig, SaveEvery
 from discretevae.data import Dataset
 from discretevae.errors import CollapseWarning, RunError, TrainingInterrupted
@@ -66,6 +68,8 @@ def run(
     *,
     out: Path,
     resume: bool = False,
+    encoder: nn.Module | None = None,
+    decoder: nn.Module | None = None,
     method: Method | None = None,
     device: str = "cpu",
     ranks: Ranks | None = None,
@@ -81,6 +85,8 @@ def run(
         config: model, training and data.
         out: the run folder; made if it is not there.
         resume: go on with the run in ``out``.
+        encoder: a module of your own, as `DiscreteVAE` takes it; also to resume such a run.
+        decoder: likewise.
         method: of `choose_method`; None chooses one by ``config``, ``device`` and ``ranks``.
         device: where to train.
         ranks: the processes that train together; None for this one alone.
@@ -106,7 +112,11 @@ def run(
     )
     if method.ranks.is_first:
         prepare_folder(out, resume=resume)
-    model = fresh_model(config.model, seed=config.training.seed, device=str(method.device))
+    model = fresh_model(
+        config.model, seed=config.training.seed, device=str(method.device), encoder=encoder,
+        decoder=decoder,
+    )  # fmt: skip
+    config = dataclasses.replace(config, model=model.config)
     prepared = prepare_training(model, data, method, out=out, resume=resume, save_every=save_every)
     state = start_state(prepared)
     if not method.ranks.is_first:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from functools import partial
 from typing import Protocol
@@ -14,6 +15,7 @@ from discretevae.errors import ConfigError
 from discretevae.families import Family, family_of
 from discretevae.likelihoods import Likelihood, likelihood_named
 from discretevae.model.integrands import LogJoint, LogLikelihood
+from discretevae.model.own_modules import require_shapes
 from discretevae.networks.convolutional import ConvDecoder, ConvEncoder
 from discretevae.networks.layers import output_bias
 from discretevae.networks.mlp import MLP
@@ -36,7 +38,15 @@ class DiscreteVAE(nn.Module):
 
     Args:
         config: sizes and choices.
-        generator: the source of the initial weights; None takes torch's global one.
+        encoder: a module of your own, ``[B, P]`` to the numbers that `Family.natural_parameters`
+            takes for each row, ``[B, n_eta]``. None for the network that ``config`` describes.
+        decoder: likewise, flat codes ``[N, n_code]`` to the likelihood's outputs ``[N, C·P]``. Both
+            or none are given; ``network``, ``hidden`` and ``init`` then do not matter to them.
+        generator: the source of the initial weights; None takes torch's global one. Modules of your
+            own keep theirs.
+
+    Raises:
+        ConfigError: a module of your own has other shapes, or only one is given.
 
     Example:
         >>> config = ModelConfig(n_features=64, latent="bernoulli:8", hidden=(32,))
@@ -52,27 +62,23 @@ class DiscreteVAE(nn.Module):
     products: torch.dtype | None = None
     """What encoder and decoder multiply in; None for the type of their parameters."""
 
-    def __init__(self, config: ModelConfig, *, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
-        self.config = config
         self.family: Family = family_of(config.latent)
         self.likelihood: Likelihood = likelihood_named(config.likelihood, config.n_features)
-        n_eta = self.family.fixed_eta().numel()
-        n_code = math.prod(self.family.z_shape)
-        n_outputs = self.likelihood.n_outputs(config.n_features)
-        self.encoder: nn.Module
-        self.decoder: nn.Module
-        if config.network == "cnn" and config.image_shape is not None:
-            shape, n_channels = config.image_shape, self.likelihood.channels
-            self.encoder = ConvEncoder(shape, n_eta, init=config.init, generator=generator)
-            self.decoder = ConvDecoder(
-                n_code, shape, n_channels=n_channels, init=config.init, generator=generator
-            )
+        if encoder is None and decoder is None and config.network != "custom":
+            encoder, decoder = self._networks(config, generator)
         else:
-            mlp = partial(MLP, activation=config.activation, init=config.init, generator=generator)
-            widths = config.hidden or ()
-            self.encoder = mlp((config.n_features, *widths, n_eta))
-            self.decoder = mlp((n_code, *widths[::-1], n_outputs))
+            encoder, decoder = self._checked(config, encoder, decoder)
+            config = dataclasses.replace(config, network="custom", hidden=None)
+        self.config, self.encoder, self.decoder = config, encoder, decoder
         self.prior: Prior = make_prior(
             config.prior,
             self.family,
@@ -80,6 +86,47 @@ class DiscreteVAE(nn.Module):
             init=config.init,
             generator=generator,
         )
+
+    def _networks(
+        self, config: ModelConfig, generator: torch.Generator | None
+    ) -> tuple[nn.Module, nn.Module]:
+        """Return the encoder and the decoder that a configuration describes."""
+        n_eta, n_code, n_outputs = self._widths(config)
+        if config.network == "cnn" and config.image_shape is not None:
+            shape, n_channels = config.image_shape, self.likelihood.channels
+            return (
+                ConvEncoder(shape, n_eta, init=config.init, generator=generator),
+                ConvDecoder(
+                    n_code, shape, n_channels=n_channels, init=config.init, generator=generator
+                ),
+            )
+        mlp = partial(MLP, activation=config.activation, init=config.init, generator=generator)
+        widths = config.hidden or ()
+        return (
+            mlp((config.n_features, *widths, n_eta)),
+            mlp((n_code, *widths[::-1], n_outputs)),
+        )
+
+    def _checked(
+        self, config: ModelConfig, encoder: nn.Module | None, decoder: nn.Module | None
+    ) -> tuple[nn.Module, nn.Module]:
+        """Return a user's modules, whose shapes are right."""
+        if encoder is None or decoder is None:
+            raise ConfigError(
+                "network custom takes encoder and decoder from you, both of them. Pass modules in "
+                "Python: encoder=…, decoder=…; one of the package's, such as "
+                "discretevae.MLP([784, 1024, 50]), will do."
+            )
+        n_eta, n_code, n_outputs = self._widths(config)
+        code, likelihood = f"the parameters of {config.latent}", f"outputs for {config.likelihood}"
+        require_shapes("encoder", encoder, config.n_features, n_eta, code)
+        require_shapes("decoder", decoder, n_code, n_outputs, likelihood)
+        return encoder, decoder
+
+    def _widths(self, config: ModelConfig) -> tuple[int, int, int]:
+        """Return n_eta, n_code and the number of outputs."""
+        n_eta, n_code = self.family.fixed_eta().numel(), math.prod(self.family.z_shape)
+        return n_eta, n_code, self.likelihood.n_outputs(config.n_features)
 
     @classmethod
     def for_data(
@@ -164,16 +211,26 @@ class DiscreteVAE(nn.Module):
         Raises:
             ConfigError: it is not known where the decoder has such a bias.
         """
-        bias, mean = output_bias(self.decoder), mean.to(self.device)
-        for start in (mean, mean.mean(0, keepdim=True)):
-            value = self.likelihood.output_for(start)
-            if bias is not None and bias.shape == value.shape:
-                bias.copy_(value)
-                return
-        raise ConfigError(
-            "start mean sets the bias of the decoder's last layer, and this decoder shows none. "
-            "Let it be an nn.Sequential that ends with an nn.Linear, or choose start random."
-        )
+        bias, mean = self.start_bias(), mean.to(self.device)
+        if bias.shape != self.likelihood.output_for(mean).shape:
+            mean = mean.mean(0, keepdim=True)
+        bias.copy_(self.likelihood.output_for(mean))
+
+    def start_bias(self) -> Tensor:
+        """Return the bias that `start_at` sets.
+
+        Raises:
+            ConfigError: it is not known where the decoder has one.
+        """
+        bias = output_bias(self.decoder)
+        n_outputs = self.likelihood.n_outputs(self.config.n_features)
+        if bias is None or len(bias) not in (n_outputs, self.likelihood.channels):
+            raise ConfigError(
+                "`start='mean'` sets the bias of the decoder's last layer, and this decoder shows "
+                "none. Let it be an nn.Sequential that ends with an nn.Linear, or leave `start` "
+                "out."
+            )
+        return bias
 
     def log_likelihood(self, x: Tensor) -> LogLikelihood:
         """f(z) = ln p(x|z) as a function of z, for rows ``[B, P]``."""
@@ -214,11 +271,18 @@ class DiscreteVAE(nn.Module):
         return self.likelihood.mean(self.output(codes))
 
 
-def fresh_model(config: ModelConfig, *, seed: int, device: str = "cpu") -> DiscreteVAE:
-    """A model whose initial weights follow from a run's seed, on its device.
+def fresh_model(
+    config: ModelConfig,
+    *,
+    seed: int,
+    device: str = "cpu",
+    encoder: nn.Module | None = None,
+    decoder: nn.Module | None = None,
+) -> DiscreteVAE:
+    """Return a model whose initial weights follow from a run's seed, on its device.
 
     Raises:
-        ConfigError: it is too large for the memory.
+        ConfigError: it is too large for the memory, or modules of your own do not fit.
 
     Example:
         >>> config = ModelConfig(n_features=4, latent="bernoulli:3", hidden=(8,))
@@ -226,7 +290,9 @@ def fresh_model(config: ModelConfig, *, seed: int, device: str = "cpu") -> Discr
         Bernoulli(n_variables=3)
     """
     try:
-        return DiscreteVAE(config, generator=generator_for(seed, "weights")).to(device)
+        generator = generator_for(seed, "weights")
+        model = DiscreteVAE(config, encoder=encoder, decoder=decoder, generator=generator)
+        return model.to(device)
     except (RuntimeError, TypeError, OverflowError, MemoryError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
         hidden = "" if config.hidden is None else f" and hidden {config.hidden}"

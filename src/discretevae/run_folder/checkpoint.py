@@ -26,7 +26,7 @@ from discretevae.config import RunConfig, run_config_from, to_dict
 from discretevae.errors import ConfigError, RunError
 from discretevae.model.vae import DiscreteVAE
 from discretevae.system.files import has_format, read_json, write_json
-from discretevae.system.tensor_files import read_tensors, write_tensors
+from discretevae.system.tensor_files import MAX_HEADER_BYTES, read_tensors, write_tensors
 from discretevae.version import __version__
 
 FORMAT = "discretevae-run"
@@ -50,11 +50,25 @@ class Run:
     model: DiscreteVAE
 
 
-def load_run(folder: str | Path, *, device: str = "cpu") -> Run:
+def load_run(
+    folder: str | Path,
+    *,
+    encoder: nn.Module | None = None,
+    decoder: nn.Module | None = None,
+    device: str = "cpu",
+) -> Run:
     """Open a run folder: configuration and weights.
 
+    Args:
+        folder: the run.
+        encoder: of a run with modules of your own: one that is built like that which was trained.
+            Its weights are replaced. A folder holds no code, and none is ever imported from one.
+        decoder: likewise.
+        device: where the weights go.
+
     Raises:
-        RunError: the folder is missing, no run, of another format, or its files are corrupt.
+        RunError: the folder is missing, no run, of another format, its files are corrupt, or
+            modules of your own are missing.
 
     Example:
         >>> load_run("no/such/run")
@@ -64,18 +78,35 @@ def load_run(folder: str | Path, *, device: str = "cpu") -> Run:
     """
     folder = Path(folder)
     config = load_config(folder)
-    tensors, _ = read_tensors(folder / MODEL)
+    is_custom = config.model.network == "custom"
+    if is_custom and (encoder is None or decoder is None):
+        raise RunError(
+            f"{folder}: its encoder and decoder are modules of your own, of which a folder holds "
+            "the weights alone. Pass them in Python: "
+            "discretevae.load_run(path, encoder=…, decoder=…)."
+        )
+    if not is_custom and (encoder is not None or decoder is not None):
+        raise RunError(
+            f"{folder}: its network is the package's own {config.model.network}. Leave `encoder` "
+            "and `decoder` out."
+        )
     try:
         # sizes only: a configuration that was tampered with cannot fill the memory
         with torch.device("meta"):
-            model = DiscreteVAE(config.model)
+            model = DiscreteVAE(config.model, encoder=encoder, decoder=decoder)
     except (RuntimeError, TypeError, OverflowError):
         raise RunError(
             f"{folder / CONFIG}: corrupt, it asks for a model beyond any memory. "
             "Restore the file or train again."
         ) from None
+    _require_size(model, folder / MODEL)
+    tensors, _ = read_tensors(folder / MODEL)
     _require_weights_of(model, tensors, folder / MODEL)
-    model.load_state_dict(dict(tensors), assign=True)
+    for name, part in model.named_children():
+        if is_custom and name not in ("encoder", "decoder"):
+            part.to_empty(device="cpu")
+    # a module of your own is filled, not given other parameters: it may use some of them twice
+    model.load_state_dict(dict(tensors), assign=not is_custom)
     return Run(folder, config, model.to(device).eval())
 
 
@@ -153,6 +184,16 @@ def install_weights(module: nn.Module, tensors: Mapping[str, Tensor], path: Path
     module.load_state_dict(dict(tensors))
 
 
+def _require_size(model: nn.Module, path: Path) -> None:
+    """Refuse weights that are much larger than the model's, before reading them."""
+    most = sum(t.numel() * t.element_size() for t in model.state_dict().values()) + MAX_HEADER_BYTES
+    if path.is_file() and path.stat().st_size > most:
+        raise RunError(
+            f"{path}: {path.stat().st_size:,} bytes, more than the {CONFIG} beside it can need. "
+            "Restore the files of one run."
+        )
+
+
 def _require_weights_of(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     own = module.state_dict()
     for name in sorted(own.keys() | tensors.keys()):
@@ -160,11 +201,11 @@ def _require_weights_of(module: nn.Module, tensors: Mapping[str, Tensor], path: 
         expected = _described(own.get(name))
         if got != expected:
             raise RunError(
-                f"{path}: tensor {name} is {got}, but {CONFIG} asks for {expected}. "
-                "Restore the files of one run or train again."
+                f"{path}: tensor {name} is {got}, but the model's is {expected}. Restore the files "
+                "of one run, or train again."
             )
-    for name, tensor in tensors.items():
-        if not bool(tensor.isfinite().all()):
+    for name, _ in module.named_parameters():
+        if not bool(tensors[name].isfinite().all()):
             raise RunError(
                 f"{path}: corrupt, tensor {name} holds NaN or infinite values. "
                 "Restore the file or train again."

@@ -88,10 +88,11 @@ def _front_matter(run: Run | None, license_id: str | None) -> str:
 
 def _usage(model: DiscreteVAE, run: Run | None) -> str:
     binarize = "none" if run is None else run.config.data.binarize
+    own = ", encoder=encoder, decoder=decoder" if model.config.network == "custom" else ""
     lines = [
         "import discretevae as dv",
         "",
-        'run = dv.from_pretrained("user/name")  # or the folder that this file lies in',
+        f'run = dv.from_pretrained("user/name"{own})  # or the folder that this file lies in',
         "",
     ]
     if binarize != "none":
@@ -105,12 +106,16 @@ def _usage(model: DiscreteVAE, run: Run | None) -> str:
 
 def _of_model(model: DiscreteVAE) -> list[tuple[str, str]]:
     config = model.config
-    layers = "the paper's convolutions" if config.hidden is None else str(list(config.hidden))
+    network = {
+        "mlp": f"`mlp`, hidden layers {list(config.hidden or ())}, `{config.activation}`",
+        "cnn": "`cnn`, the paper's convolutions",
+        "custom": "`custom`, modules of the author's own, which loading needs",
+    }[config.network]
     shape = "" if config.image_shape is None else " = {}×{} pixels".format(*config.image_shape)
     return [
         ("rows", f"{config.n_features} values{shape}"),
         ("code", f"`{config.latent}`"),
-        ("network", f"`{config.network}`, hidden layers {layers}, `{config.activation}`"),
+        ("network", network),
         ("likelihood p(x given z)", f"`{config.likelihood}`"),
         ("prior p(z)", f"`{config.prior}`"),
         ("parameters", f"{sum(p.numel() for p in model.parameters()):,}"),

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import nn
 
 from discretevae.config import to_dict
 from discretevae.data import BUILTIN_NAMES
@@ -31,7 +31,6 @@ from discretevae.run_folder.checkpoint import (
     FORMAT_VERSION,
     MODEL,
     Run,
-    load_config,
     load_run,
     save_config,
     save_weights,
@@ -39,7 +38,6 @@ from discretevae.run_folder.checkpoint import (
 from discretevae.run_folder.summary import SUMMARY, read_summary
 from discretevae.sharing.card import model_card
 from discretevae.system.files import write_atomic, write_json
-from discretevae.system.tensor_files import MAX_HEADER_BYTES
 from discretevae.version import __version__
 
 CARD = "README.md"
@@ -131,6 +129,8 @@ def from_pretrained(
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     token: str | bool | None = None,
+    encoder: nn.Module | None = None,
+    decoder: nn.Module | None = None,
     device: str = "cpu",
 ) -> Run:
     """Opens what `save_pretrained` wrote, from a folder or from the Hugging Face Hub.
@@ -143,6 +143,8 @@ def from_pretrained(
         revision: a branch, tag or commit of the repository. A commit cannot change later.
         cache_dir: where downloads are kept; None for the Hub's own place.
         token: as huggingface_hub takes it, for private repositories.
+        encoder: as `load_run` takes it, for a model with modules of your own.
+        decoder: likewise.
         device: where the weights go.
 
     Returns:
@@ -165,8 +167,7 @@ def from_pretrained(
             hint = "" if isinstance(name, Path) else " Repositories are written user/name."
             raise RunError(f"{name}: no such folder. Check the path.{hint}")
         folder = _fetched(name, revision, cache_dir, token)
-    _require_size(folder)
-    return load_run(folder, device=device)
+    return load_run(folder, encoder=encoder, decoder=decoder, device=device)
 
 
 def push_to_hub(
@@ -279,19 +280,3 @@ def _without_path(run: Run) -> Run:
     name = re.split(r"[/\\]", data.source.rstrip("/\\"))[-1] or "data"
     data = dataclasses.replace(data, source=name)
     return dataclasses.replace(run, config=dataclasses.replace(run.config, data=data))
-
-
-def _require_size(folder: Path) -> None:
-    """Refuses weights that are much larger than the configuration asks for, before reading them."""
-    config, path = load_config(folder), folder / MODEL
-    try:
-        with torch.device("meta"):
-            state = DiscreteVAE(config.model).state_dict()
-    except (RuntimeError, TypeError, OverflowError):
-        return  # which `load_run` refuses
-    most = sum(t.numel() * t.element_size() for t in state.values()) + MAX_HEADER_BYTES
-    if path.is_file() and path.stat().st_size > most:
-        raise RunError(
-            f"{path}: {path.stat().st_size:,} bytes, more than the {CONFIG} beside it can need. "
-            "Restore the files of one run."
-        )

@@ -120,6 +120,7 @@ def _graph(
     """
     import onnx
 
+    module.eval()  # else the exporter would leave its parts in training mode
     input_name, rows = example
     file = io.BytesIO()
     try:

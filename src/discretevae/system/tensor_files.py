@@ -42,7 +42,12 @@ def pack_tensors(tensors: Mapping[str, Tensor], head: Mapping[str, Any]) -> byte
     """Return tensors, a JSON head and a checksum of both as the content of a safetensors file."""
     import safetensors.torch
 
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    plain, storages = {}, set[int]()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        # safetensors refuses memory that several tensors share, such as tied weights
+        plain[name] = own.clone() if own.untyped_storage().data_ptr() in storages else own
+        storages.add(plain[name].untyped_storage().data_ptr())
     return safetensors.torch.save(plain, _metadata(plain, head))
 
 

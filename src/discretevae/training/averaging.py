@@ -46,6 +46,9 @@ class Average:
         """Update the average with the weights after step ``step``, counted from 0."""
         weight = max(1 - self.decay, 9 / (10 + step))
         torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), weight)
+        # statistics that modules keep of their batches are averages already
+        for own, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
+            own.copy_(buffer)
 
 
 __all__ = ["Average"]

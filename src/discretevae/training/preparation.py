@@ -167,12 +167,14 @@ def prepare_training(
         save_every: how often to save; None for every ten seconds.
 
     Raises:
-        ConfigError: too few rows for the share that is held out.
+        ConfigError: too few rows for the share that is held out, or no bias to start at the mean.
         DataError: the rows do not fit the model.
     """
     for rows in (data.train, data.test):
         require_fit(model, rows)
     config, device = method.config, model.device
+    if config.start == "mean":
+        model.start_bias()
     train_rows, validation_rows = _validation_split(data.train, config)
     test_rows = data.test.subset(some_rows(data.test, TEST_ROWS, config.seed, "test rows"))
     return PreparedTraining(

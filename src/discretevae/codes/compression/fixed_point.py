@@ -110,9 +110,9 @@ def exact_network(network: nn.Module, *, input_bits: int, scale: float, bound: i
 
 def _not_exact(layer: nn.Module) -> ConfigError:
     return ConfigError(
-        f"a network with {type(layer).__name__} at this place cannot be computed in whole numbers, "
-        "as compression needs it. Use an mlp or a cnn, or an nn.Sequential of nn.Linear with "
-        "nn.ReLU, nn.LeakyReLU or nn.Tanh between."
+        "compression computes networks in whole numbers, and knows no way to do so for "
+        f"{type(layer).__name__} at this place. Use an mlp or a cnn, or an nn.Sequential of "
+        "nn.Linear with nn.ReLU, nn.LeakyReLU or nn.Tanh between."
     )
 
 
