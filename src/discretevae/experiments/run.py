@@ -66,7 +66,7 @@ def run(
     data: Dataset,
     config: RunConfig,
     *,
-    out: Path,
+    out: str | Path,
     resume: bool = False,
     encoder: nn.Module | None = None,
     decoder: nn.Module | None = None,
@@ -105,7 +105,7 @@ def run(
         TrainingInterrupted: Ctrl-C or SIGTERM, after saving.
         TrainingError: training cannot go on; the last good state is in ``out``.
     """
-    data = data.binarized_by(config.data)
+    data, out = data.binarized_by(config.data), Path(out)
     # what is wrong with options or rows is said before a folder is made
     method = method or choose_method(
         family_of(config.model.latent), config.training, device=device, ranks=ranks
