@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import urllib.request
 import warnings
 from collections.abc import Iterator
@@ -19,6 +16,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+from processes import Process
 
 from discretevae.cli import call
 from discretevae.errors import CollapseWarning, ObjectiveWarning
@@ -61,32 +59,19 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        command = ["-W", "error", "-m", "discretevae", "explore", str(self.run), "--no-browser"]
-        self.process = subprocess.Popen(
-            [sys.executable, *command, "--port", str(self.port)],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
-        )
-        assert self.process.stdout is not None
-        said = ""
-        for line in self.process.stdout:
-            said += line
-            if found := re.search(r"http://127\.0\.0\.1:(\d+)/", line):
-                self.url, self.port = found[0], int(found[1])
-                return
-        self.stop()
-        raise AssertionError(f"the server did not start: {said}")
+        args = ("explore", self.run, "--no-browser", "--port", self.port)
+        self.process = Process(self.run.parent, None, args, {}, None)
+        address = re.compile(r"(http://127\.0\.0\.1:(\d+)/).*\n")
+        self.process.wait_until(lambda: address.search(self.process.out.read_text()))
+        self.url, port = address.search(self.process.out.read_text()).groups()
+        self.port = int(port)
 
     def stop(self) -> None:
-        assert self.process.stdout is not None
-        self.process.send_signal(signal.SIGINT)
+        self.process.send(signal.SIGINT)
         try:
-            self.process.wait(timeout=30)
+            self.process.end()
         finally:
             self.process.kill()
-            self.process.wait()
-            self.process.stdout.close()
 
     def ask(self, path: str, body: object = None) -> Any:
         """The server's own answer, to compare the page with."""
