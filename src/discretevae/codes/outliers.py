@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import lzma
 import math
-import struct
 import warnings
 import zlib
 from collections.abc import Callable
@@ -41,13 +40,13 @@ CHUNK_ROWS = 512
 _LZMA = [{"id": lzma.FILTER_LZMA1, "dict_size": 1 << 16, "lc": 0, "lp": 0, "pb": 0}]
 """Contexts of single bytes take longer to learn than a row is long."""
 
-_ZLIB_FRAME = 6
-"""Bytes of header and checksum around compressed data, the same for every row."""
+_PNG_FRAME = 8 + 25 + 12 + 6 + 12
+"""Bytes around the pixels of a PNG: signature, header, frame of the data, of zlib, and the end."""
 
 
 @dataclass(frozen=True, eq=False)
 class OutlierScores:
-    """What `Outliers.measure` finds for N rows, in their order.
+    """Scores of N rows in their order, as `Outliers.measure` finds them.
 
     Args:
         scores: how normal each row is, nats, float64 ``[N]``: ``bound``, or with the correction
@@ -92,7 +91,7 @@ class OutlierScores:
         return int((self.labels == -1).sum())
 
     def worst(self, n: int) -> Array:
-        """The rows with the lowest scores, the lowest first; equal ones in their order."""
+        """Return the rows with the lowest scores, the lowest first; equal ones in their order."""
         order: Array = np.argsort(self.scores, kind="stable")[:n]
         return order
 
@@ -121,46 +120,42 @@ class Outliers:
     samples: int
     seed: int
 
-    def score_samples(self, rows: Rows) -> Array:
-        """How normal each row is, nats, float64 ``[N]``; higher is more normal.
-
-        Raises:
-            DataError: the rows do not fit the model, or are too large for it.
-        """
-        return self._scores(rows)
-
-    def decision_function(self, rows: Rows) -> Array:
-        """Score − threshold, nats, float64 ``[N]``: below 0 for an outlier.
-
-        Raises:
-            DataError: as for `score_samples`.
-        """
-        decisions: Array = self.score_samples(rows) - self.threshold
-        return decisions
-
-    def predict(self, rows: Rows) -> Array:
-        """1 for a normal row, −1 for an outlier, int64 ``[N]``.
-
-        Raises:
-            DataError: as for `score_samples`.
-        """
-        return _labels(self.decision_function(rows))
-
-    def measure(
+    def score_samples(
         self, rows: Rows, *, progress: Callable[[int], object] | None = None
-    ) -> OutlierScores:
-        """Both parts of the score and all that follows from it, in one pass.
+    ) -> Array:
+        """Return how normal each row is, nats, float64 ``[N]``; higher is more normal.
 
         Args:
             rows: N rows.
             progress: called with a number of rows that are done, at last with N.
 
         Raises:
-            DataError: as for `score_samples`.
+            DataError: the rows do not fit the model, or are too large for it.
         """
-        first, second = _halves(len(rows), progress)
-        found = self._row_scores(rows, first)
-        bound, complexity = found.best.numpy(), self._complexity(rows, second)
+        if self.correction == "complexity":
+            return self.measure(rows, progress=progress).scores
+        bound: Array = self._row_scores(rows, progress).best.numpy()
+        return bound
+
+    def decision_function(self, rows: Rows) -> Array:
+        """Return score − threshold, nats, float64 ``[N]``: below 0 for an outlier."""
+        decisions: Array = self.score_samples(rows) - self.threshold
+        return decisions
+
+    def predict(self, rows: Rows) -> Array:
+        """Return 1 for a normal row, −1 for an outlier, int64 ``[N]``."""
+        return _labels(self.decision_function(rows))
+
+    def measure(
+        self, rows: Rows, *, progress: Callable[[int], object] | None = None
+    ) -> OutlierScores:
+        """Return both parts of the score and all that follows; arguments as of `score_samples`."""
+        n, report = len(rows), progress or (lambda done: None)
+        found = self._row_scores(rows, lambda done: report(done // 2))
+        complexity = input_complexity(
+            rows, value_range=self.value_range, progress=lambda done: report((n + done) // 2)
+        )
+        bound = found.best.numpy()
         scores = bound + complexity if self.correction == "complexity" else bound
         decisions = scores - self.threshold
         return OutlierScores(
@@ -173,29 +168,10 @@ class Outliers:
             is_surrogate=found.is_surrogate,
         )
 
-    def _scores(self, rows: Rows, progress: Callable[[int], object] | None = None) -> Array:
-        """What `score_samples` gives, without the part of `measure` that it does not need."""
-        if self.correction == "none":
-            bound: Array = self._row_scores(rows, progress).best.numpy()
-            return bound
-        return self.measure(rows, progress=progress).scores
-
     def _row_scores(self, rows: Rows, progress: Callable[[int], object] | None) -> RowScores:
         require_rows(rows)
-        return row_scores(
-            self.model,
-            rows.deterministic(),
-            samples=self.samples,
-            seed=self.seed,
-            progress=progress,
-        )
-
-    def _complexity(self, rows: Rows, progress: Callable[[int], object] | None = None) -> Array:
-        return input_complexity(
-            rows,
-            value_range=self.value_range,
-            progress=progress,
-        )
+        rows = rows.deterministic()
+        return row_scores(self.model, rows, samples=self.samples, seed=self.seed, progress=progress)
 
 
 def fit_outliers(
@@ -208,7 +184,7 @@ def fit_outliers(
     seed: int = 0,
     progress: Callable[[int], object] | None = None,
 ) -> Outliers:
-    """A threshold below which rows count as outliers; the model stays as it is.
+    """Return a threshold below which rows count as outliers; the model stays as it is.
 
     The score of a row x, in nats and the higher the more normal, is
 
@@ -267,17 +243,18 @@ def fit_outliers(
         raise ConfigError(
             f"unknown correction {correction!r}. {did_you_mean(correction, get_args(Correction))}"
         )
+    low, high = reference_rows.value_range
     found = Outliers(
         model=model,
         threshold=0.0,
         contamination=contamination,
         correction=correction,
-        value_range=_value_range(reference_rows),
+        value_range=(min(0.0, low), max(1.0, high)),
         n_reference=len(reference_rows),
         samples=samples,
         seed=seed,
     )
-    scores = found._scores(reference_rows, progress)
+    scores = found.score_samples(reference_rows, progress=progress)
     return replace(found, threshold=float(np.quantile(scores, contamination)))
 
 
@@ -287,7 +264,7 @@ def input_complexity(
     value_range: tuple[float, float] = (0.0, 1.0),
     progress: Callable[[int], object] | None = None,
 ) -> Array:
-    """L(x): the length of each row under the best of a few lossless compressors, nats, ``[N]``.
+    """Return L(x): the length of each row under the best of a few compressors, nats, ``[N]``.
 
     Values are rounded to 256 levels between ``low`` and ``high``, one byte each; a row of the
     lowest and the highest level only is packed, eight values to a byte. The shortest of these
@@ -335,7 +312,7 @@ def input_complexity(
 
 
 def _shortest(row: Array, image_shape: tuple[int, int] | None) -> int:
-    """Bytes of levels ``[P]`` under the best compressor."""
+    """Return the bytes of levels ``[P]`` under the best compressor."""
     two_levels = bool(((row == 0) | (row == TOP)).all())
     content = (np.packbits(row > 0) if two_levels else row).tobytes()
     deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)  # negative: without a frame
@@ -351,34 +328,11 @@ def _shortest(row: Array, image_shape: tuple[int, int] | None) -> int:
 
 
 def _png_pixels(image: Image.Image) -> int:
-    """Bytes that a PNG takes for the pixels alone."""
+    """Return the bytes that a PNG takes for the pixels alone."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
-    content, total, at = buffer.getvalue(), 0, 8
-    while at < len(content):
-        length, kind = struct.unpack_from(">I4s", content, at)
-        total += length if kind == b"IDAT" else 0
-        at += 12 + length  # its length, name and checksum
-    return total - _ZLIB_FRAME
-
-
-def _value_range(rows: Rows) -> tuple[float, float]:
-    """[0, 1] where all values lie in it, else the least and the largest."""
-    low, high = 0.0, 1.0
-    chunk = max(1, CHUNK_VALUES // rows.n_features)
-    for x in rows.deterministic().chunks(chunk):
-        low, high = min(low, x.min().item()), max(high, x.max().item())
-    return low, high
+    return buffer.tell() - _PNG_FRAME
 
 
 def _labels(decisions: Array) -> Array:
     return np.where(decisions < 0, np.int64(-1), np.int64(1))
-
-
-def _halves(
-    n: int, progress: Callable[[int], object] | None
-) -> tuple[Callable[[int], object] | None, Callable[[int], object] | None]:
-    """Two counters from 0 to n that together are one."""
-    if progress is None:
-        return None, None
-    return lambda done: progress(done // 2), lambda done: progress((n + done) // 2)

@@ -317,6 +317,17 @@ class Rows:
     def _store(self) -> Store:
         return InMemory(self.values) if isinstance(self.values, Tensor) else self.values
 
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The least and the largest x before binarization; all values are read once.
+
+        Example:
+            >>> Rows.from_array([[0, 51], [255, 7]]).value_range
+            (0.0, 1.0)
+        """
+        _, low, high = self._range
+        return low / self.divisor, high / self.divisor
+
     @cached_property
     def _range(self) -> tuple[int, float, float]:
         """How many values lie outside of [0, divisor], the least and the largest of all."""

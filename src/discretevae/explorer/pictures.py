@@ -101,13 +101,6 @@ def canvas_for(model: DiscreteVAE, rows: Rows) -> Canvas:
     shape = None if size is None else (*size, 1)
     low, high = 0.0, 1.0
     if not model.likelihood.needs_unit_interval:
-        low, high = _range(rows)
+        low, high = rows.value_range
+        high = high if low < high else low + 1
     return Canvas(shape, model.config.n_features, low, high)
-
-
-def _range(rows: Rows) -> tuple[float, float]:
-    low, high = float("inf"), float("-inf")
-    size = max(1, (1 << 20) // rows.n_features)
-    for x in rows.binarized("none").chunks(size):
-        low, high = min(low, float(x.min())), max(high, float(x.max()))
-    return (low, high) if low < high else (low, low + 1)
