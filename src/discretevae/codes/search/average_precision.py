@@ -1,4 +1,4 @@
-"""How well a ranking by distance finds what it should: average precision, with ties in the open.
+"""Average precision of a ranking by distance, with ties in the open.
 
 Few bits leave thousands of rows at one distance, and nothing says which of them comes first. Here
 every measure is its **expectation over all orders of the rows that are equally far**, in closed
@@ -40,7 +40,7 @@ CURVE_POINTS = 60
 
 @dataclass(frozen=True, eq=False)
 class RetrievalScores:
-    """What `retrieval_scores` measures; means over queries, in [0, 1].
+    """Measures of retrieval; means over queries, in [0, 1].
 
     Args:
         mean_average_precision: over the full ranked list, expected over the order of ties.
@@ -66,7 +66,7 @@ class RetrievalScores:
     gallery: int
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the curve, for JSON."""
+        """Return all but the curve, for JSON."""
         return {
             "mean_average_precision": {"value": self.mean_average_precision, "se": self.se},
             "by_row_order": self.by_row_order,
@@ -85,7 +85,7 @@ def mean_average_precision(
     latent: str | LatentSpec,
     top: int | None = None,
 ) -> float:
-    """mAP of a gallery ranked by the distance of codes; a row is relevant that has the same label.
+    """Return mAP of a gallery ranked by the distance of codes; rows of the same label are relevant.
 
         AP = 1/R Σ_{i: rel_i} (relevant rows among the first i) / i,   mAP = mean over queries
 
@@ -105,13 +105,14 @@ def mean_average_precision(
         DataError: codes of another kind, none at all, or labels that do not fit them.
 
     Example:
-        >>> gallery = np.array([[0], [1], [3]], np.uint8)            # at distances 0, 1 and 2
-        >>> mean_average_precision(gallery[:1], gallery, [5], [5, 6, 5], latent="bernoulli:8")
-        0.8333333333333333
+        >>> codes, labels = np.array([[0], [1], [3]], np.uint8), [5, 6, 5]
+        >>> found = mean_average_precision(codes[:1], codes, [5], labels, latent="bernoulli:8")
+        >>> round(found, 6)                                         # at distances 0, 1 and 2
+        0.833333
     """
     spec = LatentSpec.of(latent)
     queries, gallery = (search_bits(spec, np.asarray(c)) for c in (query_codes, gallery_codes))
-    labels = checked_labels(queries, gallery, query_labels, gallery_labels)
+    labels = _checked_labels(queries, gallery, query_labels, gallery_labels)
     each = bits_per_difference(spec)
     parts = []
     for _, distances, relevant in _compared(queries, gallery, *labels):
@@ -121,7 +122,7 @@ def mean_average_precision(
 
 
 def expected_average_precision(at: Array, relevant_at: Array, *, top: int | None = None) -> Array:
-    """AP of each query, expected over the order of rows at the same distance.
+    """Return AP of each query, expected over the order of rows at the same distance: ``[Q]``.
 
     The closed form stands at the head of this module. Where ``top`` cuts through a group of ties,
     the number of relevant rows above the cut is hypergeometric; given it, its rows are again in
@@ -132,9 +133,6 @@ def expected_average_precision(at: Array, relevant_at: Array, *, top: int | None
         relevant_at: relevant rows at each distance, ``[Q, G]``.
         top: k, see `mean_average_precision`; None for the full list.
 
-    Returns:
-        float64 ``[Q]``.
-
     Raises:
         ConfigError: ``top`` is below 1.
 
@@ -144,35 +142,29 @@ def expected_average_precision(at: Array, relevant_at: Array, *, top: int | None
     """
     n, r = at.astype(np.float64), relevant_at.astype(np.float64)
     before, relevant_before = np.cumsum(at, 1) - at, np.cumsum(r, 1) - r
-    total = int(at.sum(1).max(initial=0))
-    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, total + 1))])
-    h = harmonic[before + at] - harmonic[before]
-    gain = _group(n, r, before, relevant_before, h)
-    if top is None or top >= total:
+    gain = _group(n, r, before, relevant_before)
+    if top is None or top >= at.sum(1).max(initial=0):
         return _divided(gain.sum(1), r.sum(1))
     if top < 1:
         raise ConfigError(f"top must be an int >= 1. Got {top}.")
+    from scipy.stats import hypergeom
+
     whole = before + at <= top
     score, found = (gain * whole).sum(1), (r * whole).sum(1)
     result = _divided(score, found)
-    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, total + 1)))])
     # a group that begins above the cut and ends below it; at most one of each query
     for query, group in np.argwhere((before < top) & ~whole).tolist():
-        size, hits = int(at[query, group]), int(relevant_at[query, group])
-        ahead = int(before[query, group])
-        m = top - ahead
-        x = np.arange(max(0, m - size + hits), min(hits, m) + 1)
-        log_ways = [
-            _log_binomial(log_factorial, a, b) for a, b in ((hits, x), (size - hits, m - x))
-        ]
-        p = np.exp(log_ways[0] + log_ways[1] - _log_binomial(log_factorial, size, m))
-        partial = _group(np.float64(m), x, ahead, found[query], harmonic[top] - harmonic[ahead])
+        size, hits = at[query, group], relevant_at[query, group]
+        ahead = before[query, group]
+        x = np.arange(min(hits, top - ahead) + 1)
+        p = hypergeom.pmf(x, size, hits, top - ahead)
+        partial = _group(np.float64(top - ahead), x, ahead, found[query])
         result[query] = (p * _divided(score[query] + partial, found[query] + x)).sum()
     return result
 
 
 def expected_hits(at: Array, hits_at: Array, k: int) -> Array:
-    """How many of the rows that are looked for are among the first k, ``[Q]``, expected over ties.
+    """Return the number of wanted rows among the first k, expected over ties: ``[Q]``.
 
     Args:
         at: rows at each distance, ``[Q, G]``.
@@ -200,7 +192,7 @@ def retrieval_scores(
     precisions: tuple[int, ...] = (10, 100, 1000),
     recalls: tuple[int, ...] = (10, 100, 1000),
 ) -> RetrievalScores:
-    """All measures of one ranking; those whose k exceeds the gallery are left out.
+    """Return all measures of one ranking; those whose k exceeds the gallery are left out.
 
     Args:
         query_bits: packed bits ``[Q, W]`` as `search_bits` gives them.
@@ -221,7 +213,7 @@ def retrieval_scores(
         >>> scores.mean_average_precision
         1.0
     """
-    labels = checked_labels(query_bits, gallery_bits, query_labels, gallery_labels)
+    labels = _checked_labels(query_bits, gallery_bits, query_labels, gallery_labels)
     n = len(gallery_bits)
     ranks = np.unique(np.geomspace(1, n, CURVE_POINTS).round().astype(np.int64))
     tops, precisions, recalls = (
@@ -264,14 +256,10 @@ def retrieval_scores(
     )
 
 
-def checked_labels(
+def _checked_labels(
     queries: Array, gallery: Array, query_labels: Any, gallery_labels: Any
 ) -> tuple[Array, Array]:
-    """Labels as arrays, one for each code.
-
-    Raises:
-        DataError: no codes, or another number of labels.
-    """
+    """Return labels as arrays, one for each code, or refuse them."""
     labels = np.asarray(query_labels), np.asarray(gallery_labels)
     for name, codes, found in zip(("query", "gallery"), (queries, gallery), labels, strict=True):
         if not len(codes) or found.shape != (len(codes),):
@@ -285,7 +273,7 @@ def checked_labels(
 def _compared(
     queries: Array, gallery: Array, query_labels: Array, gallery_labels: Array
 ) -> Iterator[tuple[slice, Array, Array]]:
-    """Some queries at a time: which, their distances to all rows, and which rows are relevant."""
+    """Yield some queries, their distances to all rows, and which rows are relevant."""
     step = max(1, CHUNK_DISTANCES // len(gallery))
     for start in range(0, len(queries), step):
         chunk = slice(start, start + step)
@@ -294,7 +282,7 @@ def _compared(
 
 
 def _counts(distances: Array, relevant: Array) -> tuple[Array, Array]:
-    """Rows and relevant rows at each distance, int64 ``[Q, G]`` each."""
+    """Return rows and relevant rows at each distance, int64 ``[Q, G]`` each."""
     q, groups = len(distances), int(distances.max()) + 1
     cell = distances + groups * np.arange(q)[:, None]
     at, relevant_at = (
@@ -304,8 +292,11 @@ def _counts(distances: Array, relevant: Array) -> tuple[Array, Array]:
     return at, relevant_at
 
 
-def _group(n: Any, r: Any, before: Any, relevant_before: Any, h: Any) -> Array:
-    """Σ rel_i · precision_i over a group of ties, as the head of the module has it."""
+def _group(n: Any, r: Any, before: Any, relevant_before: Any) -> Array:
+    """Return Σ rel_i · precision_i over a group of ties, as at the head of the module."""
+    from scipy.special import digamma
+
+    h = digamma(before + n + 1) - digamma(before + 1)  # of harmonic numbers
     slope = np.where(n > 1, (r - 1) / np.maximum(n - 1, 1), 0.0)
     gain: Array = (
         r / np.maximum(n, 1) * ((relevant_before + 1) * h + slope * (n - (before + 1) * h))
@@ -314,7 +305,7 @@ def _group(n: Any, r: Any, before: Any, relevant_before: Any, h: Any) -> Array:
 
 
 def _in_row_order(distances: Array, relevant: Array) -> Array:
-    """AP of each query with ties in the order of the rows."""
+    """Return AP of each query with ties in the order of the rows."""
     order = np.argsort(distances, axis=1, kind="stable")
     ranked = np.take_along_axis(relevant, order, 1)
     precision = np.cumsum(ranked, 1) / np.arange(1, ranked.shape[1] + 1)
@@ -322,10 +313,5 @@ def _in_row_order(distances: Array, relevant: Array) -> Array:
 
 
 def _divided(total: Any, count: Any) -> Array:
-    """0 where nothing was counted."""
+    """Return total / count; 0 where nothing was counted."""
     return np.asarray(total / np.maximum(count, 1))
-
-
-def _log_binomial(log_factorial: Array, n: int, k: Any) -> Array:
-    value: Array = log_factorial[n] - log_factorial[k] - log_factorial[n - k]
-    return value

@@ -18,6 +18,7 @@ import torch
 from discretevae.codes.packing import encode_rows
 from discretevae.codes.search.average_precision import RetrievalScores, retrieval_scores
 from discretevae.codes.search.baselines import (
+    Projection,
     itq,
     nearest_rows,
     pca_sign,
@@ -99,7 +100,7 @@ def measure_retrieval(
     seed: int = 0,
     progress: Callable[[str, int, int], object] | None = None,
 ) -> RetrievalReport:
-    """Searches the training rows for the test rows by codes, and counts what has the same label.
+    """Search the training rows for the test rows by codes, and count what has the same label.
 
     Args:
         models: by name, each with the binarization of its training.
@@ -132,50 +133,38 @@ def measure_retrieval(
     data = data.binarized("none")
     gallery, queries = data.train, _drawn(data.test, per_label, seed)
     labels = _labels(queries), _labels(gallery)
-    jobs, done = len(models) + 3 * len(every) + 1, 0
-
-    def report(what: str) -> None:
-        nonlocal done
-        if progress is not None:
-            progress(what, done, jobs)
-        done += 1
-
-    report("exact neighbors")
+    report = progress or (lambda what, done, total: None)
+    report("exact neighbors", 0, 1)
     x, x_queries = (rows.batch(slice(None)).numpy() for rows in (gallery, queries))
     true = nearest_rows(x_queries, x, min(TRUE_NEIGHBORS, len(x)))
     mean, axes = principal_axes(x)
-    entries: list[RetrievalEntry] = []
-
-    def measure(name: str, kind: Kind, n_bits: int, coded: tuple[Array, Array]) -> None:
-        scores = retrieval_scores(*coded, *labels, true)
-        entries.append(RetrievalEntry(name, kind, n_bits, scores))
-
+    yardsticks: dict[Kind, Callable[[int], Projection]] = {
+        "itq": lambda n: itq(x, mean, axes, n, seed=seed),
+        "pca sign": lambda n: pca_sign(mean, axes, n),
+        "random projections": lambda n: random_projections(mean, n, seed=seed),
+    }
+    jobs: list[tuple[str, Kind, int]] = []
     for n_bits in every:
-        for name, (model, mode) in models.items():
-            if sizes[name] == n_bits:
-                report(name)
-                measure(
-                    name,
-                    "model",
-                    n_bits,
-                    _codes(model, queries.binarized(mode), gallery.binarized(mode)),
-                )
-        for kind in ("itq", "pca sign", "random projections"):
-            report(f"{kind}, {n_bits} bits")
-            if kind != "random projections" and n_bits > axes.shape[1]:
-                continue  # there are no more components than features
-            if kind == "itq":
-                projection = itq(x, mean, axes, n_bits, seed=seed)
-            elif kind == "pca sign":
-                projection = pca_sign(mean, axes, n_bits)
-            else:
-                projection = random_projections(mean, n_bits, seed=seed)
-            measure(kind, kind, n_bits, (projection.encode(x_queries), projection.encode(x)))
+        jobs += [(name, "model", n_bits) for name in models if sizes[name] == n_bits]
+        # there are no more components than features
+        few = n_bits <= axes.shape[1]
+        kinds = yardsticks if few else ("random projections",)
+        jobs += [(kind, kind, n_bits) for kind in kinds]  # type: ignore[misc]
+    entries = []
+    for number, (name, kind, n_bits) in enumerate(jobs):
+        report(f"{name}, {n_bits} bits", number, len(jobs))
+        if kind == "model":
+            model, mode = models[name]
+            codes = [_codes(model, rows.binarized(mode)) for rows in (queries, gallery)]
+        else:
+            codes = [yardsticks[kind](n_bits).encode(values) for values in (x_queries, x)]
+        scores = retrieval_scores(codes[0], codes[1], *labels, true)
+        entries.append(RetrievalEntry(name, kind, n_bits, scores))
     return RetrievalReport(gallery.name, len(queries), len(gallery), seed, tuple(entries))
 
 
 def code_bits(spec: LatentSpec) -> int:
-    """Bits that tell all states of a discrete code apart: ⌈log₂ of their number⌉.
+    """Return the bits that tell all states of a discrete code apart: ⌈log₂ of their number⌉.
 
     Raises:
         ConfigError: a part of the code is Gaussian.
@@ -190,7 +179,7 @@ def code_bits(spec: LatentSpec) -> int:
 
 
 def write_split(path: Path, rows: Rows, *, per_label: int = 100, seed: int = 0) -> tuple[int, int]:
-    """Writes data whose test part are queries, some of each label; all else is to train on.
+    """Write data whose test part are queries, some of each label; all else is to train on.
 
     Args:
         path: the ``.npz`` file.
@@ -229,7 +218,7 @@ def write_split(path: Path, rows: Rows, *, per_label: int = 100, seed: int = 0) 
 
 
 def query_rows(labels: Array, per_label: int, seed: int) -> Array:
-    """Which rows are queries: some of each label, all of a label that has no more, in order.
+    """Return the rows that are queries: some of each label or all there are, in order.
 
     Example:
         >>> query_rows(np.array([0, 0, 1, 1, 1]), 2, seed=0).tolist()[:2]
@@ -258,8 +247,6 @@ def _labels(rows: Rows) -> Array:
     return labels
 
 
-def _codes(model: DiscreteVAE, queries: Rows, gallery: Rows) -> tuple[Array, Array]:
+def _codes(model: DiscreteVAE, rows: Rows) -> Array:
     spec = model.family.spec
-    packed = (encode_rows(model, rows) for rows in (queries, gallery))
-    first, second = (search_bits(spec, codes.astype(packed_dtype(spec))) for codes in packed)
-    return first, second
+    return search_bits(spec, encode_rows(model, rows).astype(packed_dtype(spec)))
