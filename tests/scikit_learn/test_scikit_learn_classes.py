@@ -22,7 +22,7 @@ from sklearn.utils import estimator_checks
 from sklearn.utils._testing import assert_allclose_dense_sparse
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from discretevae.config import ModelConfig, TrainConfig
+from discretevae.config import ModelConfig, PriorSpec, TrainConfig
 from discretevae.data import Dataset, Rows
 from discretevae.errors import CollapseWarning, ConfigError, DataError, RunError, TrainingError
 from discretevae.evaluation.bounds import row_scores, score_samples
@@ -145,7 +145,7 @@ def test_codes_and_the_way_back(member, kind):
     assert codes.shape == (40, len(vae.get_feature_names_out()))
     back = vae.inverse_transform(codes)
     assert back.shape == x.shape
-    inside = x if kind == "binary" else vae._reading.rows(x).batch(slice(None)).numpy()
+    inside = x if kind == "binary" else vae._reading.rows(x, vae.model_).batch(slice(None)).numpy()
     shown = vae.model_.reconstruct(torch.from_numpy(inside).float()).numpy()
     if kind == "real":
         shown = shown * vae._reading.scale + x.mean(0)
@@ -252,7 +252,7 @@ def test_samples_are_rows(kind):
         assert set(np.unique(drawn)) <= {0, 1}
     else:
         assert np.abs(drawn[:, 5] - x[0, 5]).max() < 60
-    with pytest.raises(ConfigError, match=r"n_samples must be an int >= 1\. Got 0 instead"):
+    with pytest.raises(ConfigError, match=r"`n_samples` must be an int >= 1\. Got 0\."):
         vae.sample(0)
 
 
@@ -344,6 +344,15 @@ def test_a_saved_estimator_loads_to_the_bit(member, kind, tmp_path):
     assert load_run(tmp_path / "vae").config.model.latent == vae.model_.config.latent
 
 
+def test_a_spec_as_a_parameter_is_saved_by_its_spelling(tmp_path):
+    x = table(kind="binary")
+    vae = BernoulliVAE(n_bits=3, prior=PriorSpec("factorized"), **SMALL).fit(x)
+    vae.save(tmp_path / "vae")
+    again = BernoulliVAE.load(tmp_path / "vae")
+    assert again.get_params() == vae.get_params() | {"prior": "factorized"}
+    assert np.array_equal(again.transform(x), vae.transform(x))
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("saved") / "vae"
@@ -407,21 +416,21 @@ def test_a_run_is_not_overwritten(saved, tmp_path):
 @pytest.mark.parametrize(
     ("vae", "message"),
     [
-        (BernoulliVAE(0), "The 'n_bits' parameter of BernoulliVAE must be an int >= 1. Got 0"),
-        (BernoulliVAE(2.0), "an int >= 1. Got 2.0 instead"),
-        (BernoulliVAE(True), "an int >= 1. Got True instead"),
-        (CategoricalVAE(1), "'n_categories' parameter of CategoricalVAE must be an int >= 2"),
-        (HybridVAE(n_components=0), "'n_components' parameter of HybridVAE must be an int >= 1"),
-        (BernoulliVAE(hidden=(0,)), "a tuple of ints >= 1. Got (0,) instead"),
-        (BernoulliVAE(lr=-1, epochs=0), "'epochs' parameter of BernoulliVAE must be an int >= 1"),
-        (BernoulliVAE(lr=-1, epochs=0), "'lr' parameter of BernoulliVAE must be a finite number"),
+        (BernoulliVAE(0), "`n_bits` must be an int >= 1. Got 0."),
+        (BernoulliVAE(2.0), "`n_bits` must be an int >= 1. Got 2.0."),
+        (BernoulliVAE(True), "`n_bits` must be an int >= 1. Got True."),
+        (CategoricalVAE(1), "`n_categories` must be an int >= 2. Got 1."),
+        (HybridVAE(n_components=0), "`n_components` must be an int >= 1. Got 0."),
+        (BernoulliVAE(hidden=(0,)), "`hidden` must be ints >= 1. Got (0,)."),
+        (BernoulliVAE(lr=-1, epochs=0), "`epochs` must be an int >= 1. Got 0."),
+        (BernoulliVAE(lr=-1, epochs=0), "`lr` must be > 0. Got -1."),
         (BernoulliVAE(likelihood="gausian"), "Did you mean gaussian?"),
-        (BernoulliVAE(prior="flat"), "The 'prior' parameter of BernoulliVAE is wrong"),
+        (BernoulliVAE(prior="flat"), "`prior` 'flat' is unknown."),
         (BernoulliVAE(objective="elb"), "Did you mean elbo?"),
-        (BernoulliVAE(estimator=3), "must be a str or None. Got 3 instead"),
+        (BernoulliVAE(estimator=3), "`estimator` must be a name such as rloo:samples=4. Got 3."),
         (BernoulliVAE(estimator="disram"), "disarm"),
-        (BernoulliVAE(random_state="x"), "random_state must be None, an int"),
-        (BernoulliVAE(batch_size=0), "an int >= 1 or None. Got 0 instead"),
+        (BernoulliVAE(random_state="x"), "`random_state` must be None, an int"),
+        (BernoulliVAE(batch_size=0), "`batch_size` must be an int >= 1. Got 0."),
     ],
 )
 def test_wrong_parameters_are_named(vae, message):
@@ -451,7 +460,7 @@ def test_wrong_matrices_are_refused():
         vae.transform(x[:, :5])
     with pytest.raises(DataError, match="`likelihood='gaussian'`"):
         vae.transform(x + 1.5)
-    with pytest.raises(DataError, match="3 columns, but this BernoulliVAE has 4"):
+    with pytest.raises(DataError, match="3 columns, but the code bernoulli:4 has 4 variables"):
         vae.inverse_transform(np.zeros((2, 3)))
     for value in (2, 0.5, -1):
         with pytest.raises(DataError, match="whole numbers from 0 to 1"):

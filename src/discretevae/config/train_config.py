@@ -95,7 +95,10 @@ class TrainConfig:
     target: Option[Target] = Option(Target.of, RowTarget())
     pretrain: int = field(default=0, metadata=an_int(0))
     objective: ObjectiveName = field(default="elbo", metadata=one_of(OBJECTIVE_NAMES))
-    estimator: str | None = None
+    estimator: str | None = field(
+        default=None,
+        metadata=rule("a name such as rloo:samples=4", lambda name: isinstance(name, str)),
+    )
     samples: int | None = field(default=None, metadata=an_int(1))
     seed: int = field(
         default=0,

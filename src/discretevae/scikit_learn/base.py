@@ -1,4 +1,4 @@
-"""What the classes have in common: everything but the code's kind."""
+"""What the scikit-learn classes have in common: everything but the kind of code."""
 
 from __future__ import annotations
 
@@ -7,38 +7,40 @@ import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from discretevae.codes.packing import Array, encode_rows, unpack_codes
 from discretevae.config import (
     LatentSpec,
     LikelihoodSpec,
-    ModelConfig,
     ObjectiveName,
     PriorSpec,
     RunConfig,
     Target,
     TrainConfig,
 )
-from discretevae.config.run_config import DataConfig
+from discretevae.config.checks import is_int, must
 from discretevae.data import Rows
 from discretevae.errors import CollapseWarning, ConfigError, DataError, RunError
 from discretevae.evaluation.bounds import DECODER_ROWS, score_samples
-from discretevae.families import Bernoulli, Categorical, parts_of
 from discretevae.model.vae import DiscreteVAE, fresh_model
 from discretevae.run_folder.checkpoint import CONFIG
 from discretevae.run_folder.history import EpochMetrics, collapse_advice
+from discretevae.scikit_learn.fitting import (
+    configure,
+    plain_parameters,
+    seed_from,
+    train_in_memory,
+)
 from discretevae.scikit_learn.folders import Fitted, corrupt, read_fitted, write_fitted
-from discretevae.scikit_learn.parameters import is_int, require, seed_from
-from discretevae.scikit_learn.reading import NAME, Reading
-from discretevae.scikit_learn.sessions import train_on
+from discretevae.scikit_learn.reading import NAME, Reading, read_codes
 from discretevae.system.randomness import generator_for
 from discretevae.training import Progress
 
@@ -46,12 +48,26 @@ SCORE_SAMPLES = 100
 """S of `BaseVAE.score_samples` where ln p(x) is not exact."""
 
 
-class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc]
+class _Learned:
+    """Attributes that `BaseVAE.fit` sets; kept apart from the parameters, the dataclass fields."""
+
+    model_: DiscreteVAE
+    history_: list[EpochMetrics]
+    seed_: int
+    n_features_in_: int
+    _config: RunConfig
+    _reading: Reading
+    _state: bytes
+
+
+# a dataclass writes the constructors: they only store, as scikit-learn asks
+@dataclass(eq=False, repr=False, kw_only=True)
+class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc]
     """What `BernoulliVAE`, `CategoricalVAE` and `HybridVAE` have in common; make one of those.
 
     ``X`` is always a numeric matrix ``[n, P]``: an array, a data frame, a nested list or, if all
-    its values lie in [0, 1], a sparse matrix. What is said of a row does not depend on the rows
-    that are given with it.
+    its values lie in [0, 1], a sparse matrix. Results for a row do not depend on the rows that are
+    given with it.
 
     Args:
         hidden: widths of the encoder's hidden layers, mirrored by the decoder's; () for a linear
@@ -69,7 +85,7 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
             longer a walk may be.
         epochs: passes over the rows.
         batch_size: B; None chooses one from the number of rows.
-        lr: step size of Adam.
+        lr: learning rate of Adam.
         samples: S, samples of z per row and step; None leaves the estimator's own default.
         random_state: None for fresh entropy, an int, or a numpy ``RandomState``. An int is the
             seed itself, as in `TrainConfig`. Global random states are never touched.
@@ -78,50 +94,41 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
     Attributes:
         model_: the trained `DiscreteVAE`.
         history_: one `EpochMetrics` per epoch; up to 256 of the training rows stand for test rows.
-        seed_: the seed that all random draws follow from.
+        seed_: the seed of all random draws.
         n_features_in_: P.
         feature_names_in_: of the columns, where ``X`` had names that are all texts.
     """
 
-    model_: DiscreteVAE
-    history_: list[EpochMetrics]
-    seed_: int
-    n_features_in_: int
-    _config: RunConfig
-    _reading: Reading
-    _state: bytes
+    hidden: tuple[int, ...] = (512,)
+    likelihood: str | LikelihoodSpec = "auto"
+    prior: str | PriorSpec = "fixed"
+    estimator: str | None = None
+    objective: ObjectiveName = "elbo"
+    target: str | Target = "row"
+    epochs: int = 50
+    batch_size: int | None = None
+    lr: float = 1e-3
+    samples: int | None = None
+    random_state: Any = None
+    verbose: int = 0
 
-    hidden: tuple[int, ...]
-    likelihood: str | LikelihoodSpec
-    prior: str | PriorSpec
-    estimator: str | None
-    objective: ObjectiveName
-    target: str | Target
-    epochs: int
-    batch_size: int | None
-    lr: float
-    samples: int | None
-    random_state: Any
-    verbose: int
+    _sizes: ClassVar[dict[str, int]]
+    """Parameters that are sizes of the code, and the least that each can be."""
 
     @abstractmethod
     def _latent(self) -> LatentSpec:
         """Return the code."""
 
     @abstractmethod
-    def _sizes(self) -> dict[str, int]:
-        """The parameters that are sizes of the code, and the least that each can be."""
-
-    @abstractmethod
     def _code_names(self) -> list[str]:
-        """A name for each column of the codes."""
+        """Return a name for each column of the codes."""
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803 - scikit-learn's own names
-        """Trains a fresh model on the rows of ``X``.
+        """Train a fresh model on the rows of ``X``.
 
         Args:
             X: ``[n, P]``.
-            y: not looked at.
+            y: ignored.
 
         Raises:
             ConfigError: one or several parameters are wrong; all are named.
@@ -131,18 +138,15 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
         Warns:
             CollapseWarning: the code carries little.
         """
-        require(self, self._sizes())
         values = self._validated(X, reset=True)
-        model, rows = self._start(values)
-        self._train(model, rows, None, [], int(self.epochs))
+        self._train(*self._start(values), self._config.training)
         advice = collapse_advice(self.model_.family.spec, self.history_[-1])
         if advice is not None:
             warnings.warn(advice, CollapseWarning, stacklevel=2)
-        self._look_at(rows)
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
-        """One pass over the rows of ``X``; goes on where the last call, or ``fit``, ended.
+        """Train for one pass over the rows of ``X``, from where the last call or ``fit`` ended.
 
         The first call settles everything that ``fit`` would, such as the likelihood and the mean of
         each column; later ones only follow ``lr``, ``batch_size`` and ``verbose``. Adam's moments
@@ -151,43 +155,48 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
 
         Args:
             X: ``[n, P]``.
-            y: not looked at.
+            y: ignored.
 
         Raises:
             ConfigError: one or several parameters are wrong; all are named.
             DataError: the values do not suit the likelihood.
             TrainingError: the loss is no longer finite.
         """
-        require(self, self._sizes())
         is_first = not hasattr(self, "model_")
         values = self._validated(X, reset=is_first)
         if is_first:
             model, rows = self._start(values)
-            self._train(model, rows, None, [], 1)
-        else:
-            model = copy.deepcopy(self.model_)
-            rows = self._reading.rows_for(model, values)
-            done = self.history_
-            self._train(model, rows, self._state, done, len(done) + 1)
-        self._look_at(rows)
+            self._train(model, rows, replace(self._config.training, epochs=1))
+            return self
+        model = copy.deepcopy(self.model_)
+        given = plain_parameters(self)
+        config = replace(
+            self._config.training,
+            epochs=len(self.history_) + 1,
+            batch_size=given["batch_size"],
+            lr=given["lr"],
+        )
+        self._train(model, self._reading.rows(values, model), config, self._state, self.history_)
         return self
 
     def transform(self, X: Any) -> Array:  # noqa: N803
-        """The most likely code of each row, ``[n, D]``.
+        """Return the most likely code of each row, ``[n, D]``.
 
         Raises:
             DataError: the values do not suit the model.
         """
-        return self._codes(self._rows(X))
+        rows = self._rows(X)
+        codes: Array = unpack_codes(self.model_.family, encode_rows(self.model_, rows)).numpy()
+        return codes
 
     def inverse_transform(self, X: Any) -> Array:  # noqa: N803
-        """E[x|z] of codes as `transform` gives them, ``[n, D]`` to ``[n, P]``, in the units of X.
+        """Return E[x|z] of codes from `transform`, ``[n, D]`` to ``[n, P]``, in the units of X.
 
         Raises:
             DataError: they are not codes of the model.
         """
         check_is_fitted(self)
-        codes = self._checked_codes(X)
+        codes = read_codes(X, self.model_.family.spec, self._code_names())
         parts = [
             self.model_.decode(codes[start : start + DECODER_ROWS])
             for start in range(0, len(codes), DECODER_ROWS)
@@ -199,7 +208,7 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
 
         ln p(x) where the code can be enumerated, else the bound ln 1/S Σ_s p(x|z_s) p(z_s)/q(z_s|x)
         with S = 100, the same draws for every row. Of standardized columns it is the density of the
-        values that were given: Σ_p ln scale_p is taken off.
+        values that were given: Σ_p ln scale_p is subtracted.
 
         Raises:
             DataError: the values do not suit the model.
@@ -212,33 +221,33 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
         return nats
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
-        """The mean of `score_samples`, nats per row.
+        """Return the mean of `score_samples`, nats per row.
 
         Args:
             X: ``[n, P]``.
-            y: not looked at.
+            y: ignored.
         """
         return float(self.score_samples(X).mean(dtype=np.float64))
 
     def sample(self, n_samples: int = 1, *, noise: bool = False) -> Array:
-        """Rows that the model makes up, ``[n_samples, P]``, in the units of X.
+        """Return rows for codes drawn from the prior, ``[n_samples, P]``, in the units of X.
 
-        Codes are drawn from the prior. An int as ``random_state`` gives the same rows every time.
+        An int as ``random_state`` gives the same rows every time.
 
         Args:
-            n_samples: how many.
-            noise: whether to draw x ~ p(x|z); else E[x|z] is given.
+            n_samples: number of rows.
+            noise: whether to draw x ~ p(x|z) instead of returning E[x|z].
 
         Raises:
             ConfigError: ``n_samples`` is no int >= 1.
         """
         check_is_fitted(self)
         if not is_int(n_samples, 1):
-            raise ConfigError(f"n_samples must be an int >= 1. Got {n_samples!r} instead.")
+            raise ConfigError(must("n_samples", "an int >= 1", n_samples))
         generator = generator_for(seed_from(self.random_state), "samples of x")
         model = self.model_
         with torch.no_grad():
-            output = model.output(model.prior.sample(int(n_samples), generator=generator))
+            output = model.output(model.prior.sample(n_samples, generator=generator))
             if noise:
                 x = model.likelihood.sample(output, generator=generator)
             else:
@@ -246,7 +255,7 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
         return self._reading.values(x)
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
-        """A name for each column of the codes.
+        """Return a name for each column of the codes.
 
         Args:
             input_features: checked against the columns that were fitted; else without effect.
@@ -255,7 +264,7 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
         return np.asarray(self._code_names(), dtype=object)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes a folder of JSON and safetensors that `load` reads; nothing is pickled.
+        """Write a folder of JSON and safetensors that `load` reads; nothing is pickled.
 
         It is a run folder, with the optimizer's state beside the weights, so that ``partial_fit``
         can go on. A ``RandomState`` is not written: ``random_state`` will then be None.
@@ -266,12 +275,11 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
         check_is_fitted(self)
         fitted = Fitted(
             class_name=type(self).__name__,
-            parameters=self.get_params(deep=False),
+            parameters=plain_parameters(self),
             config=self._config,
             model=self.model_,
             history=self.history_,
             state=self._state,
-            seed=self.seed_,
             reading=self._reading,
             feature_names=getattr(self, "feature_names_in_", None),
             labels=getattr(self, "labels_", None),
@@ -280,7 +288,7 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Reads what `save` wrote.
+        """Read what `save` wrote.
 
         Raises:
             RunError: the folder is missing, corrupt, of a newer format, or of another class.
@@ -289,22 +297,17 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
         fitted = read_fitted(folder)
         known = {known.__name__: known for known in _subclasses(BaseVAE)}
         name = fitted.class_name
+        if name in known and not issubclass(known[name], cls):
+            raise RunError(f"{folder}: holds a {name}. Call {name}.load.")
         try:
-            if name not in known:
-                raise ValueError(f"class {name!r} is unknown")
-            if not issubclass(known[name], cls):
-                raise RunError(f"{folder}: holds a {name}. Call {name}.load.")
             loaded: Self = known[name](**fitted.parameters)
-            require(loaded, loaded._sizes())
             if fitted.config.model.latent != loaded._latent():
                 raise ValueError(f"its code is {loaded._latent()}, that of {CONFIG} another")
-        except RunError:
-            raise
-        except (ValueError, TypeError) as error:
+        except (KeyError, ValueError, TypeError) as error:
             raise corrupt(folder, error) from None
         loaded._config, loaded._reading = fitted.config, fitted.reading
-        loaded._state = fitted.state
-        loaded.model_, loaded.history_, loaded.seed_ = fitted.model, fitted.history, fitted.seed
+        loaded._state, loaded.seed_ = fitted.state, fitted.config.training.seed
+        loaded.model_, loaded.history_ = fitted.model, fitted.history
         loaded.n_features_in_ = fitted.config.model.n_features
         if fitted.feature_names is not None:
             loaded.feature_names_in_ = fitted.feature_names
@@ -333,32 +336,15 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
 
     def _rows(self, X: Any) -> Rows:  # noqa: N803
         check_is_fitted(self)
-        return self._reading.rows_for(self.model_, self._validated(X, reset=False))
+        return self._reading.rows(self._validated(X, reset=False), self.model_)
 
     def _start(self, values: Any) -> tuple[DiscreteVAE, Rows]:
-        """A fresh model with everything that the first rows settle."""
-        reading = Reading.of(values, self.likelihood)
-        seed = seed_from(self.random_state)
-        config = RunConfig(
-            model=ModelConfig(
-                n_features=values.shape[1],
-                latent=self._latent(),
-                hidden=tuple(int(width) for width in self.hidden),
-                likelihood=reading.likelihood,
-                prior=self.prior,
-            ),
-            training=TrainConfig(
-                epochs=int(self.epochs),
-                objective=self.objective,
-                target=self.target,
-                estimator=self.estimator,
-                samples=None if self.samples is None else int(self.samples),
-                seed=seed,
-            ),
-            data=DataConfig(source=NAME, divisor=reading.divisor),
-        )
+        """Return a fresh model and the rows."""
+        parameters = plain_parameters(self)
+        config, reading = configure(parameters, self._sizes, self._latent, values)
+        seed = config.training.seed
         model = fresh_model(config.model, seed=seed)
-        rows = reading.rows_for(model, values)
+        rows = reading.rows(values, model)
         self._config, self._reading, self.seed_ = config, reading, seed
         return model, rows
 
@@ -366,56 +352,25 @@ class BaseVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
         self,
         model: DiscreteVAE,
         rows: Rows,
-        state: bytes | None,
-        history: list[EpochMetrics],
-        epochs: int,
+        config: TrainConfig,
+        state: bytes | None = None,
+        history: list[EpochMetrics] | None = None,
     ) -> None:
-        config = replace(
-            self._config.training,
-            epochs=epochs,
-            batch_size=None if self.batch_size is None else int(self.batch_size),
-            lr=float(self.lr),
+        progress = self._print if self.verbose else None
+        done, after = train_in_memory(
+            model, rows, config, state=state, history=history or [], progress=progress
         )
-        told = self._print if self.verbose else None
-        done, after = train_on(model, rows, config, state=state, history=history, progress=told)
         self._config = replace(self._config, training=config)
         self.model_, self.history_, self._state = model, done, after
+        self._learn_labels(rows)
 
     def _print(self, now: Progress) -> None:
         if now.metrics is not None:
             m = now.metrics
             print(f"{type(self).__name__}: epoch {m.epoch}  loss {m.loss:.3f}  KL {m.kl:.3f} nats")
 
-    def _look_at(self, rows: Rows) -> None:
-        """What is learned from the rows once the model is trained."""
-
-    def _codes(self, rows: Rows) -> Array:
-        codes: Array = unpack_codes(self.model_.family, encode_rows(self.model_, rows)).numpy()
-        return codes
-
-    def _checked_codes(self, codes: Any) -> torch.Tensor:
-        family, name = self.model_.family, type(self).__name__
-        table: Array = check_array(codes, dtype="numeric", input_name="codes")
-        if table.shape[1] != family.n_variables:
-            raise DataError(
-                f"codes have {table.shape[1]} columns, but this {name} has {family.n_variables}. "
-                "Give what transform returned."
-            )
-        first = 0
-        for part in parts_of(family):
-            columns = table[:, first : first + part.n_variables]
-            first += part.n_variables
-            if not isinstance(part, (Bernoulli, Categorical)):
-                continue
-            most = part.n_categories - 1 if isinstance(part, Categorical) else 1
-            if (columns != np.rint(columns)).any() or columns.min() < 0 or columns.max() > most:
-                raise DataError(
-                    f"codes of this {name} are whole numbers from 0 to {most}, in "
-                    f"{', '.join(map(str, self._code_names()[:1]))} and the like. Got values from "
-                    f"{columns.min():g} to {columns.max():g}. Give what transform returned."
-                )
-        whole = family.n_states is not None
-        return torch.from_numpy(table.astype(np.int64 if whole else np.float32))
+    def _learn_labels(self, rows: Rows) -> None:
+        """Set ``labels_``, where the class has clusters."""
 
 
 def _subclasses(cls: Any) -> Iterator[Any]:
@@ -423,6 +378,3 @@ def _subclasses(cls: Any) -> Iterator[Any]:
     for subclass in cls.__subclasses__():
         yield subclass
         yield from _subclasses(subclass)
-
-
-__all__ = ["SCORE_SAMPLES", "BaseVAE"]

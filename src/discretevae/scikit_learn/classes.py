@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from sklearn.base import ClusterMixin
 from sklearn.utils.metaestimators import available_if
 
 from discretevae.codes.clusters import clusters
 from discretevae.codes.packing import Array
-from discretevae.config import LatentSpec, LikelihoodSpec, ObjectiveName, PriorSpec, Target
+from discretevae.config import LatentSpec
 from discretevae.data import Rows
 from discretevae.scikit_learn.base import BaseVAE
 
 
+@dataclass(eq=False, repr=False)
 class BernoulliVAE(BaseVAE):
     """A variational autoencoder whose code is D bits: hashes to search by, or binary features.
 
-    `transform` gives uint8 ``[n, D]`` of {0, 1}, in columns ``bit0``, ``bit1`` …
+    `transform` returns uint8 ``[n, D]`` of {0, 1}, in columns ``bit0``, ``bit1`` …
 
     Args:
-        n_bits: D.
-        hidden: like all that follow, see `BaseVAE`, as for the attributes.
-        likelihood: p(x|z).
-        prior: p(z).
-        estimator: of the gradient.
-        objective: what is maximized.
-        target: what the code of a row has to explain.
-        epochs: passes over the rows.
-        batch_size: B.
-        lr: step size.
-        samples: S.
-        random_state: of all draws.
-        verbose: 1 prints a line per epoch.
+        n_bits: D. All other parameters and the attributes are those of `BaseVAE`.
 
     Example:
         >>> from sklearn.datasets import load_digits
@@ -46,52 +36,22 @@ class BernoulliVAE(BaseVAE):
         (3,)
     """
 
-    def __init__(
-        self,
-        n_bits: int = 32,
-        *,
-        hidden: tuple[int, ...] = (512,),
-        likelihood: str | LikelihoodSpec = "auto",
-        prior: str | PriorSpec = "fixed",
-        estimator: str | None = None,
-        objective: ObjectiveName = "elbo",
-        target: str | Target = "row",
-        epochs: int = 50,
-        batch_size: int | None = None,
-        lr: float = 1e-3,
-        samples: int | None = None,
-        random_state: Any = None,
-        verbose: int = 0,
-    ) -> None:
-        self.n_bits = n_bits
-        self.hidden = hidden
-        self.likelihood = likelihood
-        self.prior = prior
-        self.estimator = estimator
-        self.objective = objective
-        self.target = target
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.lr = lr
-        self.samples = samples
-        self.random_state = random_state
-        self.verbose = verbose
+    n_bits: int = 32
+
+    _sizes: ClassVar = {"n_bits": 1}
 
     def _latent(self) -> LatentSpec:
         return LatentSpec("bernoulli", int(self.n_bits))
-
-    def _sizes(self) -> dict[str, int]:
-        return {"n_bits": 1}
 
     def _code_names(self) -> list[str]:
         return [f"bit{i}" for i in range(self.model_.family.n_variables)]
 
 
 def _has_one_category(estimator: Any) -> bool:
-    """Whether rows can be said to be in clusters.
+    """Return True if rows are in clusters.
 
     Raises:
-        AttributeError: not so; the sentence says why.
+        AttributeError: they are not; says why.
     """
     if getattr(estimator, "n_variables", 1) != 1:
         raise AttributeError(
@@ -108,7 +68,7 @@ class _Clusters(ClusterMixin):  # type: ignore[misc]
 
     @available_if(_has_one_category)  # type: ignore[untyped-decorator]
     def predict(self, X: Any) -> Array:  # noqa: N803 - scikit-learn's own name
-        """The most probable category of each row under q(z|x), int64 ``[n]``, from 0.
+        """Return the most probable category of each row under q(z|x), int64 ``[n]``, from 0.
 
         Only with one categorical variable.
 
@@ -120,44 +80,33 @@ class _Clusters(ClusterMixin):  # type: ignore[misc]
 
     @available_if(_has_one_category)  # type: ignore[untyped-decorator]
     def fit_predict(self, X: Any, y: Any = None, **kwargs: Any) -> Array:  # noqa: N803
-        """``fit(X).labels_``; only with one categorical variable.
+        """Return ``fit(X).labels_``; only with one categorical variable.
 
         Args:
             X: ``[n, P]``.
-            y: not looked at.
+            y: ignored.
             kwargs: none.
         """
         labels: Array = super().fit_predict(X, y, **kwargs)
         return labels
 
-    def _look_at(self, rows: Rows) -> None:
+    def _learn_labels(self, rows: Rows) -> None:
         if getattr(self, "n_variables", 1) == 1:
             self.labels_ = clusters(self.model_, rows).labels
 
 
+@dataclass(eq=False, repr=False)
 class CategoricalVAE(_Clusters, BaseVAE):
     """A variational autoencoder whose code is D categories of K; of a single one, a clustering.
 
-    `transform` gives int64 ``[n, D]``, in columns ``category0``, ``category1`` … With
+    `transform` returns int64 ``[n, D]``, in columns ``category0``, ``category1`` … With
     ``n_variables=1`` there are ``predict``, ``fit_predict`` and ``labels_``, the category of each
     row of the last fit. The ELBO tends to leave categories empty; ``objective="marginal"``, the
     exact ln p(x), tends to use all.
 
     Args:
         n_categories: K.
-        n_variables: D.
-        hidden: like all that follow, see `BaseVAE`, as for the attributes.
-        likelihood: p(x|z).
-        prior: p(z).
-        estimator: of the gradient.
-        objective: what is maximized.
-        target: what the code of a row has to explain.
-        epochs: passes over the rows.
-        batch_size: B.
-        lr: step size.
-        samples: S.
-        random_state: of all draws.
-        verbose: 1 prints a line per epoch.
+        n_variables: D. All other parameters and the attributes are those of `BaseVAE`.
 
     Example:
         >>> from sklearn.datasets import load_iris
@@ -169,44 +118,13 @@ class CategoricalVAE(_Clusters, BaseVAE):
         ((150,), True)
     """
 
-    def __init__(
-        self,
-        n_categories: int = 10,
-        n_variables: int = 1,
-        *,
-        hidden: tuple[int, ...] = (512,),
-        likelihood: str | LikelihoodSpec = "auto",
-        prior: str | PriorSpec = "fixed",
-        estimator: str | None = None,
-        objective: ObjectiveName = "elbo",
-        target: str | Target = "row",
-        epochs: int = 50,
-        batch_size: int | None = None,
-        lr: float = 1e-3,
-        samples: int | None = None,
-        random_state: Any = None,
-        verbose: int = 0,
-    ) -> None:
-        self.n_categories = n_categories
-        self.n_variables = n_variables
-        self.hidden = hidden
-        self.likelihood = likelihood
-        self.prior = prior
-        self.estimator = estimator
-        self.objective = objective
-        self.target = target
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.lr = lr
-        self.samples = samples
-        self.random_state = random_state
-        self.verbose = verbose
+    n_categories: int = 10
+    n_variables: int = 1
+
+    _sizes: ClassVar = {"n_categories": 2, "n_variables": 1}
 
     def _latent(self) -> LatentSpec:
         return LatentSpec("categorical", int(self.n_variables), int(self.n_categories))
-
-    def _sizes(self) -> dict[str, int]:
-        return {"n_categories": 2, "n_variables": 1}
 
     def _code_names(self) -> list[str]:
         return [f"category{i}" for i in range(self.model_.family.n_variables)]
@@ -218,28 +136,17 @@ class CategoricalVAE(_Clusters, BaseVAE):
         return tags
 
 
+@dataclass(eq=False, repr=False)
 class HybridVAE(_Clusters, BaseVAE):
     """A variational autoencoder whose code is one category of K beside D real numbers.
 
     The category says which cluster a row is in, the real numbers, standard normal under the prior,
-    how it differs within it. `transform` gives float32 ``[n, 1 + D]``, in columns ``category0``,
+    how it differs within it. `transform` returns float32 ``[n, 1 + D]``, in columns ``category0``,
     ``component0``, ``component1`` …; ``predict``, ``fit_predict`` and ``labels_`` the category.
 
     Args:
         n_categories: K.
-        n_components: D.
-        hidden: like all that follow, see `BaseVAE`, as for the attributes.
-        likelihood: p(x|z).
-        prior: p(z).
-        estimator: of the gradient.
-        objective: what is maximized.
-        target: what the code of a row has to explain.
-        epochs: passes over the rows.
-        batch_size: B.
-        lr: step size.
-        samples: S.
-        random_state: of all draws.
-        verbose: 1 prints a line per epoch.
+        n_components: D. All other parameters and the attributes are those of `BaseVAE`.
 
     Example:
         >>> from sklearn.datasets import load_iris
@@ -250,49 +157,17 @@ class HybridVAE(_Clusters, BaseVAE):
         ((150, 2), ['category0', 'component0'])
     """
 
-    def __init__(
-        self,
-        n_categories: int = 10,
-        n_components: int = 8,
-        *,
-        hidden: tuple[int, ...] = (512,),
-        likelihood: str | LikelihoodSpec = "auto",
-        prior: str | PriorSpec = "fixed",
-        estimator: str | None = None,
-        objective: ObjectiveName = "elbo",
-        target: str | Target = "row",
-        epochs: int = 50,
-        batch_size: int | None = None,
-        lr: float = 1e-3,
-        samples: int | None = None,
-        random_state: Any = None,
-        verbose: int = 0,
-    ) -> None:
-        self.n_categories = n_categories
-        self.n_components = n_components
-        self.hidden = hidden
-        self.likelihood = likelihood
-        self.prior = prior
-        self.estimator = estimator
-        self.objective = objective
-        self.target = target
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.lr = lr
-        self.samples = samples
-        self.random_state = random_state
-        self.verbose = verbose
+    n_categories: int = 10
+    n_components: int = 8
+
+    _sizes: ClassVar = {"n_categories": 2, "n_components": 1}
 
     def _latent(self) -> LatentSpec:
-        category = LatentSpec("categorical", 1, int(self.n_categories))
-        return LatentSpec.product(category, LatentSpec("gaussian", int(self.n_components)))
-
-    def _sizes(self) -> dict[str, int]:
-        return {"n_categories": 2, "n_components": 1}
+        return LatentSpec.product(
+            LatentSpec("categorical", 1, int(self.n_categories)),
+            LatentSpec("gaussian", int(self.n_components)),
+        )
 
     def _code_names(self) -> list[str]:
         n = self.model_.family.n_variables - 1
         return ["category0", *(f"component{i}" for i in range(n))]
-
-
-__all__ = ["BernoulliVAE", "CategoricalVAE", "HybridVAE"]

@@ -21,12 +21,12 @@ from torch import Tensor
 
 from discretevae.codes.packing import Array
 from discretevae.config import RunConfig
+from discretevae.config.spelling import Spec
 from discretevae.errors import ConfigError, RunError
 from discretevae.model.vae import DiscreteVAE
 from discretevae.run_folder.checkpoint import CONFIG, load_run, save_config, save_weights
 from discretevae.run_folder.history import METRICS, EpochMetrics, read_metrics
 from discretevae.run_folder.states import read_newest, save_state, state_paths
-from discretevae.scikit_learn.parameters import is_int
 from discretevae.scikit_learn.reading import Reading
 from discretevae.system.files import write_atomic
 from discretevae.system.locks import writing
@@ -34,7 +34,7 @@ from discretevae.system.tensor_files import checksum, read_tensors, write_tensor
 
 ESTIMATOR = "estimator.safetensors"
 FORMAT_VERSION = 1
-HEAD_KEYS = {"format_version", "class", "parameters", "seed", "feature_names", "weights", "epochs"}
+HEAD_KEYS = {"format_version", "class", "parameters", "feature_names", "weights"}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -48,7 +48,6 @@ class Fitted:
         model: the trained model.
         history: one entry per epoch.
         state: optimizer and random state, for ``partial_fit``.
-        seed: that all random draws follow from.
         reading: from a matrix to rows.
         feature_names: of the columns, or None.
         labels: the cluster of each training row, int64 ``[N]``, or None.
@@ -60,7 +59,6 @@ class Fitted:
     model: DiscreteVAE
     history: list[EpochMetrics]
     state: bytes
-    seed: int
     reading: Reading
     feature_names: Array | None
     labels: Array | None
@@ -70,6 +68,7 @@ def write_fitted(folder: Path, fitted: Fitted) -> None:
     """Write a fitted estimator to a folder.
 
     Raises:
+        ConfigError: a parameter is no plain value.
         RunError: the folder holds something else, or cannot be written to.
     """
     if (folder / CONFIG).exists() and not (folder / ESTIMATOR).exists():
@@ -86,11 +85,9 @@ def write_fitted(folder: Path, fitted: Fitted) -> None:
     head = {
         "format_version": FORMAT_VERSION,
         "class": fitted.class_name,
-        "parameters": _plain(fitted.parameters),
-        "seed": fitted.seed,
+        "parameters": {name: _saved(name, each) for name, each in fitted.parameters.items()},
         "feature_names": None if names is None else [str(name) for name in names],
         "weights": checksum(fitted.model.state_dict(), {}),
-        "epochs": len(fitted.history),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -117,99 +114,83 @@ def read_fitted(folder: Path) -> Fitted:
         RunError: the folder is missing, corrupt or of a newer format.
     """
     run = load_run(folder)
-    place = folder / ESTIMATOR
-    if not place.exists():
+    path = folder / ESTIMATOR
+    if not path.exists():
         raise RunError(
             f"{folder}: a run that no save() wrote, so {ESTIMATOR} is not there. Open it with "
             "discretevae.load_run."
         )
-    tensors, head = read_tensors(place)
+    tensors, head = read_tensors(path)
     history = read_metrics(folder)
     version = head.get("format_version")
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise RunError(
-            f"{place}: format version {version}, but this discretevae reads up to "
+            f"{path}: format version {version}, but this discretevae reads up to "
             f"{FORMAT_VERSION}. Update discretevae."
         )
-    n = run.config.model.n_features
+    config, n_features = run.config, run.config.model.n_features
     try:
         if set(head) != HEAD_KEYS:
             raise ValueError(f"it holds {sorted(head)}")
         if head["weights"] != checksum(run.model.state_dict(), {}):
             raise ValueError("its weights are not those beside it")
-        if head["epochs"] != len(history):
-            raise ValueError(f"{METRICS} holds {len(history)} of {head['epochs']} epochs")
-        if not is_int(head["seed"], 0):
-            raise ValueError(f"seed is {head['seed']!r}")
-        mean, scale = (_column(tensors, name, n) for name in ("mean", "scale"))
+        if len(history) != config.training.epochs:
+            raise ValueError(f"{METRICS} holds {len(history)} of {config.training.epochs} epochs")
+        mean, scale = (_column(tensors.get(name), n_features) for name in ("mean", "scale"))
         if (mean is None) != (scale is None) or (scale is not None and scale.min() <= 0):
             raise ValueError("its scales are wrong")
         labels = tensors.get("labels")
         if labels is not None and (labels.dtype != torch.int64 or labels.ndim != 1):
             raise ValueError("its labels are wrong")
-        names = _names(head["feature_names"], n)
+        names = head["feature_names"]
+        if names is not None and [type(name) for name in names] != [str] * n_features:
+            raise ValueError("its feature names are wrong")
         parameters = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in head["parameters"].items()
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in head["parameters"].items()
         }
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise corrupt(folder, error) from None
-    content = read_newest(folder)
-    if content is None:
+    state = read_newest(folder)
+    if state is None:
         raise RunError(f"{folder}: the optimizer's state is missing. Restore it or fit again.")
     return Fitted(
         class_name=head["class"],
         parameters=parameters,
-        config=run.config,
+        config=config,
         model=run.model,
         history=history,
-        state=content,
-        seed=head["seed"],
-        reading=Reading(run.config.model.likelihood, run.config.data.divisor, mean, scale),
-        feature_names=names,
+        state=state,
+        reading=Reading(config.model.likelihood, config.data.divisor, mean, scale),
+        feature_names=None if names is None else np.asarray(names, dtype=object),
         labels=None if labels is None else labels.numpy(),
     )
 
 
 def corrupt(folder: Path, error: Exception) -> RunError:
-    """Return the error about a file whose contents contradict each other."""
-    reason = str(error).rstrip(".")
+    """Return the error about files that contradict each other."""
+    reason = str(error).rstrip(".").replace("`", "")
     return RunError(f"{folder / ESTIMATOR}: corrupt ({reason}). Restore the files or fit again.")
 
 
-def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return parameters as JSON knows them; a generator has no spelling."""
-    plain: dict[str, Any] = {}
-    for name, value in parameters.items():
-        if isinstance(value, np.generic):
-            plain[name] = value.item()
-        elif isinstance(value, (tuple, list)):
-            plain[name] = [int(width) for width in value]
-        elif value is None or isinstance(value, (bool, int, float, str)):
-            plain[name] = value
-        elif name == "random_state":
-            plain[name] = None
-        else:
-            kind = type(value).__name__
-            raise ConfigError(f"{name} is a {kind}, which cannot be saved. Give a plain value.")
-    return plain
+def _saved(name: str, value: Any) -> Any:
+    """Return a parameter as JSON holds it: a spec as its spelling, a random generator as None."""
+    value = getattr(value, "spec", value)
+    if value is None or isinstance(value, (bool, int, float, str, tuple)):
+        return value
+    if isinstance(value, Spec):
+        return str(value)
+    if name == "random_state":
+        return None
+    kind = type(value).__name__
+    raise ConfigError(f"{name} is a {kind}, which cannot be saved. Give a plain value.")
 
 
-def _column(tensors: dict[str, Tensor], name: str, n_features: int) -> Any:
-    tensor = tensors.get(name)
+def _column(tensor: Tensor | None, n_features: int) -> Any:
+    """Return one number for each feature."""
     if tensor is None:
         return None
     is_right = tensor.dtype == torch.float64 and tensor.shape == (n_features,)
-    if not is_right or not bool(tensor.isfinite().all()):
-        raise ValueError(f"its {name} is wrong")
+    if not (is_right and bool(tensor.isfinite().all())):
+        raise ValueError("its means or scales are wrong")
     return tensor.numpy()
-
-
-def _names(names: Any, n_features: int) -> Any:
-    if names is None:
-        return None
-    if len(names) != n_features or not all(isinstance(name, str) for name in names):
-        raise ValueError("its feature names are wrong")
-    return np.asarray(names, dtype=object)
-
-
-__all__ = ["ESTIMATOR", "Fitted", "corrupt", "read_fitted", "write_fitted"]

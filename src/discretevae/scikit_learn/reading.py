@@ -1,4 +1,4 @@
-"""From a numeric matrix to rows that a likelihood can take, and back."""
+"""From a numeric matrix to rows that a likelihood can take, and back; from a matrix to codes."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+import torch
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import check_array
 from torch import Tensor
 
 from discretevae.codes.packing import Array
-from discretevae.config import LikelihoodSpec
+from discretevae.config import LatentSpec, LikelihoodSpec
 from discretevae.data import Rows
 from discretevae.errors import DataError
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
-from discretevae.scikit_learn.parameters import AUTO
 
+AUTO = "auto"
 NAME = "X"
-"""Starts the messages about a matrix."""
+"""Begins the messages about a matrix."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """How the numbers of a matrix become what the model sees, learned at the first ``fit``.
+    """From the numbers of a matrix to those that the model sees; learned at the first ``fit``.
 
     x = (values − mean) / scale, column by column, for tables that were standardized; else
     x = values / divisor.
@@ -51,9 +53,10 @@ class Reading:
 
     @classmethod
     def of(cls, values: Any, likelihood: str | LikelihoodSpec) -> Reading:
-        """What suits a matrix, ``[N, P]``.
+        """Return what suits a matrix ``[N, P]``.
 
         Raises:
+            ConfigError: there is no such likelihood.
             DataError: the values cannot be read so.
         """
         if likelihood != AUTO:
@@ -69,30 +72,23 @@ class Reading:
             raise DataError(f"{NAME}: values too large for their variance. Rescale them.")
         return cls(LikelihoodSpec("gaussian", None), 1.0, scaler.mean_, scaler.scale_)
 
-    def rows(self, values: Any) -> Rows:
-        """The matrix ``[N, P]`` as rows.
+    def rows(self, values: Any, model: DiscreteVAE) -> Rows:
+        """Return the matrix ``[N, P]`` as rows of a width and range that the model takes.
 
         Raises:
             DataError: it cannot be read as the first one was.
         """
         if self.mean is None or self.scale is None:
-            return _from_array(values, self.divisor)
-        if scipy.sparse.issparse(values):
+            rows = _from_array(values, self.divisor)
+        elif scipy.sparse.issparse(values):
             raise DataError(_SPARSE)
-        return _from_array((values.astype(np.float64) - self.mean) / self.scale, 1.0)
-
-    def rows_for(self, model: DiscreteVAE, values: Any) -> Rows:
-        """The same, of a width and range that the model takes.
-
-        Raises:
-            DataError: they are not.
-        """
-        rows = self.rows(values)
+        else:
+            rows = _from_array((values.astype(np.float64) - self.mean) / self.scale, 1.0)
         require_fit(model, rows)
         return rows
 
     def values(self, x: Tensor) -> Array:
-        """The way back, ``[N, P]``: float64 where columns were standardized, else float32."""
+        """Return x ``[N, P]`` in the units of the matrix: float64 if standardized, else float32."""
         array: Array = x.cpu().numpy()
         if self.mean is None or self.scale is None:
             return array if self.divisor == 1 else array * np.float32(self.divisor)
@@ -100,7 +96,7 @@ class Reading:
         return restored
 
     def log_jacobian(self, model: DiscreteVAE) -> float:
-        """ln abs(∂x/∂values), nats per row: what turns the density of x into that of the values.
+        """Return ln abs(∂x/∂values), nats per row, which turns densities of x into those of values.
 
         −Σ_p ln scale_p, or −P ln divisor; 0 for likelihoods that are probabilities.
         """
@@ -112,7 +108,7 @@ class Reading:
 
 
 _SPARSE = (
-    f"{NAME}: a sparse matrix with values outside [0, 1] is not taken, because to standardize its "
+    f"{NAME}: a sparse matrix with values outside [0, 1] is refused, because to standardize its "
     "columns would fill it. Pass X.toarray(), scale X to [0, 1], or choose a likelihood."
 )
 
@@ -122,4 +118,37 @@ def _from_array(values: Any, divisor: float | None) -> Rows:
     return Rows.from_array(values, divisor=divisor, name=NAME, copy=False)
 
 
-__all__ = ["NAME", "Reading"]
+def read_codes(codes: Any, spec: LatentSpec, names: list[str]) -> Tensor:
+    """Return a matrix of codes as the decoder takes it, ``[n, D]``.
+
+    Args:
+        codes: the matrix.
+        spec: of the code.
+        names: of its columns.
+
+    Raises:
+        DataError: they are not codes of this kind.
+
+    Example:
+        >>> read_codes([[1, 0]], LatentSpec("bernoulli", 2), ["bit0", "bit1"])
+        tensor([[1, 0]])
+    """
+    table: Array = check_array(codes, dtype="numeric", input_name="codes")
+    if table.shape[1] != spec.n_variables:
+        raise DataError(
+            f"codes have {table.shape[1]} columns, but the code {spec} has {spec.n_variables} "
+            "variables. Give what transform returned."
+        )
+    is_real, largest = [], []
+    for part in spec.all_parts:
+        is_real += [part.kind == "gaussian"] * part.n_variables
+        largest += [max(part.n_categories, 2) - 1] * part.n_variables
+    is_state = (table == np.rint(table)) & (table >= 0) & (table <= largest)
+    wrong = ~(is_state | is_real).all(axis=0)
+    if wrong.any():
+        at = int(wrong.argmax())
+        raise DataError(
+            f"codes are whole numbers from 0 to {largest[at]} in column {names[at]}. Got values "
+            f"from {table[:, at].min():g} to {table[:, at].max():g}. Give what transform returned."
+        )
+    return torch.from_numpy(table.astype(np.float32 if any(is_real) else np.int64))
