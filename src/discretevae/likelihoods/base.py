@@ -88,6 +88,3 @@ def bits_per_dimension(nats: float, n_features: int) -> float:
         1.5
     """
     return -nats / (n_features * math.log(2))
-
-
-__all__ = ["Likelihood", "Support", "bits_per_dimension"]

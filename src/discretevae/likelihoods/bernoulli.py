@@ -93,6 +93,3 @@ class _BernoulliLogProb(torch.autograd.Function):
             logits, x = ctx.saved_tensors
             return (x - torch.sigmoid(logits)) * grad, None
         return residual.mul_(grad), None
-
-
-__all__ = ["BernoulliLikelihood"]

@@ -210,6 +210,3 @@ def _log_binomials(dtype: torch.dtype, device: torch.device) -> Tensor:
     log_factorials = torch.lgamma(k + 1)
     result = log_factorials[-1] - log_factorials - log_factorials.flip(0)
     return result.to(dtype=dtype, device=device)
-
-
-__all__ = ["MAX_LOG_CONCENTRATION", "BetaBinomialLikelihood"]

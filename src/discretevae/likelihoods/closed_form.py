@@ -78,6 +78,3 @@ class _Summed(torch.autograd.Function):
         output, x = ctx.saved_tensors
         _, slopes = ctx.formula(output, x, with_gradient=True)
         return None, slopes * weight, None, None
-
-
-__all__ = ["CHUNK", "Formula", "summed"]

@@ -100,6 +100,3 @@ def _normalizer_and_mean(logits: Tensor) -> tuple[Tensor, Tensor]:
     """A(l) = l/2 + ln(sinh(l/2) / (l/2)), and A′(l)."""
     value, slope = log_sinh_ratio(logits)
     return value + logits * 0.5, slope + 0.5
-
-
-__all__ = ["MIN_MEAN", "ContinuousBernoulliLikelihood"]

@@ -77,6 +77,3 @@ def sample(
 def _components(channels: int) -> int:
     """Tensors of 256 numbers for each feature that are formed at once."""
     return max(1, channels // 3)
-
-
-__all__ = ["LEVELS", "PIECE", "TOP", "LogMasses", "levels", "sample", "table"]

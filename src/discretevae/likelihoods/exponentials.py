@@ -36,6 +36,3 @@ def log_sinh_ratio(l: Tensor) -> tuple[Tensor, Tensor]:  # noqa: E741 - the symb
 
 _VALUE = math.log(math.sinh(_SMALL / 2) / (_SMALL / 2))
 _SLOPE = 0.5 / math.tanh(_SMALL / 2) - 1 / _SMALL
-
-
-__all__ = ["log_sinh_ratio"]

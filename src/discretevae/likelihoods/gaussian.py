@@ -185,6 +185,3 @@ def _minus_half_squares(output: Tensor, x: Tensor) -> Tensor:
 
 def _noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.randn(like.shape, dtype=like.dtype, device=like.device, generator=generator)
-
-
-__all__ = ["SCALE_FLOOR", "GaussianLikelihood", "LearnedGaussianLikelihood"]

@@ -201,6 +201,3 @@ def _component(
     to_mu = (left - right) * inverse
     to_log_s = left * a - right * b - inside * ((1 - within) * delta / within)
     return value, torch.cat((to_mu, to_log_s * torch.sigmoid(raw - MIN_LOG_SCALE)), 1)
-
-
-__all__ = ["MIN_LOG_SCALE", "LogisticLikelihood"]

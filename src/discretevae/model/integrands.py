@@ -225,6 +225,3 @@ class _OnePass(torch.autograd.Function):
         with torch.enable_grad():
             value = ctx.f(ctx.z.detach())
         return None, None, *torch.autograd.grad(value, ctx.parameters, weight)
-
-
-__all__ = ["LogJoint", "LogLikelihood", "Scored", "without_asking"]

@@ -67,6 +67,3 @@ def _output(module: nn.Module, n_in: int) -> object:
     finally:
         for part, mode in modes.items():
             part.training = mode
-
-
-__all__ = ["require_shapes"]

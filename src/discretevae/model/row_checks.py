@@ -31,6 +31,3 @@ def require_fit(model: DiscreteVAE, rows: Rows) -> None:
         rows.require_bytes()
     elif model.likelihood.needs_unit_interval:
         rows.require_unit_interval()
-
-
-__all__ = ["require_fit"]

@@ -300,6 +300,3 @@ def fresh_model(
             f"a model with latent {config.latent}{hidden} cannot be made ({reason}). "
             "Make it smaller."
         ) from None
-
-
-__all__ = ["DiscreteVAE", "fresh_model"]

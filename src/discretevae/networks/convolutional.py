@@ -194,6 +194,3 @@ def _is_narrow(h: Tensor, *, width: int) -> bool:
     """
     is_bfloat16 = h.device.type == "cpu" and torch.is_autocast_enabled("cpu")
     return is_bfloat16 and h.shape[-1] <= width
-
-
-__all__ = ["ConvDecoder", "ConvEncoder", "image_sizes"]

@@ -36,6 +36,3 @@ def frozen(*parts: object, when: bool = True) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
-
-
-__all__ = ["frozen"]

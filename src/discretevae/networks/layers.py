@@ -93,6 +93,3 @@ def output_bias(network: nn.Module) -> Tensor | None:
         layers = [layer for layer in network if not isinstance(layer, nn.Flatten | nn.Identity)]
         network = layers[-1] if layers else nn.Identity()
     return network.bias if isinstance(network, LAYERS) else None
-
-
-__all__ = ["Layers", "initialize", "output_bias"]

@@ -60,6 +60,3 @@ def activation_module(activation: Activation) -> nn.Module:
     if activation.name == "leaky-relu":
         return nn.LeakyReLU(activation.slope, inplace=True)
     return nn.ReLU(inplace=True)
-
-
-__all__ = ["MLP", "activation_module"]

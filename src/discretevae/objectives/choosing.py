@@ -95,6 +95,3 @@ def check_pair(objective: str, estimator: Estimator) -> None:
             )
         if estimator.samples < 2:
             raise ConfigError("objective wake-sleep needs samples >= 2. Got 1.")
-
-
-__all__ = ["DEFAULT_ESTIMATORS", "check_pair", "choose_estimator", "estimator_name"]

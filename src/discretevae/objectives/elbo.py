@@ -142,6 +142,3 @@ def _shaped_kl(model: DiscreteVAE, eta: Tensor, weight: float, free: float) -> T
     kl = model.prior.kl_per_variable(eta)
     counts = kl.detach().mean(0) > free
     return weight * torch.where(counts, kl, free).sum(-1)
-
-
-__all__ = ["elbo", "pretraining"]

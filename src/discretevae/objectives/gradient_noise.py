@@ -82,6 +82,3 @@ def encoder_gradient_noise(
     squared_norm = gradients.mean(0).square().sum().item() - total / repeats
     relative = total / squared_norm if squared_norm > 0 else None
     return GradientNoise(per_parameter.mean().item(), relative)
-
-
-__all__ = ["PROBE_REPEATS", "PROBE_ROWS", "GradientNoise", "encoder_gradient_noise"]

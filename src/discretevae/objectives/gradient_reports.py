@@ -320,13 +320,3 @@ def require_repeats(repeats: int) -> None:
 
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-__all__ = [
-    "MIN_REPEATS",
-    "REPEATS",
-    "Bias",
-    "GradientReport",
-    "measure_gradients",
-    "require_repeats",
-]

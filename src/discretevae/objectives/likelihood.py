@@ -160,6 +160,3 @@ def _kl(model: DiscreteVAE, eta: Tensor, log_prior: Tensor) -> Tensor:
     if model.prior.has_closed_kl:
         return model.prior.kl(eta).detach()
     return -(model.family.entropy(eta) + log_prior).detach()
-
-
-__all__ = ["marginal", "multi_sample", "wake_sleep"]

@@ -72,6 +72,3 @@ class Objective(Protocol):
                 itself. A bound holds for any q, so also for one that sees something else.
         """
         ...
-
-
-__all__ = ["Objective", "Terms"]

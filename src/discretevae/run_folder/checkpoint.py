@@ -239,14 +239,3 @@ def _described(tensor: Tensor | None) -> str:
     if tensor is None:
         return "absent"
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-
-
-__all__ = [
-    "Run",
-    "install_weights",
-    "is_run",
-    "load_config",
-    "load_run",
-    "save_config",
-    "save_weights",
-]

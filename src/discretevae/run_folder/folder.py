@@ -100,6 +100,3 @@ def differences(there: RunConfig, asked: RunConfig) -> list[str]:
         for name, value in one[part].items()
         if value != other[part][name]
     ]
-
-
-__all__ = ["FIGURES", "differences", "folder_problem", "free_folder", "prepare_folder"]

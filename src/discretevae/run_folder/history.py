@@ -137,6 +137,3 @@ def _checked(metrics: EpochMetrics) -> EpochMetrics:
         if type(value) not in known and not (value is None and "None" in kind):
             raise ValueError(f"{field.name} is {value!r:.40}")
     return metrics
-
-
-__all__ = ["METRICS", "EpochMetrics", "collapse_advice", "read_metrics", "seconds_of"]

@@ -181,6 +181,3 @@ def _install_moments(
         optimizer.state[parameter] = {
             short: moments[key].to(parameter.device) for short, key in own.items()
         }
-
-
-__all__ = ["install_state", "pack_state", "read_newest", "save_state", "state_paths"]

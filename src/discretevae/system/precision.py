@@ -124,6 +124,3 @@ def _set_flags(flags: list[str]) -> None:
         place.fp32_precision = "none"
         if place.fp32_precision != value:
             place.fp32_precision = value
-
-
-__all__ = ["Multiplying", "check_precision", "computing"]

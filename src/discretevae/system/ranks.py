@@ -150,6 +150,3 @@ def _whole(name: str, default: int) -> int:
             f"the environment says {name}={text!r}, which is no whole number. Unset it, or start "
             "with torchrun."
         ) from None
-
-
-__all__ = ["Ranks", "joined"]

@@ -49,6 +49,3 @@ class Average:
         # statistics that modules keep of their batches are averages already
         for own, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
             own.copy_(buffer)
-
-
-__all__ = ["Average"]

@@ -91,6 +91,3 @@ def _moved(rows: Tensor, device: torch.device) -> Tensor:
     """Move rows without waiting for a GPU, which fetches them itself from pinned memory."""
     is_sent = device.type == "cuda" and rows.device.type == "cpu"
     return (rows.pin_memory() if is_sent else rows).to(device, non_blocking=is_sent)
-
-
-__all__ = ["Batch", "BatchMaker"]

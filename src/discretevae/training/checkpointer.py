@@ -155,6 +155,3 @@ class Checkpointer:
         self.lock.enter_context(writing(folder))
         if self.config is not None:
             write_atomic(folder / CONFIG, self.config)
-
-
-__all__ = ["Checkpointer"]

@@ -313,6 +313,3 @@ def _any_rank(ranks: Ranks, *flags: bool) -> list[bool]:
 
 def _silent(progress: Progress) -> None:
     """Report nothing."""
-
-
-__all__ = ["Progress", "run_training", "train", "warn_of_collapse"]

@@ -55,6 +55,3 @@ def measure_epoch(prepared: PreparedTraining, state: TrainingState, sums: Positi
         validation_elbo=None if validated is None else validated.value,
         validation_elbo_se=None if validated is None else validated.se,
     )
-
-
-__all__ = ["measure_epoch"]

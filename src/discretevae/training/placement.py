@@ -153,6 +153,3 @@ def component_moments(
         own = apart[labels == k]
         spread[k] += own.T @ own / count[k]
     return is_member.sum(1) / len(labels), center, spread
-
-
-__all__ = ["component_moments", "diffusion_labels", "place_mixture"]

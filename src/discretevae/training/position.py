@@ -105,6 +105,3 @@ has_ess=False, epoch_seconds=0.0, seconds=2.0, cpu_seconds=0.0, best=None, best_
         if values["epoch"] < 1 or values["step"] < 0:
             raise ValueError(f"epoch {values['epoch']}, step {values['step']}")
         return cls(**values)
-
-
-__all__ = ["Position"]

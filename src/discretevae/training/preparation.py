@@ -204,6 +204,3 @@ def _validation_split(rows: Rows, config: TrainConfig) -> tuple[Rows, Rows | Non
         )
     learned, held = held_out(len(rows), n_held, config.seed)
     return rows.subset(learned), rows.subset(held)
-
-
-__all__ = ["Method", "PreparedTraining", "choose_method", "prepare_training"]

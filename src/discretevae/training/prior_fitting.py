@@ -201,6 +201,3 @@ def _require_finite(total: float, prior: Prior, epoch: int) -> None:
             f"the prior's weights or ln p(z) became NaN or infinite in epoch {epoch}. "
             "Try a smaller `lr`."
         )
-
-
-__all__ = ["PriorEpoch", "expected_log_prob", "fit_prior"]

@@ -61,6 +61,3 @@ class RecordedStep:
         if self.buffer.encoder_input is not None and batch.encoder_input is not None:
             self.buffer.encoder_input.copy_(batch.encoder_input)
         return self.buffer
-
-
-__all__ = ["EAGER_STEPS", "RecordedStep"]

@@ -108,6 +108,3 @@ resumed with `graph=False`.
             f"`graph` replays one step, and {type(estimator).__name__} changes from step to step. "
             "Leave anneal or `graph` out."
         )
-
-
-__all__ = ["RECORDERS", "CudaRecorder", "Recorder", "check_recording"]

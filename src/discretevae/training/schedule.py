@@ -39,6 +39,3 @@ def _objective_at(prepared: PreparedTraining, step: int, warmup_steps: float) ->
         return OBJECTIVES[config.objective]
     weight = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
     return partial(elbo, kl_weight=weight, free_bits=config.free_bits or 0.0)
-
-
-__all__ = ["settings_at"]

@@ -61,6 +61,3 @@ def mean_row(rows: Rows) -> Tensor:
     for x in rows.chunks(MEAN_ROWS):
         total += x.sum(0, dtype=torch.float64)
     return (total / len(rows)).float()
-
-
-__all__ = ["mean_row", "probe_rows", "resident", "some_rows"]

@@ -32,6 +32,3 @@ def stop_requests(*, active: bool) -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-__all__ = ["stop_requests"]

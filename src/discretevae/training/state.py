@@ -154,6 +154,3 @@ def _adam(
 def _generator(name: str, seed: int, ranks: Ranks, device: torch.device) -> torch.Generator:
     purpose = (name,) if ranks.is_first else (name, ranks.rank)
     return generator_for(seed, *purpose, device=device)
-
-
-__all__ = ["GENERATORS", "TrainingState", "start_state"]

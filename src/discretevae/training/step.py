@@ -94,13 +94,3 @@ def flush_moments(optimizer: torch.optim.Optimizer, steps: int) -> None:
     for state in optimizer.state.values():
         for name in ("exp_avg", "exp_avg_sq"):
             state[name].copy_(F.hardshrink(state[name], SMALLEST_MOMENT))
-
-
-__all__ = [
-    "FLUSH_EVERY",
-    "SMALLEST_MOMENT",
-    "StepSettings",
-    "flush_moments",
-    "set_lr",
-    "take_step",
-]

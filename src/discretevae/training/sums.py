@@ -46,6 +46,3 @@ class Sums:
         for name, value in zip(NAMES, self.values.tolist(), strict=True):
             setattr(position, name, value)
         position.has_ess = position.has_ess or self.has_ess
-
-
-__all__ = ["NAMES", "Sums"]

@@ -43,6 +43,3 @@ def writer(folder: Path) -> Iterator[Callable[[EpochMetrics], None]]:
     finally:
         for board in boards:
             board.close()
-
-
-__all__ = ["writer"]
