@@ -211,7 +211,7 @@ CASES = [
     ), (IDX,)),
     # a folder
     Case("x.csv, explored", names_of_columns,
-         ("explorer.galleries._names_of_text",), is_refused=False),
+         ("data.readers.tables.names_of_columns",), is_refused=False),
     Case("a picture", rows_from("photos/1.png", asked="photos"), (PHOTO,)),
     Case("a class", rows_from("photos/cat/1.png", asked="photos"), (PHOTO,)),
     Case("a picture too many", rows_from(
@@ -266,6 +266,7 @@ EXCUSED = {
     "plots.pictures.save_figure": "a picture that it has just drawn",
     "experiments.refit._summarize": "copies what `read_metrics` has read just before",
     "estimators.references.references": "a file of the package itself",
+    "data.builtin._digits": "a file of scikit-learn",
 }
 
 # that nothing runs

@@ -1,4 +1,4 @@
-"""How well clusters agree with labels that nobody showed to the model."""
+"""Agreement of clusters with labels that nobody showed to the model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True, eq=False)
 class ClusterScores:
-    """What `match_clusters` measures; shares and indices, not percent.
+    """Agreement of clusters and classes; shares and indices, not percent.
 
     Args:
         accuracy: share of the rows whose cluster is matched with their class, in [0, 1]; clusters
@@ -48,7 +48,7 @@ class ClusterScores:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it for JSON; cluster numbers that are keys are text there."""
+        """Return all of it for JSON; cluster numbers that are keys are text there."""
         return {
             "accuracy": self.accuracy,
             "nmi": self.nmi,
@@ -62,7 +62,7 @@ class ClusterScores:
 
 
 def match_clusters(labels: Any, truth: Any) -> ClusterScores:
-    """Compares clusters with classes; what either of them is numbered makes no difference.
+    """Compare clusters with classes; the numbers of either make no difference.
 
         accuracy = 1/N max_m Σ_n 1[m(c_n) = y_n],   m one to one
         nmi = 2 I(c; y) / (H(c) + H(y))
@@ -93,6 +93,7 @@ def match_clusters(labels: Any, truth: Any) -> ClusterScores:
     # they take a second to load, which is nothing to do with finding clusters
     from scipy.optimize import linear_sum_assignment
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+    from sklearn.metrics.cluster import contingency_matrix
 
     c, y = _whole(labels, "labels"), _whole(truth, "truth")
     if len(c) != len(y):
@@ -100,10 +101,8 @@ def match_clusters(labels: Any, truth: Any) -> ClusterScores:
             f"{len(c):,} labels and {len(y):,} of truth do not go together. Give one of each for "
             "every row."
         )
-    clusters, of_c = np.unique(c, return_inverse=True)
-    classes, of_y = np.unique(y, return_inverse=True)
-    confusion = np.zeros((len(clusters), len(classes)), np.int64)
-    np.add.at(confusion, (of_c, of_y), 1)
+    clusters, classes = np.unique(c), np.unique(y)
+    confusion = contingency_matrix(c, y)
     first, second = linear_sum_assignment(confusion, maximize=True)
     pairs = [(k, j) for k, j in zip(first, second, strict=True) if confusion[k, j]]
     return ClusterScores(

@@ -1,4 +1,4 @@
-"""The clusters that a model itself has: components of its prior, or categories of its code.
+"""Clusters that a model itself has: components of its prior, or categories of its code.
 
 Nothing is clustered here. A mixture prior says with which probability a code comes from each of
 its components, and a categorical variable is a cluster number; both are read off for every row.
@@ -18,7 +18,7 @@ from discretevae.codes.packing import CHUNK_VALUES
 from discretevae.data import Rows
 from discretevae.errors import ConfigError, DataError
 from discretevae.evaluation.bounds import DECODER_ROWS
-from discretevae.families import Categorical, Family, Gaussian, Product, parts_of
+from discretevae.families import Categorical, Family, Gaussian, Product, parts_of, parts_with_eta
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
 from discretevae.priors import FactorizedPrior, MixturePrior
@@ -81,7 +81,7 @@ class Clusters:
         return entropy
 
     def members(self, cluster: int) -> Array:
-        """The rows of a cluster, the most certain first, equal ones in the order of the rows.
+        """Return the rows of a cluster, the most certain first, equal ones in their order.
 
         Raises:
             ConfigError: there is no such cluster.
@@ -105,7 +105,7 @@ def clusters(
     seed: int = 0,
     progress: Callable[[int], object] | None = None,
 ) -> Clusters:
-    """The cluster of every row under the model; labels of the rows are not looked at.
+    """Return the cluster of every row under the model; labels are not looked at.
 
     A Gaussian code with a mixture prior, a *component*:
 
@@ -171,7 +171,7 @@ def clusters(
 
 @torch.no_grad()
 def cluster_centers(model: DiscreteVAE, *, seed: int = 0) -> Tensor:
-    """What the decoder makes of each cluster's center: E[x|z], ``[K, P]`` on the CPU.
+    """Decode the center of each cluster: E[x|z], ``[K, P]`` on the CPU.
 
     Of a component z is its mean. Of a category z is that category, with a Gaussian part at the
     mean of its prior; over bits and further categories, which have no middle, the picture is
@@ -215,7 +215,7 @@ def cluster_centers(model: DiscreteVAE, *, seed: int = 0) -> Tensor:
 
 
 def require_clusters(model: DiscreteVAE) -> ClusterKind:
-    """What the clusters of a model are.
+    """Return the kind of clusters that a model has.
 
     Raises:
         ConfigError: it has none.
@@ -239,14 +239,14 @@ def require_clusters(model: DiscreteVAE) -> ClusterKind:
 
 
 def n_clusters(model: DiscreteVAE) -> int:
-    """K of a model with clusters, whether rows are in them or not."""
+    """Return K of a model with clusters, whether rows are in them or not."""
     if isinstance(model.prior, MixturePrior):
         return model.prior.n_components
     return int(parts_of(model.family)[_category_part(model.family)].eta_shape[-1])
 
 
 def _category_part(family: Family) -> int:
-    """The number of the first part that is a single categorical variable; −1 for none."""
+    """Return the number of the first part that is one categorical variable; −1 for none."""
     for i, part in enumerate(parts_of(family)):
         if isinstance(part, Categorical) and part.n_variables == 1:
             return i
@@ -256,24 +256,22 @@ def _category_part(family: Family) -> int:
 def _probabilities(
     model: DiscreteVAE, eta: Tensor, samples: int, generator: torch.Generator
 ) -> Tensor:
-    """Of each cluster given the rows with these parameters of q, ``[B, K]``."""
+    """Return the probability of each cluster given rows with these parameters of q, ``[B, K]``."""
     prior, family = model.prior, model.family
     if not isinstance(prior, MixturePrior):
-        number = _category_part(family)
-        own = family.split_eta(eta)[number] if isinstance(family, Product) else eta
-        return parts_of(family)[number].mean(own)[:, 0]
+        part, own = parts_with_eta(family, eta)[_category_part(family)]
+        return part.mean(own)[:, 0]
     if not samples:
         return prior.responsibilities(family.mode(eta))
-    # one draw at a time: all of them together might not fit into memory
-    draws = (family.sample(eta, 1, generator=generator)[0] for _ in range(samples))
-    total = prior.responsibilities(next(draws))
-    for z in draws:
-        total += prior.responsibilities(z)
+    total = torch.zeros((), device=eta.device)
+    for _ in range(samples):  # one at a time: all draws together might not fit into memory
+        z = family.sample(eta, 1, generator=generator)[0]
+        total = total + prior.responsibilities(z)
     return total / samples
 
 
 def _prior_mean(model: DiscreteVAE, number: int, part: Gaussian) -> Tensor:
-    """The prior's mean of the Gaussian part with this number, ``[D]``."""
+    """Return the prior's mean of the Gaussian part with this number, ``[D]``."""
     prior, family = model.prior, model.family
     if isinstance(prior, FactorizedPrior) and isinstance(family, Product):
         return part.moments(family.split_eta(prior.eta())[number])[0]

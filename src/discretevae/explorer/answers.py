@@ -1,4 +1,4 @@
-"""What the explorer can answer about a run: one method for each question, plain values back.
+"""Answers of the explorer about a run: one method for each question, plain values back.
 
 Nothing here knows of the web. Answers are dicts of numbers, texts and lists, ready for JSON.
 """
@@ -124,7 +124,7 @@ class Explorer:
         return self._model.likelihood.needs_unit_interval
 
     def model(self) -> Answer:
-        """What the model and the data are, with the figures of the finished run."""
+        """Return a description of model and data, with the figures of the finished run."""
         config, canvas = self.run.config, self.canvas
         return {
             "run": self.run.folder.resolve().name,
@@ -153,7 +153,7 @@ class Explorer:
         }
 
     def rows(self, start: int, count: int, label: str | None = None) -> Answer:
-        """Rows from ``start``, of one label or of all.
+        """Return rows from ``start``, of one label or of all.
 
         Raises:
             ConfigError: no row has this label.
@@ -167,12 +167,12 @@ class Explorer:
         return self._page(np.flatnonzero(labels.numpy() == int(label)), start, count)
 
     def encode_row(self, row: int) -> Answer:
-        """The code of a row that is kept, see `encode`."""
+        """Return the code of a row that is kept, see `encode`."""
         return self.encode(self.gallery.x(torch.tensor([row])))
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Answer:
-        """The code of one row ``[1, P]``, its probabilities, reconstruction and ELBO.
+        """Return the code of one row ``[1, P]``, its probabilities, reconstruction and ELBO.
 
         The row is made 0 and 1 first if the run was trained so, and rounded to k/255 where the
         likelihood needs that.
@@ -200,7 +200,7 @@ class Explorer:
         }
 
     def decode(self, codes: Sequence[Code]) -> Answer:
-        """The picture of each code.
+        """Return the picture of each code.
 
         Raises:
             ConfigError: there are too many for one answer.
@@ -210,7 +210,7 @@ class Explorer:
         return {"pictures": self._pictures(to_codes(self._model.family, codes))}
 
     def walk(self, start: Code, end: Code) -> Answer:
-        """From one code to another: discrete variables one at a time, then the real ones.
+        """Walk from one code to another: discrete variables one at a time, then the real ones.
 
         The discrete variables come in the order of `gentlest_first`: by how much each one alone,
         changed in ``start``, moves the picture. Real variables then go together in a straight
@@ -244,7 +244,7 @@ class Explorer:
         }
 
     def effects(self, index: int) -> Answer:
-        """The mean picture with one variable set to each of its values; remembered."""
+        """Return the mean picture with one variable set to each of its values; remembered."""
         if index not in self._effects:
             if len(self._effects) >= MAX_KEPT_EFFECTS:
                 del self._effects[next(iter(self._effects))]
@@ -260,14 +260,14 @@ class Explorer:
                 found = strength(self._model, gallery, variable, n_settings)
                 self._strengths[variable.index] = found
                 self.pause()
-        told = [
+        described = [
             {"index": i, "usage": usage, "kl": kl, "strength": self._strengths[i]}
             for i, (usage, kl) in enumerate(zip(gallery.usage, gallery.kl, strict=True))
         ]
-        return {"variables": told, "kl_of": "prior" if gallery.is_kl_of_prior else "reference"}
+        return {"variables": described, "kl_of": "prior" if gallery.is_kl_of_prior else "reference"}
 
     def clusters(self) -> Answer:
-        """The clusters of the model, else of the codes, with the labels of their rows."""
+        """Return the clusters of the model, else of the codes, with the labels of their rows."""
         groups, labels = self._grouped(), self.gallery.rows.labels
         pictures = self.canvas.pictures(groups.pictures)
         found = []
@@ -284,7 +284,7 @@ class Explorer:
         return {"by": groups.by, "picture_of": groups.picture_of, "clusters": found}
 
     def cluster(self, k: int, start: int, count: int) -> Answer:
-        """Rows of a cluster, the best members first.
+        """Return rows of a cluster, the best members first.
 
         Raises:
             ConfigError: there is no such cluster.
@@ -295,12 +295,12 @@ class Explorer:
         return self._page(members[k], start, count)
 
     def neighbors(self, code: Code, k: int, row: int | None = None) -> Answer:
-        """The rows whose codes are nearest, see `groups.nearest`; ``row`` itself is left out."""
+        """Return the rows whose codes are nearest, see `groups.nearest`; without ``row`` itself."""
         query = to_codes(self._model.family, [code])[0]
         near = nearest(self.gallery, self.variables, query, k, without=row)
-        rows = self._told(near.rows)
-        for told, distance in zip(rows, near.distances.tolist(), strict=True):
-            told["distance"] = int(distance) if distance.is_integer() else distance
+        rows = self._described(near.rows)
+        for row_answer, distance in zip(rows, near.distances.tolist(), strict=True):
+            row_answer["distance"] = int(distance) if distance.is_integer() else distance
         return {"distance": near.distance, "rows": rows}
 
     @torch.no_grad()
@@ -314,12 +314,12 @@ class Explorer:
         return {"pictures": self._pictures(codes), "codes": to_numbers(self.variables, codes)}
 
     def history(self) -> Answer:
-        """The epochs of the training, of more than 2,000 so many; none of a model without any."""
+        """Return the epochs of the training, of more than 2,000 so many."""
         folder = self.run.folder
         epochs = read_metrics(folder) if (folder / METRICS).is_file() else []
-        told = [asdict(epochs[i]) for i in spread(len(epochs), MAX_EPOCHS).tolist()]
-        told += [asdict(epochs[-1])] if len(epochs) > MAX_EPOCHS else []
-        clean = [{name: _finite(value) for name, value in each.items()} for each in told]
+        chosen = [asdict(epochs[i]) for i in spread(len(epochs), MAX_EPOCHS).tolist()]
+        chosen += [asdict(epochs[-1])] if len(epochs) > MAX_EPOCHS else []
+        clean = [{name: _finite(value) for name, value in each.items()} for each in chosen]
         keys = [name for name in (clean[0] if clean else ()) if name != "epoch"]
         return {"epochs": clean, "keys": [k for k in keys if any(e[k] is not None for e in clean)]}
 
@@ -329,18 +329,18 @@ class Explorer:
         codes = gallery.codes[spread(len(gallery), EFFECT_ROWS)]
         means = effect(self._model, codes, variable, settings)
         pictures = self.canvas.pictures(means)
-        told: Answer = {"variable": index, "kind": variable.kind, "rows": len(codes)}
-        told |= {"usage": gallery.usage[index], "kl": gallery.kl[index]}
+        answer: Answer = {"variable": index, "kind": variable.kind, "rows": len(codes)}
+        answer |= {"usage": gallery.usage[index], "kl": gallery.kl[index]}
         if variable.kind == "bit":
             difference = means[1] - means[0]
-            told |= {"off": pictures[0], "on": pictures[1], "difference": difference.tolist()}
-            return told | {"scale": float(difference.abs().max())}
+            answer |= {"off": pictures[0], "on": pictures[1], "difference": difference.tolist()}
+            return answer | {"scale": float(difference.abs().max())}
         if variable.kind == "category":
-            return told | {"categories": pictures}
-        return told | {"steps": list(STEPS), "values": settings, "pictures": pictures}
+            return answer | {"categories": pictures}
+        return answer | {"steps": list(STEPS), "values": settings, "pictures": pictures}
 
     def _figures(self) -> dict[str, float]:
-        """The numbers of ``summary.json``; none where the run has none."""
+        """Return the numbers of ``summary.json``; none where the run has none."""
         summary = read_summary(self.run.folder)
         found = {}
         for name, value in (summary["test"] if summary else {}).items():
@@ -360,10 +360,10 @@ class Explorer:
 
     def _page(self, rows: np.ndarray[Any, np.dtype[Any]], start: int, count: int) -> Answer:
         shown = rows[start : start + count]
-        return {"total": len(rows), "start": start, "rows": self._told(shown)}
+        return {"total": len(rows), "start": start, "rows": self._described(shown)}
 
-    def _told(self, rows: np.ndarray[Any, np.dtype[Any]]) -> list[Answer]:
-        """Rows with their number in the data, label, and picture."""
+    def _described(self, rows: np.ndarray[Any, np.dtype[Any]]) -> list[Answer]:
+        """Return rows with their number in the data, label, and picture."""
         index, labels = torch.from_numpy(np.ascontiguousarray(rows)), self.gallery.rows.labels
         self.canvas.require_few(len(rows))
         pictures = self.canvas.pictures(self.gallery.x(index))

@@ -71,10 +71,6 @@ def make_app(explorer: Explorer, hosts: Hosts) -> ASGIApp:
     """Return the explorer as an ASGI application; one thread at a time asks the model.
 
     The overview takes long, and lets others ask in between.
-
-    Args:
-        explorer: computes the answers.
-        hosts: the names that the server answers to.
     """
     lock = threading.Lock()
 

@@ -1,4 +1,4 @@
-"""What a latent variable does to the picture, and in which order to change several of them."""
+"""Effects of latent variables on the picture, and the order in which to change several."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STEPS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 
 
 def settings_of(variable: Variable, gallery: Gallery) -> list[float]:
-    """The values that a variable is set to: 0 and 1; 0 … K−1; mean + step · std over the rows.
+    """Return the values that a variable is set to: 0, 1; 0 … K−1; mean + step · std of the rows.
 
     Example:
         >>> from types import SimpleNamespace
@@ -47,27 +47,9 @@ def settings_of(variable: Variable, gallery: Gallery) -> list[float]:
 def effect(
     model: DiscreteVAE, codes: Tensor, variable: Variable, settings: Sequence[float]
 ) -> Tensor:
-    """The mean picture with one variable set to each of some values, all others as they are.
+    """Return the mean picture with one variable set to each of some values: ``[n, P]``, CPU.
 
-        e(v) = 1/N Σ_n E[x | z_n with z_d = v]
-
-    Args:
-        model: the model.
-        codes: of N rows, ``[N, V]``.
-        variable: d.
-        settings: the values v.
-
-    Returns:
-        ``[len(settings), P]`` on the CPU.
-
-    Example:
-        >>> from discretevae.config import ModelConfig
-        >>> from discretevae.explorer.variables import variables_of
-        >>> config = ModelConfig(n_features=4, latent="bernoulli:3", hidden=(8,))
-        >>> model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0))
-        >>> first = variables_of(model.family)[0]
-        >>> effect(model, torch.eye(3).to(torch.uint8), first, [0, 1]).shape
-        torch.Size([2, 4])
+    e(v) = 1/N Σ_n E[x | z_n with z_d = v]   over the codes z_n of N rows, ``[N, V]``
     """
     # rows that differ in this variable only are one: with a single category, all of them are
     others = codes.clone()
@@ -84,16 +66,10 @@ def effect(
 
 
 def strength(model: DiscreteVAE, gallery: Gallery, variable: Variable, n_settings: int) -> float:
-    """How much a variable moves the picture: the mean over values of max_v e(v) − min_v e(v).
+    """Return how much a variable moves the picture: the mean over values of max_v e − min_v e.
 
-    Of a bit that is mean |on − off|.
-
-    Args:
-        model: the model.
-        gallery: the rows whose codes are changed: fewer of them than for `effect` alone, so that
-            all variables together decode about `OVERVIEW_DECODES` codes.
-        variable: d.
-        n_settings: of all variables together.
+    Of a bit that is mean |on − off|. Fewer rows are changed than for `effect` alone, so that all
+    ``n_settings`` of all variables together decode about `OVERVIEW_DECODES` codes.
     """
     n = max(1, min(EFFECT_ROWS, OVERVIEW_DECODES // n_settings))
     codes = gallery.codes[spread(len(gallery), n)]
@@ -104,17 +80,11 @@ def strength(model: DiscreteVAE, gallery: Gallery, variable: Variable, n_setting
 def gentlest_first(
     model: DiscreteVAE, start: Tensor, end: Tensor, variables: Sequence[Variable]
 ) -> list[int]:
-    """The discrete variables in which two codes differ, those that change the picture least first.
+    """Return the discrete variables in which two codes ``[V]`` differ, the gentlest first.
 
     The order is by single effects: each variable alone is set to its value in ``end``, the others
     stay as in ``start``, and the mean absolute change of the picture is compared. Of equal changes
     the first variable comes first.
-
-    Args:
-        model: the model.
-        start: a code, ``[V]``.
-        end: a code, ``[V]``.
-        variables: of the code.
 
     Example:
         >>> from discretevae.config import ModelConfig
@@ -137,5 +107,5 @@ def gentlest_first(
 
 
 def decoded(model: DiscreteVAE, codes: Tensor) -> Tensor:
-    """E[x|z] of codes ``[N, V]`` that lie on the CPU, ``[N, P]`` there too."""
+    """Return E[x|z] of codes ``[N, V]`` that lie on the CPU, ``[N, P]`` there too."""
     return model.decode(codes.to(model.device)).cpu()

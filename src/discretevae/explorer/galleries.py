@@ -1,4 +1,4 @@
-"""The rows that are kept to be looked at, with their codes and what these say on average."""
+"""Rows that are kept to be looked at, with their codes and averages of these."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from discretevae.codes.packing import CHUNK_VALUES
 from discretevae.data import Rows
+from discretevae.data.readers.tables import LABEL_NAMES, names_of_columns
 from discretevae.errors import DataError
 from discretevae.evaluation.bounds import DECODER_ROWS
 from discretevae.families import Gaussian, parts_with_eta
@@ -56,7 +57,7 @@ class Gallery:
 
 
 def spread(n: int, most: int) -> Tensor:
-    """At most so many of the numbers 0 … n−1, evenly spread and in order; int64.
+    """Return at most so many of the numbers 0 … n−1, evenly spread and in order; int64.
 
     Example:
         >>> spread(3, 5).tolist(), spread(10, 4).tolist()
@@ -75,13 +76,7 @@ def gallery_of(
     max_rows: int,
     progress: Callable[[int], object] | None = None,
 ) -> Gallery:
-    """Keeps rows and encodes them.
-
-    Args:
-        model: the model.
-        rows: binarized as in training. Of more than ``max_rows``, so many are kept, evenly spread.
-        max_rows: the largest N.
-        progress: called with the number of rows done after every chunk.
+    """Keep at most ``max_rows`` rows, evenly spread, and encode them.
 
     Raises:
         DataError: the rows do not fit the model, or are too large for its encoder.
@@ -132,7 +127,7 @@ def gallery_of(
 
 
 def column_names(source: str, n_values: int) -> list[str] | None:
-    """The names of the columns that are features, if the file has any; None of other data.
+    """Return the names of the columns that are features; None of data without names.
 
     A column of labels is left out, as `load_rows` does.
 
@@ -144,7 +139,7 @@ def column_names(source: str, n_values: int) -> list[str] | None:
     try:
         suffix = path.suffix.lower() if path.is_file() else ""
         if suffix in (".csv", ".tsv"):
-            names = _names_of_text(path)
+            names = names_of_columns(path)
         elif suffix == ".parquet":
             import pyarrow.parquet as pq
 
@@ -154,24 +149,8 @@ def column_names(source: str, n_values: int) -> list[str] | None:
     except (OSError, ValueError, csv.Error):
         return None  # whoever reads the values says what is wrong with the file
     if len(names) != n_values:
-        names = [name for name in names if name.strip().casefold() not in _LABEL_NAMES]
+        names = [name for name in names if name.strip().casefold() not in LABEL_NAMES]
     return names if len(names) == n_values else None
-
-
-_LABEL_NAMES = ("label", "target", "class")
-
-
-def _names_of_text(path: Path) -> list[str]:
-    """The cells of the first line, unless all of them are numbers."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        line = next((line for line in file if not line.isspace()), "")
-    delimiter = next((mark for mark in ";\t" if mark in line), ",")
-    cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
-    try:
-        [float(cell) for cell in cells]
-    except ValueError:
-        return cells
-    return []
 
 
 def _kl_per_variable(model: DiscreteVAE, eta: Tensor) -> Tensor:
@@ -181,7 +160,7 @@ def _kl_per_variable(model: DiscreteVAE, eta: Tensor) -> Tensor:
 
 
 def _sums(part: Any, eta: Tensor) -> tuple[Tensor, Tensor]:
-    """Σ_n and Σ_n of the square of what `Gallery.usage` averages, float64 on the CPU."""
+    """Return Σ_n of what `Gallery.usage` averages, and of its square, float64 on the CPU."""
     values = part.mode(eta) if isinstance(part, Gaussian) else part.mean(eta)
     values = values.double().cpu()
     return values.sum(0), values.square().sum(0)

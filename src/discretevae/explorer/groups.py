@@ -43,7 +43,7 @@ class Groups:
 
 
 def has_own_clusters(model: DiscreteVAE) -> bool:
-    """Whether the model itself has clusters, see `discretevae.codes.clusters`."""
+    """Return whether the model itself has clusters, see `discretevae.codes.clusters`."""
     try:
         require_clusters(model)
     except ConfigError:
@@ -52,17 +52,12 @@ def has_own_clusters(model: DiscreteVAE) -> bool:
 
 
 def groups_of(model: DiscreteVAE, gallery: Gallery, variables: Sequence[Variable]) -> Groups:
-    """The model's own clusters if it has any, else k-means of the codes.
+    """Return the model's own clusters if it has any, else k-means of the codes.
 
     Members of a cluster are sorted by its probability; those of k-means by their distance from its
     center. k-means looks at bits as 0 and 1, at categories as one-hot, at real variables as they
     are; its K is the number of labels if there are 2 to 20 of them, else 10, and never more than
     there are different codes. Labels are used for nothing else.
-
-    Args:
-        model: the model.
-        gallery: the rows.
-        variables: of the code.
 
     Example:
         >>> from discretevae.data import load_data
@@ -134,17 +129,11 @@ def nearest(
     *,
     without: int | None = None,
 ) -> Near:
-    """The k rows whose codes are nearest; rows at the same distance in their own order.
+    """Return the k rows whose codes ``[V]`` are nearest, without one of them if asked.
 
     Where a code has discrete and real variables, rows are sorted by the number of discrete ones
-    that differ, and among equals by the Euclidean distance of the real ones.
-
-    Args:
-        gallery: the rows.
-        variables: of the code.
-        code: ``[V]``.
-        k: fewer are found where there are fewer rows.
-        without: a row to leave out.
+    that differ, and among equals by the Euclidean distance of the real ones. Rows at the same
+    distance are in their own order.
 
     Example:
         >>> from types import SimpleNamespace

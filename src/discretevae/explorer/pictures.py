@@ -45,7 +45,7 @@ class Canvas:
     high: float
 
     def pictures(self, x: Tensor) -> list[Picture]:
-        """Rows ``[N, P]``, each as ``shape`` and ``pixels`` (base64), or as ``values``.
+        """Return rows ``[N, P]``, each as ``shape`` and ``pixels`` (base64), or as ``values``.
 
         Raises:
             ConfigError: so many values that the answer would be too large.
@@ -68,16 +68,16 @@ class Canvas:
         ]
 
     def picture(self, x: Tensor) -> Picture:
-        """One row, ``[P]``; see `pictures`."""
+        """Return one row, ``[P]``; see `pictures`."""
         return self.pictures(x.unsqueeze(0))[0]
 
     def from_pixels(self, pixels: bytes) -> Tensor:
-        """The values that bytes stand for, ``[1, P]``."""
+        """Return the values that bytes stand for, ``[1, P]``."""
         values = torch.frombuffer(bytearray(pixels), dtype=torch.uint8).double()
         return (self.low + values * (self.high - self.low) / 255).float().unsqueeze(0)
 
     def require_few(self, n: int) -> None:
-        """Refuses an answer of more than `MAX_VALUES` values.
+        """Refuse an answer of more than `MAX_VALUES` values.
 
         Raises:
             ConfigError: ``n`` pictures hold more.
@@ -90,7 +90,7 @@ class Canvas:
 
 
 def canvas_for(model: DiscreteVAE, rows: Rows) -> Canvas:
-    """The canvas of a model: 0 … 1 where its likelihood says so, else the range of the rows.
+    """Return the canvas of a model: 0 … 1 where its likelihood says so, else the range of the rows.
 
     Example:
         >>> rows = Rows.from_array([[-1.0, 3.0]])

@@ -101,12 +101,7 @@ class Fields:
         return [checked_code(code, f"{name}[{i}]", variables) for i, code in enumerate(value)]
 
     def row_values(self, name: str, canvas: Canvas, *, in_range: bool) -> Tensor:
-        """Return the values of a row, float32 ``[1, P]``.
-
-        Args:
-            name: of the field.
-            canvas: it knows P and the range of values.
-            in_range: whether values outside of that range are refused.
+        """Return the values of a row, float32 ``[1, P]``; in the canvas' range if ``in_range``.
 
         Raises:
             ConfigError: there are more or fewer, or one is no number, not finite or out of range.

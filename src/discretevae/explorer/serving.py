@@ -23,7 +23,7 @@ GRACE_SECONDS = 2
 
 
 def require_web() -> None:
-    """Refuses to go on without the packages that serve a page.
+    """Refuse to go on without the packages that serve a page.
 
     Raises:
         MissingExtraError: starlette or uvicorn is not installed.
@@ -41,11 +41,7 @@ def require_web() -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens, so that a port which is taken is known before anything is loaded.
-
-    Args:
-        host: a name or an address of this machine.
-        port: 0 for any free one.
+    """Return a socket that listens, so that a taken port is known before anything is loaded.
 
     Raises:
         ConfigError: the port is taken or not allowed, or the host is not this machine.
@@ -83,13 +79,13 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address(listener: socket.socket, host: str) -> str:
-    """What to open in a browser."""
+    """Return the address to open in a browser."""
     name = f"[{host}]" if ":" in host else host
     return f"http://{name}:{listener.getsockname()[1]}/"
 
 
 def open_browser(url: str) -> None:
-    """Opens the page, where there is a screen; in a thread, since a browser may take its time."""
+    """Open the page, where there is a screen; in a thread, since a browser may take its time."""
     has_screen = sys.platform in ("darwin", "win32") or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
     )
@@ -98,13 +94,13 @@ def open_browser(url: str) -> None:
 
 
 def import_ahead() -> None:
-    """Loads what k-means needs, in a thread: its import takes seconds, which a click would wait."""
+    """Load what k-means needs in a thread: a click would wait seconds for its import."""
     name = "sklearn.cluster"
     threading.Thread(target=importlib.import_module, args=(name,), daemon=True).start()
 
 
 def serve(app: ASGIApp, listener: socket.socket) -> None:
-    """Answers until Ctrl-C, which comes out as KeyboardInterrupt once all is closed."""
+    """Answer until Ctrl-C, which comes out as KeyboardInterrupt once all is closed."""
     import uvicorn
 
     # a garbled request is answered with 400; a line for each would bury what matters

@@ -32,12 +32,12 @@ class Variable:
     part: int
 
     def to_dict(self) -> dict[str, Any]:
-        """The object that the page gets."""
+        """Return the object that the page gets."""
         return asdict(self)
 
 
 def variables_of(family: Family) -> tuple[Variable, ...]:
-    """The variables of a code in the order of its columns.
+    """Return the variables of a code in the order of its columns.
 
     Example:
         >>> from discretevae.families import family_of
@@ -53,7 +53,7 @@ def variables_of(family: Family) -> tuple[Variable, ...]:
 
 
 def to_numbers(variables: Sequence[Variable], codes: Tensor) -> list[list[Number]]:
-    """Codes ``[N, V]`` as `DiscreteVAE.encode` gives them, as whole numbers and floats for JSON.
+    """Return codes ``[N, V]`` of `DiscreteVAE.encode` as whole numbers and floats for JSON.
 
     Example:
         >>> from discretevae.families import family_of
@@ -69,7 +69,7 @@ def to_numbers(variables: Sequence[Variable], codes: Tensor) -> list[list[Number
 
 
 def to_codes(family: Family, codes: Sequence[Sequence[Number]]) -> Tensor:
-    """The inverse of `to_numbers`: ``[N, V]`` of the type that `DiscreteVAE.decode` takes.
+    """Return the inverse of `to_numbers`: ``[N, V]`` of the type that `DiscreteVAE.decode` takes.
 
     Example:
         >>> from discretevae.families import family_of
@@ -83,11 +83,7 @@ def to_codes(family: Family, codes: Sequence[Sequence[Number]]) -> Tensor:
 
 
 def posterior(family: Family, eta: Tensor) -> list[float | list[float] | dict[str, float]]:
-    """q(z_d|x) of each variable of one row: p(1) of a bit, p(k) of a category, else mean and std.
-
-    Args:
-        family: of the code.
-        eta: natural parameters of one row, ``[1, *eta_shape]``.
+    """Return q(z_d|x) of one row: p(1) of a bit, p(k) of a category, else mean and std.
 
     Example:
         >>> from discretevae.families import family_of

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from discretevae.data.rows import Rows
 from discretevae.errors import DataError, DataWarning
 
-_LABEL_NAMES = ("label", "target", "class")
+LABEL_NAMES = ("label", "target", "class")
 _BLOCK = 1 << 22
 """Cells parsed in one go: their float64 copy (32 MiB) is gone before the next block is read."""
 
@@ -62,6 +62,18 @@ def read_csv(
         labels = None
         warn_label_is_feature(path, names[label or 0])
     return {"all": _rows(table, labels, names, path, image_size, divisor)}
+
+
+def names_of_columns(path: Path) -> list[str]:
+    """Return the names in the first line of a text table; none where it holds numbers.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is empty or not UTF-8.
+    """
+    with warnings.catch_warnings(), path.open(encoding="utf-8-sig") as file:
+        warnings.simplefilter("ignore")  # `read_csv` warns of the same
+        return _first_line(file, path)[2]
 
 
 def _first_line(file: Iterable[str], path: Path) -> tuple[list[str], str, list[str]]:
@@ -165,7 +177,7 @@ def label_column(names: list[str], path: Path) -> int | None:
     Raises:
         DataError: several do.
     """
-    found = [i for i, name in enumerate(names) if name.strip().casefold() in _LABEL_NAMES]
+    found = [i for i, name in enumerate(names) if name.strip().casefold() in LABEL_NAMES]
     if len(found) > 1:
         raise DataError(
             f"{path}: columns {' and '.join(names[i] for i in found)} all name labels. Keep one."
