@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from discretevae.errors import ConfigError
 from discretevae.estimators import antithetic
 from discretevae.estimators.antithetic import (
     ARM,
@@ -25,7 +24,7 @@ from discretevae.estimators.contract import (
     exact_gradients,
     random_eta,
 )
-from discretevae.families import Bernoulli, Categorical
+from discretevae.families import Bernoulli
 
 MEMBERS = {
     "arm": ARM(),
@@ -321,24 +320,3 @@ def test_arms_that_is_not_debiased_is_rejected(monkeypatch):
     monkeypatch.setattr(antithetic, "one_minus_correlation", lambda eta, *_: torch.ones_like(eta))
     with pytest.raises(ContractError, match="unbiased eta"):
         check_estimator_contract(ARMS(samples=4))
-
-
-@pytest.mark.parametrize("cls", [ARM, DisARM])
-def test_pairs_need_an_even_number(cls):
-    for samples in (0, 1, 3, -2):
-        with pytest.raises(ConfigError, match=rf"even int >= 2.*Got {samples}\."):
-            cls(samples=samples)
-
-
-def test_problems_of_arms_are_named_together():
-    with pytest.raises(ConfigError) as caught:
-        ARMS(samples=1, copula="gausian")
-    assert len(caught.value.problems) == 2
-    assert "Did you mean gaussian?" in str(caught.value)
-
-
-@pytest.mark.parametrize("member", [ARM(), DisARM(), ARMS()], ids=["ARM", "DisARM", "ARMS"])
-def test_other_codes_are_refused(member):
-    eta = torch.zeros(2, 1, 3)
-    with pytest.raises(ConfigError, match=r"made for a bernoulli code\. Got categorical:3"):
-        member(Categorical(1, 3), eta, Constant(), generator=None)

@@ -21,7 +21,7 @@ from discretevae.estimators.contract import (
 )
 from discretevae.estimators.control_variate import REBAR, RELAX, MuProp
 from discretevae.estimators.gumbel import conditional_logits, standard_noise
-from discretevae.families import Bernoulli, Categorical, Gaussian
+from discretevae.families import Bernoulli, Categorical
 from discretevae.model.vae import DiscreteVAE
 
 FAMILIES = [Bernoulli(3), Categorical(2, 3)]
@@ -369,23 +369,3 @@ def test_truth_of_the_toy_is_not_zero():
     for family in FAMILIES:
         truth = exact_gradients(family, random_eta(family, 0), ToyIntegrand.random(family, 0))
         assert truth.eta.abs().max() > 0.1
-
-
-@pytest.mark.parametrize(
-    ("make", "text"),
-    [
-        (lambda: MuProp(samples=0), "samples must be an int >= 1. Got 0."),
-        (lambda: REBAR(tau=0.0, scale=float("nan")), "tau .* Got 0.0.; scale .* Got nan."),
-        (lambda: RELAX(hidden=0, seed=-1), "hidden .* Got 0.; seed must be an int >= 0. Got -1."),
-    ],
-)
-def test_wrong_options_are_named(make, text):
-    with pytest.raises(ConfigError, match=text):
-        make()
-
-
-@pytest.mark.parametrize("member", [MuProp(), REBAR(), RELAX()], ids=repr)
-def test_gaussian_codes_are_refused(member):
-    with pytest.raises(ConfigError, match="made for a bernoulli or categorical code"):
-        member(Gaussian(1), torch.tensor([[[0.0, -0.5]]]), ToyIntegrand.random(Bernoulli(1), 0),
-               generator=None)  # fmt: skip

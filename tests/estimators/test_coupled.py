@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from discretevae.errors import ConfigError
 from discretevae.estimators import coupled
 from discretevae.estimators.antithetic import ARM, ARMS, DisARM, coupled_bits
 from discretevae.estimators.base import Estimator, with_gradient_of
@@ -459,21 +458,3 @@ def test_evaluations_by_family():
     assert [ARSM().evaluations_for(Categorical(9, k)) for k in (2, 3, 10, 100)] == [2, 4, 46, 4951]
     assert ARSM().evaluations == 2
     assert CARMS(samples=5).evaluations_for(Categorical(1, 9)) == 5
-
-
-@pytest.mark.parametrize("cls", [DisARMSB, DisARMIW])
-def test_pairs_need_an_even_number(cls):
-    for samples in (0, 1, 3):
-        with pytest.raises(ConfigError, match=rf"even int >= 2.*Got {samples}\."):
-            cls(samples=samples)
-
-
-def test_carms_needs_two():
-    with pytest.raises(ConfigError, match=r"samples must be an int >= 2\. Got 1\."):
-        CARMS(samples=1)
-
-
-@pytest.mark.parametrize("member", [ARSM(), DisARMSB(), DisARMIW(), CARMS()], ids=repr)
-def test_other_codes_are_refused(member):
-    with pytest.raises(ConfigError, match=r"made for a categorical code\. Got bernoulli:3"):
-        member(Bernoulli(3), torch.zeros(2, 3), Constant(), generator=None)

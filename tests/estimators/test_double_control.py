@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from discretevae.config import ModelConfig
-from discretevae.errors import ConfigError
 from discretevae.estimators import Importance, double_control as module
 from discretevae.estimators.contract import (
     ContractError,
@@ -19,7 +18,7 @@ from discretevae.estimators.contract import (
     random_eta,
 )
 from discretevae.estimators.double_control import RODEO, DoubleCV
-from discretevae.families import Bernoulli, Categorical
+from discretevae.families import Bernoulli
 from discretevae.model.vae import DiscreteVAE
 
 
@@ -280,22 +279,3 @@ def test_first_weights_follow_from_the_seed_alone():
     assert torch.equal(RODEO(seed=3).weight, RODEO(seed=3).weight)
     assert torch.equal(before, torch.random.get_rng_state())
     assert not torch.equal(RODEO(seed=3).weight, RODEO(seed=4).weight)
-
-
-@pytest.mark.parametrize(
-    ("make", "text"),
-    [
-        (lambda: DoubleCV(samples=1), "samples must be an int >= 2"),
-        (lambda: DoubleCV(scale=float("inf")), "scale must be finite. Got inf."),
-        (lambda: RODEO(samples=0, hidden=0, seed=-1), "Got 0.; hidden .* Got 0.; seed .* Got -1."),
-    ],
-)
-def test_wrong_options_are_named(make, text):
-    with pytest.raises(ConfigError, match=text):
-        make()
-
-
-@pytest.mark.parametrize("member", [DoubleCV(), RODEO()], ids=repr)
-def test_categories_are_refused(member):
-    with pytest.raises(ConfigError, match=r"made for a bernoulli code\. Got categorical:3"):
-        member(Categorical(1, 3), torch.zeros(1, 1, 3), None, generator=None)

@@ -137,7 +137,7 @@ class ForgetsTheShare(PartWise):
 
     def forward(self, family, eta, f, *, generator):
         estimate = super().forward(family, eta, f, generator=generator)
-        slope = estimate.surrogate / len(self.members)
+        slope = estimate.surrogate / len(self.estimators)
         return Estimate(estimate.value, with_gradient_of(estimate.value, slope))
 
 
@@ -243,7 +243,7 @@ def test_averages_of_members_are_part_of_the_state():
 def test_schedules_of_members_are_followed():
     member = PartWise([STGumbel(tau=1.0, anneal=1e-2, floor=0.5), Exact()])
     assert member.at_step(0) is member
-    assert member.at_step(1000).members[0].tau == 0.5
+    assert member.at_step(1000).estimators[0].tau == 0.5
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from discretevae.errors import ConfigError
 from discretevae.estimators.base import Estimate, with_gradient_of
 from discretevae.estimators.contract import (
     SEED,
@@ -177,16 +176,3 @@ class Broken(RLOO):
 def test_seeded_bugs_are_rejected(bug):
     with pytest.raises(ContractError, match="unbiased"):
         check_estimator_contract(Broken(bug=bug), replicates=20_000)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: RLOO(samples=1), "samples must be an int >= 2. Got 1"),
-        (lambda: EMA(samples=0, decay=1.0), "samples must be an int >= 1. Got 0.; decay"),
-        (lambda: NVIL(hidden=0), "hidden must be an int >= 1. Got 0"),
-    ],
-)
-def test_options_out_of_range(make, message):
-    with pytest.raises(ConfigError, match=message):
-        make()

@@ -299,12 +299,6 @@ def test_evaluations_never_exceed_the_states():
     assert member.evaluations_for(Bernoulli(2)) == 4
 
 
-@pytest.mark.parametrize("samples", [-1, 0, 1, MAX_SAMPLES + 1])
-def test_samples_out_of_range(samples):
-    with pytest.raises(ConfigError, match=rf"from 2 to 10: .* Got {samples}\."):
-        UnorderedSet(samples=samples)
-
-
 @pytest.mark.parametrize("family", [Bernoulli(50), Categorical(20, 10), Gaussian(2)], ids=repr)
 def test_codes_that_cannot_be_listed_are_refused(family):
     eta = torch.zeros(2, *family.eta_shape)

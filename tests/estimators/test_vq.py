@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from discretevae.config import ModelConfig
-from discretevae.errors import ConfigError
 from discretevae.estimators.base import injected
 from discretevae.estimators.contract import ToyIntegrand, check_estimator_contract, random_eta
 from discretevae.estimators.vq import VQ
-from discretevae.families import Bernoulli, Categorical, Gaussian
+from discretevae.families import Bernoulli, Categorical
 from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives import elbo
 
@@ -163,20 +162,3 @@ def test_a_wrong_slope_is_seen(family):
     by_hand = (literal(member, family, eta, f) - family.entropy(eta)).sum()
     (right,) = torch.autograd.grad(by_hand, eta)
     assert not torch.allclose(found, right, rtol=0.05)
-
-
-def test_gaussian_codes_are_refused():
-    with pytest.raises(ConfigError, match="gaussian"):
-        VQ()(Gaussian(1), torch.tensor([[[0.0, -0.5]]]), None, generator=None)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"scale": 0.0, "beta": -1.0}, "scale must be > 0. Got 0.0.; beta must be >= 0. Got -1"),
-        ({"scale": float("nan")}, "scale must be > 0. Got nan"),
-    ],
-)
-def test_options_out_of_range(options, message):
-    with pytest.raises(ConfigError, match=message):
-        VQ(**options)

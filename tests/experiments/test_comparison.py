@@ -22,6 +22,7 @@ from discretevae.estimators import (
     NVIL,
     REBAR,
     RLOO,
+    Estimator,
     Exact,
     Importance,
     Reparametrized,
@@ -55,7 +56,7 @@ COMMAND = ("compare", "--latent", "bernoulli:4", "--hidden", "8", "--lr", "0.01"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scaled:
+class Scaled(Estimator):
     """Leave-one-out whose gradient is too long by a known factor: biased on purpose."""
 
     factor: float
@@ -397,7 +398,7 @@ MISTAKES = {
     "unknown": (("--estimators", "rlo"), ("estimator 'rlo' is unknown", "Did you mean rloo")),
     "unfit": (("--estimators", "rloo,carms"), ("'carms' cannot", "bernoulli:4", "disarm")),
     "other objective": (("--estimators", "vimco"), ("'vimco' cannot estimate the ELBO's",)),
-    "option": (("--estimators", "rloo:sample=3"), ("option 'sample=3' is unknown",)),
+    "option": (("--estimators", "rloo:sample=3"), ("'sample=3' is unknown",)),
     "empty": (("--estimators", " "), ("no estimator is named", "importance, exact")),
     "duplicate": (("--estimators", "rloo;rloo"), ("'rloo' is named twice",)),
     "several": (("--estimators", "rlo", "--epochs", "0"), ("'rlo'", "epochs must be")),

@@ -22,9 +22,10 @@ from sklearn.utils import estimator_checks
 from sklearn.utils._testing import assert_allclose_dense_sparse
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from discretevae.config import ModelConfig, PriorSpec, TrainConfig
+from discretevae.config import LikelihoodSpec, ModelConfig, NeighborTarget, PriorSpec, TrainConfig
 from discretevae.data import Dataset, Rows
 from discretevae.errors import CollapseWarning, ConfigError, DataError, RunError, TrainingError
+from discretevae.estimators import RLOO
 from discretevae.evaluation.bounds import row_scores, score_samples
 from discretevae.model.vae import fresh_model
 from discretevae.run_folder.checkpoint import load_run
@@ -309,6 +310,25 @@ def test_a_column_of_categories_is_refused():
         BernoulliVAE(n_bits=2, epochs=1).fit(frame)
 
 
+def test_parameters_may_be_objects_and_are_saved_as_their_spelling(tmp_path):
+    objects = {
+        "likelihood": LikelihoodSpec.gaussian(0.3),
+        "prior": PriorSpec("factorized"),
+        "estimator": RLOO(samples=3),
+        "target": NeighborTarget(3),
+    }
+    vae = BernoulliVAE(3, hidden=(8,), epochs=1, random_state=0, **objects)
+    assert clone(vae).get_params() == vae.get_params()
+    vae.fit(table()).save(tmp_path / "vae")
+    loaded = BernoulliVAE.load(tmp_path / "vae").get_params()
+    assert {name: loaded[name] for name in objects} == {
+        "likelihood": "gaussian:0.3",
+        "prior": "factorized",
+        "estimator": "rloo:samples=3",
+        "target": "neighbors:3",
+    }
+
+
 def test_a_run_of_the_command_is_no_saved_estimator(trained):
     with pytest.raises(RunError, match=r"no save\(\) wrote.*Open it with discretevae.load_run"):
         BernoulliVAE.load(trained("bernoulli:16"))
@@ -427,7 +447,7 @@ def test_a_run_is_not_overwritten(saved, tmp_path):
         (BernoulliVAE(likelihood="gausian"), "Did you mean gaussian?"),
         (BernoulliVAE(prior="flat"), "`prior` 'flat' is unknown."),
         (BernoulliVAE(objective="elb"), "Did you mean elbo?"),
-        (BernoulliVAE(estimator=3), "`estimator` must be a name such as rloo:samples=4. Got 3."),
+        (BernoulliVAE(estimator=3), "`estimator` must be an estimator or its spelling, such as"),
         (BernoulliVAE(estimator="disram"), "disarm"),
         (BernoulliVAE(random_state="x"), "`random_state` must be None, an int"),
         (BernoulliVAE(batch_size=0), "`batch_size` must be an int >= 1. Got 0."),

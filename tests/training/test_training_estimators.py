@@ -10,7 +10,8 @@ import torch
 from discretevae.config import SaveEvery, TrainConfig
 from discretevae.data import load_data
 from discretevae.errors import CollapseWarning, ConfigError
-from discretevae.estimators import ESTIMATORS, make_estimator
+from discretevae.estimators import ESTIMATORS, RLOO, make_estimator
+from discretevae.families import Bernoulli
 from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives import DEFAULT_ESTIMATORS, choose_estimator, elbo
 from discretevae.system.randomness import generator_for
@@ -54,6 +55,19 @@ def test_every_member_trains_and_repeats_to_the_bit(data, name, kind):
     assert torch.equal(before, torch.random.get_rng_state())
     assert history[-1].loss < history[0].loss
     assert history[-1].grad_variance >= 0
+
+
+def test_an_estimator_and_its_spelling_are_one(data):
+    text, made = "rloo:samples=3", RLOO(samples=3)
+    config = TrainConfig(epochs=1, batch_size=500)
+    runs = [
+        fitted(data, latent, dataclasses.replace(config, estimator=named), estimator=given)[0]
+        for latent in ("bernoulli:6", Bernoulli(6))
+        for named, given in ((text, None), (made, None), (None, text), (None, made))
+    ]
+    assert all(same_weights(runs[0], run) for run in runs[1:])
+    with pytest.raises(ConfigError, match="Did you mean rloo"):
+        fitted(data, "bernoulli:6", config, estimator="rlo")
 
 
 @pytest.mark.parametrize("name", ["gumbel-softmax", "st-gumbel", "gumbel-rao"])

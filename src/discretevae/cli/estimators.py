@@ -51,7 +51,7 @@ def _described(latent: str | None) -> list[dict[str, Any]]:
     """Return the properties of the estimators that fit a code."""
     import inspect
 
-    from discretevae.estimators import ESTIMATORS, Exact, UnorderedSet, option_types
+    from discretevae.estimators import ESTIMATORS, Exact, UnorderedSet
     from discretevae.estimators.references import references
     from discretevae.families import family_of, is_enumerable
 
@@ -64,7 +64,6 @@ def _described(latent: str | None) -> list[dict[str, Any]]:
             or (isinstance(estimator, (Exact, UnorderedSet)) and not is_enumerable(family))
         ):
             continue
-        defaults = inspect.signature(cls).parameters
         cost = estimator.evaluations if family is None else estimator.evaluations_for(family)
         rows.append(
             {
@@ -72,7 +71,7 @@ def _described(latent: str | None) -> list[dict[str, Any]]:
                 "unbiased": estimator.is_unbiased,
                 "evaluations": cost,
                 "kinds": list(estimator.kinds),
-                "options": {key: defaults[key].default for key in option_types(cls)},
+                "options": cls.options(),
                 "about": (inspect.getdoc(cls) or "").splitlines()[0],
                 "reference": str(papers[name]),
                 "bibtex": papers[name].bibtex(),

@@ -53,5 +53,3 @@ class Activation(Spec):
 
 
 RELU = Activation("relu")
-
-__all__ = ["ACTIVATIONS", "RELU", "Activation"]

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from discretevae.config.checks import a_number
-from discretevae.config.spelling import Spec, number
+from discretevae.config.spelling import Spec, short
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,4 @@ class Augment(Spec):
 
     def __str__(self) -> str:
         figures = {name: figure for name, figure in asdict(self).items() if figure}
-        return ",".join(f"{name}={number(figure)}" for name, figure in figures.items()) or "shift=0"
-
-
-__all__ = ["Augment"]
+        return ",".join(f"{name}={short(figure)}" for name, figure in figures.items()) or "shift=0"

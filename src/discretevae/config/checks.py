@@ -1,6 +1,6 @@
 """Rules for the fields of a dataclass, written beside them as their metadata.
 
-lr: float = field(default=1e-3, metadata=POSITIVE)
+``lr: float = field(default=1e-3, metadata=POSITIVE)`` is a number above 0.
 """
 
 from __future__ import annotations
@@ -98,6 +98,7 @@ def is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
+FINITE = rule("a finite number", is_number)
 POSITIVE = rule("> 0", lambda value: is_number(value) and value > 0)
 NOT_NEGATIVE = rule(">= 0", lambda value: is_number(value) and value >= 0)
 FRACTION = rule("> 0 and < 1", lambda value: is_number(value) and 0 < value < 1)
@@ -158,34 +159,7 @@ def problems_of(owner: Any, quote: str = "") -> list[str]:
     return problems
 
 
-def require(owner: Any) -> None:
-    """Refuse a dataclass with fields against their rules.
-
-    Raises:
-        ConfigError: names every one of them.
-    """
-    problems = problems_of(owner)
+def refuse(problems: list[str]) -> None:
+    """Raise a `ConfigError` that names all problems, if there are any."""
     if problems:
         raise ConfigError(problems)
-
-
-__all__ = [
-    "FLAG",
-    "FRACTION",
-    "NOT_NEGATIVE",
-    "POSITIVE",
-    "SHARE",
-    "Described",
-    "Option",
-    "Problems",
-    "Rule",
-    "a_number",
-    "an_int",
-    "is_int",
-    "is_number",
-    "must",
-    "one_of",
-    "problems_of",
-    "require",
-    "rule",
-]

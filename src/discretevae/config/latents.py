@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from discretevae.config.checks import an_int, one_of, problems_of
+from discretevae.config.checks import an_int, one_of, problems_of, refuse
 from discretevae.config.spelling import Spec, spell
 from discretevae.errors import ConfigError
 
@@ -65,8 +65,7 @@ class LatentSpec(Spec):
             problems.append(f"{n_gaussian} Gaussian parts are one. Add up their variables.")
         if not problems and self.n_units > MAX_UNITS:
             problems.append(f"the code has more than {MAX_UNITS:,} units. Ask for less.")
-        if problems:
-            raise ConfigError(problems)
+        refuse(problems)
 
     @property
     def all_parts(self) -> tuple[LatentSpec, ...]:
@@ -128,6 +127,3 @@ class LatentSpec(Spec):
         sizes = [self.n_variables] if self.n_variables > 1 or not self.n_categories else []
         sizes += [self.n_categories] if self.n_categories else []
         return spell(self.kind, *sizes, separator=self.separator)
-
-
-__all__ = ["LATENT_KINDS", "LatentKind", "LatentSpec"]

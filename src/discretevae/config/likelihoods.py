@@ -83,6 +83,3 @@ Choices: bernoulli, continuous-bernoulli, gaussian, gaussian:learned, beta-binom
             return f"{self.kind}:learned"
         option = {"gaussian": self.scale, "logistic": self.n_components}.get(self.kind, 1)
         return spell(self.kind, *[option] * (option != 1))
-
-
-__all__ = ["LIKELIHOOD_KINDS", "LikelihoodKind", "LikelihoodSpec"]

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from discretevae.config.activations import RELU, Activation
-from discretevae.config.checks import Option, an_int, is_int, one_of, problems_of, rule
+from discretevae.config.checks import Option, an_int, is_int, one_of, problems_of, refuse, rule
 from discretevae.config.latents import LatentSpec
 from discretevae.config.likelihoods import LikelihoodSpec
 from discretevae.config.priors import PriorSpec
-from discretevae.errors import ConfigError
 
 Network = Literal["mlp", "cnn", "custom"]
 NETWORKS: tuple[Network, ...] = get_args(Network)
@@ -86,8 +85,7 @@ class ModelConfig:
             problems.append(
                 f"`image_shape` must hold {self.n_features} pixels. Got {self.image_shape}."
             )
-        if problems:
-            raise ConfigError(problems)
+        refuse(problems)
 
     def _cnn_problems(self) -> list[str]:
         problems = []
@@ -100,6 +98,3 @@ class ModelConfig:
                 "`image_size=(28, 28)`."
             )
         return problems
-
-
-__all__ = ["INITS", "NETWORKS", "Init", "ModelConfig", "Network"]

@@ -48,6 +48,3 @@ def preset(name: str) -> Preset:
     if name not in PRESETS:
         raise ConfigError(f"preset {name!r} is unknown. {did_you_mean(name, PRESETS)}")
     return PRESETS[name]
-
-
-__all__ = ["PRESETS", "Preset", "preset"]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, get_args
 
-from discretevae.config.checks import is_int, one_of, problems_of
+from discretevae.config.checks import is_int, one_of, problems_of, refuse
 from discretevae.config.spelling import Spec, spell
-from discretevae.errors import ConfigError
 
 PriorKind = Literal["fixed", "factorized", "autoregressive", "mixture", "layer"]
 PRIOR_KINDS: tuple[PriorKind, ...] = get_args(PriorKind)
@@ -59,8 +58,7 @@ class PriorSpec(Spec):
         for size in (*sizes, *(self.hidden or ())):
             if not (is_int(size, 1) and size <= MAX_WIDTH):
                 problems.append(f"sizes must be ints from 1 to {MAX_WIDTH:,}. Got {size!r}.")
-        if problems:
-            raise ConfigError(problems)
+        refuse(problems)
 
     @property
     def has_closed_kl(self) -> bool:
@@ -103,6 +101,3 @@ class PriorSpec(Spec):
         if self.kind == "autoregressive" and self.hidden == ():
             return "autoregressive:linear"
         return spell(self.kind, *[self.size] * (self.size > 0), *(self.hidden or ()))
-
-
-__all__ = ["PRIOR_KINDS", "PriorKind", "PriorSpec"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from discretevae.config.checks import one_of, problems_of
+from discretevae.config.checks import one_of, problems_of, refuse
 from discretevae.config.model_config import ModelConfig
 from discretevae.config.priors import PriorSpec
 from discretevae.config.spelling import Spec
@@ -44,9 +44,7 @@ class DataConfig:
     binarize: BinarizeMode = field(default="none", metadata=one_of(BINARIZE_MODES))
 
     def __post_init__(self) -> None:
-        problems = problems_of(self, "`")
-        if problems:
-            raise ConfigError(problems)
+        refuse(problems_of(self, "`"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +61,8 @@ class RunConfig:
     """
 
     model: ModelConfig
-    training: TrainConfig = dataclasses.field(default_factory=TrainConfig)
-    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    training: TrainConfig = field(default_factory=TrainConfig)
+    data: DataConfig = field(default_factory=DataConfig)
 
     def __post_init__(self) -> None:
         prior, training = self.model.prior, self.training
@@ -76,8 +74,7 @@ class RunConfig:
             )
         if training.augment is not None and self.model.image_shape is None:
             problems.append("`augment` distorts pictures, and these rows are none. Leave it out.")
-        if problems:
-            raise ConfigError(problems)
+        refuse(problems)
 
 
 def prior_problems(
@@ -106,17 +103,15 @@ choose prior fixed or factorized.']
 
 def require_prior(prior: PriorSpec, objective: str, free_bits: float | None = None) -> None:
     """Refuse a prior that a training would ask too much of; see `prior_problems`."""
-    problems = prior_problems(prior, objective, free_bits)
-    if problems:
-        raise ConfigError(problems)
+    refuse(prior_problems(prior, objective, free_bits))
 
 
 def to_dict(config: ModelConfig | TrainConfig | DataConfig | RunConfig) -> dict[str, Any]:
     """Return a configuration as plain values for JSON; specs are spelled.
 
     Example:
-        >>> to_dict(TrainConfig(augment=Augment(shift=2)))["augment"]
-        'shift=2'
+        >>> to_dict(TrainConfig(lr_schedule="linear:0.40"))["lr_schedule"]
+        'linear:0.4'
     """
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     for name, value in values.items():
@@ -154,15 +149,3 @@ def run_config_from(values: Mapping[str, Any]) -> RunConfig:
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
     """JSON knows lists only; configurations hold tuples."""
     return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-
-
-__all__ = [
-    "BINARIZE_MODES",
-    "BinarizeMode",
-    "DataConfig",
-    "RunConfig",
-    "prior_problems",
-    "require_prior",
-    "run_config_from",
-    "to_dict",
-]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from discretevae.config.checks import POSITIVE, an_int
-from discretevae.config.spelling import Spec, number
+from discretevae.config.spelling import Spec, short
 from discretevae.errors import ConfigError
 
 
@@ -59,7 +59,7 @@ class SaveEvery(Spec):
         return {"s": seconds, "min": minutes, "h": hours, "step": steps, "steps": steps}
 
     def __str__(self) -> str:
-        return f"{self.steps}steps" if self.seconds is None else f"{number(self.seconds)}s"
+        return f"{self.steps}steps" if self.seconds is None else f"{short(self.seconds)}s"
 
     def is_due(self, seconds: float, steps: int) -> bool:
         """Return whether to save, so many seconds and steps after the last time.
@@ -70,6 +70,3 @@ class SaveEvery(Spec):
         """
         by_clock = self.seconds is not None and seconds > self.seconds
         return by_clock or (self.steps is not None and steps >= self.steps)
-
-
-__all__ = ["SaveEvery"]

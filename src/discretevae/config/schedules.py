@@ -78,6 +78,3 @@ class Schedule(Spec):
         left = min(1.0, max(n_steps - step, 0) / (self.share * n_steps))
         fall = left if self.name == "linear" else 0.5 * (1 - math.cos(math.pi * left))
         return rise * fall
-
-
-__all__ = ["SCHEDULES", "Schedule"]

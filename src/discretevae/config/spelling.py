@@ -18,7 +18,7 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
-from discretevae.config.checks import Described, require
+from discretevae.config.checks import Described, problems_of, refuse
 from discretevae.errors import ConfigError, did_you_mean
 
 
@@ -36,7 +36,7 @@ class Spec:
     separator: ClassVar[str] = ","
 
     def __post_init__(self) -> None:
-        require(self)
+        refuse(problems_of(self))
 
     @classmethod
     def constructors(cls) -> Mapping[str, Any]:
@@ -86,13 +86,17 @@ class Spec:
     @classmethod
     def refusal(cls, text: str, error: ConfigError) -> ConfigError:
         """Return what is wrong with a spelling, and examples of a right one."""
-        problems = [f"`{cls.option}` {text!r}: {problem}" for problem in error.problems]
-        return ConfigError([*problems[:-1], f"{problems[-1]} Write it like {cls.form}."])
+        return ConfigError(f"`{cls.option}` {text!r}: {error} Write it like {cls.form}.")
 
     @classmethod
     def _call(cls, make: Callable[..., Any], arguments: str | None) -> Any:
         signature = inspect.signature(make, eval_str=True)
-        takes = {name: p for name, p in signature.parameters.items() if is_spelled(p)}
+        # what may be one of several types, such as a tensor or a function, has no spelling
+        takes = {
+            name: parameter
+            for name, parameter in signature.parameters.items()
+            if not isinstance(parameter.annotation, types.UnionType)
+        }
         in_order = [p for p in takes.values() if p.kind is not p.KEYWORD_ONLY]
         values: list[object] = []
         named: dict[str, object] = {}
@@ -114,11 +118,6 @@ class Spec:
         return make(*bound.args, **bound.kwargs)
 
 
-def is_spelled(parameter: inspect.Parameter) -> bool:
-    """Return whether a value of the parameter can be written in a spelling."""
-    return not isinstance(parameter.annotation, types.UnionType)
-
-
 def _value(parameter: inspect.Parameter, text: str) -> object:
     if parameter.annotation is int:
         if re.fullmatch("[+-]?[0-9]{1,18}", text):
@@ -133,25 +132,22 @@ def _value(parameter: inspect.Parameter, text: str) -> object:
     return text
 
 
-def spell(name: str, *arguments: float, separator: str = ",") -> str:
-    """Return the spelling of a name and its arguments, each as short as it can be read back.
+def spell(name: str, *arguments: object, separator: str = ",") -> str:
+    """Return the spelling of a name and its arguments.
 
     Example:
         >>> spell("linear", 0.4), spell("fixed"), spell("neighbors", 5, 50, separator="x")
         ('linear:0.4', 'fixed', 'neighbors:5x50')
     """
-    return f"{name}:{separator.join(map(number, arguments))}" if arguments else name
+    return f"{name}:{separator.join(map(short, arguments))}" if arguments else name
 
 
-def number(value: float) -> str:
-    """Return a number as short as it can be read back.
+def short(value: object) -> str:
+    """Return a value as short as it can be read back.
 
     Example:
-        >>> number(100), number(2.0), number(0.1 + 0.2)
-        ('100', '2', '0.30000000000000004')
+        >>> short(1_000_000), short(2.0), short(0.1 + 0.2), short("learned")
+        ('1000000', '2', '0.30000000000000004', 'learned')
     """
-    short = f"{value:g}"
-    return short if float(short) == value and "e+" not in short else repr(value)
-
-
-__all__ = ["Spec", "is_spelled", "number", "spell"]
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if not isinstance(value, float) or float(text) == value else repr(value)

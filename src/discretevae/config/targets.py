@@ -55,6 +55,3 @@ class NeighborTarget(Target):
 
     def __str__(self) -> str:
         return spell("neighbors", self.k, *[self.steps] * (self.steps > 1), separator="x")
-
-
-__all__ = ["NeighborTarget", "RowTarget", "Target"]

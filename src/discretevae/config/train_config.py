@@ -17,6 +17,7 @@ from discretevae.config.checks import (
     is_int,
     one_of,
     problems_of,
+    refuse,
     rule,
 )
 from discretevae.config.schedules import Schedule
@@ -32,6 +33,17 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 STARTS: tuple[Start, ...] = get_args(Start)
 
 
+def _estimator(value: object) -> str:
+    """Return the spelling of an estimator; what it names is known where tensors are."""
+    spelling = getattr(value, "spec", value)
+    if not isinstance(spelling, str):
+        raise ConfigError(
+            "`estimator` must be an estimator or its spelling, such as rloo:samples=4. "
+            f"Got {value!r}."
+        )
+    return spelling
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """How a model is trained.
@@ -43,8 +55,8 @@ class TrainConfig:
         lr_schedule: how it falls, a `Schedule`: ``constant``, ``linear``, ``cosine:0.4`` …
         warmup: steps over which it first rises.
         objective: what is maximized: ``elbo``, ``multi-sample``, ``marginal`` or ``wake-sleep``.
-        estimator: name and options of the gradient estimator; None takes the default for the
-            objective and the code.
+        estimator: the gradient estimator, ``rloo:samples=4`` or ``RLOO(samples=4)``, of which the
+            spelling is kept; None takes the default for the objective and the code.
         samples: S, samples of z per row; None leaves the estimator's own default.
         clip: the largest norm that a gradient may have; None leaves it as it is.
         average: decay of an exponential moving average of the weights, which is what is evaluated
@@ -95,10 +107,7 @@ class TrainConfig:
     target: Option[Target] = Option(Target.of, RowTarget())
     pretrain: int = field(default=0, metadata=an_int(0))
     objective: ObjectiveName = field(default="elbo", metadata=one_of(OBJECTIVE_NAMES))
-    estimator: str | None = field(
-        default=None,
-        metadata=rule("a name such as rloo:samples=4", lambda name: isinstance(name, str)),
-    )
+    estimator: Option[str | None] = Option(_estimator, None)
     samples: int | None = field(default=None, metadata=an_int(1))
     seed: int = field(
         default=0,
@@ -125,8 +134,7 @@ class TrainConfig:
             problems.append(
                 f"{' and '.join(asked)} change the ELBO. Got `objective={self.objective!r}`."
             )
-        if problems:
-            raise ConfigError(problems)
+        refuse(problems)
 
 
 def auto_batch_size(n_rows: int) -> int:
@@ -141,15 +149,3 @@ def auto_batch_size(n_rows: int) -> int:
         [128, 128, 32]
     """
     return min(128, max(32, 1 << int(math.log2(max(n_rows / 10, 1)))))
-
-
-__all__ = [
-    "OBJECTIVE_NAMES",
-    "PRECISIONS",
-    "STARTS",
-    "ObjectiveName",
-    "Precision",
-    "Start",
-    "TrainConfig",
-    "auto_batch_size",
-]

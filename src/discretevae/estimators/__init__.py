@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-import types
-import typing
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from discretevae.config import LatentKind
-from discretevae.errors import ConfigError, did_you_mean
+from discretevae.config.spelling import Spec
+from discretevae.errors import ConfigError
 from discretevae.estimators.antithetic import ARM, ARMS, DisARM
 from discretevae.estimators.base import Estimate, Estimator, Integrand, with_gradient_of
 from discretevae.estimators.control_variate import REBAR, RELAX, MuProp
@@ -33,42 +33,29 @@ from discretevae.estimators.vq import VQ
 from discretevae.families import Family, Product, is_enumerable
 
 ESTIMATORS: Mapping[str, type[Estimator]] = {
-    "importance": Importance,
-    "reparametrized": Reparametrized,
-    "exact": Exact,
-    "local-expectation": LocalExpectation,
-    "ema": EMA,
-    "nvil": NVIL,
-    "rloo": RLOO,
-    "arm": ARM,
-    "disarm": DisARM,
-    "arms": ARMS,
-    "arsm": ARSM,
-    "carms": CARMS,
-    "disarm-sb": DisARMSB,
-    "disarm-iw": DisARMIW,
-    "unordered-set": UnorderedSet,
-    "muprop": MuProp,
-    "rebar": REBAR,
-    "relax": RELAX,
-    "double-cv": DoubleCV,
-    "rodeo": RODEO,
-    "vimco": VIMCO,
-    "straight-through": StraightThrough,
-    "gumbel-softmax": GumbelSoftmax,
-    "st-gumbel": STGumbel,
-    "gumbel-rao": GumbelRao,
-    "gapped-st": GappedST,
-    "reinmax": ReinMax,
-    "vq": VQ,
-}
-"""Every estimator by its name."""
+    cls.name: cls
+    for cls in (
+        Importance, Reparametrized, Exact, LocalExpectation, EMA, NVIL, RLOO, ARM, DisARM, ARMS,
+        ARSM, CARMS, DisARMSB, DisARMIW, UnorderedSet, MuProp, REBAR, RELAX, DoubleCV, RODEO, VIMCO,
+        StraightThrough, GumbelSoftmax, STGumbel, GumbelRao, GappedST, ReinMax, VQ,
+    )
+}  # fmt: skip
+"""Every estimator of the package by its name."""
+
+
+class _Spelling(Spec):
+    option = "estimator"
+    form = "rloo:samples=4"
+
+    @classmethod
+    def constructors(cls) -> Mapping[str, Any]:
+        return ESTIMATORS
 
 
 def default_estimator(family: Family) -> str:
-    """The member that is taken for the ELBO when none is named.
+    """Return the name of the estimator of the ELBO where none is given.
 
-    What measurement picked: no noise where the code can be enumerated, DisARM for longer codes of
+    Measurement picked them: no noise where the code can be enumerated, DisARM for longer codes of
     bits, ReinMax for several categorical variables. ReinMax is biased; nothing unbiased came near
     it there (results page, "Estimators side by side").
 
@@ -99,14 +86,16 @@ def _default_of_part(part: Family) -> str:
     return "disarm" if part.spec.kind == "bernoulli" else "reinmax"
 
 
-def estimator_for(text: str, family: Family, *, samples: int | None = None) -> Estimator:
-    """Reads an estimator for a code of any kind.
+def estimator_for(
+    estimator: str | Estimator, family: Family, *, samples: int | None = None
+) -> Estimator:
+    """Return the estimator that a spelling stands for, for a code of any kind.
 
     For a code of several parts that is one estimator for each discrete part, joined by + in their
     order, or one name for all of them; ``exact`` sums over the whole code where it can.
 
     Args:
-        text: as `make_estimator` reads it, several joined by +.
+        estimator: as `make_estimator` takes it, or several texts joined by +.
         family: the code.
         samples: sets the option of that name.
 
@@ -116,95 +105,62 @@ def estimator_for(text: str, family: Family, *, samples: int | None = None) -> E
     Example:
         >>> from discretevae.families import family_of
         >>> hybrid = family_of("categorical:10+gaussian:16")
-        >>> estimator_for("exact", hybrid).members
+        >>> estimator_for("exact", hybrid).estimators
         (Exact(),)
-        >>> estimator_for("disarm+reinmax", family_of("bernoulli:50+categorical:20x10")).members
+        >>> estimator_for("disarm+reinmax", family_of("bernoulli:50+categorical:20x10")).estimators
         (DisARM(samples=2), ReinMax(samples=1, tau=1.0))
     """
-    if not isinstance(family, Product):
-        return make_estimator(text, kind=family.spec.kind, samples=samples)
-    if text == "exact" and is_enumerable(family):
+    if not isinstance(family, Product) or not isinstance(estimator, str):
+        return make_estimator(estimator, kind=family.spec.kind, samples=samples)
+    if estimator == "exact" and is_enumerable(family):
         return Exact()
-    discrete = [part for part in family.parts if part.n_states is not None]
-    texts = text.split("+")
+    kinds = [part.spec.kind for part in family.parts if part.n_states is not None]
+    texts = estimator.split("+")
     if len(texts) == 1:
-        texts *= len(discrete)
-    if len(texts) != len(discrete):
+        texts *= len(kinds)
+    if len(texts) != len(kinds):
         raise ConfigError(
-            f"estimator {text!r} is {len(texts)} estimators, but {family.spec} has "
-            f"{len(discrete)} discrete parts. Give one for each, or one for all."
+            f"estimator {estimator!r} is {len(texts)} estimators, but {family.spec} has "
+            f"{len(kinds)} discrete parts. Give one for each, or one for all."
         )
-    pairs = zip(texts, discrete, strict=True)
-    return PartWise([make_estimator(t, kind=part.spec.kind, samples=samples) for t, part in pairs])
+    pairs = zip(texts, kinds, strict=True)
+    return PartWise([make_estimator(text, kind=kind, samples=samples) for text, kind in pairs])
 
 
-def make_estimator(text: str, *, kind: LatentKind, samples: int | None = None) -> Estimator:
-    """Reads ``NAME[:option=value,…]``, such as ``importance:proposal=tempered,tau=0.7``.
+def make_estimator(
+    estimator: str | Estimator, *, kind: LatentKind, samples: int | None = None
+) -> Estimator:
+    """Return the estimator that ``NAME[:option=value,…]`` stands for; an object is returned itself.
 
     Args:
-        text: name and options.
+        estimator: such as ``importance:proposal=tempered,tau=0.7``.
         kind: the kind of code that it is for.
         samples: sets the option of that name, unless the text does.
 
     Raises:
-        ConfigError: unknown name or option, unreadable value, or a member that cannot handle the
-            kind of code; the sensible choices are named.
+        ConfigError: unknown name or option, unreadable or wrong value, or an estimator that cannot
+            handle the kind of code; the sensible choices are named.
 
     Example:
         >>> make_estimator("importance:proposal=tempered,tau=0.7", kind="bernoulli", samples=2)
         Importance(samples=2, proposal='tempered', tau=0.7, alpha=0.1, xi=None)
     """
-    name, _, rest = text.strip().partition(":")
-    if name not in ESTIMATORS:
-        raise ConfigError(f"estimator {name!r} is unknown. {did_you_mean(name, ESTIMATORS)}")
-    cls = ESTIMATORS[name]
-    types_of = option_types(cls)
-    options: dict[str, object] = {}
-    for part in filter(None, rest.split(",")):
-        key, equals, value = part.partition("=")
-        if key not in types_of or not equals:
-            raise ConfigError(
-                f"estimator option {part!r} is unknown. {did_you_mean(key, types_of)} "
-                f"Write {name}:option=value."
-            )
-        options[key] = _read(types_of[key], value, f"estimator option {key}")
+    made: Estimator = _Spelling.read(estimator) if isinstance(estimator, str) else estimator
     if samples is not None:
-        if options.get("samples", samples) != samples:
+        if "samples" not in made.options():
+            raise ConfigError(f"estimator {made.name} takes no samples. Leave `samples` out.")
+        is_set = not isinstance(estimator, str) or "samples=" in estimator
+        if is_set and made.samples != samples:
             raise ConfigError(
-                f"`samples` is given twice: {samples} and {options['samples']}. Give it once."
+                f"`samples` is given twice: {samples} and {made.samples}. Give it once."
             )
-        if "samples" not in types_of:
-            raise ConfigError(f"estimator {name} takes no samples. Leave `samples` out.")
-        options["samples"] = samples
-    member = cls(**options)
-    if kind not in member.kinds:
-        fitting = [other for other, cls in ESTIMATORS.items() if kind in cls().kinds]
+        made = replace(made, samples=samples)  # type: ignore[type-var]
+    if kind not in made.kinds:
+        fitting = [name for name, cls in ESTIMATORS.items() if kind in cls().kinds]
         raise ConfigError(
-            f"estimator {text!r} cannot handle a {kind} code. Choices: {', '.join(fitting)}."
+            f"estimator {estimator!r} cannot handle a {kind} code. Choices: {', '.join(fitting)}."
         )
-    return member
-
-
-def option_types(cls: type[Estimator]) -> dict[str, object]:
-    """A member's options by name, those that text can spell: of a plain type or a choice of words.
-
-    Example:
-        >>> option_types(ESTIMATORS["rloo"])
-        {'samples': <class 'int'>}
-    """
-    hints = typing.get_type_hints(cls.__init__)
-    names = inspect.signature(cls).parameters
-    return {name: hints[name] for name in names if not isinstance(hints[name], types.UnionType)}
-
-
-def _read(hint: object, text: str, what: str) -> object:
-    if hint is int or hint is float:
-        try:
-            return int(text) if hint is int else float(text)
-        except ValueError:
-            article = "an int" if hint is int else "a number"
-            raise ConfigError(f"{what} must be {article}. Got {text!r}.") from None
-    return text
+    return made
 
 
 __all__ = [
@@ -244,6 +200,5 @@ __all__ = [
     "default_estimator",
     "estimator_for",
     "make_estimator",
-    "option_types",
     "with_gradient_of",
 ]

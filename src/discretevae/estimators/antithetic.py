@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from abc import abstractmethod
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
@@ -26,16 +27,48 @@ import torch
 from torch import Tensor
 
 from discretevae.config import LatentKind
-from discretevae.estimators.base import Estimate, Estimator, Integrand, injected
-from discretevae.estimators.options import check_options, require_kind
+from discretevae.config.checks import an_int, one_of
+from discretevae.estimators.base import PAIRS, Estimate, Estimator, Integrand, injected
 from discretevae.families import Family
 
 Copula = Literal["dirichlet", "gaussian"]
-COPULAS: tuple[str, ...] = get_args(Copula)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ARM(Estimator):
+class _Pairs(Estimator):
+    """What ARM and DisARM share: pairs of opposite codes, whose difference in f is weighed."""
+
+    is_unbiased: ClassVar[bool] = True
+    kinds: ClassVar[tuple[LatentKind, ...]] = ("bernoulli",)
+
+    samples: int = field(default=2, metadata=PAIRS)
+
+    def __call__(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draw ``samples``/2 independent pairs per row."""
+        self.require_kind(family)
+        u, pair, likelier = _uniform_pairs(eta.detach(), self.samples // 2, generator)
+        fz = f(pair.flatten(0, 1))
+        before, after = fz.detach().reshape(2, -1, fz.shape[1])
+        apart = pair[0] - pair[1]  # (−1)^z̃ 1[z ≠ z̃]
+        gradient = self._gradient((before - after).unsqueeze(-1), u, apart, likelier)
+        disagreement = apart.square().mean((0, -1))
+        return injected(fz, eta, gradient, diagnostics={"disagreement": disagreement})
+
+    @abstractmethod
+    def _gradient(self, gap: Tensor, u: Tensor, apart: Tensor, likelier: Tensor) -> Tensor:
+        """Return the mean over pairs, ``[B, D]``.
+
+        Args:
+            gap: f(z) − f(z̃), ``[m, B, 1]``.
+            u: the uniform numbers behind the pairs, ``[m, B, D]``.
+            apart: z − z̃, ``[m, B, D]``.
+            likelier: σ(|η|), ``[B, D]``.
+        """
+
+
+class ARM(_Pairs):
     """Augment-REINFORCE-merge: one uniform number per bit drives two opposite codes.
 
         u ~ U(0, 1)^D,   z = 1[u > σ(−η)],   z̃ = 1[u < σ(η)]
@@ -56,11 +89,8 @@ class ARM(Estimator):
     Example:
         >>> from discretevae.families import Bernoulli
         >>> eta = torch.zeros(1, 2, requires_grad=True)
-        >>> class Sum:
-        ...     def __call__(self, z):
-        ...         return z.sum(-1)
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> ARM()(Bernoulli(2), eta, Sum(), generator=generator).value       # z + z̃ = (1, 1)
+        >>> f, generator = lambda z: z.sum(-1), torch.Generator().manual_seed(0)
+        >>> ARM()(Bernoulli(2), eta, f, generator=generator).value           # z + z̃ = (1, 1)
         tensor([1.])
 
     Source: Yin & Zhou, "ARM: Augment-REINFORCE-Merge Gradient for Stochastic Binary Networks"
@@ -68,36 +98,14 @@ class ARM(Estimator):
     code of the pair; here it is the mean of both.
     """
 
-    is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = ("bernoulli",)
+    name: ClassVar[str] = "arm"
 
-    samples: int = 2
-
-    def __post_init__(self) -> None:
-        """Checks the one option."""
-        check_options(self, in_pairs=True)
-
-    @property
-    def evaluations(self) -> int:
-        """Two for each pair."""
-        return self.samples
-
-    def __call__(
-        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
-    ) -> Estimate:
-        """Draws the pairs, and weighs the difference of f by u − ½."""
-        require_kind(self, family)
-        u, pair, _ = _uniform_pairs(eta.detach(), self.samples // 2, generator)
-        fz = f(pair.flatten(0, 1))
-        before, after = fz.detach().reshape(2, -1, fz.shape[1])
-        gradient = ((before - after).unsqueeze(-1) * (u - 0.5)).mean(0)
-        disagreement = (pair[0] - pair[1]).square().mean((0, -1))
-        return injected(fz, eta, gradient, diagnostics={"disagreement": disagreement})
+    def _gradient(self, gap: Tensor, u: Tensor, apart: Tensor, likelier: Tensor) -> Tensor:
+        return (gap * (u - 0.5)).mean(0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class DisARM(Estimator):
-    """ARM with its uniform numbers integrated out: what matters is only where the codes differ.
+class DisARM(_Pairs):
+    """ARM with its uniform numbers integrated out: only where the codes differ counts.
 
         ∂E f/∂η_d ≈ ½ (f(z) − f(z̃)) (−1)^{z̃_d} 1[z_d ≠ z̃_d] σ(|η_d|)
 
@@ -115,11 +123,8 @@ class DisARM(Estimator):
     Example:
         >>> from discretevae.families import Bernoulli
         >>> eta = torch.zeros(1, 2, requires_grad=True)
-        >>> class Sum:
-        ...     def __call__(self, z):
-        ...         return z.sum(-1)
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> DisARM()(Bernoulli(2), eta, Sum(), generator=generator).diagnostics["disagreement"]
+        >>> f, generator = lambda z: z.sum(-1), torch.Generator().manual_seed(0)
+        >>> DisARM()(Bernoulli(2), eta, f, generator=generator).diagnostics["disagreement"]
         tensor([1.])
 
     Source: Dong, Mnih & Tucker, "DisARM: An Antithetic Gradient Estimator for Binary Latent
@@ -127,33 +132,10 @@ class DisARM(Estimator):
     "Probabilistic Best Subset Selection via Gradient-Based Optimization" (2020).
     """
 
-    is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = ("bernoulli",)
+    name: ClassVar[str] = "disarm"
 
-    samples: int = 2
-
-    def __post_init__(self) -> None:
-        """Checks the one option."""
-        check_options(self, in_pairs=True)
-
-    @property
-    def evaluations(self) -> int:
-        """Two for each pair."""
-        return self.samples
-
-    def __call__(
-        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
-    ) -> Estimate:
-        """Draws the pairs, and weighs the difference of f by z − z̃."""
-        require_kind(self, family)
-        _, pair, likelier = _uniform_pairs(eta.detach(), self.samples // 2, generator)
-        fz = f(pair.flatten(0, 1))
-        before, after = fz.detach().reshape(2, -1, fz.shape[1])
-        apart = pair[0] - pair[1]  # (−1)^z̃ 1[z ≠ z̃]
-        half = 0.5 * (before - after).unsqueeze(-1)
-        gradient = likelier * (half * apart).mean(0)
-        disagreement = apart.square().mean((0, -1))
-        return injected(fz, eta, gradient, diagnostics={"disagreement": disagreement})
+    def _gradient(self, gap: Tensor, u: Tensor, apart: Tensor, likelier: Tensor) -> Tensor:
+        return likelier * (0.5 * gap * apart).mean(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,11 +162,8 @@ class ARMS(Estimator):
     Example:
         >>> from discretevae.families import Bernoulli
         >>> eta = torch.zeros(1, 2, requires_grad=True)
-        >>> class Sum:
-        ...     def __call__(self, z):
-        ...         return z.sum(-1)
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> ARMS(samples=4)(Bernoulli(2), eta, Sum(), generator=generator).surrogate.shape
+        >>> f, generator = lambda z: z.sum(-1), torch.Generator().manual_seed(0)
+        >>> ARMS(samples=4)(Bernoulli(2), eta, f, generator=generator).surrogate.shape
         torch.Size([1])
 
     Source: Dimitriev & Zhou, "ARMS: Antithetic-REINFORCE-Multi-Sample Gradient for Binary
@@ -193,26 +172,18 @@ class ARMS(Estimator):
     rounding instead of being looked up.
     """
 
+    name: ClassVar[str] = "arms"
     is_unbiased: ClassVar[bool] = True
     kinds: ClassVar[tuple[LatentKind, ...]] = ("bernoulli",)
 
-    samples: int = 4
-    copula: Copula = "dirichlet"
-
-    def __post_init__(self) -> None:
-        """Checks both options, and says all that is wrong at once."""
-        check_options(self, least_samples=2, copula=COPULAS)
-
-    @property
-    def evaluations(self) -> int:
-        """Each of the n codes, n."""
-        return self.samples
+    samples: int = field(default=4, metadata=an_int(2))
+    copula: Copula = field(default="dirichlet", metadata=one_of(get_args(Copula)))
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        """Draws n coupled codes, and corrects the leave-one-out estimate for their correlation."""
-        require_kind(self, family)
+        """Draw n coupled codes, and correct the leave-one-out estimate for their correlation."""
+        self.require_kind(family)
         logits = eta.detach()
         z = coupled_bits(logits, self.samples, self.copula, generator)
         fz = f(z)
@@ -230,7 +201,7 @@ class ARMS(Estimator):
 def coupled_bits(
     logits: Tensor, n: int, copula: Copula, generator: torch.Generator | None
 ) -> Tensor:
-    """``n`` mutually antithetic draws of Bernoulli(σ(logits)), ``[n, *logits.shape]``.
+    """Return ``n`` mutually antithetic draws of Bernoulli(σ(logits)), ``[n, *logits.shape]``.
 
     The rarer value of a bit, of probability r = σ(−|η|), is taken where
 
@@ -256,7 +227,7 @@ def coupled_bits(
 
 
 def one_minus_correlation(logits: Tensor, n: int, copula: Copula) -> Tensor:
-    """1 − ρ of two of the bits that `coupled_bits` draws, with the shape of ``logits``.
+    """Return 1 − ρ of two of the bits that `coupled_bits` draws, with the shape of ``logits``.
 
         1 − ρ = (r − P) / (r(1 − r)),   r = σ(−|η|),   P = P(both take the rarer value)
         dirichlet:  P = (2 r^{1/(n−1)} − 1)₊^{n−1}
@@ -285,7 +256,7 @@ def one_minus_correlation(logits: Tensor, n: int, copula: Copula) -> Tensor:
 
 @functools.cache
 def _quadrature(n: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """24 nodes and weights from asin(−1/(n − 1)) to 0, on the device where they are needed."""
+    """Return 24 nodes and weights from asin(−1/(n − 1)) to 0."""
     x, weight = np.polynomial.legendre.leggauss(24)
     low = math.asin(-1 / (n - 1))
     with torch.inference_mode(False):
@@ -296,7 +267,7 @@ def _quadrature(n: int, dtype: torch.dtype, device: torch.device) -> tuple[Tenso
 def _uniform_pairs(
     logits: Tensor, pairs: int, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """u ``[m, B, D]``, the two codes that it drives, ``[2, m, B, D]``, and σ(|η|), ``[B, D]``."""
+    """Return u ``[m, B, D]``, the codes of the pairs ``[2, m, B, D]``, and σ(|η|) ``[B, D]``."""
     shape = (pairs, *logits.shape)
     u = torch.rand(shape, dtype=logits.dtype, device=logits.device, generator=generator)
     pair = torch.empty((2, *shape), dtype=logits.dtype, device=logits.device)
@@ -304,6 +275,3 @@ def _uniform_pairs(
     torch.gt(u, off, out=pair[0])
     torch.lt(u, on, out=pair[1])
     return u, pair, torch.maximum(on, off)
-
-
-__all__ = ["ARM", "ARMS", "DisARM", "coupled_bits", "one_minus_correlation"]

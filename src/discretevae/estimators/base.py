@@ -10,14 +10,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from discretevae.config import LatentKind
-from discretevae.families import Family
+from discretevae.config.checks import is_int, problems_of, refuse, rule
+from discretevae.config.spelling import short, spell
+from discretevae.errors import ConfigError
+from discretevae.families import MAX_STATES, Family, is_enumerable
+from discretevae.networks.mlp import MLP
+
+DISCRETE: tuple[LatentKind, ...] = ("bernoulli", "categorical")
+EVERY_KIND: tuple[LatentKind, ...] = ("bernoulli", "categorical", "gaussian")
+
+PAIRS = rule(
+    "an even int >= 2: codes come in pairs",
+    lambda samples: is_int(samples, 2) and samples % 2 == 0,
+)
 
 
 class Integrand(Protocol):
@@ -63,12 +75,16 @@ class Estimate:
 
 
 class Estimator(ABC):
-    """A gradient estimator: three facts and one call.
+    """A gradient estimator: options, three facts and one call.
 
-    Estimators are small frozen dataclasses whose fields are their options; those that learn
-    something of their own are ``nn.Module``s besides. The three facts are attributes of the class
-    or properties; the contract tests hold the estimator to them. The other methods have defaults
-    that suit most.
+    Estimators are small frozen dataclasses whose fields are their options, each with its rule as
+    metadata (`discretevae.config.checks`); those that learn something of their own are
+    ``nn.Module``s besides. The three facts are attributes of the class or properties; the contract
+    tests hold the estimator to them. The other methods have defaults that suit most.
+
+    Attributes:
+        name: of the package's own estimators, with which their spelling begins.
+        samples: S, samples of z per row, of those that draw any.
 
     Example:
         >>> from dataclasses import dataclass
@@ -77,9 +93,6 @@ class Estimator(ABC):
         ...     samples: int = 4
         ...     is_unbiased = True
         ...     kinds = ("bernoulli", "categorical")
-        ...     @property
-        ...     def evaluations(self):
-        ...         return self.samples
         ...     def __call__(self, family, eta, f, *, generator):
         ...         z = family.sample(eta, self.samples, generator=generator)
         ...         fz = f(z)
@@ -90,6 +103,13 @@ class Estimator(ABC):
         2
     """
 
+    name: ClassVar[str] = ""
+    samples: int
+
+    def __post_init__(self) -> None:
+        """Refuse options out of their range; all of them are named."""
+        refuse(problems_of(self))
+
     @property
     @abstractmethod
     def is_unbiased(self) -> bool:
@@ -97,13 +117,13 @@ class Estimator(ABC):
 
     @property
     @abstractmethod
-    def evaluations(self) -> int:
-        """Decoder rows per data row and step."""
-
-    @property
-    @abstractmethod
     def kinds(self) -> tuple[LatentKind, ...]:
         """Kinds of code that the estimator can handle."""
+
+    @property
+    def evaluations(self) -> int:
+        """Decoder rows per data row and step: ``samples``, unless an estimator says otherwise."""
+        return self.samples
 
     @abstractmethod
     def __call__(
@@ -130,9 +150,101 @@ class Estimator(ABC):
             eta: natural parameters ``[B, *eta_shape]`` of any rows: their sizes and device count.
         """
 
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        """Return the defaults of the options that a spelling can set, by name."""
+        return {field.name: field.default for field in fields(cls) if "rule" in field.metadata}  # type: ignore[arg-type]
+
+    @property
+    def spec(self) -> str:
+        """The text that `make_estimator` reads back, such as ``rloo:samples=4``.
+
+        Raises:
+            ConfigError: the estimator is one's own, or an option cannot be spelled.
+        """
+        changed = []
+        for option in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, option.name)
+            if value is not option.default and (not self.name or "rule" not in option.metadata):
+                raise ConfigError(
+                    f"{type(self).__name__} has no spelling. Give train() the object."
+                )
+            if value != option.default:
+                changed.append(f"{option.name}={short(value)}")
+        return spell(self.name, *changed)
+
+    def require_kind(self, family: Family) -> None:
+        """Refuse a family whose kind of code is none of ``kinds``.
+
+        Raises:
+            ConfigError: it is none of them.
+        """
+        if family.spec.kind not in self.kinds:
+            raise ConfigError(
+                f"{type(self).__name__} is made for a {' or '.join(self.kinds)} code. "
+                f"Got {family.spec}. Choose another estimator."
+            )
+
+    def require_enumerable(self, family: Family) -> None:
+        """Refuse a family whose states cannot all be listed.
+
+        Raises:
+            ConfigError: it has too many, or is continuous.
+        """
+        if not is_enumerable(family):
+            raise ConfigError(
+                f"{type(self).__name__} works on a list of all states, at most {MAX_STATES:,} of "
+                f"them. Got {family.spec}. Take a smaller code or another estimator."
+            )
+
+
+class LearnedEstimator(nn.Module, Estimator):
+    """Base of estimators that learn or remember something: dataclasses with ``eq=False``.
+
+    Attributes:
+        network: of those that have one; made for a code by `network_for`.
+    """
+
+    network: MLP | None
+
+    def __post_init__(self) -> None:
+        """Refuse options out of their range, then become a module."""
+        Estimator.__post_init__(self)
+        nn.Module.__init__(self)
+
+
+def network_for(
+    estimator: LearnedEstimator,
+    family: Family,
+    eta: Tensor,
+    n_inputs: int,
+    *,
+    hidden: int,
+    seed: int = 0,
+) -> MLP:
+    """Return the estimator's network, made at the first call on ``eta``'s device and of its type.
+
+    It has one hidden layer and one output, and starts at zero.
+
+    Raises:
+        ConfigError: it was made for another code.
+    """
+    if estimator.network is None:
+        network = MLP([n_inputs, hidden, 1], generator=torch.Generator().manual_seed(seed))
+        for parameter in network[-1].parameters():
+            nn.init.zeros_(parameter)
+        estimator.network = network.to(eta)
+    elif estimator.network.sizes[0] != n_inputs:
+        name = type(estimator).__name__
+        raise ConfigError(
+            f"{name} has a network for {estimator.network.sizes[0]} inputs, but a code "
+            f"{family.spec} gives {n_inputs}. Make a new {name} for every code."
+        )
+    return estimator.network
+
 
 def with_gradient_of(value: Tensor, term: Tensor) -> Tensor:
-    """A tensor equal to ``value`` to the bit whose gradient is that of ``term``.
+    """Return a tensor equal to ``value`` to the bit whose gradient is that of ``term``.
 
     value + (term − term.detach()): the bracket is exactly zero.
 
@@ -153,7 +265,7 @@ def injected(
     diagnostics: Mapping[str, Tensor] | None = None,
     control_loss: Tensor | None = None,
 ) -> Estimate:
-    """The estimate of members that know the encoder's gradient as numbers.
+    """Return the estimate of those that know the encoder's gradient as numbers.
 
     Its value is the mean of f over the samples; its gradient is ``gradient`` with respect to η, and
     that of the mean with respect to the decoder. The same as the surrogate
@@ -196,7 +308,7 @@ class _Injected(torch.autograd.Function):
 
 
 def effective_sample_size(log_weight: Tensor) -> Tensor:
-    """(Σ_m w_m)² / Σ_m w_m² along the first dimension, from 1 to M: ``[M, B]`` to ``[B]``.
+    """Return (Σ_m w_m)² / Σ_m w_m² along the first dimension, from 1 to M: ``[M, B]`` to ``[B]``.
 
     Example:
         >>> effective_sample_size(torch.zeros(4, 1))
@@ -208,7 +320,7 @@ def effective_sample_size(log_weight: Tensor) -> Tensor:
 
 
 def score_gradient(family: Family, eta: Tensor, z: Tensor, advantage: Tensor) -> Tensor:
-    """1/S Σ_s advantage_s ∂ln q(z_s)/∂η, ``[B, *eta_shape]``, by the score itself.
+    """Return 1/S Σ_s advantage_s ∂ln q(z_s)/∂η, ``[B, *eta_shape]``, by the score itself.
 
     ∂ln q(z)/∂η = T(z) − ∇A(η) (paper, eq. 20), so no log-probability is formed or differentiated.
 
@@ -232,15 +344,3 @@ def score_gradient(family: Family, eta: Tensor, z: Tensor, advantage: Tensor) ->
 def score_term(family: Family, eta: Tensor, z: Tensor, advantage: Tensor) -> Tensor:
     """A term ``[B]`` whose gradient is `score_gradient`."""
     return (score_gradient(family, eta, z, advantage) * eta).flatten(1).sum(1)
-
-
-__all__ = [
-    "Estimate",
-    "Estimator",
-    "Integrand",
-    "effective_sample_size",
-    "injected",
-    "score_gradient",
-    "score_term",
-    "with_gradient_of",
-]

@@ -159,7 +159,7 @@ def exact_gradients(family: Family, eta: Tensor, f: ToyIntegrand) -> Gradients:
     eta = eta.detach().unsqueeze(0).requires_grad_()
     f = f.repeated(1)
     states = family.enumerate().to(eta)
-    # by log_prob, not by log_prob_table, which the exact member uses
+    # by log_prob, not by log_prob_table, which `Exact` uses
     q = family.log_prob(eta, states.unsqueeze(1)).exp()
     value = (q.T * f.table()).sum(1)
     grads = torch.autograd.grad(value.sum(), (eta, *f.parameters))
@@ -234,12 +234,12 @@ def check_estimator_contract(
 
     Checked: the surrogate equals the value to the bit and both are ``[B]``; the same generator
     state gives the same result and the global random state is not touched; declared evaluations
-    equal counted ones; saturated logits (±40) stay finite; and a member that says it is unbiased
-    passes the z-test of its value and both gradients against enumeration, with a false-alarm rate
-    of 1e-5 per family.
+    equal counted ones; saturated logits (±40) stay finite; and an estimator that says it is
+    unbiased passes the z-test of its value and both gradients against enumeration, with a
+    false-alarm rate of 1e-5 per family.
 
     Args:
-        estimator: the member; it is copied, so that what it learns meanwhile is not kept.
+        estimator: the estimator; it is copied, so that what it learns meanwhile is not kept.
         families: on which it is tried, those of a kind it cannot handle left out.
         replicates: N, independent gradients for the z-test; more see a smaller bias.
         seed: of every random draw.
@@ -288,8 +288,8 @@ def _check_family(
         findings.append(Finding(family, check, passed, detail, detectable))
 
     def call(rows: ToyIntegrand, etas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        member = copy.deepcopy(estimator)
-        estimate = member(family, etas, rows, generator=torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        estimate = copy.deepcopy(estimator)(family, etas, rows, generator=generator)
         (grad,) = torch.autograd.grad(estimate.surrogate.sum(), etas)
         return estimate.value, estimate.surrogate, grad
 
@@ -331,16 +331,3 @@ def _collected(value: Tensor, grads: Sequence[Tensor]) -> Gradients:
 
 
 _: type[Integrand] = ToyIntegrand  # the toy follows the protocol
-
-__all__ = [
-    "ContractError",
-    "Finding",
-    "Gradients",
-    "ToyIntegrand",
-    "ZTest",
-    "check_estimator_contract",
-    "estimated_gradients",
-    "exact_gradients",
-    "random_eta",
-    "z_test",
-]

@@ -13,17 +13,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from discretevae.config import LatentKind
-from discretevae.errors import ConfigError
-from discretevae.estimators.base import Estimate, Estimator, Integrand, injected, with_gradient_of
-from discretevae.estimators.gumbel import conditional_logits, relaxed, standard_noise
-from discretevae.estimators.options import DISCRETE, check_options, require_kind
+from discretevae.config.checks import FINITE, POSITIVE, an_int
+from discretevae.estimators.base import (
+    DISCRETE,
+    Estimate,
+    Estimator,
+    Integrand,
+    LearnedEstimator,
+    injected,
+    network_for,
+    with_gradient_of,
+)
+from discretevae.estimators.gumbel import conditional_logits, pull_back, relaxed, standard_noise
 from discretevae.families import Family
 from discretevae.networks.mlp import MLP
 
@@ -58,13 +66,11 @@ class MuProp(Estimator):
     baseline besides; here f(q) is the baseline.
     """
 
+    name: ClassVar[str] = "muprop"
     is_unbiased: ClassVar[bool] = True
     kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
 
-    samples: int = 1
-
-    def __post_init__(self) -> None:
-        check_options(self)
+    samples: int = field(default=1, metadata=an_int(1))
 
     @property
     def evaluations(self) -> int:
@@ -74,23 +80,20 @@ class MuProp(Estimator):
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        """Draws S codes per row; the expansion is made through a frozen decoder."""
-        require_kind(self, family)
+        """Draw S codes per row; the expansion is made through a frozen decoder."""
+        self.require_kind(family)
         z = family.sample(eta, self.samples, generator=generator)
         fz = f(z)
-        mean = family.mean(eta)
-        centre = mean.detach()
-        at_mean, slope = f.frozen().value_and_grad(centre.unsqueeze(0))
-        deviation = z - centre
+        mean = family.mean(eta.detach())
+        at_mean, slope = f.frozen().value_and_grad(mean.unsqueeze(0))
+        deviation = z - mean
         left_over = fz.detach() - at_mean.detach() - (slope * deviation).flatten(2).sum(-1)
-        gradient = (_like(left_over, deviation) * deviation).mean(0)
-        value = fz.detach().mean(0)
-        term = fz.mean(0) + (slope[0] * mean).flatten(1).sum(-1)
-        return Estimate(value, with_gradient_of(value, term + (gradient * eta).flatten(1).sum(-1)))
+        score = (_like(left_over, deviation) * deviation).mean(0)
+        return injected(fz, eta, score + pull_back(family, mean, slope[0]))
 
 
 @dataclass(eq=False, kw_only=True)
-class REBAR(nn.Module, Estimator):
+class REBAR(LearnedEstimator):
     """The score, controlled by ν f at a relaxed code; temperature τ and scale ν are learned.
 
         z ~ q,   x ~ p(x|z),   x̃ ~ p(x̃|z),   y = softmax(x/τ),  ỹ = softmax(x̃/τ)
@@ -117,9 +120,9 @@ class REBAR(nn.Module, Estimator):
         >>> from discretevae.families import Categorical
         >>> family, f = Categorical(1, 3), ToyIntegrand.random(Categorical(1, 3), seed=0)
         >>> eta = torch.zeros(1, 1, 3, dtype=torch.float64, requires_grad=True)
-        >>> member, generator = REBAR(), torch.Generator().manual_seed(0)
-        >>> member(family, eta, f, generator=generator).control_loss.backward()
-        >>> f.evaluations, eta.grad is None, member.log_tau.grad is None
+        >>> rebar, generator = REBAR(), torch.Generator().manual_seed(0)
+        >>> rebar(family, eta, f, generator=generator).control_loss.backward()
+        >>> f.evaluations, eta.grad is None, rebar.log_tau.grad is None
         ([3], True, False)
 
     Source: Tucker, Mnih, Maddison, Lawson & Sohl-Dickstein, *REBAR* (NeurIPS 2017), sections 3.1 to
@@ -127,16 +130,16 @@ class REBAR(nn.Module, Estimator):
     One τ and one ν serve all variables; the paper's reweighted relaxation is left out.
     """
 
+    name: ClassVar[str] = "rebar"
     is_unbiased: ClassVar[bool] = True
     kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
 
-    samples: int = 1
-    tau: float = 0.5
-    scale: float = 1.0
+    samples: int = field(default=1, metadata=an_int(1))
+    tau: float = field(default=0.5, metadata=POSITIVE)
+    scale: float = field(default=1.0, metadata=FINITE)
 
     def __post_init__(self) -> None:
-        check_options(self)
-        super().__init__()
+        super().__post_init__()
         self.log_tau = nn.Parameter(torch.tensor(math.log(self.tau)))
         self.nu = nn.Parameter(torch.tensor(float(self.scale)))
 
@@ -148,8 +151,8 @@ class REBAR(nn.Module, Estimator):
     def forward(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        """Draws S triples per row; only z reaches the decoder's parameters."""
-        require_kind(self, family)
+        """Draw S triples per row; only z reaches the decoder's parameters."""
+        self.require_kind(family)
         soft = f.frozen()
         return _controlled(self, family, eta, f, lambda y: self.nu * soft(y), generator)
 
@@ -161,7 +164,7 @@ class RELAX(REBAR):
         c(y) = ν f(y) + r(y, q),   y = softmax(x/τ),   q = ∇A(η)
         ĝ = (f(z) − c(ỹ))(z − q) + ∂c(y)/∂η − ∂c(ỹ)/∂η                  averaged over S samples
 
-    r is a network with one hidden layer that starts at zero, so that a fresh member is `REBAR`.
+    r is a network with one hidden layer that starts at zero, so that a fresh one is `REBAR`.
     q enters r as a constant: its direct gradient has mean zero in the difference of the two last
     terms, and is left out.
 
@@ -175,7 +178,7 @@ class RELAX(REBAR):
     Attributes:
         log_tau: ln τ, a parameter.
         nu: ν, a parameter.
-        network: r; None until `prepare` or the first call tells the size of the code.
+        network: r; None until `prepare` or the first call, when the size of the code is known.
 
     Raises:
         ConfigError: an option is out of range, the code is not discrete, or not the one that the
@@ -186,19 +189,21 @@ class RELAX(REBAR):
         >>> from discretevae.families import Bernoulli
         >>> family, f = Bernoulli(2), ToyIntegrand.random(Bernoulli(2), seed=0)
         >>> eta = torch.zeros(1, 2, dtype=torch.float64, requires_grad=True)
-        >>> member, generator = RELAX(hidden=8), torch.Generator().manual_seed(0)
-        >>> member.prepare(family, eta)                            # before the optimizer is made
-        >>> sum(p.numel() for p in member.parameters())            # 4·8 + 8 + 8 + 1, and τ, ν
+        >>> relax, generator = RELAX(hidden=8), torch.Generator().manual_seed(0)
+        >>> relax.prepare(family, eta)                             # before the optimizer is made
+        >>> sum(p.numel() for p in relax.parameters())             # 4·8 + 8 + 8 + 1, and τ, ν
         51
-        >>> member(family, eta, f, generator=generator).surrogate.shape
+        >>> relax(family, eta, f, generator=generator).surrogate.shape
         torch.Size([1])
 
     Source: Grathwohl, Choi, Wu, Roeder & Duvenaud, *Backpropagation through the Void* (ICLR 2018).
     Its c has no ν, and its r sees y alone.
     """
 
-    hidden: int = 32
-    seed: int = 0
+    name: ClassVar[str] = "relax"
+
+    hidden: int = field(default=32, metadata=an_int(1))
+    seed: int = field(default=0, metadata=an_int(0))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -209,25 +214,14 @@ class RELAX(REBAR):
         self._network_for(family, eta)
 
     def _network_for(self, family: Family, eta: Tensor) -> MLP:
-        require_kind(self, family)
-        inputs = math.prod(family.z_shape) + math.prod(family.eta_shape)
-        if self.network is None:
-            generator = torch.Generator().manual_seed(self.seed)
-            network = MLP([inputs, self.hidden, 1], generator=generator)
-            for parameter in network[-1].parameters():
-                nn.init.zeros_(parameter)
-            self.network = network.to(eta)
-        elif self.network.sizes[0] != inputs:
-            raise ConfigError(
-                f"RELAX has a network for {self.network.sizes[0]} inputs, but a code "
-                f"{family.spec} gives {inputs}. Make a new RELAX for every code."
-            )
-        return self.network
+        self.require_kind(family)
+        n_inputs = math.prod(family.z_shape) + math.prod(family.eta_shape)
+        return network_for(self, family, eta, n_inputs, hidden=self.hidden, seed=self.seed)
 
     def forward(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        """Draws S triples per row; only z reaches the decoder's parameters."""
+        """Draw S triples per row; only z reaches the decoder's parameters."""
         network, soft = self._network_for(family, eta), f.frozen()
         q = family.mean(eta.detach()).flatten(1)
 
@@ -240,7 +234,7 @@ class RELAX(REBAR):
 
 
 def _controlled(
-    member: REBAR,
+    estimator: REBAR,
     family: Family,
     eta: Tensor,
     f: Integrand,
@@ -248,7 +242,7 @@ def _controlled(
     generator: torch.Generator | None,
 ) -> Estimate:
     """ĝ = (f(z) − c(ỹ))(z − q) + ∂c(y)/∂η − ∂c(ỹ)/∂η for any c of a soft code."""
-    samples, tau = member.samples, member.log_tau.exp()
+    samples, tau = estimator.samples, estimator.log_tau.exp()
     z = family.sample(eta, samples, generator=generator)
     noise = standard_noise(family, eta, (2 * samples,), generator)
     fz = f(z)
@@ -259,22 +253,22 @@ def _controlled(
         x_given_z = conditional_logits(family, leaf, z, noise[samples:])
         at_free, at_given_z = control(relaxed(family, torch.cat((x, x_given_z)), tau)).chunk(2)
         (path,) = torch.autograd.grad(
-            (at_free - at_given_z).sum(), leaf, create_graph=member.training, retain_graph=True
+            (at_free - at_given_z).sum(), leaf, create_graph=estimator.training, retain_graph=True
         )
         deviation = z - family.mean(leaf).detach()
         score = _like(fz.detach() - at_given_z, deviation) * deviation
         gradient = score.mean(0) + path / samples
         # in evaluation mode nobody trains: the second derivatives are left out
-        parameters = tuple(member.parameters())
-        control_loss = trained_by_variance(gradient, parameters) if member.training else None
+        parameters = tuple(estimator.parameters())
+        control_loss = trained_by_variance(gradient, parameters) if estimator.training else None
     return injected(fz, eta, gradient.detach(), control_loss=control_loss)
 
 
 def trained_by_variance(gradient: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """Mean over rows of ‖ĝ‖², ĝ ``[B, *eta_shape]``, with a gradient for ``parameters`` alone.
+    """Return the mean over rows of ‖ĝ‖², with a gradient for ``parameters`` alone.
 
-    E‖ĝ‖² = Var ĝ + ‖E ĝ‖², and the mean of an unbiased ĝ does not depend on the parameters. The
-    gradient is formed at once and kept, so that the graph behind ĝ can go.
+    ĝ is ``[B, *eta_shape]``. E‖ĝ‖² = Var ĝ + ‖E ĝ‖², and the mean of an unbiased ĝ does not depend
+    on the parameters. The gradient is formed at once and kept, so that the graph behind ĝ can go.
 
     Example:
         >>> parameter = torch.tensor(2.0, requires_grad=True)
@@ -293,14 +287,5 @@ def trained_by_variance(gradient: Tensor, parameters: Sequence[Tensor]) -> Tenso
 
 
 def _like(per_sample: Tensor, code: Tensor) -> Tensor:
-    """``[S, B]`` with trailing ones, to broadcast against ``[S, B, *z_shape]``."""
+    """Return ``[S, B]`` with trailing ones, to broadcast against ``[S, B, *z_shape]``."""
     return per_sample.reshape(*per_sample.shape, *[1] * (code.ndim - 2))
-
-
-__all__ = [
-    "DISCRETE",
-    "REBAR",
-    "RELAX",
-    "MuProp",
-    "trained_by_variance",
-]

@@ -13,16 +13,16 @@ independently of one another, so that one pair of f-values serves them all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from discretevae.config import LatentKind
+from discretevae.config.checks import an_int
 from discretevae.estimators.antithetic import coupled_bits, one_minus_correlation
-from discretevae.estimators.base import Estimate, Estimator, Integrand, injected
-from discretevae.estimators.options import check_options, require_kind
+from discretevae.estimators.base import PAIRS, Estimate, Estimator, Integrand, injected
 from discretevae.families import Family
 
 
@@ -60,6 +60,7 @@ class ARSM(Estimator):
     lead to new codes; here all are, so that the cost is known beforehand.
     """
 
+    name: ClassVar[str] = "arsm"
     is_unbiased: ClassVar[bool] = True
     kinds: ClassVar[tuple[LatentKind, ...]] = ("categorical",)
 
@@ -69,15 +70,15 @@ class ARSM(Estimator):
         return 2
 
     def evaluations_for(self, family: Family) -> int:
-        """K(K − 1)/2 + 1 for K categories."""
+        """Return K(K − 1)/2 + 1 for K categories."""
         k = family.spec.n_categories
         return k * (k - 1) // 2 + 1
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        """Draws one π per variable, and scores the codes of all swaps."""
-        require_kind(self, family)
+        """Draw one π per variable, and score the codes of all swaps."""
+        self.require_kind(family)
         logits = eta.detach()
         k = logits.shape[-1]
         pi = torch.empty_like(logits).exponential_(generator=generator)
@@ -126,25 +127,17 @@ class DisARMSB(Estimator):
     categories: every one is unbiased, here it is ascending.
     """
 
+    name: ClassVar[str] = "disarm-sb"
     is_unbiased: ClassVar[bool] = True
     kinds: ClassVar[tuple[LatentKind, ...]] = ("categorical",)
 
-    samples: int = 2
-
-    def __post_init__(self) -> None:
-        """Checks the one option."""
-        check_options(self, in_pairs=True)
-
-    @property
-    def evaluations(self) -> int:
-        """Two for each pair."""
-        return self.samples
+    samples: int = field(default=2, metadata=PAIRS)
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        """Draws the pairs, forms the gradient of the sticks, and pulls it back to η."""
-        require_kind(self, family)
+        """Draw the pairs; the gradient of the sticks is pulled back to η."""
+        self.require_kind(family)
         order, sticks = _sticks(eta)
         alpha = sticks.detach()
         place = _places(alpha, 2, self.samples // 2, generator)
@@ -164,7 +157,7 @@ class DisARMSB(Estimator):
 
 @dataclass(frozen=True, kw_only=True)
 class DisARMIW(Estimator):
-    """Pairs of antithetic categories, each weighed as if its two members were independent.
+    """Pairs of antithetic categories, each weighed as if its two codes were independent.
 
         ∂E f/∂η_d ≈ ½ (f(z) − f(z̃)) (z_d − z̃_d) ω_d,   ω_d = q(z_d) q(z̃_d) / r(z_d, z̃_d)
 
@@ -193,25 +186,17 @@ class DisARMIW(Estimator):
     (NeurIPS 2021), the importance-weighted estimator with the stick-breaking coupling.
     """
 
+    name: ClassVar[str] = "disarm-iw"
     is_unbiased: ClassVar[bool] = True
     kinds: ClassVar[tuple[LatentKind, ...]] = ("categorical",)
 
-    samples: int = 2
-
-    def __post_init__(self) -> None:
-        """Checks the one option."""
-        check_options(self, in_pairs=True)
-
-    @property
-    def evaluations(self) -> int:
-        """Two for each pair."""
-        return self.samples
+    samples: int = field(default=2, metadata=PAIRS)
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        """Draws independent pairs, and weighs each difference of f."""
-        require_kind(self, family)
+        """Draw independent pairs, and weigh each difference of f."""
+        self.require_kind(family)
         return _weighted(eta, f, 2, self.samples // 2, generator)
 
 
@@ -253,32 +238,24 @@ class CARMS(Estimator):
     through one inverse cumulative distribution would leave pairs out; the sticks here never do.
     """
 
+    name: ClassVar[str] = "carms"
     is_unbiased: ClassVar[bool] = True
     kinds: ClassVar[tuple[LatentKind, ...]] = ("categorical",)
 
-    samples: int = 4
-
-    def __post_init__(self) -> None:
-        """Checks the one option."""
-        check_options(self, least_samples=2)
-
-    @property
-    def evaluations(self) -> int:
-        """Each of the n codes, n."""
-        return self.samples
+    samples: int = field(default=4, metadata=an_int(2))
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        """Draws n coupled codes, and weighs the difference of f of every pair."""
-        require_kind(self, family)
+        """Draw n coupled codes, and weigh the difference of f of every pair."""
+        self.require_kind(family)
         return _weighted(eta, f, self.samples, 1, generator)
 
 
 def _weighted(
     eta: Tensor, f: Integrand, n: int, groups: int, generator: torch.Generator | None
 ) -> Estimate:
-    """The mean over independent groups of n coupled codes, pairs weighed by q q̃ / r."""
+    """Return the mean over independent groups of n coupled codes, pairs weighed by q q̃ / r."""
     order, alpha = _sticks(eta.detach())
     place = _places(alpha, n, groups, generator)
     z = _codes(place, order, eta.dtype)
@@ -300,7 +277,7 @@ def _weighted(
 
 
 def pair_weights(alpha: Tensor, n: int) -> Tensor:
-    """q q̃ / r of two different places by the smaller of them, ``[B, D, K−1]``, for n codes.
+    """Return q q̃ / r of two different places by the smaller of them, ``[B, D, K−1]``, for n codes.
 
         ω_i = 1/(1 − ρ_i) Π_{k<i} (1 − p_k) / (1 − p_k(1 − ρ_k))
 
@@ -321,7 +298,7 @@ def pair_weights(alpha: Tensor, n: int) -> Tensor:
 
 
 def _sticks(eta: Tensor) -> tuple[Tensor, Tensor]:
-    """The categories in ascending order of q, ``[B, D, K]``, and α, ``[B, D, K−1]``."""
+    """Return the categories in ascending order of q, ``[B, D, K]``, and α, ``[B, D, K−1]``."""
     order = eta.detach().argsort(dim=-1, stable=True)
     ascending = eta.gather(-1, order)
     rest = ascending.flip(-1).logcumsumexp(-1).flip(-1)
@@ -329,13 +306,13 @@ def _sticks(eta: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _places(alpha: Tensor, n: int, groups: int, generator: torch.Generator | None) -> Tensor:
-    """Where each of n coupled codes stops, 0 to K − 1, ``[n, groups, B, D]``."""
+    """Return the place, 0 to K − 1, where each of n coupled codes stops, ``[n, groups, B, D]``."""
     bits = coupled_bits(alpha.expand(groups, *alpha.shape), n, "dirichlet", generator)
     return (bits.cumsum(-1) == 0).sum(-1)
 
 
 def _codes(place: Tensor, order: Tensor, dtype: torch.dtype) -> Tensor:
-    """Places in the sorted stick to one-hot codes, ``[n, groups, B, D, K]``."""
+    """Return places in the sorted stick as one-hot codes, ``[n, groups, B, D, K]``."""
     category = order.expand(*place.shape, -1).gather(-1, place.unsqueeze(-1)).squeeze(-1)
     return _one_hot(category, order.shape[-1], dtype)
 
@@ -346,7 +323,7 @@ def _one_hot(index: Tensor, k: int, dtype: torch.dtype) -> Tensor:
 
 
 def _swaps(k: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """All swaps of two of k entries, none first: permutations ``[P, k]`` and the number of c⇌j."""
+    """Return permutations ``[P, k]``, none and then every swap, and the number of each c⇌j."""
     one, other = torch.triu_indices(k, k, offset=1, device=device)
     index = torch.arange(1, len(one) + 1, device=device)
     swaps = torch.arange(k, device=device).repeat(len(one) + 1, 1)
@@ -357,9 +334,6 @@ def _swaps(k: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def _apart(place: Tensor, dtype: torch.dtype) -> Tensor:
-    """The share of pairs and variables whose places differ, ``[B]``."""
+    """Return the share of pairs and variables whose places differ, ``[B]``."""
     differ = (place.unsqueeze(0) != place.unsqueeze(1)).to(dtype)
     return differ.sum((0, 1)).mean((0, -1)) / (len(place) * (len(place) - 1))
-
-
-__all__ = ["ARSM", "CARMS", "DisARMIW", "DisARMSB", "pair_weights"]

@@ -11,21 +11,21 @@ Bits only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from discretevae.config import LatentKind
-from discretevae.estimators.base import Estimate, Estimator, Integrand, injected
+from discretevae.config.checks import FINITE, an_int
+from discretevae.estimators.base import Estimate, Integrand, LearnedEstimator, injected
 from discretevae.estimators.control_variate import trained_by_variance
-from discretevae.estimators.options import check_options, require_kind
 from discretevae.families import Family
 
 
 @dataclass(eq=False, kw_only=True)
-class DoubleCV(nn.Module, Estimator):
+class DoubleCV(LearnedEstimator):
     """Leave-one-out whose every f is corrected by a first-order Taylor expansion.
 
         ĝ = 1/S Σ_s [f(z_s) − f̄_s − α c_s·(z_s − z̄_s)](z_s − q) + α c_s ⊙ q(1 − q)
@@ -54,8 +54,9 @@ class DoubleCV(nn.Module, Estimator):
         ...         weight = torch.tensor([3.0, -2.0])
         ...         return z @ weight + 5, weight.expand_as(z)
         >>> eta = torch.zeros(1, 2, requires_grad=True)
-        >>> member, generator = DoubleCV(scale=1.0), torch.Generator().manual_seed(0)
-        >>> member(Bernoulli(2), eta, Linear(), generator=generator).surrogate.sum().backward()
+        >>> double_cv, generator = DoubleCV(scale=1.0), torch.Generator().manual_seed(0)
+        >>> estimate = double_cv(Bernoulli(2), eta, Linear(), generator=generator)
+        >>> estimate.surrogate.sum().backward()
         >>> eta.grad                                               # weight · q(1 − q)
         tensor([[ 0.7500, -0.5000]])
 
@@ -64,27 +65,22 @@ class DoubleCV(nn.Module, Estimator):
     c_s for all of j ≠ s, not with each z_j's own; with S = 2 the two are the same.
     """
 
+    name: ClassVar[str] = "double-cv"
     is_unbiased: ClassVar[bool] = True
     kinds: ClassVar[tuple[LatentKind, ...]] = ("bernoulli",)
 
-    samples: int = 2
-    scale: float = 0.3
+    samples: int = field(default=2, metadata=an_int(2))
+    scale: float = field(default=0.3, metadata=FINITE)
 
     def __post_init__(self) -> None:
-        check_options(self, least_samples=2)
-        super().__init__()
+        super().__post_init__()
         self.alpha = nn.Parameter(torch.tensor(float(self.scale)))
-
-    @property
-    def evaluations(self) -> int:
-        """S."""
-        return self.samples
 
     def forward(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        """Draws S codes per row and lets each correct the others."""
-        require_kind(self, family)
+        """Draw S codes per row; each corrects the others."""
+        self.require_kind(family)
         z = family.sample(eta, self.samples, generator=generator)
         fz, slope = f.value_and_grad(z)
         q = family.mean(eta.detach())
@@ -99,7 +95,7 @@ class DoubleCV(nn.Module, Estimator):
 
 
 @dataclass(eq=False, kw_only=True)
-class RODEO(nn.Module, Estimator):
+class RODEO(LearnedEstimator):
     """Leave-one-out with learned control variates that a discrete Stein operator makes mean-free.
 
         (A h)(z) = Σ_d E_{y_d ~ q_d}[h(z with z_d = y_d)] − h(z),     E_q[A h] = 0 for every h
@@ -135,9 +131,9 @@ class RODEO(nn.Module, Estimator):
         >>> from discretevae.families import Bernoulli
         >>> family, f = Bernoulli(3), ToyIntegrand.random(Bernoulli(3), seed=0)
         >>> eta = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True)
-        >>> member, generator = RODEO(samples=3), torch.Generator().manual_seed(0)
-        >>> _ = member(family, eta, f, generator=generator)
-        >>> f.evaluations, member.evaluations
+        >>> rodeo, generator = RODEO(samples=3), torch.Generator().manual_seed(0)
+        >>> _ = rodeo(family, eta, f, generator=generator)
+        >>> f.evaluations, rodeo.evaluations
         ([3], 3)
 
     Source: Shi, Zhou, Hwang, Titsias & Mackey, *Gradient Estimation with Discrete Stein Operators*
@@ -146,32 +142,27 @@ class RODEO(nn.Module, Estimator):
     f is in nats of many pixels, are this package's.
     """
 
+    name: ClassVar[str] = "rodeo"
     is_unbiased: ClassVar[bool] = True
     kinds: ClassVar[tuple[LatentKind, ...]] = ("bernoulli",)
 
-    samples: int = 2
-    hidden: int = 16
-    seed: int = 0
+    samples: int = field(default=2, metadata=an_int(2))
+    hidden: int = field(default=16, metadata=an_int(1))
+    seed: int = field(default=0, metadata=an_int(0))
 
     def __post_init__(self) -> None:
-        check_options(self, least_samples=2)
-        super().__init__()
+        super().__post_init__()
         generator = torch.Generator().manual_seed(self.seed)
         self.skip = nn.Parameter(torch.zeros(2))
         self.weight = nn.Parameter(torch.randn(self.hidden, 2, generator=generator))
         self.bias = nn.Parameter(torch.randn(self.hidden, generator=generator))
         self.out = nn.Parameter(torch.zeros(2, self.hidden))
 
-    @property
-    def evaluations(self) -> int:
-        """S."""
-        return self.samples
-
     def forward(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        """Draws S codes per row; every pair of them, one flipped bit at a time, goes through H."""
-        require_kind(self, family)
+        """Draw S codes per row; every pair of them, one flipped bit at a time, goes through H."""
+        self.require_kind(family)
         z = family.sample(eta, self.samples, generator=generator)
         fz, slope = f.value_and_grad(z)
         with torch.enable_grad():
@@ -185,42 +176,39 @@ class RODEO(nn.Module, Estimator):
         flip = 1 - 2 * z
         p_flip = family.mean(flip * eta)  # probability that a redrawn bit is the other one
         # pairs [S of z_s, S of z_j, B]: b at z_s, and at z_s with one bit flipped [..., D]
-        here = torch.einsum("jbd,sjbd->sjb", slope, z.unsqueeze(1) - z.unsqueeze(0))
-        there = here.unsqueeze(-1) + slope.unsqueeze(0) * flip.unsqueeze(1)
-        value = fz.expand_as(here)
-        h_here, h_there = self._h(value, here), self._h(value.unsqueeze(-1), there)
+        at_code = torch.einsum("jbd,sjbd->sjb", slope, z.unsqueeze(1) - z.unsqueeze(0))
+        at_flip = at_code.unsqueeze(-1) + slope.unsqueeze(0) * flip.unsqueeze(1)
+        value = fz.expand_as(at_code)
+        h_code, h_flip = self._h(value, at_code), self._h(value.unsqueeze(-1), at_flip)
 
         own = torch.arange(self.samples, device=z.device)
-        change = h_there[..., 0][own, own] - h_here[..., 0][own, own].unsqueeze(-1)
+        change = h_flip[..., 0][own, own] - h_code[..., 0][own, own].unsqueeze(-1)
         baseline = _mean_of_others(fz + (p_flip * change).sum(-1))
 
-        at_z = _mean_over_others(h_here[..., 1])
-        flipped = _mean_over_others(h_there[..., 1])
+        at_z = _mean_over_others(h_code[..., 1])
+        flipped = _mean_over_others(h_flip[..., 1])
         stein = (p_flip * (flipped - at_z.unsqueeze(-1))).sum(-1)
         weight = (fz - baseline + stein).unsqueeze(-1) - flipped
         return (weight * (z - family.mean(eta))).mean(0)
 
     def _h(self, value: Tensor, b: Tensor) -> Tensor:
-        """(H₁, H₂) ``[..., 2]`` for b ``[...]`` and values that expand to it."""
+        """Return (H₁, H₂) ``[..., 2]`` for b ``[...]`` and values that expand to it."""
         inputs = torch.stack((_squash(value).expand_as(b), _squash(b)), -1)
         hidden = torch.tanh(inputs @ self.weight.to(b).T + self.bias.to(b))
         return b.unsqueeze(-1) * (self.skip.to(b) + hidden @ self.out.to(b).T)
 
 
 def _squash(a: Tensor) -> Tensor:
-    """sign(a) ln(1 + abs(a))."""
+    """Return sign(a) ln(1 + abs(a))."""
     return a.sign() * a.abs().log1p()
 
 
 def _mean_of_others(a: Tensor) -> Tensor:
-    """The mean over all samples but one's own, ``[S, ...]``."""
+    """Return the mean over all samples but one's own, ``[S, ...]``."""
     return (a.sum(0) - a) / (len(a) - 1)
 
 
 def _mean_over_others(pairs: Tensor) -> Tensor:
-    """The mean over j ≠ s of pairs ``[S of s, S of j, ...]``."""
+    """Return the mean over j ≠ s of pairs ``[S of s, S of j, ...]``."""
     own = torch.arange(len(pairs), device=pairs.device)
     return (pairs.sum(1) - pairs[own, own]) / (len(pairs) - 1)
-
-
-__all__ = ["RODEO", "DoubleCV"]

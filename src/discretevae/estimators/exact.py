@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from discretevae.config import LatentKind
-from discretevae.estimators.base import Estimate, Estimator, Integrand, with_gradient_of
-from discretevae.estimators.options import DISCRETE, require_enumerable
+from discretevae.estimators.base import DISCRETE, Estimate, Estimator, Integrand, with_gradient_of
 from discretevae.families import Bernoulli, Family
 
 
@@ -36,19 +35,17 @@ class Exact(Estimator):
         tensor([1.5000])
     """
 
+    name: ClassVar[str] = "exact"
     is_unbiased: ClassVar[bool] = True
     kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
-
-    @property
-    def evaluations(self) -> int:
-        """1: a product of each row with the table stands for a decoder row."""
-        return 1
+    # a product of each row with the table stands for a decoder row
+    evaluations: ClassVar[int] = 1
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        """Sums over all states; ``generator`` is not drawn from."""
-        require_enumerable(self, family)
+        """Sum over all states; ``generator`` is not drawn from."""
+        self.require_enumerable(family)
         mean = (family.log_prob_table(eta).exp() * f.table()).sum(1)
         return Estimate(mean.detach(), with_gradient_of(mean, mean))
 
@@ -78,22 +75,20 @@ class LocalExpectation(Estimator):
         tensor([[0.2500, 0.2500]])
     """
 
+    name: ClassVar[str] = "local-expectation"
     is_unbiased: ClassVar[bool] = True
     kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
-
-    @property
-    def evaluations(self) -> int:
-        """Of a single bit: 2. `evaluations_for` says it for any code."""
-        return 2
+    evaluations: ClassVar[int] = 2  # of a single bit
 
     def evaluations_for(self, family: Family) -> int:
-        """1 + D(K − 1)."""
+        """Return 1 + D(K − 1)."""
         return 1 + family.n_variables * (_n_values(family) - 1)
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        """Draws one z per row and evaluates f wherever a single variable of it is changed."""
+        """Draw one z per row and evaluate f wherever a single variable of it is changed."""
+        self.require_kind(family)
         z = family.sample(eta, 1, generator=generator)
         fz = f(z)
         with torch.no_grad():
@@ -113,7 +108,7 @@ def _n_values(family: Family) -> int:
 
 
 def _changed_codes(family: Family, z: Tensor) -> Tensor:
-    """All codes that differ from z ``[B, *z_shape]`` in one variable, ``[D(K−1), B, *z_shape]``."""
+    """Return the codes that differ from z ``[B, …]`` in one variable, ``[D(K−1), B, …]``."""
     d, k = family.n_variables, _n_values(family)
     if isinstance(family, Bernoulli):
         return (z - torch.eye(d, dtype=z.dtype, device=z.device).unsqueeze(1)).abs()
@@ -127,6 +122,3 @@ def _changed_codes(family: Family, z: Tensor) -> Tensor:
             code[:, variable] = torch.zeros_like(z[:, variable]).scatter_(1, value.unsqueeze(1), 1)
             changed.append(code)
     return torch.stack(changed)
-
-
-__all__ = ["Exact", "LocalExpectation"]

@@ -24,7 +24,7 @@ from discretevae.families import Family
 def standard_noise(
     family: Family, eta: Tensor, lead: tuple[int, ...], generator: torch.Generator | None
 ) -> Tensor:
-    """Gumbel noise for categories, logistic for bits: ``[*lead, *eta.shape]``.
+    """Return Gumbel noise for categories, logistic for bits: ``[*lead, *eta.shape]``.
 
     η plus this noise has the hard code of q: argmax for categories, sign for bits.
 
@@ -43,7 +43,7 @@ def standard_noise(
 
 
 def relaxed(family: Family, x: Tensor, tau: float | Tensor) -> Tensor:
-    """The soft code of perturbed logits: softmax(x/τ), or sigmoid(x/τ) for bits.
+    """Return the soft code of perturbed logits: softmax(x/τ), or sigmoid(x/τ) for bits.
 
     Example:
         >>> from discretevae.families import Bernoulli
@@ -54,7 +54,7 @@ def relaxed(family: Family, x: Tensor, tau: float | Tensor) -> Tensor:
 
 
 def conditional_logits(family: Family, eta: Tensor, z: Tensor, noise: Tensor) -> Tensor:
-    """η + noise given that its hard code is z ``[S, B, *z_shape]``, as a smooth function of η.
+    """Return η + noise, given that its hard code is z ``[S, B, *z_shape]``; smooth in η.
 
         categories:  x_i = logsumexp(η) + G_i for z = e_i;  x_j = −ln(e^{−x_i} + e^{−(η_j + G_j)})
         bits:        x = ±softplus(L + softplus(±η)),  + for z = 1
@@ -78,4 +78,14 @@ def conditional_logits(family: Family, eta: Tensor, z: Tensor, noise: Tensor) ->
     return torch.where(z > 0, top, others)
 
 
-__all__ = ["conditional_logits", "relaxed", "standard_noise"]
+def pull_back(family: Family, y: Tensor, slope: Tensor, tau: float = 1.0) -> Tensor:
+    """Return J(y)ᵀ slope: y ⊙ (slope − y·slope)/τ for categories, y(1 − y) slope/τ for bits.
+
+    Example:
+        >>> from discretevae.families import Bernoulli
+        >>> pull_back(Bernoulli(1), torch.tensor([0.5]), torch.tensor([4.0]))
+        tensor([1.])
+    """
+    if family.spec.kind == "bernoulli":
+        return y * (1 - y) * slope / tau
+    return y * (slope - (y * slope).sum(-1, keepdim=True)) / tau

@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from discretevae.config import LatentKind
+from discretevae.config.checks import FRACTION, POSITIVE, an_int, one_of
 from discretevae.errors import ConfigError
 from discretevae.estimators.base import (
+    DISCRETE,
+    EVERY_KIND,
     Estimate,
     Estimator,
     Integrand,
@@ -30,11 +33,9 @@ from discretevae.estimators.base import (
     score_gradient,
     with_gradient_of,
 )
-from discretevae.estimators.options import check_options
 from discretevae.families import Family
 
 Proposal = Literal["posterior", "uniform", "tempered", "mixture"]
-PROPOSALS: tuple[str, ...] = get_args(Proposal)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,37 +76,26 @@ class Importance(Estimator):
         (torch.Size([1]), tensor([4.]))
     """
 
-    samples: int = 1
-    proposal: Proposal = "posterior"
-    tau: float = 0.5
-    alpha: float = 0.1
+    name: ClassVar[str] = "importance"
+    is_unbiased: ClassVar[bool] = True
+
+    samples: int = field(default=1, metadata=an_int(1))
+    proposal: Proposal = field(default="posterior", metadata=one_of(get_args(Proposal)))
+    tau: float = field(default=0.5, metadata=POSITIVE)
+    alpha: float = field(default=0.1, metadata=FRACTION)
     xi: Tensor | Callable[[Tensor], Tensor] | None = None
-
-    def __post_init__(self) -> None:
-        """Checks every option, and says all that is wrong at once."""
-        check_options(self, proposal=PROPOSALS)
-
-    @property
-    def is_unbiased(self) -> bool:
-        """True for every proposal."""
-        return True
-
-    @property
-    def evaluations(self) -> int:
-        """M."""
-        return self.samples
 
     @property
     def kinds(self) -> tuple[LatentKind, ...]:
         """All three; nothing is uniform over the real line, so two proposals are discrete only."""
         if self.xi is None and self.proposal in ("uniform", "mixture"):
-            return ("bernoulli", "categorical")
-        return ("bernoulli", "categorical", "gaussian")
+            return DISCRETE
+        return EVERY_KIND
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        """Draws M codes per row from q_I, scores them, and weighs them by q/q_I."""
+        """Draw M codes per row from q_I, and weigh them by q/q_I."""
         if family.spec.kind not in self.kinds:
             raise ConfigError(
                 f"proposal {self.proposal!r} does not exist for a {family.spec.kind} code. "
@@ -129,7 +119,7 @@ class Importance(Estimator):
     def _draw(
         self, family: Family, eta: Tensor, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor | None]:
-        """(z, ln q_I(z)) for detached η; None in place of the latter where q_I is q itself."""
+        """Return z and ln q_I(z) for detached η, or None for the latter where q_I is q itself."""
         if self.xi is not None:
             xi = self.xi(eta) if callable(self.xi) else self.xi
             return self._draw_from(family, xi.detach().to(eta).expand_as(eta), generator)
@@ -159,6 +149,3 @@ class Importance(Estimator):
     ) -> tuple[Tensor, Tensor]:
         z = family.sample(xi, self.samples, generator=generator).detach()
         return z, family.log_prob(xi, z)
-
-
-__all__ = ["PROPOSALS", "Importance", "Proposal"]

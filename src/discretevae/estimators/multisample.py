@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from discretevae.config import LatentKind
+from discretevae.config.checks import an_int
 from discretevae.estimators.base import (
+    EVERY_KIND,
     Estimate,
     Estimator,
     Integrand,
     effective_sample_size,
     with_gradient_of,
 )
-from discretevae.estimators.options import check_options
 from discretevae.families import Family
 
 
@@ -31,7 +32,7 @@ class VIMCO(Estimator):
     where L̂_{−k} has the mean of the other K − 1 log-weights in place of ln w_k. Unbiased for the
     gradient of E L̂, because L̂_{−k} does not depend on z_k.
 
-    Unlike the other members it estimates the K-sample bound, not E_q f: f is ln p(x, z) =
+    Unlike the other estimators it estimates the K-sample bound, not E_q f: f is ln p(x, z) =
     ln p(x|z) + ln p(z), and ln q is its own business. It belongs to the objective
     ``multi-sample``. Source: Mnih & Rezende 2016, eq. 9 and 10 (the geometric mean).
 
@@ -54,24 +55,16 @@ class VIMCO(Estimator):
         tensor([-0.6931])
     """
 
+    name: ClassVar[str] = "vimco"
     is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = ("bernoulli", "categorical", "gaussian")
+    kinds: ClassVar[tuple[LatentKind, ...]] = EVERY_KIND
 
-    samples: int = 5
-
-    def __post_init__(self) -> None:
-        """Checks the one option."""
-        check_options(self, least_samples=2)
-
-    @property
-    def evaluations(self) -> int:
-        """K."""
-        return self.samples
+    samples: int = field(default=5, metadata=an_int(2))
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        """Draws K codes per row and scores each by what it adds to the bound."""
+        """Draw K codes per row and score each by what it adds to the bound."""
         k = self.samples
         z = family.sample(eta, k, generator=generator).detach()
         log_q = family.log_prob(eta, z)
@@ -88,6 +81,3 @@ class VIMCO(Estimator):
         term = bound + ((bound.detach() - without) * log_q).sum(0)
         diagnostics = {"ess": effective_sample_size(fixed)}
         return Estimate(bound.detach(), with_gradient_of(bound, term), diagnostics)
-
-
-__all__ = ["VIMCO"]

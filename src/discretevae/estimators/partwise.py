@@ -1,4 +1,4 @@
-"""Codes of several parts: every discrete part by a member of its own, the real part by its path."""
+"""Codes of several parts: an estimator for every discrete part, the path for the real part."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from discretevae.families import Family, Product, states_like
 
 
 class PartWise(nn.Module, Estimator):
-    """For a `Product` code: each discrete part by its own member, a Gaussian part by its path.
+    """For a `Product` code: each discrete part by its own estimator, a Gaussian part by its path.
 
     For parts z = (z_1, …, z_n) with k discrete ones, every discrete part i in its turn sees the
     others held at one draw ẑ of them:
 
-        ∂/∂η_i E_q f ≈ member_i applied to z_i ↦ f(z_i, ẑ_others)
-        ∂/∂θ   E_q f ≈ 1/k Σ_i that of member_i, for the decoder and, through ẑ = μ + σε, for a
+        ∂/∂η_i E_q f ≈ estimator_i applied to z_i ↦ f(z_i, ẑ_others)
+        ∂/∂θ   E_q f ≈ 1/k Σ_i that of estimator_i, for the decoder and, through ẑ = μ + σε, for a
                        Gaussian part
 
-    The parts are independent given x, so that this is unbiased wherever the members are. With
+    The parts are independent given x, so that this is unbiased wherever the estimators are. With
     `Exact` for a part, its states are summed over at every row's own draw of the others, which
     costs as many decoder rows as it has states.
 
     Args:
-        members: one estimator for each discrete part, in their order.
+        estimators: one for each discrete part, in their order.
 
     Raises:
-        ConfigError: a member does not estimate the ELBO of one step, or there is none.
+        ConfigError: there is none, or one does not estimate the ELBO.
 
     Example:
         >>> from discretevae.families import Categorical, Gaussian
@@ -49,69 +49,71 @@ class PartWise(nn.Module, Estimator):
         ...     def __call__(self, z):
         ...         return z.square().sum(-1)
         >>> generator = torch.Generator().manual_seed(0)
-        >>> member = PartWise([Exact()])
-        >>> member(family, eta, Sum(), generator=generator).surrogate.shape
+        >>> partwise = PartWise([Exact()])
+        >>> partwise(family, eta, Sum(), generator=generator).surrogate.shape
         torch.Size([1])
-        >>> member.evaluations_for(family)
+        >>> partwise.evaluations_for(family)
         3
     """
 
     kinds: ClassVar[tuple[LatentKind, ...]] = ("product",)
 
-    def __init__(self, members: Sequence[Estimator]) -> None:
+    def __init__(self, estimators: Sequence[Estimator]) -> None:
         super().__init__()
-        if not members:
+        if not estimators:
             raise ConfigError("a code of several parts needs an estimator for each discrete one.")
-        for member in members:
-            if isinstance(member, VIMCO):
-                raise ConfigError(
-                    f"{type(member).__name__} cannot handle one part of a code. Choose another."
-                )
-        self.members = tuple(members)
-        self.learning = nn.ModuleList(m for m in members if isinstance(m, nn.Module))
+        if any(isinstance(estimator, VIMCO) for estimator in estimators):
+            raise ConfigError("VIMCO cannot handle one part of a code. Choose another.")
+        self.estimators = tuple(estimators)
+        self.learned = nn.ModuleList(e for e in estimators if isinstance(e, nn.Module))
 
     @property
     def is_unbiased(self) -> bool:
-        """Whether all members are."""
-        return all(member.is_unbiased for member in self.members)
+        """Whether all of them are."""
+        return all(estimator.is_unbiased for estimator in self.estimators)
 
     @property
     def evaluations(self) -> int:
-        """Of members that cost the same on every code. `evaluations_for` says it for any."""
-        return sum(member.evaluations for member in self.members)
+        """Of estimators that cost the same on every code; else see `evaluations_for`."""
+        return sum(estimator.evaluations for estimator in self.estimators)
 
     def evaluations_for(self, family: Family) -> int:
-        """The sum over discrete parts: a member's own, or the states of a part that is summed."""
+        """Return the sum over discrete parts; `Exact` costs a row for each state of its part."""
         total = 0
-        for part, member in zip(_discrete(_product(family)), self.members, strict=True):
-            summed = isinstance(member, Exact) and part.n_states
-            total += summed or member.evaluations_for(part)
+        for part, estimator in zip(_discrete(_product(family)), self.estimators, strict=True):
+            summed = isinstance(estimator, Exact) and part.n_states
+            total += summed or estimator.evaluations_for(part)
         return total
 
+    @property
+    def spec(self) -> str:
+        """The texts of the parts, joined by +."""
+        return "+".join(estimator.spec for estimator in self.estimators)
+
     def at_step(self, step: int) -> Self:
-        """The member as it is at a training step: each of the parts' as it is then."""
-        members = [member.at_step(step) for member in self.members]
-        changed = any(new is not old for new, old in zip(members, self.members, strict=True))
-        return type(self)(members) if changed else self
+        """Return the estimator whose parts are as they are at a training step."""
+        now = [estimator.at_step(step) for estimator in self.estimators]
+        changed = any(new is not old for new, old in zip(now, self.estimators, strict=True))
+        return type(self)(now) if changed else self
 
     def prepare(self, family: Family, eta: Tensor) -> None:
-        """What members learn is made for their parts."""
+        """Make what the estimators learn about their parts."""
         product = _product(family)
         pairs = zip(product.parts, product.split_eta(eta), strict=True)
         discrete = [(part, part_eta) for part, part_eta in pairs if part.n_states is not None]
-        for (part, part_eta), member in zip(discrete, self.members, strict=True):
-            member.prepare(part, part_eta)
+        for (part, part_eta), estimator in zip(discrete, self.estimators, strict=True):
+            estimator.prepare(part, part_eta)
 
     def forward(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        """Draws all parts once, then lets every member estimate its own."""
+        """Draw all parts once, then let every estimator estimate its own."""
         product = _product(family)
         discrete = [i for i, part in enumerate(product.parts) if part.n_states is not None]
         k = len(discrete)
-        if k != len(self.members):
+        if k != len(self.estimators):
             raise ConfigError(
-                f"{product.spec} has {k} discrete parts. Got {len(self.members)} estimators."
+                f"{product.spec} has {k} discrete parts. Got {len(self.estimators)} estimators."
             )
         etas = product.split_eta(eta)
         held = [
@@ -119,11 +121,11 @@ class PartWise(nn.Module, Estimator):
             for part, part_eta in zip(product.parts, etas, strict=True)
         ]
         estimates = []
-        for i, member in zip(discrete, self.members, strict=True):
-            # the mean over members below takes each part's gradient k times too small
+        for i, estimator in zip(discrete, self.estimators, strict=True):
+            # the mean over parts below takes each part's gradient k times too small
             own = etas[i] if k == 1 else with_gradient_of(etas[i], k * etas[i])
             beside = _Beside(f, product, i, held)
-            estimates.append(member(product.parts[i], own, beside, generator=generator))
+            estimates.append(estimator(product.parts[i], own, beside, generator=generator))
         value = torch.stack([estimate.value for estimate in estimates]).mean(0)
         surrogate = torch.stack([estimate.surrogate for estimate in estimates]).mean(0)
         losses = [e.control_loss for e in estimates if e.control_loss is not None]
@@ -180,6 +182,3 @@ def _product(family: Family) -> Product:
 
 def _discrete(family: Product) -> list[Family]:
     return [part for part in family.parts if part.n_states is not None]
-
-
-__all__ = ["PartWise"]

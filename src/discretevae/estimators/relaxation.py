@@ -2,10 +2,10 @@
 
     ∂/∂η E_q f  ≈  E[ J(y)ᵀ ∂f/∂z ],   J(y) = (diag(y) − y yᵀ)/τ  (bits: y(1 − y)/τ)
 
-∂f/∂z, the slope of f between the codes, stands in for the difference of f at two codes; members
+∂f/∂z, the slope of f between the codes, stands in for the difference of f at two codes; they
 differ in the point y at which the softmax is differentiated, and in whether f is asked at a true
 code ("hard") or at a soft one. All are biased in η, for a slope is no difference. With a hard code
-the value and the decoder's gradient stay unbiased. Every member makes one decoder pass: ∂f/∂z is a
+the value and the decoder's gradient stay unbiased. Each makes one decoder pass: ∂f/∂z is a
 by-product of the decoder's own backward pass.
 
 Temperatures are constants, or with ``anneal`` = r fall from step to step, t from 0:
@@ -14,61 +14,87 @@ Temperatures are constants, or with ``anneal`` = r fall from step to step, t fro
 
 A high temperature has little variance, a low one little bias. The option is that of Jang, Gu &
 Poole (2017, section 4: τ = 1, floor = ½, r of 1e-5 or 1e-4; there τ is held for N steps, here it
-moves with every one), whose two members have it, and `GumbelRao`, their kin. τ_t follows from t
-alone, so that a resumed run goes on where it was.
+moves with every one); their two estimators have it, and `GumbelRao`, which is like them. τ_t
+follows from t alone, so that a resumed run goes on where it was.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from abc import abstractmethod
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from discretevae.config import LatentKind
+from discretevae.config.checks import NOT_NEGATIVE, POSITIVE, an_int
 from discretevae.errors import ConfigError
-from discretevae.estimators.base import Estimate, Estimator, Integrand, injected
-from discretevae.estimators.gumbel import conditional_logits, relaxed, standard_noise
-from discretevae.estimators.options import DISCRETE, check_options, require_kind
+from discretevae.estimators.base import DISCRETE, Estimate, Estimator, Integrand, injected
+from discretevae.estimators.gumbel import conditional_logits, pull_back, relaxed, standard_noise
 from discretevae.families import Family
+
+Points = tuple[Tensor, Tensor]
+"""z ``[S, B, *z_shape]``, where f is asked, and y ``[…, B, *eta_shape]``, where the softmax is
+differentiated; the gradient is averaged over the first dimensions of y."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Relaxation(Estimator):
-    """What all of them declare: biased, for discrete codes, one decoder row per sample."""
+    """The step that all share: draw z, differentiate f there, pull the slope back to η."""
 
     is_unbiased: ClassVar[bool] = False
     kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
 
-    samples: int = 1
+    samples: int = field(default=1, metadata=an_int(1))
 
-    def __post_init__(self) -> None:
-        """Checks every option, and says all that is wrong at once."""
-        check_options(self)
+    def __call__(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draw S codes per row and differentiate f at them."""
+        self.require_kind(family)
+        fixed = eta.detach()
+        z, y = self._points(family, fixed, generator)
+        fz, slope = f.value_and_grad(z)
+        gradient = self._pulled_back(family, fixed, y, slope)
+        return injected(fz, eta, gradient.flatten(0, -fixed.ndim - 1).mean(0))
 
-    @property
-    def evaluations(self) -> int:
-        """S."""
-        return self.samples
+    @abstractmethod
+    def _points(self, family: Family, eta: Tensor, generator: torch.Generator | None) -> Points:
+        """Draw the codes of every row."""
+
+    def _pulled_back(self, family: Family, eta: Tensor, y: Tensor, slope: Tensor) -> Tensor:
+        return pull_back(family, y, slope)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Annealed(_Relaxation):
+class _Tempered(_Relaxation):
+    """A softmax of temperature τ."""
+
+    tau: float = field(default=1.0, metadata=POSITIVE)
+
+    def _pulled_back(self, family: Family, eta: Tensor, y: Tensor, slope: Tensor) -> Tensor:
+        return pull_back(family, y, slope, self.tau)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Annealed(_Tempered):
     """A temperature that may fall from step to step: τ_t = max(floor, τ e^{−anneal·t})."""
 
-    tau: float = 1.0
-    anneal: float = 0.0
-    floor: float = 0.5
+    anneal: float = field(default=0.0, metadata=NOT_NEGATIVE)
+    floor: float = field(default=0.5, metadata=POSITIVE)
 
     def __post_init__(self) -> None:
-        """Checks every option; a floor that is no floor is refused where it would be reached."""
+        """Refuse options out of range, and a floor that is none where it would be reached."""
         super().__post_init__()
         if self.anneal > 0 and self.floor >= self.tau:
             raise ConfigError(
                 f"floor must be below tau where tau is annealed. Got {self.floor}, tau {self.tau}."
             )
+
+    def _perturbed(self, family: Family, eta: Tensor, generator: torch.Generator | None) -> Tensor:
+        return eta + standard_noise(family, eta, (self.samples,), generator)
 
     def at_step(self, step: int) -> Self:
         """Return the estimator with the temperature of a training step, from 0.
@@ -112,14 +138,10 @@ class StraightThrough(_Relaxation):
     Neurons* (2013). The paper also leaves the factor q(1 − q) out; it is kept here.
     """
 
-    def __call__(
-        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
-    ) -> Estimate:
-        """Draws S codes per row and differentiates f at them."""
-        require_kind(self, family)
-        fz, slope = f.value_and_grad(family.sample(eta, self.samples, generator=generator))
-        gradient = pull_back(family, family.mean(eta.detach()), slope)
-        return injected(fz, eta, gradient.mean(0))
+    name: ClassVar[str] = "straight-through"
+
+    def _points(self, family: Family, eta: Tensor, generator: torch.Generator | None) -> Points:
+        return family.sample(eta, self.samples, generator=generator), family.mean(eta)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,15 +173,11 @@ class GumbelSoftmax(_Annealed):
     is kept, in closed form.
     """
 
-    def __call__(
-        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
-    ) -> Estimate:
-        """Draws S soft codes per row and differentiates f at them."""
-        require_kind(self, family)
-        noise = standard_noise(family, eta, (self.samples,), generator)
-        y = relaxed(family, eta.detach() + noise, self.tau)
-        fy, slope = f.value_and_grad(y)
-        return injected(fy, eta, pull_back(family, y, slope, self.tau).mean(0))
+    name: ClassVar[str] = "gumbel-softmax"
+
+    def _points(self, family: Family, eta: Tensor, generator: torch.Generator | None) -> Points:
+        y = relaxed(family, self._perturbed(family, eta, generator), self.tau)
+        return y, y
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,15 +208,11 @@ class STGumbel(_Annealed):
     Source: Jang, Gu & Poole (ICLR 2017), section 2.2; annealing: section 4.
     """
 
-    def __call__(
-        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
-    ) -> Estimate:
-        """Draws S perturbed logits per row; f sees their hard codes."""
-        require_kind(self, family)
-        x = eta.detach() + standard_noise(family, eta, (self.samples,), generator)
-        fz, slope = f.value_and_grad(family.mode(x))
-        y = relaxed(family, x, self.tau)
-        return injected(fz, eta, pull_back(family, y, slope, self.tau).mean(0))
+    name: ClassVar[str] = "st-gumbel"
+
+    def _points(self, family: Family, eta: Tensor, generator: torch.Generator | None) -> Points:
+        x = self._perturbed(family, eta, generator)
+        return family.mode(x), relaxed(family, x, self.tau)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,9 +241,9 @@ class GumbelRao(_Annealed):
         >>> from discretevae.families import Categorical
         >>> family, f = Categorical(1, 3), ToyIntegrand.random(Categorical(1, 3), seed=0)
         >>> eta = torch.zeros(1, 1, 3, dtype=torch.float64, requires_grad=True)
-        >>> member = GumbelRao(tau=0.1, resamples=100)
-        >>> _ = member(family, eta, f, generator=torch.Generator().manual_seed(0))
-        >>> f.evaluations, member.evaluations
+        >>> estimator = GumbelRao(tau=0.1, resamples=100)
+        >>> _ = estimator(family, eta, f, generator=torch.Generator().manual_seed(0))
+        >>> f.evaluations, estimator.evaluations
         ([1], 1)
 
     Source: Paulus, Maddison & Krause, *Rao-Blackwellizing the Straight-Through Gumbel-Softmax
@@ -237,23 +251,19 @@ class GumbelRao(_Annealed):
     noise: x_k is a number, not a function of η. Annealing is not from there.
     """
 
-    tau: float = 0.5
-    resamples: int = 10
+    name: ClassVar[str] = "gumbel-rao"
 
-    def __call__(
-        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
-    ) -> Estimate:
-        """Draws S codes per row, and k perturbed logits given each."""
-        require_kind(self, family)
+    tau: float = field(default=0.5, metadata=POSITIVE)
+    resamples: int = field(default=10, metadata=an_int(1))
+
+    def _points(self, family: Family, eta: Tensor, generator: torch.Generator | None) -> Points:
         z = family.sample(eta, self.samples, generator=generator)
-        fz, slope = f.value_and_grad(z)
         noise = standard_noise(family, eta, (self.resamples, self.samples), generator)
-        y = relaxed(family, conditional_logits(family, eta.detach(), z, noise), self.tau)
-        return injected(fz, eta, pull_back(family, y, slope, self.tau).mean((0, 1)))
+        return z, relaxed(family, conditional_logits(family, eta, z, noise), self.tau)
 
 
 @dataclass(frozen=True, kw_only=True)
-class GappedST(_Relaxation):
+class GappedST(_Tempered):
     """`STGumbel` without its noise: logits are pushed, deterministically, to agree with the code.
 
         z ~ q,   x = η + (max η − η_z) z − relu(η + gap − max η)(1 − z),   y = softmax(x/τ)
@@ -279,18 +289,13 @@ class GappedST(_Relaxation):
     Straight-Through Estimator* (ICML 2022).
     """
 
-    tau: float = 1.0
-    gap: float = 1.0
+    name: ClassVar[str] = "gapped-st"
 
-    def __call__(
-        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
-    ) -> Estimate:
-        """Draws S codes per row and differentiates the softmax at the pushed logits."""
-        require_kind(self, family)
+    gap: float = field(default=1.0, metadata=NOT_NEGATIVE)
+
+    def _points(self, family: Family, eta: Tensor, generator: torch.Generator | None) -> Points:
         z = family.sample(eta, self.samples, generator=generator)
-        fz, slope = f.value_and_grad(z)
-        y = relaxed(family, self._pushed(family, eta.detach(), z), self.tau)
-        return injected(fz, eta, pull_back(family, y, slope, self.tau).mean(0))
+        return z, relaxed(family, self._pushed(family, eta, z), self.tau)
 
     def _pushed(self, family: Family, eta: Tensor, z: Tensor) -> Tensor:
         if family.spec.kind == "bernoulli":
@@ -333,33 +338,14 @@ class ReinMax(_Relaxation):
     Beyond* (NeurIPS 2023). J is taken at temperature 1 in both terms, as there.
     """
 
-    tau: float = 1.0
+    name: ClassVar[str] = "reinmax"
 
-    def __call__(
-        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
-    ) -> Estimate:
-        """Draws S codes per row and differentiates the softmax half-way to each."""
-        require_kind(self, family)
+    tau: float = field(default=1.0, metadata=POSITIVE)
+
+    def _points(self, family: Family, eta: Tensor, generator: torch.Generator | None) -> Points:
         z = family.sample(eta, self.samples, generator=generator)
-        fz, slope = f.value_and_grad(z)
-        half_way = (relaxed(family, eta.detach(), self.tau) + z) / 2
-        euler = pull_back(family, family.mean(eta.detach()), slope)
-        return injected(fz, eta, (2 * pull_back(family, half_way, slope) - 0.5 * euler).mean(0))
+        return z, (relaxed(family, eta, self.tau) + z) / 2
 
-
-def pull_back(family: Family, y: Tensor, slope: Tensor, tau: float = 1.0) -> Tensor:
-    """J(y)ᵀ slope: y ⊙ (slope − y·slope)/τ for categories, y(1 − y) slope/τ for bits."""
-    if family.spec.kind == "bernoulli":
-        return y * (1 - y) * slope / tau
-    return y * (slope - (y * slope).sum(-1, keepdim=True)) / tau
-
-
-__all__ = [
-    "GappedST",
-    "GumbelRao",
-    "GumbelSoftmax",
-    "ReinMax",
-    "STGumbel",
-    "StraightThrough",
-    "pull_back",
-]
+    def _pulled_back(self, family: Family, eta: Tensor, y: Tensor, slope: Tensor) -> Tensor:
+        euler = pull_back(family, family.mean(eta), slope)
+        return 2 * pull_back(family, y, slope) - 0.5 * euler

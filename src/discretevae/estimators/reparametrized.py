@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from discretevae.config import LatentKind
+from discretevae.config.checks import an_int
 from discretevae.estimators.base import Estimate, Estimator, Integrand, with_gradient_of
-from discretevae.estimators.options import check_options
 from discretevae.families import Family
 
 
@@ -40,26 +40,16 @@ class Reparametrized(Estimator):
         True
     """
 
+    name: ClassVar[str] = "reparametrized"
     is_unbiased: ClassVar[bool] = True
     kinds: ClassVar[tuple[LatentKind, ...]] = ("gaussian",)
 
-    samples: int = 1
-
-    def __post_init__(self) -> None:
-        """Checks the one option."""
-        check_options(self)
-
-    @property
-    def evaluations(self) -> int:
-        """M."""
-        return self.samples
+    samples: int = field(default=1, metadata=an_int(1))
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        """Draws M codes per row as functions of η and averages f over them."""
+        """Draw M codes per row as functions of η and average f over them."""
+        self.require_kind(family)
         mean = f(family.sample(eta, self.samples, generator=generator)).mean(0)
         return Estimate(mean.detach(), with_gradient_of(mean, mean))
-
-
-__all__ = ["Reparametrized"]

@@ -10,16 +10,24 @@ needs no baseline.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from discretevae.config import LatentKind
-from discretevae.errors import ConfigError
-from discretevae.estimators.base import Estimate, Estimator, Integrand, injected, score_gradient
-from discretevae.estimators.options import EVERY_KIND, check_options
+from discretevae.config.checks import SHARE, an_int
+from discretevae.estimators.base import (
+    EVERY_KIND,
+    Estimate,
+    Estimator,
+    Integrand,
+    LearnedEstimator,
+    injected,
+    network_for,
+    score_gradient,
+)
 from discretevae.families import Family
 from discretevae.networks.mlp import MLP
 
@@ -52,24 +60,16 @@ class RLOO(Estimator):
         tensor([[0., 0.]])
     """
 
+    name: ClassVar[str] = "rloo"
     is_unbiased: ClassVar[bool] = True
     kinds: ClassVar[tuple[LatentKind, ...]] = EVERY_KIND
 
-    samples: int = 2
-
-    def __post_init__(self) -> None:
-        """Checks the one option."""
-        check_options(self, least_samples=2)
-
-    @property
-    def evaluations(self) -> int:
-        """S."""
-        return self.samples
+    samples: int = field(default=2, metadata=an_int(2))
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        """Draws S codes per row and scores each against the others."""
+        """Draw S codes per row and score each against the others."""
         z = family.sample(eta, self.samples, generator=generator).detach()
         fz = f(z)
         value = fz.detach().mean(0)
@@ -78,7 +78,8 @@ class RLOO(Estimator):
         return injected(fz, eta, gradient)
 
 
-class EMA(nn.Module, Estimator):
+@dataclass(eq=False, kw_only=True)
+class EMA(LearnedEstimator):
     """A running average of f over past batches for a baseline.
 
     b ← decay · b + (1 − decay) · mean f after each step, so that b never depends on the z that it
@@ -97,28 +98,24 @@ class EMA(nn.Module, Estimator):
         1
     """
 
+    name: ClassVar[str] = "ema"
     is_unbiased: ClassVar[bool] = True
     kinds: ClassVar[tuple[LatentKind, ...]] = EVERY_KIND
 
-    average: Tensor
-    is_warm: Tensor
+    samples: int = field(default=1, metadata=an_int(1))
+    decay: float = field(default=0.99, metadata=SHARE)
 
-    def __init__(self, *, samples: int = 1, decay: float = 0.99) -> None:
-        super().__init__()
-        self.samples, self.decay = samples, decay
-        check_options(self)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.average: Tensor
+        self.is_warm: Tensor
         self.register_buffer("average", torch.zeros(()))
         self.register_buffer("is_warm", torch.zeros((), dtype=torch.bool))
 
-    @property
-    def evaluations(self) -> int:
-        """M."""
-        return self.samples
-
-    def __call__(
+    def forward(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        """Draws M codes per row, compares f with the average so far, then moves the average."""
+        """Draw M codes per row, compare f with the average so far, then move the average."""
         z = family.sample(eta, self.samples, generator=generator).detach()
         fz = f(z)
         value = fz.detach().mean(0)
@@ -133,8 +130,9 @@ class EMA(nn.Module, Estimator):
         return estimate
 
 
-class NVIL(nn.Module, Estimator):
-    """A learned baseline: a small network of η says what f to expect of the row.
+@dataclass(eq=False, kw_only=True)
+class NVIL(LearnedEstimator):
+    """A learned baseline: a small network of η predicts f of the row.
 
     b(x) = C_ψ(η(x)), with C trained on the squared error (f(z) − b)². η stands for the row: it
     is what the encoder knows of it, it is at hand for any data, and it does not depend on z.
@@ -146,7 +144,7 @@ class NVIL(nn.Module, Estimator):
         hidden: width of the network.
 
     Attributes:
-        network: C; None until `prepare` or the first call tells the size of the code.
+        network: C; None until `prepare` or the first call, when the size of the code is known.
 
     Raises:
         ConfigError: an option is out of range.
@@ -156,48 +154,29 @@ class NVIL(nn.Module, Estimator):
         2
     """
 
+    name: ClassVar[str] = "nvil"
     is_unbiased: ClassVar[bool] = True
     kinds: ClassVar[tuple[LatentKind, ...]] = EVERY_KIND
 
-    def __init__(self, *, samples: int = 1, hidden: int = 128) -> None:
-        super().__init__()
-        self.samples, self.hidden = samples, hidden
-        check_options(self)
-        self.network: MLP | None = None
+    samples: int = field(default=1, metadata=an_int(1))
+    hidden: int = field(default=128, metadata=an_int(1))
 
-    @property
-    def evaluations(self) -> int:
-        """M."""
-        return self.samples
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.network: MLP | None = None
 
     def prepare(self, family: Family, eta: Tensor) -> None:
         """Make the network for a family's codes, on ``eta``'s device and of its type."""
-        self._network_for(family, eta)
+        network_for(self, family, eta, math.prod(family.eta_shape), hidden=self.hidden)
 
-    def _network_for(self, family: Family, eta: Tensor) -> MLP:
-        n_eta = math.prod(family.eta_shape)
-        if self.network is None:
-            # fixed weights: a baseline's start decides nothing but its first steps
-            network = MLP([n_eta, self.hidden, 1], generator=torch.Generator().manual_seed(0))
-            self.network = network.to(eta)
-        elif self.network.sizes[0] != n_eta:
-            raise ConfigError(
-                f"NVIL has a network for {self.network.sizes[0]} inputs, but a code "
-                f"{family.spec} gives {n_eta}. Make a new NVIL for every code."
-            )
-        return self.network
-
-    def __call__(
+    def forward(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        """Draws M codes per row and compares f with what the network expects."""
-        network = self._network_for(family, eta)
+        """Draw M codes per row and compare f with what the network predicts."""
+        network = network_for(self, family, eta, math.prod(family.eta_shape), hidden=self.hidden)
         z = family.sample(eta, self.samples, generator=generator).detach()
         fz = f(z)
         expected = network(eta.detach().flatten(1)).squeeze(1)
         gradient = score_gradient(family, eta, z, fz.detach() - expected.detach())
         error = (fz.detach() - expected).square().mean()
         return injected(fz, eta, gradient, control_loss=error)
-
-
-__all__ = ["EMA", "NVIL", "RLOO"]

@@ -19,16 +19,15 @@ from __future__ import annotations
 
 import functools
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from discretevae.config import LatentKind
-from discretevae.errors import ConfigError
-from discretevae.estimators.base import Estimate, Estimator, Integrand, with_gradient_of
-from discretevae.estimators.options import DISCRETE, require_enumerable
+from discretevae.config.checks import an_int
+from discretevae.estimators.base import DISCRETE, Estimate, Estimator, Integrand, with_gradient_of
 from discretevae.families import Family, states_like
 
 MAX_SAMPLES = 10
@@ -78,33 +77,21 @@ class UnorderedSet(Estimator):
     numerically, for any k; here they are summed over subsets, to rounding, for k ≤ 10.
     """
 
+    name: ClassVar[str] = "unordered-set"
     is_unbiased: ClassVar[bool] = True
     kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
 
-    samples: int = 4
-
-    def __post_init__(self) -> None:
-        """Checks the one option."""
-        if not 2 <= self.samples <= MAX_SAMPLES:
-            raise ConfigError(
-                f"samples must be an int from 2 to {MAX_SAMPLES}: the ratios are sums over all "
-                f"subsets. Got {self.samples}."
-            )
-
-    @property
-    def evaluations(self) -> int:
-        """The k states that are drawn; fewer where there are fewer, see `evaluations_for`."""
-        return self.samples
+    samples: int = field(default=4, metadata=an_int(2, MAX_SAMPLES))
 
     def evaluations_for(self, family: Family) -> int:
-        """The smaller of k and the number of states."""
+        """Return the smaller of k and the number of states."""
         return min(self.samples, family.n_states or self.samples)
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        """Draws k different states per row, and weighs them by their leave-one-out ratios."""
-        require_enumerable(self, family)
+        """Draw k different states per row, and weigh them by their leave-one-out ratios."""
+        self.require_enumerable(family)
         states = states_like(family, eta)
         statistics = states.flatten(1)
         # ηᵀT(z) − A(η), with A(η) from the very sum, so that the q(s) add up to 1 to rounding
@@ -125,7 +112,7 @@ class UnorderedSet(Estimator):
 
 
 def set_weights(log_p: Tensor, log_rest: Tensor) -> tuple[Tensor, Tensor]:
-    """w_s = q(s) R(S, s) ``[k, B]`` and v_ss' ``[k, k, B]`` of the baseline; both sum to 1.
+    """Return w_s = q(s) R(S, s) ``[k, B]`` and v_ss' ``[k, k, B]`` of the baseline; both sum to 1.
 
     Args:
         log_p: ln q of the k states of the set, ``[k, B]``.
@@ -156,7 +143,7 @@ def set_weights(log_p: Tensor, log_rest: Tensor) -> tuple[Tensor, Tensor]:
 
 @functools.cache
 def _subsets(k: int, device: torch.device) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
-    """For the subsets C of {1, …, k}, size by size from k − 1 down: what is left, and where to.
+    """Number the subsets C of {1, …, k}, size by size from k − 1 down.
 
     Returns:
         For every size the numbers outside of C, ``[n, k − size]``, and the places of C with each of
@@ -181,12 +168,9 @@ def _subsets(k: int, device: torch.device) -> tuple[list[tuple[Tensor, Tensor]],
 
 
 def _without_replacement(log_q: Tensor, k: int, generator: torch.Generator | None) -> Tensor:
-    """k different states of each row, ``[B, k]``, as if drawn one after the other (Gumbel-top-k).
+    """Draw k different states of each row, ``[B, k]``, one after the other (Gumbel-top-k).
 
     −ln E with E ~ Exp(1) is a Gumbel; the largest ln q − ln E come first.
     """
     e = torch.empty_like(log_q).exponential_(generator=generator)
     return (log_q - e.log()).topk(k, dim=1).indices
-
-
-__all__ = ["MAX_SAMPLES", "UnorderedSet", "set_weights"]

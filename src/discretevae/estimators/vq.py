@@ -8,18 +8,16 @@ that corner is handed to the encoder as it is, and a penalty holds u close to th
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from discretevae.config import LatentKind
-from discretevae.errors import ConfigError
-from discretevae.estimators.base import Estimate, Estimator, Integrand, injected
-from discretevae.estimators.options import DISCRETE, require_kind
-from discretevae.estimators.relaxation import pull_back
+from discretevae.config.checks import NOT_NEGATIVE, POSITIVE
+from discretevae.estimators.base import DISCRETE, Estimate, Estimator, Integrand, injected
+from discretevae.estimators.gumbel import pull_back
 from discretevae.families import Family
 
 
@@ -71,28 +69,19 @@ class VQ(Estimator):
     means, codes form a map over the picture, and a prior is trained on them afterwards.
     """
 
+    name: ClassVar[str] = "vq"
     is_unbiased: ClassVar[bool] = False
     evaluations: ClassVar[int] = 1
     kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
 
-    scale: float = 1.0
-    beta: float = 0.25
-
-    def __post_init__(self) -> None:
-        """Checks both options, and says all that is wrong at once."""
-        problems = []
-        if not (math.isfinite(self.scale) and self.scale > 0):
-            problems.append(f"scale must be > 0. Got {self.scale}.")
-        if not (math.isfinite(self.beta) and self.beta >= 0):
-            problems.append(f"beta must be >= 0. Got {self.beta}.")
-        if problems:
-            raise ConfigError(problems)
+    scale: float = field(default=1.0, metadata=POSITIVE)
+    beta: float = field(default=0.25, metadata=NOT_NEGATIVE)
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
-        """Takes the nearest corner of each row and differentiates f there; draws nothing."""
-        require_kind(self, family)
+        """Differentiate f at the nearest corner of each row; draw nothing."""
+        self.require_kind(family)
         fixed = eta.detach()
         if family.spec.kind == "bernoulli":
             u, slope_of_u = (1 + fixed / self.scale) / 2, 1 / (2 * self.scale)
@@ -104,6 +93,3 @@ class VQ(Estimator):
         # −∂H/∂η = J(q) η, for H = A(η) − η·∇A(η)
         without_entropy = pull_back(family, family.mean(fixed), fixed)
         return injected(fz, eta, straight_through + without_entropy)
-
-
-__all__ = ["VQ"]

@@ -120,7 +120,7 @@ def fitting_estimators(family: Family) -> list[str]:
     return fitting
 
 
-def read_estimators(names: Sequence[str], family: Family) -> dict[str, Estimator]:
+def read_estimators(names: Sequence[str | Estimator], family: Family) -> dict[str, Estimator]:
     """The members by name; ``all`` stands for every one that fits.
 
     Raises:
@@ -132,7 +132,8 @@ def read_estimators(names: Sequence[str], family: Family) -> dict[str, Estimator
         RLOO(samples=4)
     """
     fitting = fitting_estimators(family)
-    asked = [one for name in names for one in (fitting if name == "all" else [name.strip()])]
+    texts = [name if isinstance(name, str) else name.spec for name in names]
+    asked = [one for text in texts for one in (fitting if text == "all" else [text.strip()])]
     members: dict[str, Estimator] = {}
     problems = []
     for name in asked:
@@ -159,7 +160,7 @@ def read_estimators(names: Sequence[str], family: Family) -> dict[str, Estimator
 def compare(
     data: Dataset,
     config: RunConfig,
-    estimators: Sequence[str] | Mapping[str, Estimator],
+    estimators: Sequence[str | Estimator] | Mapping[str, Estimator],
     *,
     moments: Sequence[float] = MOMENTS,
     repeats: int = REPEATS,
@@ -223,7 +224,7 @@ def compare(
     result = Comparison(
         config=config,
         estimators=tuple(members),
-        reference=training.estimator or _name_of(reference),
+        reference=training.estimator or reference.spec,
         steps_per_epoch=n_steps,
         probe_rows=len(x),
         repeats=repeats,
@@ -347,10 +348,6 @@ def _train(
         # how much of the code is used stands in the result
         warnings.simplefilter("ignore", CollapseWarning)
         train(model, data, config, estimator=member, progress=progress)
-
-
-def _name_of(member: Estimator) -> str:
-    return next((name for name, cls in ESTIMATORS.items() if type(member) is cls), str(member))
 
 
 __all__ = [

@@ -74,7 +74,7 @@ def run(
     device: str = "cpu",
     ranks: Ranks | None = None,
     samples: int = 100,
-    save_every: SaveEvery | None = None,
+    save_every: str | SaveEvery = "10s",
     progress: Callable[[Progress], object] | None = None,
     evaluating: Callable[[int], object] | None = None,
 ) -> RunResult | None:
@@ -91,7 +91,7 @@ def run(
         device: where to train.
         ranks: the processes that train together; None for this one alone.
         samples: S of the S-sample bound at the end.
-        save_every: how often to save; None for every ten seconds.
+        save_every: how often to save, a `SaveEvery` or its spelling: ``5min``, ``500steps``.
         progress: called after every training step and epoch.
         evaluating: called with the number of test rows evaluated.
 

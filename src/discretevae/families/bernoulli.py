@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ class Bernoulli:
 
     n_variables: int
 
-    @property
+    @cached_property
     def spec(self) -> LatentSpec:
         """``bernoulli:D``."""
         return LatentSpec("bernoulli", self.n_variables)

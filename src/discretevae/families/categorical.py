@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -34,7 +35,7 @@ class Categorical:
     n_variables: int
     n_categories: int
 
-    @property
+    @cached_property
     def spec(self) -> LatentSpec:
         """``categorical:K`` or ``categorical:DxK``."""
         return LatentSpec("categorical", self.n_variables, self.n_categories)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ class Gaussian:
 
     n_variables: int
 
-    @property
+    @cached_property
     def spec(self) -> LatentSpec:
         """``gaussian:D``."""
         return LatentSpec("gaussian", self.n_variables)

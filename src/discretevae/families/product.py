@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -38,11 +39,10 @@ class Product:
 
     parts: tuple[Family, ...]
 
-    @property
+    @cached_property
     def spec(self) -> LatentSpec:
         """The parts' spellings with + between them."""
-        parts = tuple(part.spec for part in self.parts)
-        return LatentSpec("product", self.n_variables, parts=parts)
+        return LatentSpec.product(*(part.spec for part in self.parts))
 
     @property
     def n_variables(self) -> int:

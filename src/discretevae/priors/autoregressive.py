@@ -133,6 +133,3 @@ class AutoregressivePrior(Prior):
                 total = total + (z.reshape(shape) * log_p).sum((-1, -2))
             start = stop
         return total
-
-
-__all__ = ["DEFAULT_HIDDEN", "AutoregressivePrior"]

@@ -114,6 +114,3 @@ def require_temperature(temperature: float) -> None:
     """
     if not 0 < temperature < math.inf:
         raise ConfigError(f"`temperature` must be > 0 and finite. Got {temperature}.")
-
-
-__all__ = ["Prior", "require_temperature"]

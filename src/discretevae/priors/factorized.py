@@ -71,6 +71,3 @@ class FactorizedPrior(Prior):
         require_temperature(temperature)
         # of a normal, η/T = (μ/(Tσ²), −1/(2Tσ²)): the same mean and T times the variance
         return self.family.sample(self.eta().detach() / temperature, n, generator=generator)
-
-
-__all__ = ["FactorizedPrior"]

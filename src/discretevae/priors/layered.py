@@ -202,6 +202,3 @@ def _check_estimator(estimator: Estimator) -> None:
             f"{name} cannot estimate the bound of a second layer of bits. "
             "Choose another, such as DisARM()."
         )
-
-
-__all__ = ["LayeredPrior"]

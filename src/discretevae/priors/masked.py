@@ -123,6 +123,3 @@ class MaskedNetwork(nn.Module):
         if self.output is not None:
             logits = logits + self.output(self.hidden(z))
         return logits
-
-
-__all__ = ["MaskedLinear", "MaskedNetwork"]

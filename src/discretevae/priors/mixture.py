@@ -199,6 +199,3 @@ class MixturePrior(Prior):
         distance = torch.einsum("kij,...kj->...ki", self._whitening(), z.unsqueeze(-2) - self.means)
         log_det = self._log_diagonal().sum(-1) - 0.5 * z.shape[-1] * math.log(2 * math.pi)
         return torch.log_softmax(self.logits, 0) + log_det - 0.5 * distance.square().sum(-1)
-
-
-__all__ = ["VARIANCE_FLOOR", "MixturePrior"]

@@ -48,6 +48,3 @@ def choices_for(family: Family) -> str:
     if len(parts) == 1 and parts[0].n_states is None:
         names.append("mixture:10")
     return f"{', '.join(names[:-1])} or {names[-1]}"
-
-
-__all__ = ["choices_for", "discrete_widths"]

@@ -29,6 +29,7 @@ from discretevae.config import (
 from discretevae.config.checks import is_int, must
 from discretevae.data import Rows
 from discretevae.errors import CollapseWarning, ConfigError, DataError, RunError
+from discretevae.estimators import Estimator
 from discretevae.evaluation.bounds import DECODER_ROWS, score_samples
 from discretevae.model.vae import DiscreteVAE, fresh_model
 from discretevae.run_folder.checkpoint import CONFIG
@@ -102,7 +103,7 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     hidden: tuple[int, ...] = (512,)
     likelihood: str | LikelihoodSpec = "auto"
     prior: str | PriorSpec = "fixed"
-    estimator: str | None = None
+    estimator: str | Estimator | None = None
     objective: ObjectiveName = "elbo"
     target: str | Target = "row"
     epochs: int = 50

@@ -59,10 +59,10 @@ def train(
     data: Dataset,
     config: TrainConfig | None = None,
     *,
-    estimator: Estimator | None = None,
+    estimator: str | Estimator | None = None,
     out: str | Path | None = None,
     resume: bool = False,
-    save_every: SaveEvery | None = None,
+    save_every: str | SaveEvery = "10s",
     ranks: Ranks | None = None,
     progress: Callable[[Progress], object] | None = None,
 ) -> list[EpochMetrics]:
@@ -75,10 +75,10 @@ def train(
         model: the model; it is not moved, so put it on its device before.
         data: training and test rows, binarized as the model is to meet them.
         config: how to train; None takes the defaults.
-        estimator: a gradient estimator of your own, in place of the one that ``config`` names.
+        estimator: in place of the one that ``config`` names, also one of your own.
         out: a run folder to keep metrics, weights and checkpoints in; None keeps nothing.
         resume: go on from the checkpoint in ``out``; without one, start from the beginning.
-        save_every: how often to save; None for every ten seconds.
+        save_every: how often to save, a `SaveEvery` or its spelling: ``5min``, ``500steps``.
         ranks: the processes that train together; None for this one alone.
         progress: called after every step and at the end of every epoch, on the first rank.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -50,7 +50,7 @@ def choose_method(
     *,
     device: torch.device | str = "cpu",
     ranks: Ranks | None = None,
-    estimator: Estimator | None = None,
+    estimator: str | Estimator | None = None,
 ) -> Method:
     """Choose the estimator, and check that objective, device and precision go with it.
 
@@ -61,7 +61,7 @@ def choose_method(
         config: how to train.
         device: where to train.
         ranks: the processes that train together; None for this one alone.
-        estimator: one of your own, in place of the one that ``config`` names.
+        estimator: in place of the one that ``config`` names, also one of your own.
 
     Raises:
         ConfigError: something does not go together; all that is wrong is named.
@@ -76,6 +76,8 @@ def choose_method(
     try:
         if estimator is None:
             estimator = choose_estimator(family, config)
+        elif isinstance(estimator, str):
+            estimator = choose_estimator(family, replace(config, estimator=estimator))
         elif isinstance(estimator, Estimator):
             check_pair(config.objective, estimator)
         else:
@@ -91,7 +93,7 @@ def choose_method(
         check_precision(config.precision, device)
     except ConfigError as error:
         problems += error.problems
-    if problems or estimator is None:
+    if problems or not isinstance(estimator, Estimator):
         raise ConfigError(problems)
     return Method(config, estimator, device, ranks)
 
@@ -154,7 +156,7 @@ def prepare_training(
     *,
     out: str | Path | None = None,
     resume: bool = False,
-    save_every: SaveEvery | None = None,
+    save_every: str | SaveEvery = "10s",
 ) -> PreparedTraining:
     """Check the rows against the model, split them, and choose those to be measured on.
 
@@ -164,7 +166,7 @@ def prepare_training(
         method: of `choose_method` for the model's code.
         out: a run folder; None keeps nothing.
         resume: go on from the checkpoint in ``out``.
-        save_every: how often to save; None for every ten seconds.
+        save_every: how often to save, a `SaveEvery` or its spelling: ``5min``, ``500steps``.
 
     Raises:
         ConfigError: too few rows for the share that is held out, or no bias to start at the mean.
@@ -188,7 +190,7 @@ def prepare_training(
         probe=probe_rows(train_rows, config.seed).to(device),
         folder=None if out is None else Path(out),
         resume=resume,
-        save_every=save_every or SaveEvery(),
+        save_every=SaveEvery.of(save_every),
     )
 
 
