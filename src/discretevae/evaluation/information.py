@@ -1,4 +1,4 @@
-"""The KL of a model taken apart: what the code tells of a row, and what a better prior would buy.
+"""The KL of a model taken apart: information on the row, and what a better prior would save.
 
     mean_n KL(q(z|x_n) ‖ p(z)) = I(n; z) + KL(q(z) ‖ p(z)),    q(z) = 1/N Σ_n q(z|x_n)
     KL(q(z) ‖ p(z)) = TC + Σ_d KL(q(z_d) ‖ p(z_d)),            TC = KL(q(z) ‖ Π_d q(z_d))
@@ -18,7 +18,7 @@ terms float32 takes more time, since most of its exponentials are denormal numbe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -35,7 +35,6 @@ from discretevae.families import (
     Family,
     Gaussian,
     is_enumerable,
-    parts_of,
     parts_with_eta,
 )
 from discretevae.model.row_checks import require_fit
@@ -99,7 +98,7 @@ class KLSplit:
         return self.mutual_information.value > self.max_mutual_information - SATURATION
 
     def to_dict(self) -> dict[str, Any]:
-        """All figures as an object for JSON."""
+        """Return all figures as an object for JSON."""
         values = asdict(self)
         values["max_mutual_information"] = self.max_mutual_information
         values["is_saturated"] = self.is_saturated
@@ -118,7 +117,7 @@ def kl_split(
     seed: int = 0,
     progress: Callable[[int], object] | None = None,
 ) -> KLSplit:
-    """The KL over ``rows`` as mutual information, total correlation and a term per variable.
+    """Split the KL into mutual information, total correlation and a term per variable.
 
         I(n; z) = mean_n E_q(z|x_n)[ln q(z|x_n) − ln q(z)],
         ln q(z) = logsumexp_n(T(z)·η_n − A(η_n)) − ln N + ln h(z)
@@ -176,29 +175,17 @@ def kl_split(
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
 
-    sums = _Sums(model)
-    pieces = _natural_parameters(model, rows, generator_for(seed, "binarization"))
+    eta = _natural_parameters(model, rows, generator_for(seed, "binarization"))
     if is_enumerable(model.family) and model.prior.is_exact:
-        table = torch.zeros((), dtype=torch.float64, device=device)
-        for eta in pieces:
-            sums.add(eta)
-            table = table + model.family.log_prob_table(eta).exp().sum(0)
-            if progress is not None:
-                progress(sums.rows)
-        draws = _enumerated(model, table / sums.rows, sums.entropy / sums.rows)
+        draws = _enumerated(model, eta, progress)
     else:
-        shape = (len(rows), *model.family.eta_shape)
-        etas = torch.empty(shape, dtype=torch.float64, device=device)
-        for eta in pieces:
-            etas[sums.rows : sums.rows + len(eta)] = eta
-            sums.add(eta)
-        draws = _drawn(model, etas, samples, generator, progress)
-    return _assembled(model, sums, draws)
+        draws = _drawn(model, eta, samples, generator, progress)
+    return _assembled(model, eta, draws)
 
 
 @dataclass(frozen=True)
 class _Draws:
-    """What was drawn, or in its place ``[1, 1]`` sums over all states.
+    """Figures of the draws, or in their place ``[1, 1]`` sums over all states.
 
     Args:
         information: ln q(z|x_n) − ln q(z), ``[S, N]``.
@@ -215,47 +202,6 @@ class _Draws:
     samples: int
 
 
-class _Sums:
-    """Collects all that is exact given the rows, chunk by chunk."""
-
-    def __init__(self, model: DiscreteVAE) -> None:
-        self.model = model
-        self.rows = 0
-        self.entropy = 0.0
-        self.kl = self.variable_entropy = torch.zeros(())
-        self.probabilities: dict[int, Tensor] = {}
-
-    def add(self, eta: Tensor) -> None:
-        """One chunk's natural parameters, ``[B, *eta_shape]``."""
-        family, prior = self.model.family, self.model.prior
-        self.rows += len(eta)
-        self.entropy += family.entropy(eta).sum().item()
-        if prior.has_closed_kl:
-            kl = prior.kl_per_variable(eta)
-        else:
-            kl = family.kl_per_variable(eta, family.fixed_eta().to(eta))
-        self.kl = self.kl.to(eta) + kl.sum(0)
-        noise = []
-        for i, (part, part_eta) in enumerate(parts_with_eta(family, eta)):
-            if isinstance(part, Gaussian):
-                noise.append(eta.new_zeros(part.n_variables))
-                continue
-            q = _probabilities(part, part_eta)
-            noise.append(torch.special.entr(q).sum((0, -1)))
-            self.probabilities[i] = self.probabilities.get(i, 0) + q.sum(0)
-        self.variable_entropy = self.variable_entropy.to(eta) + torch.cat(noise)
-
-    def variable_information(self) -> Tensor:
-        """I(n; z_d) = H(q(z_d)) − mean_n H(q(z_d|x_n)); 0 for real variables, ``[D]``."""
-        marginal = []
-        for i, part in enumerate(parts_of(self.model.family)):
-            if i in self.probabilities:
-                marginal.append(torch.special.entr(self.probabilities[i] / self.rows).sum(-1))
-            else:
-                marginal.append(self.kl.new_zeros(part.n_variables))
-        return torch.cat(marginal) - self.variable_entropy / self.rows
-
-
 class _Mixture:
     """q(z) = 1/N Σ_n q(z|x_n) of a family, from the natural parameters of all N rows.
 
@@ -269,7 +215,7 @@ class _Mixture:
         self.offset = -family.log_normalizer(eta)
 
     def information(self, z: Tensor, first: int) -> Tensor:
-        """ln q(z|x_n) − ln q(z), never above ln N, since q(z) ≥ q(z|x_n) / N; ``[S, B]``.
+        """Return ln q(z|x_n) − ln q(z), never above ln N, since q(z) ≥ q(z|x_n) / N; ``[S, B]``.
 
         Args:
             z: draws from the posteriors of B rows in succession, ``[S, B, *z_shape]``.
@@ -286,13 +232,23 @@ class _Mixture:
         return (own - total).reshape(lead) + math.log(len(self.offset))
 
 
-def _enumerated(model: DiscreteVAE, q: Tensor, row_entropy: float) -> _Draws:
-    """The same from q(z) of every state, ``[n_states]``; nothing is drawn."""
+def _enumerated(
+    model: DiscreteVAE, eta: Tensor, progress: Callable[[int], object] | None
+) -> _Draws:
+    """Sum over every state in place of draws, from natural parameters ``[N, *eta_shape]``."""
+    family, done = model.family, 0
+    q = torch.zeros((), dtype=eta.dtype, device=eta.device)
+    for part in torch.split(eta, max(1, BLOCK // (family.n_states or 1))):
+        q = q + family.log_prob_table(part).exp().sum(0) / len(eta)
+        done += len(part)
+        if progress is not None:
+            progress(done)
+    row_entropy = family.entropy(eta).mean()
     information = torch.special.entr(q).sum() - row_entropy
     kl = torch.zeros_like(information)
     if not model.prior.has_closed_kl:
         kl = -row_entropy - q @ model.prior.log_prob_table().to(q)
-    none = q.new_zeros(model.family.n_variables)
+    none = q.new_zeros(family.n_variables)
     return _Draws(information.reshape(1, 1), q.new_zeros(1, 1), kl.reshape(1, 1), none, 0)
 
 
@@ -303,7 +259,7 @@ def _drawn(
     generator: torch.Generator,
     progress: Callable[[int], object] | None,
 ) -> _Draws:
-    """Equally many draws for each row of ``eta``, ``[N, *eta_shape]``, block by block."""
+    """Draw equally often for each row of ``eta``, ``[N, *eta_shape]``, block by block."""
     family, prior = model.family, model.prior
     rows = len(eta)
     per_row = max(2, math.ceil(samples / rows))
@@ -335,7 +291,7 @@ def _drawn(
 
 
 def _real_variables(family: Family, eta: Tensor) -> list[tuple[int, int, _Mixture]]:
-    """Of each real variable: its number, its column in a flat z, the mixture that it is."""
+    """Return of each real variable its number, its column in a flat z, and its mixture."""
     found = []
     variable = column = 0
     for part, part_eta in parts_with_eta(family, eta):
@@ -348,32 +304,34 @@ def _real_variables(family: Family, eta: Tensor) -> list[tuple[int, int, _Mixtur
     return found
 
 
-def _assembled(model: DiscreteVAE, sums: _Sums, draws: _Draws) -> KLSplit:
-    n = sums.rows
-    discrete = sums.variable_information()
-    kl_per_variable = sums.kl / n
+def _assembled(model: DiscreteVAE, eta: Tensor, draws: _Draws) -> KLSplit:
+    family, prior = model.family, model.prior
+    discrete = _discrete_information(family, eta)
+    if prior.has_closed_kl:
+        kl_per_variable = prior.kl_per_variable(eta).mean(0)
+    else:
+        kl_per_variable = family.kl_per_variable(eta, family.fixed_eta().to(eta)).mean(0)
     information = discrete + draws.variable_information
-    closed = model.prior.has_closed_kl
-    kl = kl_per_variable.sum().item() if closed else 0.0
-    told = discrete.sum().item()
+    kl = kl_per_variable.sum().item() if prior.has_closed_kl else 0.0
+    known = discrete.sum().item()
     return KLSplit(
         kl=_measured(kl, draws.kl),
         mutual_information=_measured(0.0, draws.information),
         marginal_kl=_measured(kl, draws.kl - draws.information),
-        total_correlation=_measured(told, draws.real_information - draws.information),
-        per_variable=_measured(kl_per_variable.sum().item() - told, -draws.real_information),
+        total_correlation=_measured(known, draws.real_information - draws.information),
+        per_variable=_measured(kl_per_variable.sum().item() - known, -draws.real_information),
         variable_kl=tuple((kl_per_variable - information).tolist()),
         variable_information=tuple(information.tolist()),
-        entropy=_measured(sums.entropy / n, draws.information),
-        max_entropy=None if model.family.n_states is None else math.log(model.family.n_states),
-        has_factorized_prior=closed,
-        rows=n,
+        entropy=_measured(family.entropy(eta).mean().item(), draws.information),
+        max_entropy=None if family.n_states is None else math.log(family.n_states),
+        has_factorized_prior=prior.has_closed_kl,
+        rows=len(eta),
         samples=draws.samples,
     )
 
 
 def _measured(known: float, drawn: Tensor) -> Measured:
-    """``known`` plus the mean of the draws, ``[S, N]``.
+    """Return ``known`` plus the mean of the draws, ``[S, N]``.
 
     Every row has drawn S times, so the mean varies by what the draws of one row vary:
     se² = 1/N² Σ_n var_s / S.
@@ -385,26 +343,30 @@ def _measured(known: float, drawn: Tensor) -> Measured:
     return Measured(known + drawn.mean().item(), se)
 
 
-def _natural_parameters(
-    model: DiscreteVAE, rows: Rows, generator: torch.Generator
-) -> Iterator[Tensor]:
-    """η of all rows in float64, in pieces that fit a block."""
-    family = model.family
-    states = family.n_states if is_enumerable(family) and family.n_states else 1
-    step = min(DECODER_ROWS, max(1, BLOCK // max(states, math.prod(family.eta_shape))))
-    for x in rows.chunks(step, generator=generator):
-        eta = model.eta(x.to(model.device)).double()
-        bad = int((~eta.flatten(1).isfinite()).any(1).sum())
-        if bad:
-            raise DataError(
-                f"{rows.name}: the encoder's outputs for {bad:,} of {len(eta):,} rows are beyond "
-                "float32. Rescale their values."
-            )
-        yield eta
+def _natural_parameters(model: DiscreteVAE, rows: Rows, generator: torch.Generator) -> Tensor:
+    """Return η of all rows, float64 ``[N, *eta_shape]``."""
+    shape = model.family.eta_shape
+    step = min(DECODER_ROWS, max(1, BLOCK // math.prod(shape)))
+    etas = [model.eta(x.to(model.device)) for x in rows.chunks(step, generator=generator)]
+    eta = torch.cat(etas).double()
+    bad = int((~eta.flatten(1).isfinite()).any(1).sum())
+    if bad:
+        raise DataError(
+            f"{rows.name}: the encoder's outputs for {bad:,} of {len(eta):,} rows are beyond "
+            "float32. Rescale their values."
+        )
+    return eta
 
 
-def _probabilities(family: Family, eta: Tensor) -> Tensor:
-    """q(z_d = k) of bits or categories, ``[B, D, K]``."""
-    if isinstance(family, Bernoulli):
-        return torch.stack((torch.sigmoid(-eta), torch.sigmoid(eta)), -1)
-    return family.mean(eta)
+def _discrete_information(family: Family, eta: Tensor) -> Tensor:
+    """Return I(n; z_d) = H(q(z_d)) − mean_n H(q(z_d|x_n)), ``[D]``; 0 for real variables."""
+    found = []
+    for part, own in parts_with_eta(family, eta):
+        if isinstance(part, Gaussian):
+            found.append(eta.new_zeros(part.n_variables))
+            continue
+        q = part.mean(own)  # [N, D, K], of bits [N, D]
+        if isinstance(part, Bernoulli):
+            q = torch.stack((torch.sigmoid(-own), q), -1)
+        found.append(torch.special.entr(q.mean(0)).sum(-1) - torch.special.entr(q).sum(-1).mean(0))
+    return torch.cat(found)
