@@ -34,7 +34,7 @@ from discretevae.estimators import (
 from discretevae.experiments import comparison
 from discretevae.experiments.comparison import (
     Comparison,
-    MemberRun,
+    EstimatorRun,
     compare,
     fitting_estimators,
     measure_gradients,
@@ -330,7 +330,7 @@ def test_one_of_ones_own_and_one_that_fails(monkeypatch):
     found = compare(data, config(epochs=1), members, moments=(1,), repeats=8)
     assert [run.error for run in found.runs] == [None, "the loss became nan."]
     assert found.moments[0].reports[0].bias is not None
-    assert found.runs[1] == MemberRun("bad", (), "the loss became nan.")
+    assert found.runs[1] == EstimatorRun("bad", (), "the loss became nan.")
 
 
 @pytest.mark.parametrize(

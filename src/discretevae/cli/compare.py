@@ -19,7 +19,7 @@ from discretevae.errors import RunError, TrainingInterrupted, count
 
 if TYPE_CHECKING:
     from discretevae.data import Dataset
-    from discretevae.experiments.comparison import Comparison, MemberRun, Moment
+    from discretevae.experiments.comparison import Comparison, EstimatorRun, Moment
 
 RESULT = "comparison.json"
 TABLES = "comparison.md"
@@ -246,7 +246,7 @@ def _run_lines(found: Comparison) -> list[tuple[str, ...]]:
     """Return a head and the runs, the best last test ELBO first, those that failed at the end."""
     from discretevae.evaluation.measured import Measured
 
-    def order(run: MemberRun) -> tuple[bool, float]:
+    def order(run: EstimatorRun) -> tuple[bool, float]:
         return run.error is not None, -run.history[-1].test_elbo if run.history else 0
 
     lines: list[tuple[str, ...]] = [

@@ -1,7 +1,7 @@
-"""Which gradient estimator is best on one's own data, by measurement.
+"""Gradient estimators side by side on one's own data.
 
-`measure_gradients` looks at one set of weights; `compare` looks along a training run, and then lets
-every estimator train a model of its own.
+`measure_gradients` measures at one set of weights; `compare` measures along a training run, and
+then trains a model with every estimator.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from discretevae.config import LatentKind, RunConfig, TrainConfig, auto_batch_size, to_dict
+from discretevae.config.checks import Problems
 from discretevae.data import Dataset
 from discretevae.errors import CollapseWarning, ConfigError, TrainingError
 from discretevae.estimators import ESTIMATORS, Estimate, Estimator, Integrand
@@ -26,9 +26,9 @@ from discretevae.families import Family
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE, fresh_model
 from discretevae.objectives import choose_estimator
+from discretevae.objectives.gradient_noise import PROBE_ROWS
 from discretevae.objectives.gradient_reports import (
     REPEATS,
-    Bias,
     GradientReport,
     measure_gradients,
     require_repeats,
@@ -40,6 +40,7 @@ from discretevae.training.selection import probe_rows
 
 FORMAT = "discretevae-comparison"
 MOMENTS = (0.0, 0.1, 0.5, 1.0)
+"""Fractions of a training: gradients change most at its beginning."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class MemberRun:
+class EstimatorRun:
     """A model trained with one estimator; ``error`` says why it ended early, if it did."""
 
     estimator: str
@@ -62,17 +63,17 @@ class MemberRun:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found, as far as it got.
+    """What `compare` found so far.
 
     Args:
         config: model, training and data.
-        estimators: the members, in the order asked for.
+        estimators: their names, in the order asked for.
         reference: the estimator of the reference run.
         steps_per_epoch: steps of an epoch, the same for all.
         probe_rows: B of the fixed batch.
         repeats: R.
         moments: gradients along the reference run.
-        runs: one per member that has finished training.
+        runs: one per estimator that has finished training.
     """
 
     config: RunConfig
@@ -82,15 +83,15 @@ class Comparison:
     probe_rows: int
     repeats: int
     moments: tuple[Moment, ...] = ()
-    runs: tuple[MemberRun, ...] = ()
+    runs: tuple[EstimatorRun, ...] = ()
 
     @property
     def is_complete(self) -> bool:
-        """Whether every member has trained its model."""
+        """Whether a model has been trained with every estimator."""
         return len(self.runs) == len(self.estimators)
 
     def to_dict(self) -> dict[str, Any]:
-        """The object that ``comparison.json`` holds."""
+        """Return what ``comparison.json`` holds."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {"format": FORMAT, "format_version": 1, "is_complete": self.is_complete} | values | {
             "config": to_dict(self.config),
@@ -103,7 +104,7 @@ class Comparison:
 
 
 def fitting_estimators(family: Family) -> list[str]:
-    """The names of all estimators of the ELBO that can handle a code.
+    """Return the names of all estimators of the ELBO that can handle a code.
 
     Example:
         >>> from discretevae.families import Gaussian
@@ -121,7 +122,7 @@ def fitting_estimators(family: Family) -> list[str]:
 
 
 def read_estimators(names: Sequence[str | Estimator], family: Family) -> dict[str, Estimator]:
-    """The members by name; ``all`` stands for every one that fits.
+    """Return the estimators by name; ``all`` stands for every one that fits.
 
     Raises:
         ConfigError: none, one twice, unknown, unreadable or unfit for the code; all are named.
@@ -134,27 +135,23 @@ def read_estimators(names: Sequence[str | Estimator], family: Family) -> dict[st
     fitting = fitting_estimators(family)
     texts = [name if isinstance(name, str) else name.spec for name in names]
     asked = [one for text in texts for one in (fitting if text == "all" else [text.strip()])]
-    members: dict[str, Estimator] = {}
-    problems = []
+    found: dict[str, Estimator] = {}
+    problems = Problems()
     for name in asked:
         kind = name.partition(":")[0]
-        if name in members:
-            problems.append(f"estimator {name!r} is named twice. Name it once.")
-        elif kind in ESTIMATORS and kind not in fitting:
-            problems.append(
-                f"estimator {name!r} cannot estimate the ELBO's gradient for {family.spec}. "
-                f"Choose among {', '.join(fitting)}."
-            )
-        else:
-            try:
-                members[name] = choose_estimator(family, TrainConfig(estimator=name))
-            except ConfigError as error:
-                problems += error.problems
-    if not asked:
-        problems.append(f"no estimator is named. Name some of {', '.join(fitting)}, or all.")
-    if problems:
-        raise ConfigError(list(dict.fromkeys(problems)))
-    return members
+        with problems:
+            if name in found:
+                raise ConfigError(f"estimator {name!r} is named twice. Name it once.")
+            if kind in ESTIMATORS and kind not in fitting:
+                raise ConfigError(
+                    f"estimator {name!r} cannot estimate the ELBO's gradient for {family.spec}. "
+                    f"Choose among {', '.join(fitting)}."
+                )
+            found[name] = choose_estimator(family, TrainConfig(estimator=name))
+    problems.require_none()
+    if not found:
+        raise ConfigError(f"no estimator is named. Name some of {', '.join(fitting)}, or all.")
+    return found
 
 
 def compare(
@@ -168,29 +165,29 @@ def compare(
     progress: Callable[[str, int, int], object] | None = None,
     keep: Callable[[Comparison], object] | None = None,
 ) -> Comparison:
-    """Measures estimators side by side, along one training run and each in a run of its own.
+    """Measure estimators side by side, along one training run and each in a run of its own.
 
     First one reference run, with the estimator that ``config`` names or else the default for the
-    code; at each of ``moments`` all members are measured on its weights and one fixed batch
-    (`measure_gradients`). Members that learn do so beside it: after each of its steps they take
-    one of their own on the same rows with the same step size. Then every member trains its own
-    model from the same initial weights, in the same order of rows, for the same number of steps.
-    All but the times follows from ``config.training.seed``.
+    code; at each of ``moments`` all estimators are measured on its weights and one fixed batch
+    (`measure_gradients`). Estimators that learn do so beside it: after each of its steps they take
+    one of their own on the same rows with the same learning rate. Then a model is trained with
+    every estimator, from the same initial weights, in the same order of rows, for the same number
+    of steps. All but the times follows from ``config.training.seed``.
 
     Args:
         data: training and test rows; they are binarized as ``config.data`` says.
         config: model and training; its estimator and samples are those of the reference run.
-        estimators: names with options, as `read_estimators` takes them, or members by name.
+        estimators: names with options, as `read_estimators` takes them, or estimators by name.
         moments: fractions of the reference run's steps, in [0, 1].
         repeats: R, draws of each gradient.
         device: where to train.
-        progress: called with what is being done, and the steps done and to do in all.
-        keep: called with what is known so far after every moment and every member.
+        progress: called with the task, and the steps done and to do in all.
+        keep: called with what is known so far after every moment and every run.
 
     Raises:
         ConfigError: an option is wrong, or an estimator does not fit the code.
         DataError: the rows do not fit the model.
-        TrainingError: the reference run cannot go on. (A member's own run may fail: it is noted.)
+        TrainingError: the reference run cannot go on. (That another run fails is noted.)
 
     Example:
         >>> from discretevae.config import ModelConfig
@@ -208,70 +205,121 @@ def compare(
     if not moments or not all(0 <= moment <= 1 for moment in moments):
         raise ConfigError(f"moments must be one or several numbers in [0, 1]. Got {moments}.")
     require_repeats(repeats)
-    model = fresh_model(config.model, seed=config.training.seed, device=device)
+    model = fresh_model(config.model, seed=training.seed, device=device)
     reference = choose_estimator(model.family, training)
-    members = (
-        dict(estimators)
-        if isinstance(estimators, Mapping)
-        else read_estimators(estimators, model.family)
-    )
+    if not isinstance(estimators, Mapping):
+        estimators = read_estimators(estimators, model.family)
     data = data.binarized_by(config.data)
     for rows in (data.train, data.test):
         require_fit(model, rows)
-    n_steps = math.ceil(len(data.train) / (training.batch_size or auto_batch_size(len(data.train))))
-    in_all = training.epochs * n_steps
-    x = probe_rows(data.train, training.seed).to(device)
+    n_rows = len(data.train)
     result = Comparison(
         config=config,
-        estimators=tuple(members),
+        estimators=tuple(estimators),
         reference=training.estimator or reference.spec,
-        steps_per_epoch=n_steps,
-        probe_rows=len(x),
+        steps_per_epoch=math.ceil(n_rows / (training.batch_size or auto_batch_size(n_rows))),
+        probe_rows=min(PROBE_ROWS, n_rows),
         repeats=repeats,
     )
-    beside = copy.deepcopy(members)
-    fractions = {round(moment * in_all): float(moment) for moment in sorted(moments)}
+    comparing = _Comparing(data, result, dict(estimators), device, progress, keep)
+    comparing.measure(model, reference, sorted(moments))
+    for name in estimators:
+        comparing.train(name)
+    return comparing.result
 
-    def tell(what: str, before: int, at: Progress) -> int:
+
+@dataclass
+class _Comparing:
+    """A comparison under way.
+
+    Args:
+        data: of all runs.
+        result: what was found so far.
+        estimators: by name.
+        device: where to train.
+        progress: as for `compare`.
+        keep: as for `compare`.
+        runs_done: the reference run and those of estimators.
+    """
+
+    data: Dataset
+    result: Comparison
+    estimators: dict[str, Estimator]
+    device: str
+    progress: Callable[[str, int, int], object] | None
+    keep: Callable[[Comparison], object] | None
+    runs_done: int = 0
+
+    def measure(self, model: DiscreteVAE, reference: Estimator, moments: Sequence[float]) -> None:
+        """Train the reference model, and measure all estimators at some moments of it."""
+        training = self.result.config.training
+        x = probe_rows(self.data.train, training.seed).to(self.device)
+        measured = copy.deepcopy(self.estimators)
+        n_steps = training.epochs * self.result.steps_per_epoch
+        fractions = {round(moment * n_steps): float(moment) for moment in moments}
+
+        def on_step(at: Progress) -> None:
+            step = self.report("reference run", at)
+            # an epoch is reported once more when it was evaluated
+            if step in fractions and at.metrics is None:
+                now = {name: estimator.at_step(step) for name, estimator in measured.items()}
+                draws = generator_for(training.seed, "comparison draws", step, device=self.device)
+                reports = measure_gradients(
+                    model, x, now, repeats=self.result.repeats, generator=draws
+                )
+                moment = Moment(fractions[step], step, tuple(reports))
+                self.add(moments=(*self.result.moments, moment))
+
+        on_step(Progress(1, 0, self.result.steps_per_epoch))
+        own = generator_for(training.seed, "beside", device=self.device)
+        together = _WithLearners(reference, measured, own)
+        _train(model, self.data, dataclasses.replace(training, samples=None), together, on_step)
+        self.runs_done += 1
+
+    def train(self, name: str) -> None:
+        """Train a model with a copy of an estimator."""
+        config, history = self.result.config, list[EpochMetrics]()
+
+        def on_step(at: Progress) -> None:
+            self.report(name, at)
+            if at.metrics is not None:
+                history.append(at.metrics)
+
+        model = fresh_model(config.model, seed=config.training.seed, device=self.device)
+        training = dataclasses.replace(config.training, estimator=None, samples=None)
+        error = None
+        try:
+            _train(model, self.data, training, copy.deepcopy(self.estimators[name]), on_step)
+        except TrainingError as reason:
+            error = str(reason)
+        self.add(runs=(*self.result.runs, EstimatorRun(name, tuple(history), error)))
+        self.runs_done += 1
+
+    def report(self, task: str, at: Progress) -> int:
+        """Report the progress of a run, and return the number of its steps."""
+        n_steps = self.result.steps_per_epoch
+        in_all = self.result.config.training.epochs * n_steps
         step = (at.epoch - 1) * n_steps + at.step
-        if progress is not None:
-            progress(what, before + step, in_all * (1 + len(members)))
+        if self.progress is not None:
+            self.progress(task, self.runs_done * in_all + step, in_all * (1 + len(self.estimators)))
         return step
 
-    def keep_with(**changes: Any) -> Comparison:
-        changed = dataclasses.replace(result, **changes)
-        if keep is not None:
-            keep(changed)
-        return changed
-
-    def on_the_way(at: Progress) -> None:
-        nonlocal result
-        step = tell("reference run", 0, at)
-        if step in fractions and at.metrics is None:
-            draws = generator_for(training.seed, "comparison draws", step, device=device)
-            then = {name: member.at_step(step) for name, member in beside.items()}
-            found = measure_gradients(model, x, then, repeats=repeats, generator=draws)
-            moment = Moment(fractions[step], step, tuple(found))
-            result = keep_with(moments=(*result.moments, moment))
-
-    on_the_way(Progress(1, 0, n_steps))
-    chorus = _Beside(reference, beside, generator_for(training.seed, "beside", device=device))
-    _train(model, data, dataclasses.replace(training, samples=None), chorus, on_the_way)
-    for number, (name, member) in enumerate(members.items(), 1):
-        run = _run_of(name, member, data, config, device, partial(tell, name, number * in_all))
-        result = keep_with(runs=(*result.runs, run))
-    return result
+    def add(self, **changes: Any) -> None:
+        """Add to what was found."""
+        self.result = dataclasses.replace(self.result, **changes)
+        if self.keep is not None:
+            self.keep(self.result)
 
 
-class _Beside(nn.Module, Estimator):
-    """The reference estimator, and the members that learn from the rows it meets."""
+class _WithLearners(nn.Module, Estimator):
+    """The reference estimator, beside which the others learn from the same rows."""
 
     def __init__(
-        self, reference: Estimator, members: Mapping[str, Estimator], own: torch.Generator
+        self, reference: Estimator, others: Mapping[str, Estimator], own: torch.Generator
     ) -> None:
         super().__init__()
         self.reference, self.own = reference, own
-        self.learners = nn.ModuleList(m for m in members.values() if isinstance(m, nn.Module))
+        self.learners = nn.ModuleList(e for e in others.values() if isinstance(e, nn.Module))
         self.step = 0
 
     @property
@@ -286,13 +334,13 @@ class _Beside(nn.Module, Estimator):
     def kinds(self) -> tuple[LatentKind, ...]:
         return self.reference.kinds
 
-    def at_step(self, step: int) -> _Beside:
+    def at_step(self, step: int) -> _WithLearners:
         self.step = step
         return self
 
     def prepare(self, family: Family, eta: Tensor) -> None:
-        for member in (self.reference, *self.learners):
-            member.prepare(family, eta)
+        for estimator in (self.reference, *self.learners):
+            estimator.prepare(family, eta)
 
     def forward(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
@@ -300,66 +348,21 @@ class _Beside(nn.Module, Estimator):
         reference = self.reference.at_step(self.step)
         estimate = reference(family, eta, f, generator=generator)
         loss = estimate.control_loss
-        for member in self.learners if self.training else ():
-            told = member(family, eta.detach().requires_grad_(), f.frozen(), generator=self.own)
-            if told.control_loss is not None:
-                loss = told.control_loss if loss is None else loss + told.control_loss
+        for learner in self.learners if self.training else ():
+            own = learner(family, eta.detach().requires_grad_(), f.frozen(), generator=self.own)
+            if own.control_loss is not None:
+                loss = own.control_loss if loss is None else loss + own.control_loss
         return dataclasses.replace(estimate, control_loss=loss)
-
-
-def _run_of(
-    name: str,
-    member: Estimator,
-    data: Dataset,
-    config: RunConfig,
-    device: str,
-    tell: Callable[[Progress], object],
-) -> MemberRun:
-    """A model of its own, trained with a copy of the member."""
-    told = dataclasses.replace(config.training, estimator=None, samples=None)
-    history: list[EpochMetrics] = []
-
-    def note(at: Progress) -> None:
-        tell(at)
-        if at.metrics is not None:
-            history.append(at.metrics)
-
-    try:
-        _train(
-            fresh_model(config.model, seed=config.training.seed, device=device),
-            data,
-            told,
-            copy.deepcopy(member),
-            note,
-        )
-    except TrainingError as error:
-        return MemberRun(name, tuple(history), str(error))
-    return MemberRun(name, tuple(history))
 
 
 def _train(
     model: DiscreteVAE,
     data: Dataset,
     config: TrainConfig,
-    member: Estimator,
+    estimator: Estimator,
     progress: Callable[[Progress], object],
 ) -> None:
     with warnings.catch_warnings():
-        # how much of the code is used stands in the result
+        # the result says how much of the code is used
         warnings.simplefilter("ignore", CollapseWarning)
-        train(model, data, config, estimator=member, progress=progress)
-
-
-__all__ = [
-    "MOMENTS",
-    "REPEATS",
-    "Bias",
-    "Comparison",
-    "GradientReport",
-    "MemberRun",
-    "Moment",
-    "compare",
-    "fitting_estimators",
-    "measure_gradients",
-    "read_estimators",
-]
+        train(model, data, config, estimator=estimator, progress=progress)

@@ -1,10 +1,9 @@
-"""A trained run with another prior, fitted to its codes: a new run folder beside the old one."""
+"""Another prior for a trained run, fitted to its codes: a new run folder beside the old one."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from discretevae.data import Dataset
 from discretevae.errors import ConfigError
 from discretevae.evaluation.bounds import Evaluation, row_scores, summary_of
 from discretevae.evaluation.measured import Measured, measured
+from discretevae.experiments.run import TaskProgress
 from discretevae.model.vae import DiscreteVAE
 from discretevae.plots.pictures import prior_samples, save_figure
 from discretevae.priors import make_prior
@@ -27,12 +27,12 @@ from discretevae.system.randomness import generator_for
 from discretevae.training.prior_fitting import PriorEpoch, fit_prior
 
 PRIOR = "prior.json"
-"""What marks a folder whose prior was fitted afterwards."""
+"""Marks a folder whose prior was fitted afterwards."""
 
 
 @dataclass(frozen=True)
 class Refitted:
-    """A run whose prior was fitted afterwards.
+    """A run whose prior was fitted after its training.
 
     Args:
         folder: the new run.
@@ -75,9 +75,9 @@ def refit_prior(
     lr: float = 5e-3,
     samples: int = 100,
     seed: int = 0,
-    progress: Callable[[str, int, int], object] | None = None,
+    progress: TaskProgress = lambda task, done, total: None,
 ) -> Refitted:
-    """Fits a prior to the codes of a trained run, and leaves a new run with it in ``out``.
+    """Fit a prior to the codes of a trained run, and write a new run that has it to ``out``.
 
     Encoder, decoder and likelihood stay as they are; of the ELBO only E_q ln p(z) changes. See
     `discretevae.training.prior_fitting.fit_prior`.
@@ -92,10 +92,10 @@ def refit_prior(
         lr: learning rate of the first step.
         samples: S of the S-sample bound.
         seed: of the fit and of the measurement.
-        progress: told what is done, how much of it, and of how much.
+        progress: called with the task, what is done of it, and the total.
 
     Raises:
-        ConfigError: the prior cannot be fitted, or is out of the code's reach.
+        ConfigError: the prior cannot be fitted, or is none for this code.
         RunError: ``out`` is taken.
 
     Example:
@@ -114,7 +114,6 @@ def refit_prior(
         ...     print(load_run(Path(folder) / "b").config.model.prior)
         mixture:3
     """
-    told = progress or (lambda what, done, total: None)
     model = _with_prior(run.model, prior, seed)
     if not any(True for _ in model.prior.parameters()):
         raise ConfigError(f"prior {prior} has nothing to learn. Choose `prior='autoregressive'`.")
@@ -122,12 +121,12 @@ def refit_prior(
     data = data.binarized_by(run.config.data)
     history = fit_prior(
         model, data.train, model.prior, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed,
-        progress=lambda done: told("fitting the prior", done, epochs * len(data.train)),
+        progress=lambda done: progress("fitting the prior", done, epochs * len(data.train)),
     )  # fmt: skip
     scores = [
         row_scores(
             each, data.test, samples=samples, seed=seed,
-            progress=lambda done: told("evaluating", done, len(data.test)),
+            progress=lambda done: progress("evaluating", done, len(data.test)),
         )
         for each in (run.model, model)
     ]  # fmt: skip
@@ -152,7 +151,7 @@ def refit_prior(
 
 
 def _with_prior(model: DiscreteVAE, prior: str | PriorSpec, seed: int) -> DiscreteVAE:
-    """A model of the same weights with a fresh prior."""
+    """Return a copy of the model with a fresh prior."""
     config = dataclasses.replace(model.config, prior=prior)
     fresh = copy.deepcopy(model)
     fresh.config = config
@@ -177,21 +176,19 @@ def _pictures(run: Run, model: DiscreteVAE, out: Path, seed: int) -> list[Path]:
 
 
 def _summarize(run: Run, result: Refitted) -> None:
+    """Write the summary of the new run, and the metrics of the old one's training."""
     epochs = read_metrics(run.folder) if (run.folder / METRICS).exists() else []
     if epochs:
         lines = (run.folder / METRICS).read_bytes()
         write_atomic(result.folder / METRICS, lines)
-    told = result.to_dict()
-    write_json(result.folder / PRIOR, told | {"of": str(run.folder)})
+    values = result.to_dict()
+    write_json(result.folder / PRIOR, values | {"of": str(run.folder)})
     write_json(
         result.folder / SUMMARY,
         {
-            "run": told["run"],
-            "test": told["after"],
+            "run": values["run"],
+            "test": values["after"],
             "last_epoch": dataclasses.asdict(epochs[-1]) if epochs else None,
-            "figures": told["figures"],
+            "figures": values["figures"],
         },
     )
-
-
-__all__ = ["PRIOR", "Refitted", "refit_prior"]

@@ -31,7 +31,7 @@ from discretevae.training.loop import warn_of_collapse
 from discretevae.training.state import start_state
 
 TaskProgress: TypeAlias = Callable[[str, int, int], object]
-"""Called with what is being done, how much of it is done, and of how much."""
+"""Called with the task, what is done of it, and the total."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def run(
         data: the rows that ``config.data`` names.
         config: model, training and data.
         out: the run folder; made if it is not there.
-        resume: go on with the run in ``out``.
+        resume: resume the run in ``out``.
         encoder: a module of your own, as `DiscreteVAE` takes it; also to resume such a run.
         decoder: likewise.
         method: of `choose_method`; None chooses one by ``config``, ``device`` and ``ranks``.
@@ -96,7 +96,7 @@ def run(
         evaluating: called with the number of test rows evaluated.
 
     Returns:
-        What came of it; None on other ranks than the first, which does all that is not training.
+        The finished run; None on other ranks than the first, which evaluates and draws alone.
 
     Raises:
         ConfigError: the estimator cannot handle the code, or the model is too large.
@@ -106,7 +106,7 @@ def run(
         TrainingError: training cannot go on; the last good state is in ``out``.
     """
     data, out = data.binarized_by(config.data), Path(out)
-    # what is wrong with options or rows is said before a folder is made
+    # wrong options and rows are refused before a folder is made
     method = method or choose_method(
         family_of(config.model.latent), config.training, device=device, ranks=ranks
     )
@@ -143,9 +143,9 @@ def run_part(
     samples: int = 100,
     progress: TaskProgress,
 ) -> None:
-    """Make one of several runs, or go on with it; errors as of `run`.
+    """Make or resume one of several runs; errors as of `run`.
 
-    A collapsed code is not warned of: the report on all runs says how much of a code is used.
+    There is no warning of a collapsed code: the report on all runs shows how much of it is used.
 
     Args:
         data: as for `run`.
@@ -173,7 +173,7 @@ def run_part(
                 progress=training, evaluating=evaluating,
             )  # fmt: skip
     except TrainingInterrupted as stopped:
-        # to go on with this run alone would leave out the rest
+        # resuming this run alone would leave out the rest
         raise TrainingInterrupted(f"{name}: {stopped.message} Run it again to go on.") from None
 
 
@@ -242,6 +242,3 @@ def _finish(
     result = RunResult(out, model, history, evaluation, paths)
     write_json(out / SUMMARY, result.to_dict())
     return result
-
-
-__all__ = ["RunResult", "run"]

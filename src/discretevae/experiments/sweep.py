@@ -1,4 +1,4 @@
-"""One model after the other with codes of growing size, to see where more bits stop paying.
+"""Models with codes of growing size, to see where more bits stop paying.
 
 ::
 
@@ -63,21 +63,23 @@ SCORES = "row_scores.safetensors"
 PICTURES = ("sweep.png", "reconstructions.png")
 
 SHOWN_ROWS = 12
-"""Reconstructed at every size."""
+"""Test rows that are reconstructed at every size."""
 
 ROWS_AT_A_TIME = 4096
+"""Rows that are drawn at once: of 784 values they take 13 MB."""
 
 Tables: TypeAlias = dict[str, Tensor]
+"""Figures of each test row by name, ``[N]`` or for R runs ``[R, N]``."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What `sweep` found, as far as it got.
+    """What `sweep` found so far.
 
     Args:
         config: of model, training and data; its code is that of the smallest size.
         latent: the pattern of the code.
-        sizes: all that are asked for, ascending.
+        sizes: all of them, ascending.
         seeds: of the runs of each size.
         samples: S of the S-sample bound.
         rows: test rows.
@@ -102,7 +104,7 @@ class Sweep:
         return len(self.results) == len(self.sizes)
 
     def to_dict(self) -> dict[str, Any]:
-        """The object that ``sweep.json`` holds."""
+        """Return what ``sweep.json`` holds."""
         return {
             "format": FORMAT,
             "format_version": 1,
@@ -132,17 +134,16 @@ def sweep(
     progress: TaskProgress = lambda what, done, total: None,
     finished: Callable[[SizeResult, bool], object] = lambda result, is_new: None,
 ) -> Sweep:
-    """Trains one model per size and seed, measures all on the same test rows, and chooses a size.
+    """Train one model per size and seed, evaluate all on the same test rows, and choose a size.
 
-    The choice is that of `choose_size`: the smallest size whose ELBO is
-    within one standard error of the best size's. Rows that are binarized anew at each turn are
-    binarized once for all sizes. Every run is one of `run` in a folder of its own
-    in ``out``; one that is finished is left as it is, and one that was interrupted is gone on with.
-    ``sweep.json`` and the pictures are brought up to date whenever a size is finished.
+    The choice is that of `choose_size`: the smallest size whose ELBO is within one standard error
+    of the best size's. Dynamic rows are drawn once for all sizes. Every run has a folder of its own
+    in ``out``; a finished one is left as it is, an interrupted one is resumed. ``sweep.json`` and
+    the pictures are updated whenever a size is finished.
 
     Args:
         data: the rows that ``config.data`` names; they are binarized as it says.
-        config: model, training and data; the code that it names is not looked at.
+        config: model, training and data; its code is ignored.
         sizes: c, at least two.
         out: the folder; made if it is not there.
         latent: ``bernoulli``, ``categorical``, or a pattern with c in place of the size, such as
@@ -150,7 +151,7 @@ def sweep(
         n_seeds: runs of each size, with the seeds from ``config.training.seed`` on.
         samples: S of the S-sample bound, and draws of z per row where E_q is no exact sum.
         device: where to train.
-        progress: called with what is done, how much of it, and of how much.
+        progress: called with the task, what is done of it, and the total.
         finished: called with every size, and whether any of its runs was made just now.
 
     Raises:
@@ -177,7 +178,7 @@ def sweep(
     if samples < 1:
         raise ConfigError(f"`samples` must be an int >= 1. Got {samples}.")
     for one in planned:
-        if one.seed == config.training.seed:  # what does not fit is said before the first trains
+        if one.seed == config.training.seed:  # refuse what does not fit before the first trains
             model = fresh_model(one.config.model, seed=one.seed, device=device)
             for rows in (data.train, data.test):
                 require_fit(model, rows)
@@ -193,7 +194,7 @@ def sweep(
     out.mkdir(parents=True, exist_ok=True)
     with writing(out):
         try:
-            return _Sweeping(data, planned, result, out, device, progress).all(finished)
+            return _Sweeping(data, planned, result, out, device, progress).run(finished)
         except KeyboardInterrupt:
             raise TrainingInterrupted(
                 f"what was saved is in {out}. Run it again to go on."
@@ -202,7 +203,18 @@ def sweep(
 
 @dataclass
 class _Sweeping:
-    """What a sweep works with."""
+    """A sweep under way.
+
+    Args:
+        data: of all runs.
+        planned: the runs.
+        result: what was found so far.
+        out: the folder.
+        device: where to train.
+        progress: as for `sweep`.
+        tables: per size the figures of each test row, ``[R, N]``, by name.
+        reconstructions: per size some test rows, reconstructed.
+    """
 
     data: Dataset
     planned: Sequence[PlannedRun]
@@ -211,27 +223,27 @@ class _Sweeping:
     device: str
     progress: TaskProgress
     tables: dict[int, Tables] = field(default_factory=dict)
-    shown: dict[int, Tensor] = field(default_factory=dict)
+    reconstructions: dict[int, Tensor] = field(default_factory=dict)
 
-    def all(self, finished: Callable[[SizeResult, bool], object]) -> Sweep:
-        """Every size, the smallest first."""
+    def run(self, finished: Callable[[SizeResult, bool], object]) -> Sweep:
+        """Make and evaluate every size, the smallest first."""
         write_json(self.out / RESULT, self.result.to_dict())
         self.rows = drawn_once(self.data.test, self.result.config.training.seed)
         for size in self.result.sizes:
-            found, is_new = self.one(size)
+            found, is_new = self.result_of(size)
             self.add(found)
             finished(self.result.results[-1], is_new)
         return self.result
 
-    def one(self, size: int) -> tuple[SizeResult, bool]:
-        """Makes what is missing of a size, and measures it."""
+    def result_of(self, size: int) -> tuple[SizeResult, bool]:
+        """Make the missing runs of a size, evaluate all, and return whether any was made."""
         of_size = [one for one in self.planned if one.size == size]
         runs, tables, is_new = [], [], False
         for one in of_size:
             if finished_seconds(self.out / one.folder, one.config) is None:
                 self.train(one)
                 is_new = True
-            run, table = self.measured(one)
+            run, table = self.evaluate(one)
             runs.append(run)
             tables.append(table)
         self.tables[size] = {name: torch.stack([t[name] for t in tables]) for name in tables[0]}
@@ -247,7 +259,7 @@ class _Sweeping:
         ), is_new
 
     def add(self, found: SizeResult) -> None:
-        """Takes a size into the result, and brings the folder up to date."""
+        """Add a size to the result, and update the folder."""
         results = [*self.result.results, found]
         choice = None
         if len(results) == len(self.result.sizes):
@@ -263,9 +275,9 @@ class _Sweeping:
         chosen = None if choice is None else choice.size
         figure = size_figure(results, samples=self.result.samples, rows=len(self.rows), size=chosen)
         save_figure(figure, pictures / PICTURES[0])
-        if self.shown:
+        if self.reconstructions:
             x, shape = self.first_rows(), self.rows.image_shape
-            figure = reconstruction_figure(x, self.shown, shape or (1, 1), size=chosen)
+            figure = reconstruction_figure(x, self.reconstructions, shape or (1, 1), size=chosen)
             save_figure(figure, pictures / PICTURES[1])
         write_json(self.out / RESULT, self.result.to_dict())
 
@@ -279,15 +291,17 @@ class _Sweeping:
             samples=self.result.samples, progress=self.progress,
         )  # fmt: skip
 
-    def measured(self, one: PlannedRun) -> tuple[SizeRun, Tables]:
-        """The figures of a finished run, and those of each row."""
+    def evaluate(self, one: PlannedRun) -> tuple[SizeRun, Tables]:
+        """Return the figures of a finished run, and those of each test row."""
         folder = self.out / one.folder
         seconds = finished_seconds(folder, one.config)
         if seconds is None:
             raise RunError(f"{folder}: was changed by somebody else meanwhile. Run again.")
         model = load_run(folder, device=self.device).model
         if one.seed == self.result.seeds[0] and self.rows.image_shape is not None:
-            self.shown[one.size] = model.reconstruct(self.first_rows().to(self.device)).cpu()
+            self.reconstructions[one.size] = model.reconstruct(
+                self.first_rows().to(self.device)
+            ).cpu()
         table, usage = self.scores(one, model)
         means: dict[str, Any] = {"log_px": None} | {
             name: float(row.mean()) for name, row in table.items()
@@ -295,17 +309,17 @@ class _Sweeping:
         return SizeRun(one.seed, one.folder, seconds=seconds, **means, **usage), table
 
     def scores(self, one: PlannedRun, model: DiscreteVAE) -> tuple[Tables, dict[str, Any]]:
-        """Of each test row, and how they use the code; kept beside the run."""
+        """Return the figures of each test row and the use of the code; cached beside the run."""
         path = self.out / one.folder / SCORES
-        of = {
+        key = {
             "weights": checksum({k: v.cpu() for k, v in model.state_dict().items()}, {}),
             "samples": self.result.samples,
             "rows": len(self.rows),
             "seeds": [one.seed, self.result.seeds[0]],
         }
-        with contextlib.suppress(RunError):  # missing or damaged: they are made again
+        with contextlib.suppress(RunError):  # missing or damaged: it is made again
             table, head = read_tensors(path)
-            if head.get("of") == of:
+            if head.get("of") == key:
                 return table, head["usage"]
         name = one.config.model.latent
         found = row_scores(
@@ -319,11 +333,11 @@ class _Sweeping:
         if found.log_px is not None:
             table["log_px"] = found.log_px
         usage = dataclasses.asdict(found.usage)
-        write_tensors(path, table, {"of": of, "usage": usage})
+        write_tensors(path, table, {"of": key, "usage": usage})
         return table, usage
 
     def first_rows(self) -> Tensor:
-        """Those that are reconstructed."""
+        """Return the rows that are reconstructed."""
         return self.data.test.deterministic().batch(slice(0, SHOWN_ROWS))
 
 
@@ -340,9 +354,3 @@ def drawn_once(rows: Rows, seed: int) -> Rows:
     draws = rows.chunks(ROWS_AT_A_TIME, generator=generator_for(seed, "sweep binarization"))
     values = torch.cat([x.byte() for x in draws])
     return Rows(values, image_shape=rows.image_shape, name=rows.name)
-
-
-__all__ = [
-    "Sweep",
-    "sweep",
-]

@@ -1,4 +1,4 @@
-"""Which runs a sweep over sizes of the code needs, and which of them are there."""
+"""The runs that a sweep over sizes of the code needs, and those that are finished."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from discretevae.config import LatentSpec, RunConfig, run_config_from
+from discretevae.config.checks import Problems, must
 from discretevae.errors import ConfigError, RunError
 from discretevae.evaluation.code_sizes import ceiling_of
 from discretevae.families import family_of
@@ -26,9 +27,12 @@ FORMAT = "discretevae-sweep"
 RESULT = "sweep.json"
 
 SIZE = "c"
-"""What stands for the size in a pattern."""
+"""Stands for the size in a pattern."""
+
+PATTERNS = "Write bernoulli:c or categorical:cx10, with c for the size."
 
 MAX_SIZES = 50
+"""More are a mistake: each is a training."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class PlannedRun:
 def plan(
     config: RunConfig, sizes: Sequence[int], *, latent: str, n_seeds: int
 ) -> tuple[PlannedRun, ...]:
-    """The runs of a sweep, by size and seed.
+    """Return the runs of a sweep, by size and seed.
 
     Args:
         config: of all runs, but for code and seed.
@@ -65,35 +69,30 @@ def plan(
         8 bernoulli:8 0
         8-seed1 bernoulli:8 1
     """
-    problems = sizes_problems(sizes)
+    problems, pattern = Problems(), f"bernoulli:{SIZE}"
+    problems.found += sizes_problems(sizes)
     if n_seeds < 1:
-        problems.append(f"`n_seeds` must be an int >= 1. Got {n_seeds}.")
-    planned: list[PlannedRun] = []
-    try:
+        problems.found.append(must("n_seeds", "an int >= 1", n_seeds))
+    with problems:
         pattern = pattern_of(latent)
-    except ConfigError as error:
-        raise ConfigError(problems + error.problems) from None
-    first = config.training.seed
+    first, planned = config.training.seed, []
     for size in sorted(set(sizes)):
-        code = latent_at(pattern, size)
-        try:
-            ceiling_of(LatentSpec.of(code))
-            model = dataclasses.replace(config.model, latent=code)
+        with problems:
+            code = LatentSpec.of(latent_at(pattern, size))
+            ceiling_of(code)
             choose_estimator(family_of(code), config.training)
+            model = dataclasses.replace(config.model, latent=code)
             for seed in range(first, first + n_seeds):
                 training = dataclasses.replace(config.training, seed=seed)
-                told = dataclasses.replace(config, model=model, training=training)
                 folder = f"{size}" if seed == first else f"{size}-seed{seed}"
-                planned.append(PlannedRun(size, seed, folder, told))
-        except ConfigError as error:
-            problems += error.problems
-    if problems:
-        raise ConfigError(list(dict.fromkeys(problems)))
+                of_run = dataclasses.replace(config, model=model, training=training)
+                planned.append(PlannedRun(size, seed, folder, of_run))
+    problems.require_none()
     return tuple(planned)
 
 
 def sizes_problems(sizes: Sequence[int]) -> list[str]:
-    """What is wrong with the sizes of a sweep, but for the code's own limits.
+    """Return what is wrong with the sizes of a sweep, but for the code's own limits.
 
     Example:
         >>> sizes_problems([2, 4, 8])
@@ -113,7 +112,7 @@ def sizes_problems(sizes: Sequence[int]) -> list[str]:
 
 
 def pattern_of(latent: str) -> str:
-    """A code with c in place of its size, spelled in full.
+    """Return a code with c in place of its size, spelled in full.
 
     Args:
         latent: a kind, ``bernoulli`` or ``categorical``, or such a pattern.
@@ -132,28 +131,21 @@ bernoulli:c or categorical:cx10, with c for the size.
     """
     text = latent.strip()
     pattern = text if ":" in text else f"{text}:{SIZE}"
+    places = sum(part.partition(":")[2].count(SIZE) for part in pattern.split("+"))
+    if places > 1:
+        raise ConfigError(f"latent {text!r} leaves several sizes to sweep. {PATTERNS}")
     try:
         ceiling_of(LatentSpec.of(latent_at(pattern, 2)))
     except ConfigError as error:
-        if not _places(pattern):
-            problems = [problem.replace(pattern, text) for problem in error.problems]
-            raise ConfigError(problems) from None
-        reason = error.problems[0].replace(repr(latent_at(pattern, 2)), repr(text))
-        raise ConfigError(
-            f"{reason} In a sweep {SIZE} stands for the size: bernoulli:c, categorical:c or "
-            "categorical:cx10."
-        ) from None
-    if _places(pattern) != 1:
-        what = "several sizes" if _places(pattern) else "no size"
-        raise ConfigError(
-            f"latent {text!r} leaves {what} to sweep. Write bernoulli:c or categorical:cx10, "
-            f"with {SIZE} for the size."
-        )
+        spelled = repr(latent_at(pattern, 2))
+        raise ConfigError([each.replace(spelled, repr(text)) for each in error.problems]) from None
+    if places == 0:
+        raise ConfigError(f"latent {text!r} leaves no size to sweep. {PATTERNS}")
     return pattern
 
 
 def latent_at(pattern: str, size: int) -> str:
-    """The code of a pattern at a size.
+    """Return the code of a pattern at a size.
 
     Example:
         >>> latent_at("categorical:20xc", 10)
@@ -163,12 +155,8 @@ def latent_at(pattern: str, size: int) -> str:
     return "+".join(f"{kind}{mark}{at.replace(SIZE, str(size))}" for kind, mark, at in parts)
 
 
-def _places(pattern: str) -> int:
-    return sum(part.partition(":")[2].count(SIZE) for part in pattern.split("+"))
-
-
 def require_free(out: Path, pattern: str, planned: Sequence[PlannedRun]) -> None:
-    """Refuses a folder that a sweep cannot be made or continued in; changes nothing.
+    """Refuse a folder that a sweep cannot be made or continued in; change nothing.
 
     Args:
         out: the folder.
@@ -207,7 +195,7 @@ def require_free(out: Path, pattern: str, planned: Sequence[PlannedRun]) -> None
 
 
 def finished_seconds(folder: Path, config: RunConfig) -> float | None:
-    """Seconds of a finished run's training steps; None where there is no finished run.
+    """Return the seconds of a finished run's training steps; None for any other folder.
 
     Args:
         folder: of the run.
@@ -225,15 +213,3 @@ def finished_seconds(folder: Path, config: RunConfig) -> float | None:
     summary = read_summary(folder) if is_run(folder) else None
     last = summary and summary["last_epoch"]
     return last["seconds"] if last and last["epoch"] == config.training.epochs else None
-
-
-__all__ = [
-    "FORMAT",
-    "RESULT",
-    "PlannedRun",
-    "finished_seconds",
-    "latent_at",
-    "pattern_of",
-    "plan",
-    "require_free",
-]
