@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -151,12 +152,33 @@ def copied(trained, tmp_path):
     return copy
 
 
+@pytest.fixture(scope="session", autouse=True)
+def drawing():
+    """Within it pictures are drawn. Else they are blank: they take longer than a small training."""
+    draw, blank = Figure.savefig, Image.new("L", (1, 1))
+
+    def save_blank(figure, file, **_):
+        blank.save(file, format="png")
+
+    @contextlib.contextmanager
+    def switched():
+        Figure.savefig = draw
+        yield
+        Figure.savefig = save_blank
+
+    Figure.savefig = save_blank
+    yield switched
+    Figure.savefig = draw
+
+
 @pytest.fixture(autouse=True)
-def _blank_pictures(request, monkeypatch):
-    """Drawing takes longer than a small training: a test that looks at pictures says so."""
+def _draws(request, drawing):
+    """A test that looks at pictures is marked."""
     if request.node.get_closest_marker("draws") is None:
-        blank = Image.new("L", (1, 1))
-        monkeypatch.setattr(Figure, "savefig", lambda _, file, **__: blank.save(file, format="png"))
+        yield
+        return
+    with drawing():
+        yield
 
 
 @pytest.fixture(autouse=True)

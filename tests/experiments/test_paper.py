@@ -109,7 +109,17 @@ def without_times(report: dict) -> dict:
 # --- the whole, small ------------------------------------------------------------------------
 
 
-def test_every_figure_is_a_picture(quick):
+@pytest.mark.draws
+def test_the_second_time_everything_is_there_and_every_figure_is_drawn(quick, cli):
+    before = {p: p.stat().st_mtime_ns for p in quick.glob("*/*/**/*") if p.is_file()}
+    reports = [quick / "report.md", quick / "report.json"]
+    contents = [path.read_bytes() for path in reports]
+    status, out, err = cli(*ALL, "--out", quick)
+    assert (status, err) == (0, "")
+    assert out.count("(was there)") == len(RUNS)
+    assert out.splitlines()[-1] == f"report   {quick / 'report.md'}"
+    assert {p: p.stat().st_mtime_ns for p in quick.glob("*/*/**/*") if p.is_file()} == before
+    assert [path.read_bytes() for path in reports] == contents
     assert {p.name for p in (quick / "figures").iterdir()} == {f"{name}.png" for name in FIGURES}
     for name in FIGURES:
         path = quick / "figures" / f"{name}.png"
@@ -189,19 +199,6 @@ def test_the_numbers_are_those_of_the_runs(quick):
     assert methods == ["importance", "disarm", "importance", "marginal, exact"]
     assert {pair["most"] for pair in numbers["worse"]} == {math.log(20)}
     assert all(pair["kl"] <= pair["most"] for pair in numbers["worse"])
-
-
-@pytest.mark.draws
-def test_the_second_time_everything_is_there(quick, cli):
-    before = {p: p.stat().st_mtime_ns for p in quick.glob("*/*/**/*") if p.is_file()}
-    files = [*(quick / "figures").iterdir(), quick / "report.md", quick / "report.json"]
-    contents = [path.read_bytes() for path in files]
-    status, out, err = cli(*ALL, "--out", quick)
-    assert (status, err) == (0, "")
-    assert out.count("(was there)") == len(RUNS)
-    assert out.splitlines()[-1] == f"report   {quick / 'report.md'}"
-    assert {p: p.stat().st_mtime_ns for p in quick.glob("*/*/**/*") if p.is_file()} == before
-    assert [path.read_bytes() for path in files] == contents
 
 
 # --- a part of it ----------------------------------------------------------------------------

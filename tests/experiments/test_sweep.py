@@ -33,7 +33,6 @@ from discretevae.evaluation.measured import Measured, mean_of
 from discretevae.experiments import run as runs, sweep as sweeps
 from discretevae.experiments.sweep import SCORES, sweep
 from discretevae.experiments.sweep_plan import latent_at, pattern_of, plan
-from discretevae.plots import pictures
 from discretevae.plots.sweep import reconstruction_figure, size_figure
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -262,12 +261,6 @@ def made(tmp_path_factory):
     return out
 
 
-@pytest.fixture(autouse=True)
-def _no_pictures_of_runs(monkeypatch):
-    """Those of each single run are looked at elsewhere, and take most of the time of such runs."""
-    monkeypatch.setattr(pictures, "run_figures", lambda *args, **options: {})
-
-
 @pytest.fixture
 def copy(made, tmp_path):
     return Path(shutil.copytree(made, tmp_path / "copy"))
@@ -308,11 +301,13 @@ def test_the_figures_are_those_of_each_run(made):
             assert row[name] == test[name]
 
 
-def test_pictures_show_something(made):
-    with Image.open(made / "figures" / "sweep.png") as image:
+@pytest.mark.draws
+def test_pictures_show_something(copy, cli):
+    assert cli(*COMMAND, "--out", copy).status == 0  # the runs are there
+    with Image.open(copy / "figures" / "sweep.png") as image:
         assert image.size == (1250, 420)
         assert np.asarray(image.convert("L")).std() > 10
-    with Image.open(made / "figures" / "reconstructions.png") as image:
+    with Image.open(copy / "figures" / "reconstructions.png") as image:
         # four lines of twelve 8×8 pictures with gaps of one pixel, and a title
         assert image.size == (975, int(100 * (9 * 37 / 109 + 0.34)))
         assert np.asarray(image.convert("L")).std() > 10

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 from processes import Process
@@ -92,9 +91,7 @@ def served(folder: Path, latent: str, *options: str, epochs: int = 6) -> Iterato
     torch.set_num_threads(1)
     args = ["train", "--latent", latent, "--epochs", str(epochs), "--hidden", "32", "--lr", "0.01"]
     args += ["--estimator", "rloo", "--kl-warmup", "20", "--batch-size", "50", "--seed", "3"]
-    # the pictures of a finished run would cost more than its training
-    no_figures = mock.patch("discretevae.plots.pictures.run_figures", return_value={})
-    with no_figures, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", CollapseWarning)
         warnings.simplefilter("ignore", ObjectiveWarning)
         assert call([*args, *options, "--out", str(folder)]) == 0
