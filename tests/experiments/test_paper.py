@@ -304,16 +304,12 @@ MISTAKES = {
     "two": (("fgi7", "8"), ("'fgi7'", "Did you mean fig7?", "'8' is unknown")),
     "epochs": (("fig6", "--epochs", "0"), ("--epochs must be an int >= 1. Got 0.",)),
     "cnn": (("--cnn-epochs", "-2"), ("--cnn-epochs must be an int >= 1. Got -2.",)),
-    "seed": (("fig6", "--seed", "-1"), ("seed must be an int from 0 to 2**63 - 1. Got -1.",)),
-    "several": (
-        ("x", "--epochs", "0", "--seed", "-1"),
-        ("'x' is unknown", "--epochs must be", "seed must be"),
-    ),
+    "seed": (("fig6", "--seed", "-1"), ("--seed must be an int >= 0. Got -1.",)),
     "other seed": (
         (*QUICK_ONE, "--out", "one", "--epochs", "3", "--seed", "5"),
         ("one/fc-bvae-fashion/paper: holds a run with seed 0, not 5.",),
     ),
-    "no number": (("fig6", "--epochs", "many"), ("'many'", "--help")),
+    "no number": (("fig6", "--epochs", "many"), ("Got many.", "--help")),
     "device": ((*QUICK_ONE, "--device", "gpu"), ("'gpu'", "--device cpu")),
     "file": ((*QUICK_ONE, "--out", "file"), ("file: is a file, not a folder.",)),
     "not ours": ((*QUICK_ONE, "--out", "full"), ("full: holds a report.md that is not ours.",)),
