@@ -20,13 +20,7 @@ import numpy.typing as npt
 
 from discretevae.data.rows import Rows, rows_on_disk
 from discretevae.data.stores.disk import NpyTable, Stamp
-from discretevae.data.stores.sparse import (
-    Sparse,
-    check_promise,
-    expanded,
-    from_compressed,
-    from_coordinates,
-)
+from discretevae.data.stores.sparse import Sparse, check_promise, from_parts
 from discretevae.data.stores.values import as_labels, check_size, table_shape
 from discretevae.errors import DataError, DataWarning
 
@@ -335,9 +329,5 @@ def _sparse(archive: NpzFile, path: Path, divisor: float | None) -> tuple[Sparse
     for part in needed[known]:
         if prod(archive.header(part)[0]) > max(n_entries, *shape) + 1:
             raise DataError(f"{path}: array {part!r} is longer than its table. Save it again.")
-    entries, first, second = (archive.read(part) for part in ("data", *needed[known]))
-    if known == "csr":
-        return from_compressed(second, first, entries, shape, name, divisor)
-    if known == "csc":
-        second = expanded(second, len(entries), shape[1], name)
-    return from_coordinates(first, second, entries, shape, name, divisor)
+    arrays = tuple(archive.read(part) for part in ("data", *needed[known]))
+    return from_parts(known, arrays, shape, name, divisor)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -27,27 +26,23 @@ ROWS_PER_ENTRY = 16
 MAX_ROWS_AND_ENTRIES = 1 << 29
 """Of both together, in memory or in a file; each takes some numbers of 8 bytes while it is read."""
 
+Format = Literal["csr", "csc", "coo"]
+
 
 @dataclass(frozen=True, eq=False)
 class Sparse:
-    """A table in compressed rows (CSR) as a store.
+    """A matrix of scipy.sparse as a store.
 
     Args:
-        n_features: P.
-        starts: int64 ``[N + 1]``: row n has the entries from ``starts[n]`` to ``starts[n + 1]``.
-        columns: of every entry, int32; ascending within a row.
-        entries: the values that are not zero, uint8 or float32.
+        matrix: compressed rows (CSR), uint8 or float32, each place named once and in order.
     """
 
-    n_features: int
-    starts: npt.NDArray[np.int64]
-    columns: npt.NDArray[np.int32]
-    entries: Array
+    matrix: Any
 
     @property
     def shape(self) -> tuple[int, int]:
         """(N, P)."""
-        return len(self.starts) - 1, self.n_features
+        return self.matrix.shape[0], self.matrix.shape[1]
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -56,145 +51,121 @@ class Sparse:
         return min(low for low, _ in ends), max(high for _, high in ends)
 
     def take(self, index: Tensor) -> Tensor:
-        """The rows of these numbers, unpacked."""
-        picked = self._rows(index.numpy())
-        values = np.zeros((len(index), self.n_features), self.entries.dtype)
-        values[np.repeat(np.arange(len(index)), np.diff(picked.starts)), picked.columns] = (
-            picked.entries
-        )
-        return torch.from_numpy(values)
+        """Return the rows of these numbers, unpacked."""
+        return torch.from_numpy(self.subset(index).matrix.toarray())
 
     def between(self, start: int, stop: int) -> Tensor:
-        """Consecutive rows, unpacked."""
+        """Return consecutive rows, unpacked."""
         return self.take(torch.arange(start, stop))
 
     def subset(self, index: Tensor | slice) -> Sparse:
-        """Some of the rows."""
+        """Return some of the rows."""
         if isinstance(index, slice):
-            return self._rows(np.arange(*index.indices(self.shape[0])))
-        return self._rows(index.numpy())
+            return Sparse(self.matrix[index])
+        if len(index) and index.min() < 0:  # scipy would count from the end
+            raise IndexError(f"rows run from 0 to {self.shape[0] - 1}.")
+        return Sparse(self.matrix[index.numpy()])
 
     def pieces(self) -> Iterator[Tensor]:
-        """The entries, and a zero if there is one."""
-        if len(self.entries) < self.shape[0] * self.n_features:
-            yield torch.zeros(1, dtype=torch.from_numpy(self.entries[:0]).dtype)
-        for start in range(0, len(self.entries), CHUNK):
-            yield torch.from_numpy(self.entries[start : start + CHUNK])
+        """Yield the entries, and a zero if there is one."""
+        entries = torch.from_numpy(self.matrix.data)
+        if len(entries) < self.shape[0] * self.shape[1]:
+            yield entries.new_zeros(1)
+        for start in range(0, len(entries), CHUNK):
+            yield entries[start : start + CHUNK]
 
     def shuffled(self, seed: int, epoch: int) -> Permuted:
-        """All rows in a random order."""
+        """Return all rows in a random order."""
         return Permuted.drawn(self, seed, epoch)
-
-    def _rows(self, index: npt.NDArray[np.int64]) -> Sparse:
-        if len(index) and not 0 <= index.min() <= index.max() < self.shape[0]:
-            raise IndexError(f"rows run from 0 to {self.shape[0] - 1}.")
-        first = self.starts[index]
-        sizes = self.starts[index + 1] - first
-        starts = np.concatenate([np.zeros(1, np.int64), sizes.cumsum()])
-        at = np.repeat(first - starts[:-1], sizes) + np.arange(starts[-1])
-        return Sparse(self.n_features, starts, self.columns[at], self.entries[at])
 
 
 def is_sparse(array: object) -> bool:
-    """Whether this is a matrix of scipy.sparse, found out without importing it."""
+    """Return whether this is a matrix of scipy.sparse, without importing it."""
     return type(array).__module__.startswith("scipy.sparse") and hasattr(array, "tocsr")
 
 
 def from_matrix(matrix: Any, name: str, divisor: float | None) -> tuple[Sparse, float]:
-    """A scipy.sparse matrix or array of any format, and its divisor.
+    """Return a scipy.sparse matrix or array of any format as a store, and its divisor.
+
+    Values of one place are added up.
 
     Raises:
-        DataError: as for `from_compressed`, and more or fewer than two axes.
+        DataError: empty, too wide, no numbers, more or fewer than two axes, or values that are
+            refused anywhere.
     """
+    import scipy.sparse
+
     if len(matrix.shape) != 2:
         raise DataError(f"{name}: rows must come as [rows, features]. Got shape {matrix.shape}.")
-    rows = matrix.tocsr()
-    return from_compressed(rows.indptr, rows.indices, rows.data, rows.shape, name, divisor)
+    check_shape(matrix.shape, matrix.nnz, name)
+    _require_numbers(matrix.dtype, name)
+    # converting adds up what is named twice, which float64 holds where bytes do not
+    rows = scipy.sparse.csr_array(matrix.astype(float) if matrix.format == "coo" else matrix)
+    if not rows.has_canonical_format:
+        rows = rows.astype(float)
+        rows.sum_duplicates()
+    entries = rows.data
+    pieces = ((0, entries[i : i + CHUNK][None]) for i in range(0, len(entries), CHUNK))
+    try:
+        facts = scan(pieces, entries.dtype, name)
+    except DataError:
+        raise _bad_entry(rows, name) from None
+    if len(entries) < matrix.shape[0] * matrix.shape[1]:
+        facts = facts.joined(Facts(0.0, 0.0, True))
+    dtype, divisor = storage(facts, matrix.dtype, name, divisor=divisor)
+    # int32 numbers all entries that there may be
+    places = (rows.indices.astype(np.int32), rows.indptr.astype(np.int32))
+    kept = (entries.astype(dtype), *places)
+    return Sparse(scipy.sparse.csr_array(kept, shape=rows.shape)), divisor
 
 
-def from_compressed(
-    starts: Array,
-    columns: Array,
-    entries: Array,
+def from_parts(
+    kind: Format,
+    parts: tuple[Array, Array, Array],
     shape: tuple[int, int],
     name: str,
     divisor: float | None,
 ) -> tuple[Sparse, float]:
-    """A table from the three arrays of its compressed rows, checked, and its divisor.
+    """Return the matrix of which a file holds the parts as a store, and its divisor.
 
     Args:
-        starts: where each row begins among the entries, and where the last one ends: ``[N + 1]``.
-        columns: the column of each entry.
-        entries: the values; those of one place are added up.
+        kind: compressed rows, compressed columns, or coordinates.
+        parts: values, columns and starts of ``csr``; values, rows and starts of ``csc``; values,
+            rows and columns of ``coo``.
         shape: (N, P).
         name: starts every message.
         divisor: as for `Rows.from_array`.
 
     Raises:
-        DataError: empty, too wide, arrays that do not fit together, or values that are refused
-            anywhere.
+        DataError: parts that do not fit together, and as for `from_matrix`.
     """
+    import scipy.sparse
+
+    entries, first, second = parts
     check_shape(shape, len(entries), name)
-    _check_entries(columns, entries, shape[1], name)
-    row = expanded(starts, len(entries), shape[0], name)
-    columns = columns.astype(np.int32, copy=False)
-    # a place named twice, or columns out of order
-    if ((columns[1:] <= columns[:-1]) & (row[1:] == row[:-1])).any():
-        return from_coordinates(row, columns, entries, shape, name, divisor)
-    pieces = ((0, entries[i : i + CHUNK][None]) for i in range(0, len(entries), CHUNK))
-    try:
-        facts = scan(pieces, entries.dtype, name)
-    except DataError:
-        raise _bad_entry(starts, columns, entries, name) from None
-    if len(entries) < shape[0] * shape[1]:
-        facts = facts.joined(Facts(0.0, 0.0, True))
-    dtype, divisor = storage(facts, entries.dtype, name, divisor=divisor)
-    return Sparse(shape[1], starts.astype(np.int64), columns, entries.astype(dtype)), divisor
-
-
-def from_coordinates(
-    row: Array,
-    column: Array,
-    entries: Array,
-    shape: tuple[int, int],
-    name: str,
-    divisor: float | None,
-) -> tuple[Sparse, float]:
-    """A table from the row, the column and the value of each entry, in any order.
-
-    Raises:
-        DataError: as for `from_compressed`.
-    """
-    check_shape(shape, len(entries), name)
-    _check_entries(column, entries, shape[1], name)
-    if len(row) != len(entries) or (len(row) and not 0 <= row.min() <= row.max() < shape[0]):
-        raise _damaged(name, f"entries outside its {shape[0]:,} rows")
-    place = row.astype(np.int64) * shape[1] + column
-    order = np.argsort(place, kind="stable")
-    place, entries = place[order], entries[order]
-    first = np.flatnonzero(np.diff(place, prepend=-1))
-    if len(first) < len(place):
-        # in a dtype that holds the sums; one that is too large is told by its place later
-        with np.errstate(over="ignore", invalid="ignore"):
-            entries = np.add.reduceat(entries.astype(np.float64), first)
-        place = place[first]
-    starts = np.searchsorted(place, np.arange(shape[0] + 1) * shape[1])
-    return from_compressed(starts, place % shape[1], entries, shape, name, divisor)
-
-
-def expanded(starts: Array, n_entries: int, n: int, name: str) -> npt.NDArray[np.int32]:
-    """The row of each entry from where each of n rows begins; or columns, where those do.
-
-    Raises:
-        DataError: the rows do not share out the entries.
-    """
-    if starts.shape != (n + 1,) or starts.dtype.kind not in "iu":
-        raise _damaged(name, f"starts {starts.dtype} {starts.shape} of {n:,} rows or columns")
-    # compared, not subtracted: the difference of two numbers of a damaged file may overflow
-    if starts[0] != 0 or starts[-1] != n_entries or (starts[1:] < starts[:-1]).any():
-        raise _damaged(name, f"rows or columns that do not share out its {n_entries:,} entries")
-    ends = starts.astype(np.int64)
-    return np.repeat(np.arange(n, dtype=np.int32), ends[1:] - ends[:-1])
+    _require_numbers(entries.dtype, name)
+    # all is checked here, because scipy trusts its indices and would read beyond its memory
+    if any(part.ndim != 1 for part in parts) or not {first.dtype.kind, second.dtype.kind} <= {
+        *"iu"
+    }:
+        described = ", ".join(f"{part.dtype} {part.shape}" for part in parts)
+        raise _damaged(name, f"entries and places {described}")
+    if len(first) != len(entries):
+        raise _damaged(name, f"{len(entries):,} entries with {len(first):,} places")
+    _require_places(first, shape[1] if kind == "csr" else shape[0], name)
+    if kind == "coo":
+        if len(second) != len(entries):
+            raise _damaged(name, f"{len(entries):,} entries with {len(second):,} columns")
+        _require_places(second, shape[1], name)
+    else:
+        _require_starts(second, len(entries), shape[0] if kind == "csr" else shape[1], name)
+    # sparse matrices know neither other byte orders nor float16
+    wide = np.float32 if entries.dtype == np.float16 else entries.dtype.newbyteorder("=")
+    entries = entries.astype(wide, copy=False)
+    places = (first.astype(np.int64), second.astype(np.int64))
+    make = getattr(scipy.sparse, f"{kind}_array")
+    matrix = make((entries, places) if kind == "coo" else (entries, *places), shape=shape)
+    return from_matrix(matrix, name, divisor)
 
 
 def check_promise(shape: tuple[int, int], n_entries: int, name: str) -> None:
@@ -245,24 +216,31 @@ def check_shape(shape: tuple[int, int], n_entries: int, name: str) -> None:
         )
 
 
-def _check_entries(columns: Array, entries: Array, n_features: int, name: str) -> None:
-    if entries.dtype.kind not in "biuf":
-        raise DataError(f"{name}: values must be numbers. Got dtype {entries.dtype}.")
-    if not (entries.ndim == columns.ndim == 1 and columns.dtype.kind in "iu"):
-        raise _damaged(name, f"entries {entries.shape} and columns {columns.shape}")
-    if len(columns) != len(entries):
-        raise _damaged(name, f"{len(entries):,} entries with {len(columns):,} columns")
-    if len(columns) and not 0 <= columns.min() <= columns.max() < n_features:
-        raise _damaged(name, f"entries outside its {n_features:,} columns")
+def _require_numbers(dtype: np.dtype[Any], name: str) -> None:
+    if dtype.kind not in "biuf":
+        raise DataError(f"{name}: values must be numbers. Got dtype {dtype}.")
 
 
-def _bad_entry(starts: Array, columns: Array, entries: Array, name: str) -> DataError:
-    limit = min(float(np.finfo(kind).max) for kind in (entries.dtype, np.float32))
-    at = int(np.flatnonzero(~(np.abs(entries) <= limit))[0])
-    row = int(np.searchsorted(starts, at, side="right")) - 1
+def _require_places(places: Array, n: int, name: str) -> None:
+    if len(places) and not 0 <= places.min() <= places.max() < n:
+        raise _damaged(name, f"entries outside its {n:,} rows or columns")
+
+
+def _require_starts(starts: Array, n_entries: int, n: int, name: str) -> None:
+    if len(starts) != n + 1:
+        raise _damaged(name, f"{len(starts):,} starts of {n:,} rows or columns")
+    # compared, not subtracted: the difference of two numbers of a damaged file may overflow
+    if starts[0] != 0 or starts[-1] != n_entries or (starts[1:] < starts[:-1]).any():
+        raise _damaged(name, f"rows or columns that do not share out its {n_entries:,} entries")
+
+
+def _bad_entry(rows: Any, name: str) -> DataError:
+    limit = min(float(np.finfo(kind).max) for kind in (rows.dtype, np.float32))
+    at = int(np.flatnonzero(~(np.abs(rows.data) <= limit))[0])
+    row = int(np.searchsorted(rows.indptr, at, side="right")) - 1
     return DataError(
         f"{name}: NaN, infinite or too large for float32, the first in row {row}, column "
-        f"{columns[at]} (counted from 0). Fill them or drop their rows."
+        f"{rows.indices[at]} (counted from 0). Fill them or drop their rows."
     )
 
 
