@@ -103,7 +103,7 @@ def fetched(folder: Path, content: bytes) -> None:
     with pytest.MonkeyPatch.context() as patch:
         send = lambda url, path, **_: path.write_bytes(content)  # noqa: E731
         patch.setattr("discretevae.data.builtin.download", send)
-        patch.setattr("pooch.os_cache", lambda name: folder / name)
+        patch.setattr("platformdirs.user_cache_path", lambda name: folder / name)
         load_data("binarized-mnist", download=True)
 
 
@@ -184,8 +184,8 @@ TABLE = written(lambda file: np.save(file, GOOD))
 THREE = bytes((0, 0, 8, 2, 0, 0, 0, 3, 0, 0, 0, 1, 4, 5, 6))
 PIXELS, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
-NPY, IDX = "data.readers.arrays.open_npy", "data.readers.idx.read_idx_bytes"
-NPZ, UNPACK = "data.readers.arrays.NpzFile.__init__", "data.readers.arrays.NpzFile._unpacking"
+NPY, IDX = "data.readers.npy.NpyTable.__init__", "data.readers.idx.read_idx_bytes"
+NPZ, UNPACK = "data.readers.npz.NpzFile.__init__", "data.readers.npz.NpzFile._unpacking"
 PARQUET, PHOTO = "data.readers.parquet.ParquetTable._opened", "data.readers.images._read"
 TEXT = (
     "data.readers.tables.read_csv",
@@ -258,10 +258,11 @@ CASES = [
 
 EXCUSED = {
     "codes.packing.encode_rows": "a file that it has just written",
-    "data.stores.disk.NpyTable.read_into": "bytes of numbers, of a header that was read before",
-    "data.stores.disk.NpyTable._fill": "the same",
-    "data.stores.disk.NpyTable.will_read": "hands no bytes on",
+    "data.readers.npy.NpyTable.read_into": "bytes of numbers, of a header that was read before",
+    "data.readers.npy.NpyTable._fill": "the same",
+    "data.readers.npy.NpyTable.will_read": "hands no bytes on",
     "data.download.download": "writes",
+    "data.builtin._digits": "a file of scikit-learn's own, text",
     "system.files.atomic_file": "writes",
     "plots.pictures.save_figure": "a picture that it has just drawn",
     "experiments.refit._summarize": "copies what `read_metrics` has read just before",

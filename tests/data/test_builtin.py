@@ -177,7 +177,7 @@ def test_what_a_built_in_set_does_not_have():
 
 
 def test_importing_the_package_imports_nothing_heavy():
-    heavy = "sklearn pandas PIL pyarrow pooch requests rich"
+    heavy = "sklearn pandas PIL pyarrow requests rich"
     code = (
         "import sys, discretevae.data; "
         f"print([name for name in {heavy.split()} if name in sys.modules])"

@@ -102,7 +102,7 @@ def write_shards(path, table):
 def test_rows_on_disk_are_looked_at_from_end_to_end(write, is_streamed, tmp_path, monkeypatch):
     if is_streamed:
         monkeypatch.setattr("discretevae.data.stores.streamed.IN_MEMORY_BYTES", 0)
-        monkeypatch.setattr("discretevae.data.stores.streamed.PIECE_BYTES", 200)
+        monkeypatch.setattr("discretevae.data.stores.values.CHUNK", 200)
     table = (np.arange(600).reshape(60, 10) % 256 / 255).astype(np.float32)
     for name, last, fine in (("fine", 1.0, True), ("wrong", 0.5, False)):
         folder = tmp_path / name
@@ -119,7 +119,7 @@ def test_rows_on_disk_are_looked_at_from_end_to_end(write, is_streamed, tmp_path
 
 def test_stored_bytes_are_known_without_being_read(tmp_path, monkeypatch):
     monkeypatch.setattr("discretevae.data.stores.streamed.IN_MEMORY_BYTES", 0)
-    monkeypatch.setattr("discretevae.data.stores.streamed.PIECE_BYTES", 10)
+    monkeypatch.setattr("discretevae.data.stores.values.CHUNK", 10)
     np.save(tmp_path / "a.npy", np.arange(200, dtype=np.uint8).reshape(20, 10))
     rows = load_rows(tmp_path / "a.npy")
     asked = []

@@ -29,8 +29,8 @@ def is_streamed(request, monkeypatch):
     if request.param:
         monkeypatch.setattr("discretevae.data.stores.streamed.IN_MEMORY_BYTES", 0)
         monkeypatch.setattr("discretevae.data.stores.streamed.WINDOW_BYTES", 60)
-        monkeypatch.setattr("discretevae.data.stores.disk.BLOCK_BYTES", 12)
-        monkeypatch.setattr("discretevae.data.stores.disk._GAP_BYTES", 4)
+        monkeypatch.setattr("discretevae.data.readers.npy.BLOCK_BYTES", 12)
+        monkeypatch.setattr("discretevae.data.readers.npy.GAP_BYTES", 4)
     return request.param
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 from test_rows import REFUSED, STORED
 
 from discretevae.data import Rows, load_data, load_rows
-from discretevae.data.stores.disk import NpyTable
+from discretevae.data.readers.npy import NpyTable
 from discretevae.data.stores.shuffling import BlockOrder, Windowed
 from discretevae.data.stores.streamed import Streamed
 from discretevae.errors import DataError, DataWarning
@@ -24,10 +24,11 @@ def small(monkeypatch):
     """Everything is streamed: blocks of 40 bytes, windows of 120, pieces of 200."""
     monkeypatch.setattr("discretevae.data.stores.streamed.IN_MEMORY_BYTES", 0)
     monkeypatch.setattr("discretevae.data.stores.streamed.WINDOW_BYTES", 120)
-    monkeypatch.setattr("discretevae.data.stores.streamed.PIECE_BYTES", 200)
+    monkeypatch.setattr("discretevae.data.stores.values.CHUNK", 200)
     monkeypatch.setattr("discretevae.data.stores.disk.PIECE_BYTES", 200)
-    monkeypatch.setattr("discretevae.data.stores.disk.BLOCK_BYTES", 40)
-    monkeypatch.setattr("discretevae.data.stores.disk._GAP_BYTES", 12)
+    monkeypatch.setattr("discretevae.data.readers.npy.PIECE_BYTES", 200)
+    monkeypatch.setattr("discretevae.data.readers.npy.BLOCK_BYTES", 40)
+    monkeypatch.setattr("discretevae.data.readers.npy.GAP_BYTES", 12)
 
 
 @pytest.fixture
@@ -179,8 +180,8 @@ def test_any_batch_is_that_of_memory(tmp_path_factory, data, n, width):
         patch.setattr(
             "discretevae.data.stores.streamed.WINDOW_BYTES", data.draw(st.integers(0, 900))
         )
-        patch.setattr("discretevae.data.stores.disk.BLOCK_BYTES", data.draw(st.integers(1, 900)))
-        patch.setattr("discretevae.data.stores.disk._GAP_BYTES", data.draw(st.integers(0, 900)))
+        patch.setattr("discretevae.data.readers.npy.BLOCK_BYTES", data.draw(st.integers(1, 900)))
+        patch.setattr("discretevae.data.readers.npy.GAP_BYTES", data.draw(st.integers(0, 900)))
         rows = load_rows(path)
         for _ in range(3):
             index = torch.tensor(data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=20)))
@@ -254,7 +255,7 @@ def test_every_row_once_in_an_epoch_and_any_step_alone(tmp_path_factory, data, n
         patch.setattr(
             "discretevae.data.stores.streamed.WINDOW_BYTES", 4 * data.draw(st.integers(1, 400))
         )
-        patch.setattr("discretevae.data.stores.disk.BLOCK_BYTES", 4 * data.draw(st.integers(1, 60)))
+        patch.setattr("discretevae.data.readers.npy.BLOCK_BYTES", 4 * data.draw(st.integers(1, 60)))
         rows = load_rows(path, divisor=255.0)
         expected = list(range(n))
         if data.draw(st.booleans()):

@@ -33,7 +33,7 @@ def on_disk(digits, tmp_path, monkeypatch):
     np.save(tmp_path / "a.npy", digits.values)
     monkeypatch.setattr("discretevae.data.stores.streamed.IN_MEMORY_BYTES", 0)
     monkeypatch.setattr("discretevae.data.stores.streamed.WINDOW_BYTES", 200 * 64)
-    monkeypatch.setattr("discretevae.data.stores.disk.BLOCK_BYTES", 10 * 64)
+    monkeypatch.setattr("discretevae.data.readers.npy.BLOCK_BYTES", 10 * 64)
     data = load_data(tmp_path / "a.npy", divisor=16, image_size=(8, 8))
     assert data.train.is_streamed
     return data

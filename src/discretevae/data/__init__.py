@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -70,16 +70,8 @@ def load_data(
         >>> len(data.train), len(data.test), data.n_features, data.image_shape
         (1500, 297, 64, (8, 8))
     """
-    parts = _load_parts(
-        source,
-        data_dir=data_dir,
-        image_size=image_size,
-        divisor=divisor,
-        test_fraction=test_fraction,
-        split_seed=split_seed,
-        download=download,
-        progress=progress,
-    )
+    _check_arguments(image_size, divisor, test_fraction, split_seed)
+    parts = _parts(source, data_dir, image_size, divisor, download, progress)
     if "all" in parts:
         train, test = _split(parts["all"], test_fraction, split_seed)
     else:
@@ -99,20 +91,19 @@ def load_rows(
     download: bool = True,
     progress: bool = False,
 ) -> Rows:
-    """Load one part of a data set, or every row of it.
+    """Load one part of a data set, or all of it.
 
     Args:
-        source: as for `load_data`, like every argument that is not named here.
-        split: `all` is every row in the order of the file, or train, validation, test one after
-            the other; `train` and `test` are the parts of `load_data`; only `binarized-mnist` has
-            `validation`.
-        data_dir: see `load_data`.
-        image_size: see `load_data`.
-        divisor: see `load_data`.
-        test_fraction: see `load_data`.
-        split_seed: see `load_data`.
-        download: see `load_data`.
-        progress: see `load_data`.
+        source: as for `load_data`, like all arguments but one.
+        split: `train` or `test`, as `load_data` splits; `all` for all rows in the order of the
+            file; of `binarized-mnist` also `validation`.
+        data_dir: where to look for the files of a built-in set first.
+        image_size: (height, width).
+        divisor: x = values / divisor.
+        test_fraction: in (0, 1).
+        split_seed: of a generator of its own.
+        download: fetch a built-in set that is found nowhere.
+        progress: draw a bar while fetching.
 
     Raises:
         ConfigError: an argument outside its range, or an unknown split.
@@ -124,19 +115,10 @@ def load_rows(
         >>> len(load_rows("digits")), len(load_rows("digits", split="test"))
         (1797, 297)
     """
-    if split not in ("train", "test", "validation", "all"):
-        choices = ("train", "test", "validation", "all")
+    if split not in (choices := get_args(Split)):
         raise ConfigError(f"`split`: unknown value {split!r}. {did_you_mean(str(split), choices)}")
-    parts = _load_parts(
-        source,
-        data_dir=data_dir,
-        image_size=image_size,
-        divisor=divisor,
-        test_fraction=test_fraction,
-        split_seed=split_seed,
-        download=download,
-        progress=progress,
-    )
+    _check_arguments(image_size, divisor, test_fraction, split_seed)
+    parts = _parts(source, data_dir, image_size, divisor, download, progress)
     if split in parts:
         return parts[split]
     if split == "all":
@@ -151,31 +133,19 @@ def load_rows(
     return train if split == "train" else test
 
 
-def _load_parts(
+def _parts(
     source: str | os.PathLike[str] | DataConfig,
-    *,
     data_dir: str | os.PathLike[str] | None,
     image_size: tuple[int, int] | None,
     divisor: float | None,
-    test_fraction: float,
-    split_seed: int,
     download: bool,
     progress: bool,
 ) -> dict[str, Rows]:
     if isinstance(source, DataConfig):
         is_file = source.source not in BUILTIN_NAMES  # which are read in one way only
-        parts = _load_parts(
-            source.source,
-            data_dir=data_dir,
-            image_size=source.image_size if is_file else None,
-            divisor=source.divisor if is_file else None,
-            test_fraction=test_fraction,
-            split_seed=split_seed,
-            download=download,
-            progress=progress,
-        )
+        size, divisor = (source.image_size, source.divisor) if is_file else (None, None)
+        parts = _parts(source.source, data_dir, size, divisor, download, progress)
         return {part: rows.binarized(source.binarize) for part, rows in parts.items()}
-    _check_arguments(image_size, divisor, test_fraction, split_seed)
     if not isinstance(source, (str, os.PathLike)):
         raise DataError(
             f"source must be a name or a path. Got {type(source).__name__}. For an array in "

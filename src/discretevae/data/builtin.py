@@ -29,8 +29,8 @@ import numpy as np
 import numpy.typing as npt
 
 from discretevae.data.download import download, fetch
-from discretevae.data.readers.arrays import NpzFile
 from discretevae.data.readers.idx import array_from_idx, read_idx_bytes
+from discretevae.data.readers.npz import NpzFile
 from discretevae.data.rows import Rows
 from discretevae.data.split import held_out
 from discretevae.errors import DataError, MissingExtraError
@@ -61,46 +61,39 @@ class Source:
     hashes: Mapping[str, str]
 
 
+_IDX_FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+_MNIST = (
+    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+)
+_FASHION = (
+    "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+)
+
 SOURCES: dict[str, Source] = {
     "mnist": Source(
         mirrors=(
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
         ),
-        hashes={
-            "train-images-idx3-ubyte": (
-                "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
-            ),
-            "train-labels-idx1-ubyte": (
-                "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
-            ),
-            "t10k-images-idx3-ubyte": (
-                "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
-            ),
-            "t10k-labels-idx1-ubyte": (
-                "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
-            ),
-        },
+        hashes=dict(zip(_IDX_FILES, _MNIST, strict=True)),
     ),
     "fashion-mnist": Source(
         mirrors=(
             "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
             "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
         ),
-        hashes={
-            "train-images-idx3-ubyte": (
-                "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"
-            ),
-            "train-labels-idx1-ubyte": (
-                "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"
-            ),
-            "t10k-images-idx3-ubyte": (
-                "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"
-            ),
-            "t10k-labels-idx1-ubyte": (
-                "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"
-            ),
-        },
+        hashes=dict(zip(_IDX_FILES, _FASHION, strict=True)),
     ),
     "binarized-mnist": Source(
         mirrors=(
@@ -109,7 +102,7 @@ SOURCES: dict[str, Source] = {
             "bac893cfcec486bbd00b755b12cf8402053b0e84/",
             "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/",
         ),
-        # Of the bits of each part, packed by rows.
+        # of the bits of each part, packed by rows
         hashes={
             "train": "727146c35424b019f3e350e1e69faa05644a0abaf787e3f4e1a9632220a13906",
             "valid": "a256ac44ae26be720fad8616a05ed6ecfd1619930d9a208379bb2a4405df5b6d",
@@ -128,7 +121,7 @@ def load_builtin(
     cache_dir: Path | None = None,
     sources: Mapping[str, Source] = SOURCES,
 ) -> dict[str, Rows]:
-    """The parts of a built-in data set.
+    """Load the parts of a built-in data set.
 
     Args:
         name: one of `BUILTIN_NAMES`.
@@ -153,10 +146,10 @@ def load_builtin(
     """
     if name == "digits":
         return _digits()
-    import pooch
+    import platformdirs
 
     folders = [Path(folder) for folder in (data_dir, os.environ.get(ENVIRONMENT)) if folder]
-    cache = Path(pooch.os_cache("discretevae")) if cache_dir is None else cache_dir
+    cache = cache_dir or platformdirs.user_cache_path("discretevae")
     shelf = _Shelf(name, sources[name], folders, cache, allow_download, progress)
     return _binarized(shelf) if name == "binarized-mnist" else _idx_set(shelf)
 

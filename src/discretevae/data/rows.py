@@ -20,8 +20,9 @@ from torch import Tensor
 from discretevae.config import BinarizeMode
 from discretevae.data.binarization import binarize, require_mode
 from discretevae.data.stores import sparse, streamed
-from discretevae.data.stores.base import InMemory, Permuted, Shuffled, Store
+from discretevae.data.stores.base import InMemory, Store
 from discretevae.data.stores.disk import DiskTable, require_few_rows
+from discretevae.data.stores.shuffling import Permuted, Windowed
 from discretevae.data.stores.values import (
     as_array,
     as_labels,
@@ -399,7 +400,7 @@ class Batches:
     """
 
     rows: Rows
-    order: Shuffled
+    order: Permuted | Windowed
     batch_size: int
 
     def __len__(self) -> int:

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
-from discretevae.data.readers.arrays import read_npy, read_npz
 from discretevae.data.readers.idx import is_idx, read_idx
 from discretevae.data.readers.images import read_image_folder
+from discretevae.data.readers.npy import read_npy
+from discretevae.data.readers.npz import read_npz
 from discretevae.data.readers.parquet import read_parquet
 from discretevae.data.readers.shards import is_shards, read_shards
 from discretevae.data.readers.tables import read_csv
 from discretevae.data.rows import Rows
 from discretevae.errors import DataError
 
-
-class Reader(Protocol):
-    """From a path to parts: `{"all": rows}`, or `{"train": rows, "test": rows}`."""
-
-    def __call__(
-        self, path: Path, *, image_size: tuple[int, int] | None, divisor: float | None
-    ) -> dict[str, Rows]:
-        """Read it."""
-        ...
-
+Reader = Callable[[Path, tuple[int, int] | None, float | None], Rows | dict[str, Rows]]
+"""From a path, `image_size` and `divisor` to all rows, or to parts; see `read_path`."""
 
 _BY_SUFFIX: dict[str, Reader] = {
     ".npy": read_npy,
@@ -66,12 +59,13 @@ def read_path(
         True
     """
     try:
-        return _reader(path)(path, image_size=image_size, divisor=divisor)
+        found = _reader(path)(path, image_size, divisor)
     except PermissionError as error:
         where = error.filename or path
         raise DataError(f"{where}: no permission to read it. Change its access rights.") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+    return found if isinstance(found, dict) else {"all": found}
 
 
 def _reader(path: Path) -> Reader:

@@ -24,35 +24,31 @@ _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E
 _PIECE = 1 << 20
 
 
-def read_idx(
-    path: Path, *, image_size: tuple[int, int] | None = None, divisor: float | None = None
-) -> dict[str, Rows]:
+def read_idx(path: Path, image_size: tuple[int, int] | None, divisor: float | None) -> Rows:
     """Read the pictures or rows of an IDX file.
 
     If it is named like `train-images-idx3-ubyte` and `train-labels-idx1-ubyte` lies beside it,
     that file gives the labels.
 
-    Returns:
-        `{"all": rows}`.
-
     Raises:
         DataError: no IDX file, cut short, or holding labels only.
     """
-    array = read_idx_array(path)
+    array = array_from_idx(read_idx_bytes(path))
     if array.ndim == 1:
         raise DataError(
             f"{path} holds {len(array):,} single values: labels, not rows. Pass the file of images."
         )
     beside = path.with_name(path.name.replace("-images-idx3-", "-labels-idx1-"))
-    labels = read_idx_array(beside) if beside != path and beside.is_file() else None
-    rows = Rows.from_array(
+    labels = None
+    if beside != path and beside.is_file():
+        labels = array_from_idx(read_idx_bytes(beside))
+    return Rows.from_array(
         array, labels=labels, image_shape=image_size, divisor=divisor, name=str(path), copy=False
     )
-    return {"all": rows}
 
 
-def read_idx_array(path: Path) -> npt.NDArray[Any]:
-    """The array in an IDX file, of any dtype the format has.
+def read_idx_bytes(path: Path, max_bytes: int | None = None) -> bytearray:
+    """Return the uncompressed bytes of an IDX file, header included and length checked.
 
     At most one byte more than the header promises is unpacked, so that a small file cannot fill
     the memory.
@@ -60,11 +56,6 @@ def read_idx_array(path: Path) -> npt.NDArray[Any]:
     Raises:
         DataError: no IDX file, cut short, or longer than its header says.
     """
-    return array_from_idx(read_idx_bytes(path))
-
-
-def read_idx_bytes(path: Path, max_bytes: int | None = None) -> bytearray:
-    """The uncompressed bytes of an IDX file, header included and length checked."""
     with path.open("rb") as raw:
         packed = raw.read(2) == _GZIP
         raw.seek(0)
@@ -95,14 +86,14 @@ def read_idx_bytes(path: Path, max_bytes: int | None = None) -> bytearray:
 
 
 def array_from_idx(data: bytearray) -> npt.NDArray[Any]:
-    """The array in the bytes of an IDX file, sharing their memory if they are single bytes."""
+    """Return the array in the bytes of an IDX file; single bytes share their memory."""
     sides = data[3]
     shape = struct.unpack_from(f">{sides}I", data, 4)
     return np.frombuffer(data, np.dtype(_DTYPES[data[2]]), offset=4 + 4 * sides).reshape(shape)
 
 
 def is_idx(head: bytes) -> bool:
-    """Whether these first four bytes start an IDX file."""
+    """Return whether these first four bytes start an IDX file."""
     return len(head) >= 4 and head[:2] == b"\0\0" and head[2] in _DTYPES and 1 <= head[3] <= 8
 
 

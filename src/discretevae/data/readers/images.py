@@ -21,8 +21,8 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 
 
 def read_image_folder(
-    path: Path, *, image_size: tuple[int, int] | None = None, divisor: float | None = None
-) -> dict[str, Rows]:
+    path: Path, image_size: tuple[int, int] | None, divisor: float | None
+) -> Rows:
     """Read every picture of a folder and of the folders in it, sorted by name.
 
     Colors become grey, what is transparent becomes white, and of an animation the first picture
@@ -34,37 +34,30 @@ def read_image_folder(
         image_size: (height, width) that every picture is resized to; None if all are one size.
         divisor: None for 255.
 
-    Returns:
-        `{"all": rows}` with `image_shape`.
-
     Raises:
         DataError: no pictures, a file that is no picture, or pictures of different sizes.
     """
     files = _files(path)
     if not files:
         raise DataError(f"{path}: no pictures in this folder. Read are {', '.join(_FORMATS)}.")
-    values, shape = _read_all(path, files, image_size)
-    folders = sorted({file.parent.name for file in files if file.parent != path})
-    labels = None
-    if all(file.parent != path for file in files):
-        number = {folder: k for k, folder in enumerate(folders)}
-        labels = [number[file.parent.name] for file in files]
-    rows = Rows.from_array(
+    values = _read_all(path, files, image_size)
+    folders, labels = [file.parent for file in files], None
+    if path not in folders:
+        labels = np.unique([folder.name for folder in folders], return_inverse=True)[1]
+    return Rows.from_array(
         values,
         labels=labels,
-        image_shape=shape,
         # Pictures are 8-bit by nature, even those that happen to hold 0 and 1 only.
         divisor=255.0 if divisor is None else divisor,
         name=str(path),
         copy=False,
     )
-    return {"all": rows}
 
 
 def _files(path: Path) -> list[Path]:
     files: list[Path] = []
-    for entry in _visible(path):
-        files.extend(_visible(entry) if entry.is_dir() else [entry])
+    for entry in visible(path):
+        files.extend(visible(entry) if entry.is_dir() else [entry])
     for file in files:
         if file.is_dir():
             raise DataError(
@@ -76,36 +69,32 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _visible(path: Path) -> list[Path]:
+def visible(path: Path) -> list[Path]:
+    """Return the files and folders in a folder, sorted by name, but those that are hidden."""
     return sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
 
 
 def _read_all(
     path: Path, files: list[Path], image_size: tuple[int, int] | None
-) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
+) -> npt.NDArray[np.uint8]:
     from PIL import Image
 
-    values: npt.NDArray[np.uint8] | None = None
-    shape = (0, 0)
     with warnings.catch_warnings():
         # Pillow only warns of pictures whose size could fill the memory, up to twice its limit.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
+        shape = _read(files[0], image_size).shape
+        check_size(str(path), (len(files), *shape), 1)
+        values = np.empty((len(files), *shape), np.uint8)
         for row, file in enumerate(files):
             picture = _read(file, image_size)
-            if values is None:
-                shape = (picture.shape[0], picture.shape[1])
-                check_size(str(path), (len(files), *shape), 1)
-                values = np.empty((len(files), picture.size), np.uint8)
             if picture.shape != shape:
                 raise DataError(
                     f"{path}: pictures of different sizes: {files[0].name} is {shape[0]}x"
                     f"{shape[1]}, {file.name} is {picture.shape[0]}x{picture.shape[1]} (height x "
                     "width). Pass one size for all, for example `image_size=(32, 32)`."
                 )
-            values[row] = picture.reshape(-1)
-    if values is None:
-        raise DataError(f"{path}: no pictures in this folder.")
-    return values, shape
+            values[row] = picture
+    return values
 
 
 def _read(file: Path, image_size: tuple[int, int] | None) -> npt.NDArray[np.uint8]:

@@ -23,21 +23,15 @@ GROUP_BYTES = 256 << 20
 """A row group of a streamed file is unpacked whole: it must not be larger than this."""
 
 
-def read_parquet(
-    path: Path, *, image_size: tuple[int, int] | None = None, divisor: float | None = None
-) -> dict[str, Rows]:
+def read_parquet(path: Path, image_size: tuple[int, int] | None, divisor: float | None) -> Rows:
     """Read a Parquet table whose columns are numbers or booleans; a large one is streamed.
-
-    Returns:
-        `{"all": rows}`.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
         DataError: a column of another type, missing values, damaged.
     """
     table = ParquetTable(path, image_size)
-    rows = rows_on_disk(table, labels=table.labels, image_shape=image_size, divisor=divisor)
-    return {"all": rows}
+    return rows_on_disk(table, labels=table.labels, image_shape=image_size, divisor=divisor)
 
 
 class ParquetTable(DiskTable):

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from discretevae.data.readers.arrays import open_npy
+from discretevae.data.readers.images import visible
+from discretevae.data.readers.npy import NpyTable
 from discretevae.data.readers.parquet import ParquetTable
 from discretevae.data.rows import Rows, rows_on_disk
 from discretevae.data.stores.disk import DiskTable, Shards
 from discretevae.errors import DataError
 
-_SUFFIXES = (".npy", ".parquet")
+_TABLES: dict[str, Callable[[Path, tuple[int, int] | None], DiskTable]] = {
+    ".npy": NpyTable,
+    ".parquet": ParquetTable,
+}
 
 
 def is_shards(path: Path) -> bool:
-    """Whether a folder is one of shards: whether it holds any.
+    """Return whether a folder holds any shard.
 
     Example:
         >>> import tempfile
@@ -25,55 +30,39 @@ def is_shards(path: Path) -> bool:
         ...     is_shards(Path(folder))
         True
     """
-    return any(entry.suffix.lower() in _SUFFIXES for entry in _visible(path))
+    return any(entry.suffix.lower() in _TABLES for entry in visible(path))
 
 
-def read_shards(
-    path: Path, *, image_size: tuple[int, int] | None = None, divisor: float | None = None
-) -> dict[str, Rows]:
+def read_shards(path: Path, image_size: tuple[int, int] | None, divisor: float | None) -> Rows:
     """Read every shard of a folder as one table, sorted by name; a large one is streamed.
 
     What a value stands for follows from all shards together.
-
-    Returns:
-        `{"all": rows}`.
 
     Raises:
         MissingExtraError: a Parquet shard, and pyarrow is not installed.
         DataError: other files among them, or shards that differ in width, dtype, picture shape,
             or in whether they have labels.
     """
-    files = _visible(path)
+    files = visible(path)
     for file in files:
-        if file.suffix.lower() not in _SUFFIXES or not file.is_file():
+        if file.suffix.lower() not in _TABLES or not file.is_file():
             raise DataError(
-                f"{file}: a folder of shards holds {' and '.join(_SUFFIXES)} files only. Move "
+                f"{file}: a folder of shards holds {' and '.join(_TABLES)} files only. Move "
                 "everything else elsewhere."
             )
-    tables = [_opened(file, image_size) for file in files]
+    tables = [_TABLES[file.suffix.lower()](file, image_size) for file in files]
     for table in tables:
         _require_same(tables[0], table)
     labels = [table.labels for table in tables if isinstance(table, ParquetTable)]
     found = [part for part in labels if part is not None]
     if 0 < len(found) < len(tables):
         raise DataError(f"{path}: {len(found)} of {len(tables)} shards have labels. Give all some.")
-    rows = rows_on_disk(
+    return rows_on_disk(
         Shards(str(path), tables),
         labels=np.concatenate(found) if found else None,
         image_shape=tables[0].image_shape,
         divisor=divisor,
     )
-    return {"all": rows}
-
-
-def _visible(path: Path) -> list[Path]:
-    return sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-
-
-def _opened(file: Path, image_size: tuple[int, int] | None) -> DiskTable:
-    if file.suffix.lower() == ".npy":
-        return open_npy(file, image_size=image_size)
-    return ParquetTable(file, image_size)
 
 
 def _require_same(first: DiskTable, table: DiskTable) -> None:

@@ -25,13 +25,8 @@ _BLOCK = 1 << 22
 """Cells parsed in one go: their float64 copy (32 MiB) is gone before the next block is read."""
 
 
-def read_csv(
-    path: Path, *, image_size: tuple[int, int] | None = None, divisor: float | None = None
-) -> dict[str, Rows]:
+def read_csv(path: Path, image_size: tuple[int, int] | None, divisor: float | None) -> Rows:
     """Read a text table; comma, semicolon or tab, with or without a line of names.
-
-    Returns:
-        `{"all": rows}`.
 
     Raises:
         DataError: a cell that is no number, a line of another length, nothing to read, not UTF-8.
@@ -61,7 +56,11 @@ def read_csv(
         table = np.insert(table.astype(np.float32), label or 0, labels, axis=1)
         labels = None
         warn_label_is_feature(path, names[label or 0])
-    return {"all": _rows(table, labels, names, path, image_size, divisor)}
+    if names and not names[0]:
+        refuse_counting(table[:, 0], path)
+    return Rows.from_array(
+        table, labels=labels, image_shape=image_size, divisor=divisor, name=str(path), copy=False
+    )
 
 
 def names_of_columns(path: Path) -> list[str]:
@@ -192,21 +191,6 @@ def warn_label_is_feature(path: Path, name: str) -> None:
         "labels.",
         DataWarning,
         stacklevel=3,
-    )
-
-
-def _rows(
-    table: npt.NDArray[Any],
-    labels: npt.NDArray[Any] | None,
-    names: list[str],
-    path: Path,
-    image_size: tuple[int, int] | None,
-    divisor: float | None,
-) -> Rows:
-    if names and not names[0]:
-        refuse_counting(table[:, 0], path)
-    return Rows.from_array(
-        table, labels=labels, image_shape=image_size, divisor=divisor, name=str(path), copy=False
     )
 
 

@@ -6,13 +6,10 @@ that is cut short while it is read ends the whole process.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from io import FileIO
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,15 +18,8 @@ import numpy.typing as npt
 from discretevae.data.stores.values import MAX_BYTES, Array, Facts, scan
 from discretevae.errors import DataError
 
-BLOCK_BYTES = 128 << 10
-"""Consecutive rows that are read together. Small, because how well rows are shuffled depends on
-how many blocks lie in memory at a time; not smaller, because a disk reads small pieces slowly."""
-
 PIECE_BYTES = 4 << 20
 """A file that is read from end to end is read in such pieces."""
-
-_GAP_BYTES = 32 << 10
-"""Reading so much more than is wanted costs less than another read does."""
 
 Index = npt.NDArray[np.int64]
 
@@ -155,101 +145,6 @@ class Stamp(NamedTuple):
         if now != self:
             what = f"{now.size:,} bytes, not {self.size:,}" if now.size != self.size else "new time"
             raise DataError(f"{name}: changed while it was in use ({what}). Start again.")
-
-
-class NpyTable(DiskTable):
-    """A `.npy` file, opened anew for every read, so that any process or thread may ask.
-
-    Args:
-        path: of the file.
-        sides: shape of the array, the rows first.
-        shape: (N, P).
-        dtype: of the array.
-        offset: where the values begin.
-        by_columns: whether they lie in Fortran order.
-        stamp: of the file when its header was read.
-        image_shape: (height, width), or None.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        sides: tuple[int, ...],
-        shape: tuple[int, int],
-        dtype: np.dtype[Any],
-        *,
-        offset: int,
-        by_columns: bool,
-        stamp: Stamp,
-        image_shape: tuple[int, int] | None,
-    ) -> None:
-        self.name, self.path, self.stamp = str(path), path, stamp
-        self.sides, self.shape, self.dtype, self.image_shape = sides, shape, dtype, image_shape
-        self.offset, self.by_columns = offset, by_columns
-        self.row_bytes = shape[1] * dtype.itemsize
-        step = max(1, BLOCK_BYTES // self.row_bytes)
-        self.edges = np.append(np.arange(0, shape[0], step, dtype=np.int64), shape[0])
-        self.gap = 1 + _GAP_BYTES // self.row_bytes
-
-    def read_into(self, start: int, out: Array) -> None:
-        """Fills ``out`` with the rows from ``start`` on."""
-        try:
-            with self.path.open("rb", buffering=0) as file:
-                self.stamp.require(os.fstat(file.fileno()), self.name)
-                if self.by_columns:
-                    self._read_columns(file, start, out)
-                elif out.dtype == self.dtype and out.flags.c_contiguous:
-                    self._fill(file, start * self.row_bytes, out)
-                else:
-                    self._read_converted(file, start, out)
-        except OSError as error:
-            raise DataError(f"{self.name}: can no longer be read ({error.strerror}).") from None
-
-    def will_read(self, runs: Sequence[tuple[int, int]]) -> None:
-        """Lets the system fetch all of them at once: twice as fast from a disk as in turn."""
-        advise = getattr(os, "posix_fadvise", None)  # not everywhere
-        if advise is None or self.by_columns:
-            return
-        # advice only: the read itself tells what is wrong
-        with contextlib.suppress(OSError), self.path.open("rb", buffering=0) as file:
-            for start, stop in runs:
-                at, size = start * self.row_bytes, (stop - start) * self.row_bytes
-                advise(file.fileno(), self.offset + at, size, os.POSIX_FADV_WILLNEED)
-
-    def require_streamable(self, dtype: np.dtype[Any]) -> None:
-        """Refuses columns one after the other, of which a row is a value here and there."""
-        if self.by_columns:
-            raise DataError(
-                f"{self.name}: saved in Fortran order, whose rows cannot be streamed. Save it "
-                "again with numpy.ascontiguousarray."
-            )
-
-    def _read_converted(self, file: FileIO, start: int, out: Array) -> None:
-        step = max(1, PIECE_BYTES // self.row_bytes)
-        for first in range(0, len(out), step):
-            part = out[first : first + step]
-            raw = np.empty(part.shape, self.dtype)
-            self._fill(file, (start + first) * self.row_bytes, raw)
-            part[...] = raw
-
-    def _read_columns(self, file: FileIO, start: int, out: Array) -> None:
-        n_rows, size = self.shape[0], self.dtype.itemsize
-        # place in a row -> place among the columns, of which the first side runs fastest
-        places = np.arange(self.shape[1]).reshape(self.sides[1:], order="F").reshape(-1)
-        column = np.empty(len(out), self.dtype)
-        for number, place in enumerate(places.tolist()):
-            self._fill(file, (place * n_rows + start) * size, column)
-            out[:, number] = column
-
-    def _fill(self, file: FileIO, at: int, out: Array) -> None:
-        """Reads exactly ``out``, which a system may give in several parts."""
-        file.seek(self.offset + at)
-        wanted = out.reshape(-1).view(np.uint8).data
-        while len(wanted):
-            got = file.readinto(wanted)
-            if not got:
-                raise DataError(f"{self.name}: cut short while it was read. Start again.")
-            wanted = wanted[got:]
 
 
 class Shards(DiskTable):

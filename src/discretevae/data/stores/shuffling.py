@@ -1,9 +1,10 @@
-"""A random order of rows that lie on disk: blocks are dealt to windows, rows shuffled in a window.
+"""The random order of rows in an epoch: of all, or in windows of rows that lie on disk.
 
-An epoch is a sequence of windows. A window is a number of blocks that are held in memory together,
-its rows in random order. The blocks are dealt like cards: of as many neighbors as there are
-windows, each window gets one, at random. So a window is a sample of the whole table, stratified by
-the place in it: in a table that is sorted by class, every window has its share of every class.
+An epoch of rows on disk is a sequence of windows. A window is a number of blocks that are held in
+memory together, its rows in random order. The blocks are dealt like cards: of as many neighbors as
+there are windows, each window gets one, at random. So a window is a sample of the whole table,
+stratified by the place in it: in a table that is sorted by class, every window has its share of
+every class.
 
 Any place of the order can be computed from the seed and the epoch alone; nothing before it need be
 read.
@@ -20,8 +21,39 @@ from torch import Tensor
 from discretevae.system.randomness import generator_for
 
 
+class Permuted:
+    """All rows in one random order: perfect shuffling, 8 bytes for each row.
+
+    Args:
+        take: the values ``[B, P]`` of rows of these numbers, in any order.
+        n_rows: N.
+        seed: of the run.
+        epoch: counted from 1.
+        device: where the values lie, and with them the numbers that `between` takes.
+
+    Attributes:
+        order: the rows' numbers, int64 ``[N]`` on the CPU.
+    """
+
+    def __init__(
+        self,
+        take: Callable[[Tensor], Tensor],
+        n_rows: int,
+        seed: int,
+        epoch: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._take = take
+        self.order = torch.randperm(n_rows, generator=generator_for(seed, "order", epoch))
+        self._order_on_device = self.order.to(device)
+
+    def between(self, start: int, stop: int) -> Tensor:
+        """Return the rows of these places in the order, ``[stop - start, P]``."""
+        return self._take(self._order_on_device[start:stop])
+
+
 class BlockOrder:
-    """Which rows come when in one epoch: numbers only, no values.
+    """The order of rows on disk in one epoch: numbers only, no values.
 
     Args:
         edges: int64 ``[M + 1]``: block m holds the rows from ``edges[m]`` up to ``edges[m + 1]``.
@@ -54,11 +86,11 @@ class BlockOrder:
         self.starts = [0, *(int(ends[cut - 1]) for cut in self._cuts[1:])]
 
     def __len__(self) -> int:
-        """The number of windows."""
+        """Return the number of windows."""
         return len(self.starts) - 1
 
     def rows_of(self, window: int) -> Tensor:
-        """The rows of a window, int64, ascending."""
+        """Return the rows of a window, int64, ascending."""
         blocks = self._order[self._cuts[window] : self._cuts[window + 1]].sort().values
         first, sizes = self._edges[blocks], (self._edges[1:] - self._edges[:-1])[blocks]
         ends = sizes.cumsum(0)
@@ -67,14 +99,14 @@ class BlockOrder:
         return torch.arange(int(ends[-1])) + shift
 
     def order_of(self, window: int) -> Tensor:
-        """The random order in which those rows come, int64."""
+        """Return the random order in which those rows come, int64."""
         size = self.starts[window + 1] - self.starts[window]
         generator = generator_for(self._seed, "order", self._epoch, "window", window)
         return torch.randperm(size, generator=generator)
 
 
 def _dealt(n_blocks: int, n_windows: int, generator: torch.Generator) -> Tensor:
-    """The blocks of the first window, those of the second, ...; int64 ``[n_blocks]``."""
+    """Return the blocks of the first window, those of the second, ...; int64 ``[n_blocks]``."""
     n_windows = max(1, min(n_windows, n_blocks))
     n_rounds = -(-n_blocks // n_windows)
     # of each round of neighbors, block j goes to window hands[round, j]
@@ -86,8 +118,8 @@ def _dealt(n_blocks: int, n_windows: int, generator: torch.Generator) -> Tensor:
 class Windowed:
     """The rows of one epoch in the order of a `BlockOrder`, at most two windows of them held.
 
-    While the rows of a window are handed out, a thread of its own reads the next. To ask for
-    places that lie before those asked for last is right but slow. One thread at a time may ask.
+    While the rows of a window are handed out, a thread of its own reads the next. Places that lie
+    before the last ones are read again, which is slow. Not for several threads at a time.
 
     Args:
         order: which rows come when.
@@ -101,24 +133,24 @@ class Windowed:
         self._held: dict[int, Future[tuple[Tensor, Tensor]]] = {}
 
     def between(self, start: int, stop: int) -> Tensor:
-        """The rows of these places; what lies before the last of them is let go of."""
+        """Return the rows of these places; windows before the last of them are dropped."""
         if start >= stop:
             return self._read(torch.empty(0, dtype=torch.int64))
         places = torch.tensor([start, stop - 1])
         first, last = (torch.searchsorted(self._starts, places, right=True) - 1).tolist()
         parts = []
         for window in range(first, last + 1):
-            self._let_go(window, last + 1)
-            values, order = self._ask(window).result()
+            self._drop(window, last + 1)
+            values, order = self._window(window).result()
             begin = self._order.starts[window]
             chosen = order[max(start - begin, 0) : stop - begin]
             parts.append(values.index_select(0, chosen))
-        self._let_go(last, last + 1)
+        self._drop(last, last + 1)
         if last + 1 < len(self._order):
-            self._ask(last + 1)
+            self._window(last + 1)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _ask(self, window: int) -> Future[tuple[Tensor, Tensor]]:
+    def _window(self, window: int) -> Future[tuple[Tensor, Tensor]]:
         if window not in self._held:
             self._held[window] = self._thread.submit(self._load, window)
         return self._held[window]
@@ -126,6 +158,6 @@ class Windowed:
     def _load(self, window: int) -> tuple[Tensor, Tensor]:
         return self._read(self._order.rows_of(window)), self._order.order_of(window)
 
-    def _let_go(self, first: int, last: int) -> None:
+    def _drop(self, first: int, last: int) -> None:
         for window in [window for window in self._held if not first <= window <= last]:
             self._held.pop(window).cancel()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from discretevae.data.stores.base import Permuted
+from discretevae.data.stores.base import Store
 from discretevae.data.stores.values import CHUNK, Array, Facts, scan, storage
 from discretevae.errors import DataError
 
@@ -26,11 +26,9 @@ ROWS_PER_ENTRY = 16
 MAX_ROWS_AND_ENTRIES = 1 << 29
 """Of both together, in memory or in a file; each takes some numbers of 8 bytes while it is read."""
 
-Format = Literal["csr", "csc", "coo"]
-
 
 @dataclass(frozen=True, eq=False)
-class Sparse:
+class Sparse(Store):
     """A matrix of scipy.sparse as a store.
 
     Args:
@@ -44,19 +42,9 @@ class Sparse:
         """(N, P)."""
         return self.matrix.shape[0], self.matrix.shape[1]
 
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """The least and the largest value."""
-        ends = [(float(piece.min()), float(piece.max())) for piece in self.pieces()]
-        return min(low for low, _ in ends), max(high for _, high in ends)
-
     def take(self, index: Tensor) -> Tensor:
         """Return the rows of these numbers, unpacked."""
         return torch.from_numpy(self.subset(index).matrix.toarray())
-
-    def between(self, start: int, stop: int) -> Tensor:
-        """Return consecutive rows, unpacked."""
-        return self.take(torch.arange(start, stop))
 
     def subset(self, index: Tensor | slice) -> Sparse:
         """Return some of the rows."""
@@ -73,10 +61,6 @@ class Sparse:
             yield entries.new_zeros(1)
         for start in range(0, len(entries), CHUNK):
             yield entries[start : start + CHUNK]
-
-    def shuffled(self, seed: int, epoch: int) -> Permuted:
-        """Return all rows in a random order."""
-        return Permuted.drawn(self, seed, epoch)
 
 
 def is_sparse(array: object) -> bool:
@@ -120,7 +104,7 @@ def from_matrix(matrix: Any, name: str, divisor: float | None) -> tuple[Sparse, 
 
 
 def from_parts(
-    kind: Format,
+    kind: str,
     parts: tuple[Array, Array, Array],
     shape: tuple[int, int],
     name: str,
@@ -129,7 +113,7 @@ def from_parts(
     """Return the matrix of which a file holds the parts as a store, and its divisor.
 
     Args:
-        kind: compressed rows, compressed columns, or coordinates.
+        kind: ``csr``, compressed rows; ``csc``, compressed columns; or ``coo``, coordinates.
         parts: values, columns and starts of ``csr``; values, rows and starts of ``csc``; values,
             rows and columns of ``coo``.
         shape: (N, P).

@@ -1,0 +1,222 @@
+"""NumPy's `.npz` archives of arrays, those of scipy.sparse among them. No pickle is ever loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from discretevae.data.readers.npy import read_header
+from discretevae.data.rows import Rows
+from discretevae.data.stores.sparse import Sparse, check_promise, from_parts
+from discretevae.data.stores.values import Array, as_labels, check_size
+from discretevae.errors import DataError, DataWarning
+
+_EXPANSION = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
+"""How many times larger than itself a packed array can become, by the compression. NumPy writes
+these two; of others a few bytes can become gigabytes."""
+
+_ROWS = {
+    "all": ("x", "data", "images"),
+    "train": ("train", "x_train", "train_data", "train_images"),
+    "test": ("test", "x_test", "test_data", "test_images"),
+}
+_LABELS = {
+    "all": ("y", "labels", "label", "target", "targets"),
+    "train": ("y_train", "train_labels", "labels_train"),
+    "test": ("y_test", "test_labels", "labels_test"),
+}
+_SPARSE = {"format", "shape", "data"}
+_PLACES = {"csr": ("indices", "indptr"), "csc": ("indices", "indptr"), "coo": ("row", "col")}
+
+
+def read_npz(
+    path: Path, image_size: tuple[int, int] | None, divisor: float | None
+) -> dict[str, Rows]:
+    """Read an archive of arrays: one table, or a train and a test part.
+
+    Known names: `x`, `data` or `images` with `y` or `labels`; `train` and `test` or `x_train` and
+    `x_test` with `y_train` and `y_test`. An archive of one array may call it anything. What
+    `scipy.sparse.save_npz` wrote is known by its own names, and stays sparse.
+
+    Returns:
+        `{"all": rows}`, or `{"train": rows, "test": rows}`.
+
+    Raises:
+        DataError: no known names, Python objects, damaged, or larger than memory should hold.
+    """
+    with NpzFile(path) as archive:
+        if set(archive.names) >= _SPARSE:
+            store, divisor = _sparse(archive, path, divisor)
+            return {"all": Rows(store, divisor, None, image_size, str(path))}
+        names = {name.lower(): name for name in archive.names}
+        if len(archive.names) == 1:
+            names = {"x": archive.names[0]}
+        rows, labels = (
+            {part: name for part in _ROWS if (name := _pick(names, known[part], path))}
+            for known in (_ROWS, _LABELS)
+        )
+        if rows.keys() not in ({"all"}, {"train", "test"}):
+            raise DataError(
+                f"{path}: cannot tell which array holds the rows: {', '.join(archive.names)}. "
+                "Name them x (and y), or train and test, when saving."
+            )
+        used = {*rows.values(), *(name for part, name in labels.items() if part in rows)}
+        if unused := [name for name in archive.names if name not in used]:
+            warnings.warn(f"{path}: not used: {', '.join(unused)}.", DataWarning, stacklevel=2)
+        arrays = {part: archive.read(name) for part, name in rows.items()}
+        numbers = {part: archive.read(labels[part]) if part in labels else None for part in rows}
+    _require_alike(arrays, path)
+    # All parts in one check: what a value means must not depend on the part it is in.
+    together = arrays["all"] if "all" in arrays else np.concatenate(list(arrays.values()))
+    whole = Rows.from_array(
+        together, image_shape=image_size, divisor=divisor, name=str(path), copy=False
+    )
+    parts, start = {}, 0
+    for part, array in arrays.items():
+        own = whole.subset(slice(start, start + len(array)))
+        parts[part] = replace(own, labels=as_labels(numbers[part], len(array), str(path)))
+        start += len(array)
+    return parts
+
+
+class NpzFile:
+    """An archive of arrays whose sizes are looked at before a byte is unpacked.
+
+    Args:
+        path: the archive.
+        max_bytes: refuse a larger array; None for the limit of the package.
+
+    Raises:
+        DataError: from each method, if the archive is damaged or holds what it must not.
+    """
+
+    def __init__(self, path: Path, max_bytes: int | None = None) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (
+            zipfile.BadZipFile,
+            NotImplementedError,  # of a version to come
+            struct.error,
+            ValueError,  # names that are no text, places before the beginning
+        ) as error:
+            raise DataError(
+                f"{path}: not an .npz archive, or cut short ({error}). Fetch or save it again."
+            ) from None
+        self._members = {
+            entry.filename.removesuffix(".npy"): entry
+            for entry in self._zip.infolist()
+            if entry.filename.endswith(".npy")
+        }
+        self.names = tuple(self._members)
+
+    def __enter__(self) -> NpzFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._zip.close()
+
+    def header(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """Return shape and dtype of an array that the archive has room for; no more is unpacked."""
+        label, entry = self._label(name), self._members[name]
+        # a size that the directory of the archive tells may be a lie, that of the file is none
+        packed = min(entry.compress_size, self._path.stat().st_size)
+        if entry.compress_type not in _EXPANSION:
+            raise DataError(f"{label}: an unknown compression. Save it with numpy.savez.")
+        room = min(entry.file_size, packed * _EXPANSION[entry.compress_type])
+        with self._unpacking(name) as file:
+            shape, dtype, _ = read_header(file, label)
+            promised = check_size(label, shape, dtype.itemsize, self._max_bytes)
+            if file.tell() + promised > room:
+                raise DataError(f"{label} is cut short. Fetch or save the file again.")
+        return shape, dtype
+
+    def read(self, name: str) -> Array:
+        """Return an array."""
+        self.header(name)
+        with self._unpacking(name) as file:
+            return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+
+    def _label(self, name: str) -> str:
+        return f"{self._path}: array {name!r}"
+
+    @contextlib.contextmanager
+    def _unpacking(self, name: str) -> Iterator[IO[bytes]]:
+        """Open the bytes of an array; whatever damage makes of them becomes a `DataError`."""
+        try:
+            with self._zip.open(self._members[name]) as file:
+                yield file
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            NotImplementedError,  # a compression that zipfile does not know
+            RuntimeError,  # an encrypted member
+            ValueError,
+        ) as error:
+            if isinstance(error, DataError):
+                raise
+            reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
+            raise DataError(
+                f"{self._label(name)} cannot be unpacked ({reason}). Fetch or save the file again."
+            ) from None
+
+
+def _pick(names: dict[str, str], known: tuple[str, ...], path: Path) -> str | None:
+    found = [names[key] for key in known if key in names]
+    if len(found) > 1:
+        raise DataError(f"{path}: {' and '.join(found)} mean the same. Keep one of them.")
+    return found[0] if found else None
+
+
+def _require_alike(arrays: dict[str, Array], path: Path) -> None:
+    if "all" in arrays:
+        return
+    train, test = arrays["train"], arrays["test"]
+    if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
+        raise DataError(
+            f"{path}: train is {train.dtype} of shape {train.shape}, test {test.dtype} of shape "
+            f"{test.shape}. Save both with one dtype and the same features."
+        )
+    if not (len(train) and len(test)):
+        raise DataError(f"{path}: train has {len(train)} rows and test {len(test)}. Give both 1.")
+
+
+def _sparse(archive: NpzFile, path: Path, divisor: float | None) -> tuple[Sparse, float]:
+    """Return the matrix that `scipy.sparse.save_npz` wrote, and its divisor."""
+    kind = archive.read("format").item() if archive.header("format")[0] == () else None
+    kind = kind.decode("latin-1") if isinstance(kind, bytes) else kind
+    if kind not in _PLACES:
+        raise DataError(
+            f"{path}: a sparse matrix of format {kind!r}. Read are csr, csc and coo: save "
+            "matrix.tocsr()."
+        )
+    if missing := [name for name in _PLACES[kind] if name not in archive.names]:
+        raise DataError(f"{path}: a sparse matrix without {', '.join(missing)}. Save it again.")
+    sides, dtype = archive.header("shape")
+    if sides != (2,) or dtype.kind not in "iu":
+        raise DataError(
+            f"{path}: a sparse matrix needs 2 sides, whole numbers. Got {dtype} of shape {sides}. "
+            "Save it again."
+        )
+    n_rows, n_features = archive.read("shape").tolist()
+    name, shape = str(path), (n_rows, n_features)
+    # all headers before the first array: what they promise together must be sound
+    n_entries = prod(archive.header("data")[0])
+    check_promise(shape, n_entries, name)
+    for part in _PLACES[kind]:
+        if prod(archive.header(part)[0]) > max(n_entries, *shape) + 1:
+            raise DataError(f"{path}: array {part!r} is longer than its table. Save it again.")
+    entries, first, second = (archive.read(part) for part in ("data", *_PLACES[kind]))
+    return from_parts(kind, (entries, first, second), shape, name, divisor)
