@@ -262,7 +262,6 @@ EXCUSED = {
     "data.readers.npy.NpyTable._fill": "the same",
     "data.readers.npy.NpyTable.will_read": "hands no bytes on",
     "data.download.download": "writes",
-    "data.builtin._digits": "a file of scikit-learn's own, text",
     "system.files.atomic_file": "writes",
     "plots.pictures.save_figure": "a picture that it has just drawn",
     "experiments.refit._summarize": "copies what `read_metrics` has read just before",

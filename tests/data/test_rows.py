@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from discretevae.config import DataConfig
-from discretevae.data import Dataset, Rows, binarize
+from discretevae.data import Dataset, Rows, binarize, load_rows
 from discretevae.data.split import held_out
 from discretevae.errors import ConfigError, DataError, DataWarning
 
@@ -305,6 +305,12 @@ def test_both_parts_of_a_data_set_are_binarized():
         black.binarized_by(DataConfig())
     with pytest.raises(ConfigError, match="Did you mean dynamic"):
         DataConfig(binarize="dynamc")
+
+
+@pytest.mark.parametrize("split", ["train", "test", "all"])
+def test_a_configuration_says_how_its_rows_are_binarized(split):
+    rows = load_rows(DataConfig(source="digits", binarize="threshold"), split=split)
+    assert (rows.binarize, rows.is_binary) == ("threshold", True)
 
 
 def test_global_random_state_is_left_alone():

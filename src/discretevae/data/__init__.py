@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -201,15 +202,12 @@ def _split(rows: Rows, test_fraction: float, seed: int) -> tuple[Rows, Rows]:
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:
-    first = parts[0]
     # what comes in parts is in memory: built-in sets, and the two of an archive
     labels = [rows.labels for rows in parts if rows.labels is not None]
-    return Rows(
-        torch.cat([rows.values for rows in parts if isinstance(rows.values, torch.Tensor)]),
-        first.divisor,
-        torch.cat(labels) if len(labels) == len(parts) else None,
-        first.image_shape,
-        first.name,
+    return replace(
+        parts[0],
+        values=torch.cat([rows.values for rows in parts if isinstance(rows.values, torch.Tensor)]),
+        labels=torch.cat(labels) if len(labels) == len(parts) else None,
     )
 
 
