@@ -340,7 +340,7 @@ def test_a_shaped_kl_is_that_of_its_definition(latent):
 
 
 def test_the_weight_rises_over_the_epochs(monkeypatch):
-    from discretevae.training import schedule
+    from discretevae.training import step_settings
 
     weights = []
 
@@ -348,7 +348,7 @@ def test_the_weight_rises_over_the_epochs(monkeypatch):
         weights.append((kl_weight, free_bits))
         return elbo(*args, kl_weight=kl_weight, free_bits=free_bits, **kwargs)
 
-    monkeypatch.setattr(schedule, "elbo", watched)
+    monkeypatch.setattr(step_settings, "elbo", watched)
     train(fresh(), DATA, settings(kl_warmup=2.0, free_bits=0.05))
     assert [w for w, _ in weights] == [min(1.0, (step + 1) / 8) for step in range(12)]
     assert {free for _, free in weights} == {0.05}

@@ -159,11 +159,11 @@ def test_a_training_sets_them_for_its_steps_and_evaluates_in_float32(
     take_step, evaluate = loop.take_step, measuring.evaluate
 
     def watched(prepared, *args):
-        seen.append(("step", prepared.model.products, set(flags().values())))
+        seen.append(("step", prepared.model.product_dtype, set(flags().values())))
         return take_step(prepared, *args)
 
     def evaluated(model, *args, **options):
-        seen.append(("evaluation", model.products, set(flags().values())))
+        seen.append(("evaluation", model.product_dtype, set(flags().values())))
         return evaluate(model, *args, **options)
 
     monkeypatch.setattr(loop, "take_step", watched)
@@ -173,7 +173,7 @@ def test_a_training_sets_them_for_its_steps_and_evaluates_in_float32(
     lower = torch.bfloat16 if precision == "bf16" else None
     assert seen == [("step", lower, {"ieee"})] * 2 + [("evaluation", None, {"ieee"})]
     assert flags() == before
-    assert model.products is None
+    assert model.product_dtype is None
 
     def stop(progress):
         raise ZeroDivisionError
@@ -181,7 +181,7 @@ def test_a_training_sets_them_for_its_steps_and_evaluates_in_float32(
     with pytest.raises(ZeroDivisionError):
         train(model, digits, TrainConfig(epochs=1, precision=precision), progress=stop)
     assert flags() == before
-    assert model.products is None
+    assert model.product_dtype is None
 
 
 # --- tf32 --------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from discretevae.data import Dataset, Rows
 from discretevae.errors import ConfigError, TrainingError
 from discretevae.estimators import ESTIMATORS, DisARM, Estimator, ReinMax, estimator_for
 from discretevae.families import Bernoulli, Categorical, Product, states_like
-from discretevae.model.integrands import without_asking
+from discretevae.model.integrands import without_waiting
 from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives import OBJECTIVES, choose_estimator, elbo
 from discretevae.system.ranks import Ranks
@@ -29,7 +29,8 @@ from discretevae.training.batches import Batch
 from discretevae.training.recorded_step import EAGER_STEPS, RecordedStep
 from discretevae.training.recorders import CudaRecorder, check_recording
 from discretevae.training.state import start_state
-from discretevae.training.step import StepSettings, take_step
+from discretevae.training.step import take_step
+from discretevae.training.step_settings import StepSettings
 from discretevae.training.sums import Sums
 
 pytestmark = [
@@ -336,7 +337,7 @@ def take_a_step(model, estimator, mode, device, *, name="elbo", objective=None):
     batch = Batch(torch.zeros(5, 9, device=device))
     step = StepSettings(0.01, objective or OBJECTIVES[name], estimator, is_final=True)
     for around in (doubles.OnMeta(), mode):
-        with without_asking(), around:
+        with without_waiting(), around:
             take_step(prepared, state, batch, step)
 
 
@@ -439,7 +440,7 @@ def test_samples_that_do_not_weigh_alike_make_the_gradient_nan_where_nobody_look
             if looks:
                 value, _ = f.value_and_grad(z)
             else:
-                with without_asking():
+                with without_waiting():
                     value, _ = f.value_and_grad(z)
             loss = (weight.reshape(2, 3) * value).sum()
             found = torch.autograd.grad(loss, list(model.decoder.parameters()))

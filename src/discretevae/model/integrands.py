@@ -1,4 +1,4 @@
-"""What the estimators integrate: ln p(x|z) or ln p(x, z) of a batch, as a function of z."""
+"""The functions of z that estimators integrate: ln p(x|z) or ln p(x, z) of a batch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from discretevae.priors import Prior
 
 
 class Scored(Protocol):
-    """What is asked of a model: everything but its encoder."""
+    """The parts of a model that a function of z needs: everything but its encoder."""
 
     family: Family
     likelihood: Likelihood
@@ -55,12 +55,12 @@ class LogLikelihood:
         self.is_frozen = is_frozen
 
     def __call__(self, z: Tensor) -> Tensor:
-        """``[S, B, *z_shape]`` to ``[S, B]``, nats per row."""
+        """Return f of codes ``[S, B, *z_shape]``, in nats per row: ``[S, B]``."""
         with frozen(self.model.decoder, self.model.likelihood, when=self.is_frozen):
             return self.model.likelihood.log_prob(self.model.output(z), self.x)
 
     def table(self) -> Tensor:
-        """Every row against every state of an enumerable code: ``[B, N]``.
+        """Return f of every row and every state of an enumerable code, ``[B, N]``.
 
         Raises:
             ConfigError: the code has too many states.
@@ -70,7 +70,7 @@ class LogLikelihood:
             return self.model.likelihood.table(self.model.output(states), self.x)
 
     def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """f and ∂f/∂z from one forward and one backward pass: ``[S, B]``, ``[S, B, *z_shape]``.
+        """Return f ``[S, B]`` and ∂f/∂z ``[S, B, *z_shape]`` from one forward and backward pass.
 
         The gradient of what f learns is formed in that same backward pass and handed out when
         ``backward`` is called on f, provided that all samples weigh alike, as in a mean over
@@ -81,11 +81,11 @@ class LogLikelihood:
         return value, grad
 
     def parameters(self) -> tuple[nn.Parameter, ...]:
-        """What f learns: the decoder's parameters, and the likelihood's if it has any."""
+        """Return what f learns: the decoder's parameters, and the likelihood's if it has any."""
         return *_trained(self.model.decoder), *_trained(self.model.likelihood)
 
     def frozen(self) -> LogLikelihood:
-        """The same f, through which no gradient reaches its parameters."""
+        """Return the same f, through which no gradient reaches its parameters."""
         return type(self)(self.model, self.x, is_frozen=True)
 
 
@@ -102,9 +102,9 @@ class LogJoint(LogLikelihood):
         prior_weight: w.
 
     Attributes:
-        seen: the means over samples of ln p(x|z) and of ln p(z) in the last call, each ``[B]``,
+        last_means: the means over samples of ln p(x|z) and ln p(z) in the last call, each ``[B]``,
             detached; None before one.
-        table_seen: ln p(z) of all states in the last `table`, ``[N]``, detached; None before one.
+        last_table: ln p(z) of all states in the last `table`, ``[N]``, detached; None before one.
 
     Example:
         >>> from discretevae import DiscreteVAE, ModelConfig
@@ -129,35 +129,39 @@ class LogJoint(LogLikelihood):
     ) -> None:
         super().__init__(model, x, is_frozen=is_frozen)
         self.generator, self.prior_weight = generator, prior_weight
-        self.seen: tuple[Tensor, Tensor] | None = None
-        self.table_seen: Tensor | None = None
+        self.last_means: tuple[Tensor, Tensor] | None = None
+        self.last_table: Tensor | None = None
 
+    @torch.no_grad()
     def expected_log_prior(self, eta: Tensor) -> Tensor:
-        """E_q ln p(z), ``[B]``, by what was seen: the sum over a table, or the samples' mean."""
-        if self.table_seen is not None:
-            return self.model.family.log_prob_table(eta.detach()).exp() @ self.table_seen
-        if self.seen is not None:
-            return self.seen[1]
-        raise RuntimeError("nothing was evaluated yet")
+        """Return an estimate of E_q ln p(z), ``[B]``: the sum over a table, or one draw from q.
+
+        The codes that an estimator evaluates need not follow q, so they cannot serve here.
+        """
+        family = self.model.family
+        if self.last_table is not None:
+            return family.log_prob_table(eta).exp() @ self.last_table
+        z = family.sample(eta, 1, generator=self.generator)
+        return self.model.prior.log_prob(z, generator=self.generator)[0]
 
     def __call__(self, z: Tensor) -> Tensor:
-        """``[S, B, *z_shape]`` to ``[S, B]``, nats per row."""
+        """Return f of codes ``[S, B, *z_shape]``, in nats per row: ``[S, B]``."""
         log_likelihood, log_prior = super().__call__(z), self._of_prior(z)
-        self.seen = log_likelihood.detach().mean(0), log_prior.detach().mean(0)
+        self.last_means = log_likelihood.detach().mean(0), log_prior.detach().mean(0)
         return log_likelihood + self.prior_weight * log_prior
 
     def table(self) -> Tensor:
-        """Every row against every state of an enumerable code: ``[B, N]``."""
+        """Return f of every row and every state of an enumerable code, ``[B, N]``."""
         log_prior = self._of_prior(states_like(self.model.family, self.x))
-        self.table_seen = log_prior.detach()
+        self.last_table = log_prior.detach()
         return super().table() + self.prior_weight * log_prior
 
     def parameters(self) -> tuple[nn.Parameter, ...]:
-        """Those of decoder and likelihood, and the prior's."""
+        """Return the parameters of decoder, likelihood and prior."""
         return *super().parameters(), *_trained(self.model.prior)
 
     def frozen(self) -> LogJoint:
-        """The same f, through which no gradient reaches its parameters."""
+        """Return the same f, through which no gradient reaches its parameters."""
         return LogJoint(
             self.model,
             self.x,
@@ -171,21 +175,21 @@ class LogJoint(LogLikelihood):
             return self.model.prior.log_prob(z, generator=self.generator)
 
 
-_asks: contextvars.ContextVar[bool] = contextvars.ContextVar("asks", default=True)
+_may_wait: contextvars.ContextVar[bool] = contextvars.ContextVar("may_wait", default=True)
 
 
 @contextlib.contextmanager
-def without_asking() -> Iterator[None]:
-    """Inside, `LogLikelihood.value_and_grad` takes it that all samples will weigh alike.
+def without_waiting() -> Iterator[None]:
+    """Let `LogLikelihood.value_and_grad` assume that all samples have the same weight.
 
-    To look at the weights is to wait for the device, which a step that is recorded as a CUDA graph
+    Checking the weights means waiting for the device, which a step that is recorded as a CUDA graph
     cannot do. Where the weights differ all the same, the gradient is NaN, so that nobody is misled.
     """
-    before = _asks.set(False)
+    before = _may_wait.set(False)
     try:
         yield
     finally:
-        _asks.reset(before)
+        _may_wait.reset(before)
 
 
 def _trained(part: object) -> tuple[nn.Parameter, ...]:
@@ -196,7 +200,7 @@ def _trained(part: object) -> tuple[nn.Parameter, ...]:
 
 
 class _OnePass(torch.autograd.Function):
-    """f(z) with ∂f/∂z beside it and the gradient of what f learns kept for later."""
+    """Compute f(z) and ∂f/∂z at once, and keep the parameters' gradient for `backward`."""
 
     @staticmethod
     def forward(
@@ -208,19 +212,19 @@ class _OnePass(torch.autograd.Function):
             grad, *ctx.kept = torch.autograd.grad(
                 value.sum(), (z, *parameters), materialize_grads=True
             )
-        ctx.f, ctx.z, ctx.parameters, ctx.asks = f, z, parameters, _asks.get()
+        ctx.f, ctx.z, ctx.parameters, ctx.may_wait = f, z, parameters, _may_wait.get()
         ctx.mark_non_differentiable(grad)
         return value.detach(), grad
 
     @staticmethod
     def backward(ctx: Any, weight: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        kept, ctx.kept = ctx.kept, None
+        kept, ctx.kept = ctx.kept, None  # None on a second backward: it was used up
         if kept is not None:
             first = weight.flatten()[0]
             alike = (weight == first).all()
-            if not ctx.asks:
+            if not ctx.may_wait:
                 first = torch.where(alike, first, math.nan)
-            if not ctx.asks or bool(alike):
+            if not ctx.may_wait or bool(alike):
                 return None, None, *(grad.mul_(first) for grad in kept)
         with torch.enable_grad():
             value = ctx.f(ctx.z.detach())

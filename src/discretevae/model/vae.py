@@ -59,8 +59,8 @@ class DiscreteVAE(nn.Module):
         torch.Size([2, 64])
     """
 
-    products: torch.dtype | None = None
-    """What encoder and decoder multiply in; None for the type of their parameters."""
+    product_dtype: torch.dtype | None = None
+    """Type that encoder and decoder multiply in; None for that of their parameters."""
 
     def __init__(
         self,
@@ -74,9 +74,9 @@ class DiscreteVAE(nn.Module):
         self.family: Family = family_of(config.latent)
         self.likelihood: Likelihood = likelihood_named(config.likelihood, config.n_features)
         if encoder is None and decoder is None and config.network != "custom":
-            encoder, decoder = self._networks(config, generator)
+            encoder, decoder = self._make_networks(config, generator)
         else:
-            encoder, decoder = self._checked(config, encoder, decoder)
+            encoder, decoder = self._check_own_modules(config, encoder, decoder)
             config = dataclasses.replace(config, network="custom", hidden=None)
         self.config, self.encoder, self.decoder = config, encoder, decoder
         self.prior: Prior = make_prior(
@@ -87,7 +87,7 @@ class DiscreteVAE(nn.Module):
             generator=generator,
         )
 
-    def _networks(
+    def _make_networks(
         self, config: ModelConfig, generator: torch.Generator | None
     ) -> tuple[nn.Module, nn.Module]:
         """Return the encoder and the decoder that a configuration describes."""
@@ -107,10 +107,10 @@ class DiscreteVAE(nn.Module):
             mlp((n_code, *widths[::-1], n_outputs)),
         )
 
-    def _checked(
+    def _check_own_modules(
         self, config: ModelConfig, encoder: nn.Module | None, decoder: nn.Module | None
     ) -> tuple[nn.Module, nn.Module]:
-        """Return a user's modules, whose shapes are right."""
+        """Check the shapes of a user's modules, and return them."""
         if encoder is None or decoder is None:
             raise ConfigError(
                 "network custom takes encoder and decoder from you, both of them. Pass modules in "
@@ -140,7 +140,7 @@ class DiscreteVAE(nn.Module):
         prior: str | PriorSpec = "fixed",
         seed: int = 0,
     ) -> DiscreteVAE:
-        """A fresh model that fits the rows of ``data``.
+        """Return a fresh model that fits the rows of ``data``.
 
         Args:
             data: anything with ``n_features`` and ``image_shape``.
@@ -175,30 +175,30 @@ class DiscreteVAE(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     def eta(self, x: Tensor) -> Tensor:
-        """Natural parameters of q(z|x): ``[B, P]`` to ``[B, *eta_shape]``."""
-        return self.family.natural_parameters(self._applied(self.encoder, x))
+        """Return the natural parameters of q(z|x): ``[B, P]`` to ``[B, *eta_shape]``."""
+        return self.family.natural_parameters(self._apply_network(self.encoder, x))
 
     def output(self, z: Tensor) -> Tensor:
-        """What the decoder says of codes: ``[..., *z_shape]`` to ``[..., C·P]``.
+        """Return the decoder's outputs for codes: ``[..., *z_shape]`` to ``[..., C·P]``.
 
         The likelihood says what these are: logits under a Bernoulli one, x̂ under a Gaussian one, C
         numbers for each feature under others; `decode` gives E[x|z] under any.
         """
         lead = z.shape[: z.ndim - len(self.family.z_shape)]
         flat = z.reshape(lead.numel(), math.prod(self.family.z_shape))
-        output = self._applied(self.decoder, flat)
+        output = self._apply_network(self.decoder, flat)
         return output.reshape(*lead, output.shape[-1])
 
-    def _applied(self, network: nn.Module, x: Tensor) -> Tensor:
+    def _apply_network(self, network: nn.Module, x: Tensor) -> Tensor:
         """Apply a network; in it, and nowhere else, products are of the type asked for."""
-        if self.products is None:
+        if self.product_dtype is None:
             return network(x)  # type: ignore[no-any-return]
         # every weight is used once, so that a cache of converted ones would serve nobody
-        with torch.autocast(x.device.type, self.products, cache_enabled=False):
+        with torch.autocast(x.device.type, self.product_dtype, cache_enabled=False):
             output: Tensor = network(x)
         return output.to(x.dtype)
 
@@ -233,18 +233,18 @@ class DiscreteVAE(nn.Module):
         return bias
 
     def log_likelihood(self, x: Tensor) -> LogLikelihood:
-        """f(z) = ln p(x|z) as a function of z, for rows ``[B, P]``."""
+        """Return f(z) = ln p(x|z) as a function of z, for rows ``[B, P]``."""
         return LogLikelihood(self, x)
 
     def log_joint(
         self, x: Tensor, *, generator: torch.Generator | None, prior_weight: float = 1.0
     ) -> LogJoint:
-        """f(z) = ln p(x|z) + w ln p(z), for priors without a closed KL; rows ``[B, P]``."""
+        """Return f(z) = ln p(x|z) + w ln p(z), for priors without a closed KL; rows ``[B, P]``."""
         return LogJoint(self, x, generator=generator, prior_weight=prior_weight)
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """The most likely code of each row, as a user keeps it.
+        """Return the most likely code of each row, as a user keeps it.
 
         Returns:
             ``[B, D]``: uint8 bits, int64 category numbers, or the means of a Gaussian code. Of
@@ -254,19 +254,19 @@ class DiscreteVAE(nn.Module):
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """E[x|z] for codes as `encode` gives them: ``[B, D]`` to ``[B, P]``."""
+        """Return E[x|z] for codes as `encode` gives them: ``[B, D]`` to ``[B, P]``."""
         z = self.family.from_codes(codes).to(next(self.parameters()))
         return self.likelihood.mean(self.output(z))
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """E[x|z] at each row's most likely code: ``[B, P]`` to ``[B, P]``."""
+        """Return E[x|z] at each row's most likely code: ``[B, P]`` to ``[B, P]``."""
         return self.decode(self.encode(x))
 
     @torch.no_grad()
     def sample(
         self, n: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
     ) -> Tensor:
-        """E[x|z] for ``n`` codes drawn from the prior, ``[n, P]``; see `Prior.sample`."""
+        """Return E[x|z] for ``n`` codes drawn from the prior, ``[n, P]``; see `Prior.sample`."""
         codes = self.prior.sample(n, generator=generator, temperature=temperature)
         return self.likelihood.mean(self.output(codes))
 

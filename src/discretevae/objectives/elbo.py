@@ -65,11 +65,11 @@ def elbo(
     if kl_weight != 1 or free_bits != 0:
         penalty = _shaped_kl(model, eta, kl_weight, free_bits)
     return Terms(
-        estimate.surrogate - penalty,
-        estimate.value,
-        kl.detach(),
-        estimate.diagnostics,
-        estimate.control_loss,
+        surrogate=estimate.surrogate - penalty,
+        log_likelihood=estimate.value,
+        kl=kl.detach(),
+        diagnostics=estimate.diagnostics,
+        control_loss=estimate.control_loss,
     )
 
 
@@ -87,11 +87,11 @@ def _elbo_with_prior(
     entropy = model.family.entropy(eta)
     log_prior = f.expected_log_prior(eta)
     return Terms(
-        estimate.surrogate + weight * entropy,
-        estimate.value - weight * log_prior,
-        -(entropy.detach() + log_prior),
-        estimate.diagnostics,
-        estimate.control_loss,
+        surrogate=estimate.surrogate + weight * entropy,
+        log_likelihood=estimate.value - weight * log_prior,
+        kl=-(entropy.detach() + log_prior),
+        diagnostics=estimate.diagnostics,
+        control_loss=estimate.control_loss,
     )
 
 
@@ -134,7 +134,13 @@ def pretraining(
     estimate = estimator(model.family, eta, model.log_likelihood(x), generator=generator)
     kl = model.family.kl(eta, model.family.fixed_eta().to(eta))
     surrogate = estimate.surrogate - PRETRAINING_WEIGHT * kl
-    return Terms(surrogate, estimate.value, kl.detach(), estimate.diagnostics)
+    return Terms(
+        surrogate=surrogate,
+        log_likelihood=estimate.value,
+        kl=kl.detach(),
+        diagnostics=estimate.diagnostics,
+        control_loss=estimate.control_loss,
+    )
 
 
 def _shaped_kl(model: DiscreteVAE, eta: Tensor, weight: float, free: float) -> Tensor:

@@ -44,7 +44,7 @@ def multi_sample(
     eta = model.eta(x if encoder_input is None else encoder_input)
     joint = model.log_joint(x, generator=generator)
     estimate = estimator(model.family, eta, joint, generator=generator)
-    log_likelihood, log_prior = joint.seen or (estimate.value, estimate.value)
+    log_likelihood, log_prior = joint.last_means or (estimate.value, estimate.value)
     return Terms(
         estimate.surrogate,
         log_likelihood,

@@ -29,7 +29,7 @@ from discretevae.errors import ConfigError
 class Multiplying(Protocol):
     """A model whose networks have a type to multiply in."""
 
-    products: torch.dtype | None
+    product_dtype: torch.dtype | None
 
 
 def check_precision(precision: Precision, device: torch.device) -> None:
@@ -76,11 +76,11 @@ def computing(precision: Precision, model: Multiplying | None = None) -> Iterato
         if model is None or precision != "bf16":
             yield
             return
-        before, model.products = model.products, torch.bfloat16
+        before, model.product_dtype = model.product_dtype, torch.bfloat16
         try:
             yield
         finally:
-            model.products = before
+            model.product_dtype = before
 
 
 _LOCK = threading.Lock()

@@ -10,7 +10,7 @@ from torch import Tensor
 from discretevae.config import NeighborTarget
 from discretevae.data import binarize
 from discretevae.data.augmentation import distort
-from discretevae.data.neighbors import mutual_neighbors
+from discretevae.data.neighbors import NeighborGraph, mutual_neighbors
 from discretevae.training.preparation import PreparedTraining
 from discretevae.training.selection import resident
 
@@ -22,8 +22,9 @@ class Batch:
     Args:
         target: rows ``[B, P]`` that are to be explained.
         encoder_input: rows ``[B, P]`` that the encoder sees; None where it sees ``target``.
-        weight: of this process' loss, so that the mean over processes is the mean over all rows:
-            1 where all have as many rows, 0 for one that has none and only keeps step.
+        weight: factor of this process's loss, n_own · count / n_all, which makes the mean over
+            processes the mean over rows; 0 for a process without rows, which takes part only so
+            that the others need not wait.
     """
 
     target: Tensor
@@ -39,7 +40,7 @@ class BatchMaker:
         generator: the source of all draws, on the device of the model.
 
     Raises:
-        ConfigError: neighbors of rows on disk, or of too many.
+        ConfigError: the target is a neighbor, and the rows lie on disk or are too many.
     """
 
     def __init__(self, prepared: PreparedTraining, generator: torch.Generator) -> None:
@@ -50,10 +51,14 @@ class BatchMaker:
         # a picture is distorted before it is binarized, so the rows come as they are stored
         self.rows = resident(prepared.train_rows.binarized("none"), generator.device)
         self.image_shape = prepared.model.config.image_shape
-        self.augment, self.graph = config.augment, None
+        self.augment = config.augment
+        self.neighbors: NeighborGraph | None = None
+        self.walk_steps = 0
         if isinstance(config.target, NeighborTarget):
             self.walk_steps = config.target.steps
-            self.graph = mutual_neighbors(prepared.train_rows, config.target.k, seed=config.seed)
+            self.neighbors = mutual_neighbors(
+                prepared.train_rows, config.target.k, seed=config.seed
+            )
 
     def start_epoch(self, epoch: int) -> None:
         """Shuffle the rows for an epoch, counted from 1."""
@@ -70,20 +75,20 @@ class BatchMaker:
         encoder_input = None
         if self.augment is not None and self.image_shape is not None:
             encoder_input = distort(x, self.augment, self.image_shape, generator=self.generator)
-        elif self.graph is not None:
+        elif self.neighbors is not None:
             encoder_input = x
         if encoder_input is not None:
             encoder_input = binarize(encoder_input, self.mode, self.generator)
         return Batch(binarize(target, self.mode, self.generator), encoder_input, weight)
 
-    def _rows_of(self, step: int, rank: int, ranks: int) -> tuple[Tensor, Tensor]:
+    def _rows_of(self, step: int, rank: int, count: int) -> tuple[Tensor, Tensor]:
         """Return the rows of a process and the rows that their codes have to explain."""
         device = self.generator.device
-        x = _moved(self.order.take(step, rank=rank, ranks=ranks), device)
-        if self.graph is None:
+        x = _moved(self.order.take(step, rank=rank, ranks=count), device)
+        if self.neighbors is None:
             return x, x
-        start = self.order.numbers(step, rank=rank, ranks=ranks)
-        end = self.graph.walk(start, self.walk_steps, generator=self.generator)
+        start = self.order.numbers(step, rank=rank, ranks=count)
+        end = self.neighbors.walk(start, self.walk_steps, generator=self.generator)
         return x, _moved(self.rows.batch(end), device)
 
 

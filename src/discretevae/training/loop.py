@@ -27,11 +27,11 @@ from discretevae.training.position import Position
 from discretevae.training.preparation import PreparedTraining, choose_method, prepare_training
 from discretevae.training.recorded_step import RecordedStep
 from discretevae.training.recorders import RECORDERS
-from discretevae.training.schedule import settings_at
 from discretevae.training.selection import mean_row
 from discretevae.training.signals import stop_requests
 from discretevae.training.state import TrainingState, start_state
-from discretevae.training.step import StepSettings, flush_moments, set_lr, take_step
+from discretevae.training.step import flush_moments, set_lr, take_step
+from discretevae.training.step_settings import StepSettings, settings_at
 
 Step = Callable[[Batch, StepSettings], None]
 """A function that takes a step on a batch."""
@@ -83,8 +83,8 @@ def train(
         progress: called after every step and at the end of every epoch, on the first rank.
 
     Returns:
-        One `EpochMetrics` per epoch, those before a resume included; empty on other ranks than
-        the first.
+        One `EpochMetrics` per epoch, those before a resume included; empty on every rank
+        but the first.
 
     Raises:
         ConfigError: the estimator cannot handle the model's code or the objective, or the device
@@ -135,13 +135,14 @@ def run_training(
         progress: called after every step and at the end of every epoch, on the first rank.
 
     Raises:
-        RunError: as `train` does, like the other errors.
+        TrainingError: see `train`, also for the other errors.
     """
     config = prepared.config
     report = progress if progress is not None and prepared.ranks.is_first else _silent
     batches = BatchMaker(prepared, state.generators["data"])
     step: Step = partial(take_step, prepared, state)
     if config.graph:
+        # replays one recorded CUDA graph, see recorders.py
         recorder = RECORDERS[prepared.device.type](state.generators["samples"])
         step = RecordedStep(step, recorder, prepared.batch_size)
     with (
@@ -151,7 +152,7 @@ def run_training(
         if prepared.resume:
             checkpointer.restore()
         if state.position.is_start:
-            _initialize(prepared, state)
+            _start_from_scratch(prepared, state)
         while state.position.epoch <= config.epochs and not _has_stalled(prepared, state):
             if config.pretrain and state.position.is_start_of(config.pretrain + 1):
                 _place_prior(prepared, state)
@@ -159,6 +160,7 @@ def run_training(
                 _train_epoch(prepared, state, batches, step, checkpointer, stop, report)
             with computing("float32"):
                 _end_epoch(prepared, state, checkpointer, report)
+    # the user's model gets the averaged weights, or those of the best epoch
     if state.final_model is not state.model:
         state.model.load_state_dict(state.final_model.state_dict())
     state.model.eval()
@@ -177,8 +179,8 @@ def warn_of_collapse(state: TrainingState) -> None:
         warnings.warn(advice, CollapseWarning, stacklevel=3)
 
 
-def _initialize(prepared: PreparedTraining, state: TrainingState) -> None:
-    """Do what is done once, before the first step."""
+def _start_from_scratch(prepared: PreparedTraining, state: TrainingState) -> None:
+    """Copy the first rank's weights to all, and set the last bias of the decoder if asked."""
     model, ranks = state.model, prepared.ranks
     ranks.copy_first(list(model.state_dict().values()))
     if prepared.config.start == "mean":
@@ -228,14 +230,14 @@ def _train_epoch(
         position.epoch_seconds += time.perf_counter() - wall_start
         position.cpu_seconds += time.process_time() - cpu_start
         due = checkpointer.is_due()
-        failed, stops, saves = _any_rank(prepared.ranks, failed, stop.is_set(), due)
+        failed, must_stop, must_save = _any_rank(prepared.ranks, failed, stop.is_set(), due)
         if failed:
             raise _not_finite("the loss", state.position, checkpointer)
         report(Progress(position.epoch, position.step, n_steps))
-        if prepared.folder is not None and (stops or saves):
-            _settle(state, checkpointer)
+        if prepared.folder is not None and (must_stop or must_save):
+            _read_and_check(state, checkpointer)
             checkpointer.save()
-            if stops:
+            if must_stop:
                 raise checkpointer.interrupted()
 
 
@@ -249,11 +251,11 @@ def _end_epoch(
     ranks, n_steps = prepared.ranks, prepared.steps_per_epoch
     for module in state.modules.values():
         module.eval()
-    _settle(state, checkpointer)
-    sums = state.position.with_sums(ranks.total(state.position.sums()))
-    metrics = measure_epoch(prepared, state, sums) if ranks.is_first else None
-    if state.best is not None:
-        _keep_best(prepared, state, metrics)
+    _read_and_check(state, checkpointer)
+    totals = state.position.with_sums(ranks.total(state.position.sums()))
+    metrics = measure_epoch(prepared, state, totals) if ranks.is_first else None
+    if state.best_model is not None:
+        _keep_best(prepared, state, state.best_model, metrics)
     state.position = state.position.next_epoch()
     if metrics is not None:
         state.history.append(metrics)
@@ -265,15 +267,18 @@ def _end_epoch(
 
 
 def _keep_best(
-    prepared: PreparedTraining, state: TrainingState, metrics: EpochMetrics | None
+    prepared: PreparedTraining,
+    state: TrainingState,
+    best_model: DiscreteVAE,
+    metrics: EpochMetrics | None,
 ) -> None:
     """Keep the weights if no epoch before was better by the validation rows."""
-    own = None if metrics is None else metrics.validation_elbo
-    (elbo,) = prepared.ranks.total([own or 0.0])
+    elbo_here = None if metrics is None else metrics.validation_elbo
+    (elbo,) = prepared.ranks.total([elbo_here or 0.0])
     position = state.position
-    if state.best is not None and (position.best is None or elbo > position.best):
-        position.best, position.best_epoch = elbo, position.epoch
-        state.best.load_state_dict(state.evaluated_model.state_dict())
+    if position.best_elbo is None or elbo > position.best_elbo:
+        position.best_elbo, position.best_epoch = elbo, position.epoch
+        best_model.load_state_dict(state.evaluated_model.state_dict())
 
 
 def _has_stalled(prepared: PreparedTraining, state: TrainingState) -> bool:
@@ -282,7 +287,7 @@ def _has_stalled(prepared: PreparedTraining, state: TrainingState) -> bool:
     return patience is not None and position.epoch - 1 - position.best_epoch >= patience
 
 
-def _settle(state: TrainingState, checkpointer: Checkpointer) -> None:
+def _read_and_check(state: TrainingState, checkpointer: Checkpointer) -> None:
     """Wait for the steps under way; refuse to go on with weights that are not finite.
 
     Raises:
@@ -299,6 +304,7 @@ def _settle(state: TrainingState, checkpointer: Checkpointer) -> None:
 
 
 def _not_finite(what: str, position: Position, checkpointer: Checkpointer) -> TrainingError:
+    """Return the exception for a loss or a weight that is not finite."""
     saved = checkpointer.what_is_saved()
     return TrainingError(
         f"{what} became NaN or infinite in epoch {position.epoch}, by step {position.step}. "

@@ -15,15 +15,17 @@ from discretevae.training.preparation import PreparedTraining
 from discretevae.training.state import TrainingState
 
 
-def measure_epoch(prepared: PreparedTraining, state: TrainingState, sums: Position) -> EpochMetrics:
+def measure_epoch(
+    prepared: PreparedTraining, state: TrainingState, totals: Position
+) -> EpochMetrics:
     """Evaluate the model after an epoch.
 
     Args:
         prepared: the training.
         state: after the last step of the epoch.
-        sums: the sums of the epoch over all processes.
+        totals: the sums of the epoch over all processes.
     """
-    config, epoch = prepared.config, sums.epoch
+    config, epoch = prepared.config, totals.epoch
     noise = encoder_gradient_noise(
         state.model,
         prepared.probe,
@@ -40,18 +42,18 @@ def measure_epoch(prepared: PreparedTraining, state: TrainingState, sums: Positi
     validated = None if held_out is None else measured(held_out).elbo
     return EpochMetrics(
         epoch=epoch,
-        loss=sums.loss / sums.rows,
-        log_likelihood=sums.log_likelihood / sums.rows,
-        kl=sums.kl / sums.rows,
+        loss=totals.loss / totals.rows,
+        log_likelihood=totals.log_likelihood / totals.rows,
+        kl=totals.kl / totals.rows,
         test_elbo=tested.elbo.value,
         test_elbo_se=tested.elbo.se,
         grad_variance=noise.variance,
         grad_relative_variance=noise.relative,
-        ess=sums.ess / sums.rows if sums.has_ess else None,
+        ess=totals.ess / totals.rows if totals.has_ess else None,
         **asdict(tested.usage),
-        rows_per_second=sums.rows / max(sums.epoch_seconds, 1e-9),
-        seconds=sums.seconds + sums.epoch_seconds,
-        cpu_seconds=sums.cpu_seconds if prepared.device.type == "cpu" else None,
+        rows_per_second=totals.rows / max(totals.epoch_seconds, 1e-9),
+        seconds=totals.seconds + totals.epoch_seconds,
+        cpu_seconds=totals.cpu_seconds if prepared.device.type == "cpu" else None,
         validation_elbo=None if validated is None else validated.value,
         validation_elbo_se=None if validated is None else validated.se,
     )

@@ -25,7 +25,7 @@ class Position:
         epoch_seconds: duration of the steps of this epoch.
         seconds: duration of the steps of all epochs before.
         cpu_seconds: processor time of all steps.
-        best: largest validation ELBO so far; None before the first.
+        best_elbo: largest validation ELBO so far; None before the first.
         best_epoch: its epoch; 0 before the first.
     """
 
@@ -40,7 +40,7 @@ class Position:
     epoch_seconds: float = 0.0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
-    best: float | None = None
+    best_elbo: float | None = None
     best_epoch: int = 0
 
     @property
@@ -58,13 +58,13 @@ class Position:
         Example:
             >>> Position(epoch=2, step=7, rows=70, seconds=1.5, epoch_seconds=0.5).next_epoch()
             Position(epoch=3, step=0, rows=0, loss=0.0, log_likelihood=0.0, kl=0.0, ess=0.0, \
-has_ess=False, epoch_seconds=0.0, seconds=2.0, cpu_seconds=0.0, best=None, best_epoch=0)
+has_ess=False, epoch_seconds=0.0, seconds=2.0, cpu_seconds=0.0, best_elbo=None, best_epoch=0)
         """
         return Position(
             epoch=self.epoch + 1,
             seconds=self.seconds + self.epoch_seconds,
             cpu_seconds=self.cpu_seconds,
-            best=self.best,
+            best_elbo=self.best_elbo,
             best_epoch=self.best_epoch,
         )
 
@@ -97,7 +97,7 @@ has_ess=False, epoch_seconds=0.0, seconds=2.0, cpu_seconds=0.0, best=None, best_
             raise ValueError(f"it holds {sorted(values)}, not {sorted(known)}")
         for name, value in values.items():
             if isinstance(value, bool) != (name == "has_ess") or not (
-                isinstance(value, (int, float)) or (name == "best" and value is None)
+                isinstance(value, (int, float)) or (name == "best_elbo" and value is None)
             ):
                 raise ValueError(f"{name} is {value!r}")
         if not (isinstance(values["epoch"], int) and isinstance(values["step"], int)):

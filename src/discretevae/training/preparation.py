@@ -1,4 +1,4 @@
-"""Everything that a training needs, checked against each other once; nothing below checks again."""
+"""Everything that a training needs, checked once: nothing below checks options again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from discretevae.config import SaveEvery, TrainConfig, auto_batch_size
+from discretevae.config import RunConfig, SaveEvery, TrainConfig, auto_batch_size
 from discretevae.data import Dataset, Rows
 from discretevae.data.split import held_out
 from discretevae.errors import ConfigError
@@ -24,7 +24,7 @@ from discretevae.training.recorders import check_recording
 from discretevae.training.selection import probe_rows, resident, some_rows
 
 TEST_ROWS = 10_000
-"""At most so many test rows are evaluated after every epoch, so that it takes seconds."""
+"""At most this many test rows are evaluated after every epoch, so that it takes seconds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +109,7 @@ class PreparedTraining:
         ranks: the processes that train together.
         train_rows: rows to learn from.
         test_rows: rows that are evaluated after every epoch.
-        validation_rows: rows held out of the training rows to stop in time, or None.
+        validation_rows: rows held out of the training rows for early stopping, or None.
         probe: rows ``[B, P]`` on which the variance of the gradient is measured.
         folder: the run folder; None keeps nothing.
         resume: whether to go on from the checkpoint in ``folder``, if there is one.
@@ -158,7 +158,7 @@ def prepare_training(
     resume: bool = False,
     save_every: str | SaveEvery = "10s",
 ) -> PreparedTraining:
-    """Check the rows against the model, split them, and choose those to be measured on.
+    """Check the rows against the model, split them, and choose the rows that are measured on.
 
     Args:
         model: on its device.
@@ -169,12 +169,14 @@ def prepare_training(
         save_every: how often to save, a `SaveEvery` or its spelling: ``5min``, ``500steps``.
 
     Raises:
-        ConfigError: too few rows for the share that is held out, or no bias to start at the mean.
+        ConfigError: the configuration does not fit the model, there are too few rows for the share
+            that is held out, or there is no bias to start at the mean.
         DataError: the rows do not fit the model.
     """
+    config, device = method.config, model.device
+    RunConfig(model=model.config, training=config)  # refuses options that do not fit the model
     for rows in (data.train, data.test):
         require_fit(model, rows)
-    config, device = method.config, model.device
     if config.start == "mean":
         model.start_bias()
     train_rows, validation_rows = _validation_split(data.train, config)
@@ -195,14 +197,15 @@ def prepare_training(
 
 
 def _validation_split(rows: Rows, config: TrainConfig) -> tuple[Rows, Rows | None]:
-    """Split into rows to learn from, and rows that are evaluated to stop in time."""
+    """Split into rows to learn from, and rows that are evaluated for early stopping."""
     if not config.validation:
         return rows, None
     n_held = round(len(rows) * config.validation)
     if not 0 < n_held < len(rows):
         raise ConfigError(
-            f"`validation={config.validation:g}` of {len(rows):,} rows leaves {n_held} to validate "
-            "on. Give more rows, or another share."
+            f"`validation={config.validation:g}` of {len(rows):,} rows leaves "
+            f"{len(rows) - n_held} to learn from and {n_held} to validate on. Give more rows, or "
+            "another share."
         )
     learned, held = held_out(len(rows), n_held, config.seed)
     return rows.subset(learned), rows.subset(held)

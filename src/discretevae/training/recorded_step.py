@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from discretevae.model.integrands import without_asking
+from discretevae.model.integrands import without_waiting
 from discretevae.training.batches import Batch
 from discretevae.training.recorders import Recorder
-from discretevae.training.step import StepSettings
+from discretevae.training.step_settings import StepSettings
 
 EAGER_STEPS = 3
 """Steps before the recording, as torch asks for: they let libraries take their memory, and Adam
@@ -42,12 +42,12 @@ class RecordedStep:
         else:
             buffer = self._filled(batch)
             if self.replay is None:
-                with without_asking():
+                with without_waiting():
                     self.replay = self.recorder.record(lambda: self.take(buffer, settings))
             self.replay()
 
     def _eagerly(self, batch: Batch, settings: StepSettings) -> None:
-        with without_asking():
+        with without_waiting():
             self.recorder.eagerly(lambda: self.take(batch, settings))
 
     def _filled(self, batch: Batch) -> Batch:

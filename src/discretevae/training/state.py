@@ -31,13 +31,13 @@ class TrainingState:
     """Everything that a training changes, and a checkpoint holds.
 
     Args:
-        model: that is trained.
+        model: the model that is trained.
         estimator: the part of the estimator that learns or remembers, or None.
         average: the moving average of the model's weights, or None.
-        best: a copy of the model with the weights of the best epoch, or None.
+        best_model: a copy of the model with the weights of the best epoch, or None.
         optimizer: Adam over ``parameters``.
         generators: by name, see `GENERATORS`.
-        sums: of the epoch, on the device.
+        sums: sums of the epoch so far, on the device.
         position: the next step to take.
         history: one entry for each finished epoch.
     """
@@ -45,7 +45,7 @@ class TrainingState:
     model: DiscreteVAE
     estimator: nn.Module | None
     average: Average | None
-    best: DiscreteVAE | None
+    best_model: DiscreteVAE | None
     optimizer: torch.optim.Optimizer
     generators: dict[str, torch.Generator]
     sums: Sums
@@ -57,7 +57,8 @@ class TrainingState:
         """Everything that has weights or buffers, by the name that a checkpoint gives it."""
         average = None if self.average is None else self.average.model
         parts = {
-            "model": self.model, "estimator": self.estimator, "average": average, "best": self.best,
+            "model": self.model, "estimator": self.estimator, "average": average,
+            "best": self.best_model,
         }  # fmt: skip
         return {name: module for name, module in parts.items() if module is not None}
 
@@ -74,7 +75,7 @@ class TrainingState:
     @property
     def final_model(self) -> DiscreteVAE:
         """The weights that a user gets: those of the best epoch, if one is kept."""
-        return self.best or self.evaluated_model
+        return self.best_model or self.evaluated_model
 
     def shared_tensors(self) -> list[Tensor]:
         """Return what processes average: gradients, and what the estimator remembers of batches."""
@@ -118,7 +119,7 @@ class TrainingState:
 
 
 def start_state(prepared: PreparedTraining) -> TrainingState:
-    """Return the state before the first step."""
+    """Let the estimator make its parameters, and return the state before the first step."""
     model, config, device = prepared.model, prepared.config, prepared.device
     eta = torch.zeros(1, *model.family.eta_shape, device=device)
     prepared.estimator.prepare(model.family, eta)
@@ -130,7 +131,7 @@ def start_state(prepared: PreparedTraining) -> TrainingState:
         model=model,
         estimator=estimator,
         average=None if config.average is None else Average(model, config.average),
-        best=copy.deepcopy(model).requires_grad_(False) if config.patience else None,
+        best_model=copy.deepcopy(model).requires_grad_(False) if config.patience else None,
         optimizer=_adam(learned, config.lr, is_recorded=config.graph, device=device),
         generators={
             name: _generator(name, config.seed, prepared.ranks, device) for name in GENERATORS

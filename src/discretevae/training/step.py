@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor, nn
 
-from discretevae.estimators import Estimator
-from discretevae.objectives import Objective
 from discretevae.training.batches import Batch
 from discretevae.training.preparation import PreparedTraining
 from discretevae.training.state import TrainingState
+from discretevae.training.step_settings import StepSettings
 
 FLUSH_EVERY = 100
 """Steps between two looks for vanishing moments: in so many steps none gets from `SMALLEST_MOMENT`
@@ -23,30 +20,14 @@ SMALLEST_MOMENT = 1e-30
 Adam's ε of 10⁻⁸ the root of such a second moment is nothing."""
 
 
-@dataclass(frozen=True)
-class StepSettings:
-    """The settings of a step, which may change from one to the next.
-
-    Args:
-        lr: learning rate.
-        objective: to be maximized.
-        estimator: as it is at this step.
-        is_final: whether from here on nothing but ``lr`` changes.
-    """
-
-    lr: float
-    objective: Objective
-    estimator: Estimator
-    is_final: bool
-
-
 def take_step(
     prepared: PreparedTraining, state: TrainingState, batch: Batch, settings: StepSettings
 ) -> None:
     """Move all weights by one step of Adam on a batch, and add the batch to the epoch's sums.
 
     With several processes, each calls this with its own part of the batch, and all of them take
-    the same step. Nothing here waits for the device, so that a GPU can record it.
+    the same step. Inside `without_waiting`, nothing here waits for the device, so that a GPU can
+    record the step.
     """
     terms = settings.objective(
         state.model,
@@ -55,9 +36,11 @@ def take_step(
         generator=state.generators["samples"],
         encoder_input=batch.encoder_input,
     )
+    # most batches: saves a multiplication
     loss = terms.loss if batch.weight == 1 else terms.loss * batch.weight
     state.optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
+    # in place: from here on, loss is the mean over all processes, and all of them skip together
     prepared.ranks.average([loss.detach(), *state.shared_tensors()])
     # Adam skips a step whose loss is not finite, as it does for mixed precision: the weights stay
     # good, and the loop, which looks at the sums, stops
