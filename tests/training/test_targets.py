@@ -155,7 +155,7 @@ def test_the_scikit_learn_classes_take_it():
     vae = BernoulliVAE(4, hidden=(8,), epochs=2, target="neighbors:3x2", random_state=0)
     vae.fit(x)
     assert vae.transform(x).shape == (60, 4)
-    with pytest.raises(ConfigError, match="The 'target' parameter of BernoulliVAE is wrong"):
+    with pytest.raises(ConfigError, match="`target` 'neighbor' is unknown"):
         BernoulliVAE(target="neighbor").fit(x)
 
 

@@ -202,7 +202,7 @@ def test_resume_without_a_checkpoint_begins(tmp_path):
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     train(fresh("bernoulli:5"), DATA, settings(epochs=1), out=tmp_path)
     for other in ("bernoulli:6", "gaussian:5"):
-        with pytest.raises(RunError, match=r"checkpoint: tensor .* asks for"):
+        with pytest.raises(RunError, match=r"checkpoint: tensor .* but the model's is"):
             train(fresh(other), DATA, settings(), out=tmp_path, resume=True)
 
 

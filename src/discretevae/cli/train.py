@@ -113,6 +113,7 @@ def _fresh(options: dict[str, Any], ranks: Ranks) -> tuple[RunConfig, Dataset, M
     Raises:
         ConfigError: options are wrong; all that are, are named.
     """
+    from discretevae.system.precision import check_precision
     from discretevae.training import choose_method
 
     problems, family, training, method = Problems(), None, DEFAULTS, None
@@ -120,8 +121,10 @@ def _fresh(options: dict[str, Any], ranks: Ranks) -> tuple[RunConfig, Dataset, M
         family = check_model(options)
     with problems:
         training = train_config(options)
-    if family is not None:
-        with problems:
+    with problems:
+        if family is None:
+            check_precision(training.precision, ranks.device)
+        else:
             method = choose_method(family, training, device=ranks.device, ranks=ranks)
     problems.require_none()
     data = load_dataset(options)
