@@ -32,14 +32,14 @@ class DiscreteVAEError(Exception):
 
 
 class ConfigError(DiscreteVAEError, ValueError):
-    """One or several options that are wrong; all of them are named at once.
+    """One or several wrong parameters; all of them are named at once.
 
     Args:
         problems: one message, or several that were found together.
 
     Example:
-        >>> print(ConfigError(["epochs must be >= 1. Got 0.", "lr must be > 0. Got -1."]))
-        epochs must be >= 1. Got 0.; lr must be > 0. Got -1.
+        >>> print(ConfigError(["`epochs` must be >= 1. Got 0.", "`lr` must be > 0. Got -1."]))
+        `epochs` must be >= 1. Got 0.; `lr` must be > 0. Got -1.
     """
 
     def __init__(self, problems: str | Sequence[str]) -> None:
@@ -52,7 +52,7 @@ class DataError(DiscreteVAEError, ValueError):
 
 
 class DownloadError(DiscreteVAEError, OSError):
-    """No mirror gave the right file."""
+    """No mirror served the right file."""
 
 
 class RunError(DiscreteVAEError, ValueError):
@@ -60,7 +60,7 @@ class RunError(DiscreteVAEError, ValueError):
 
 
 class _ResumableError(DiscreteVAEError):
-    """The end of a training that can perhaps be gone on with.
+    """The end of a training, whose run can perhaps be resumed.
 
     Args:
         message: what happened.
@@ -88,7 +88,7 @@ class TrainingError(_ResumableError, RuntimeError):
 
 
 class TrainingInterrupted(_ResumableError):  # noqa: N818 - nothing went wrong
-    """The user stopped the training; where it stood is on disk."""
+    """The user stopped the training; its state is on disk."""
 
 
 class MissingExtraError(DiscreteVAEError, ImportError):
@@ -100,7 +100,7 @@ class DiscreteVAEWarning(UserWarning):
 
 
 class CheckpointWarning(DiscreteVAEWarning):
-    """A damaged state was passed over, or a folder that had been removed was made again."""
+    """A damaged checkpoint was skipped, or a folder that had been removed was made again."""
 
 
 class CollapseWarning(DiscreteVAEWarning):
@@ -108,7 +108,7 @@ class CollapseWarning(DiscreteVAEWarning):
 
 
 class ObjectiveWarning(DiscreteVAEWarning):
-    """What is trained on is no bound on ln p(x)."""
+    """The training objective is no bound on ln p(x)."""
 
 
 class DataWarning(DiscreteVAEWarning):
@@ -116,7 +116,7 @@ class DataWarning(DiscreteVAEWarning):
 
 
 def count(n: int, noun: str) -> str:
-    """How many, in words.
+    """Return a number and its noun.
 
     Example:
         >>> count(1, "value"), count(2000, "value")
@@ -126,7 +126,7 @@ def count(n: int, noun: str) -> str:
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """The end of an error message: the nearest choice if there is one, then all of them.
+    """Return the end of an error message: the nearest choice if there is one, then all.
 
     Example:
         >>> did_you_mean("minst", ["digits", "mnist"])
@@ -135,25 +135,6 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
         'Choices: digits, mnist.'
     """
     choices = list(choices)
-    near = difflib.get_close_matches(name, choices, n=1)
-    guess = f"Did you mean {near[0]}? " if near else ""
+    close = difflib.get_close_matches(name, choices, n=1)
+    guess = f"Did you mean {close[0]}? " if close else ""
     return f"{guess}Choices: {', '.join(choices)}."
-
-
-__all__ = [
-    "CheckpointWarning",
-    "CollapseWarning",
-    "ConfigError",
-    "DataError",
-    "DataWarning",
-    "DiscreteVAEError",
-    "DiscreteVAEWarning",
-    "DownloadError",
-    "MissingExtraError",
-    "ObjectiveWarning",
-    "RunError",
-    "TrainingError",
-    "TrainingInterrupted",
-    "count",
-    "did_you_mean",
-]

@@ -196,10 +196,10 @@ def test_tf32_is_refused_where_there_is_no_gpu(digits, cli, tmp_path):
     )
     with pytest.raises(ConfigError, match=r"`precision='tf32'` needs a GPU"):
         run(digits, config, out=tmp_path / "run")
-    said = cli("train", "--precision", "tf32", "--latent", "x:3", "--out", tmp_path / "run")
+    said = cli("train", "--precision", "tf32", "--estimator", "x", "--out", tmp_path / "run")
     assert said.status == 2
     assert "--precision tf32 needs a GPU" in said.err
-    assert "--latent 'x' is unknown" in said.err  # all that is wrong at once
+    assert "--estimator 'x' is unknown" in said.err  # all that is wrong at once
     assert not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match=r"`precision` 'bf61' is unknown\. Did you mean bf16"):
         TrainConfig(precision="bf61")

@@ -16,47 +16,48 @@ from discretevae.errors import did_you_mean
 from discretevae.version import __version__
 
 TASKS = {
-    "Train": ("train", "sweep", "prior", "runs"),
-    "Look": ("evaluate", "explore", "reconstruct", "sample"),
-    "Use": (
-        "encode", "decode", "cluster", "outliers", "index", "search", "compress", "decompress",
-    ),
-    "Share": ("export",),
-    "Research": ("estimators", "compare", "retrieval", "reproduce"),
-    "Shell": ("completion",),
-}  # fmt: skip
-"""The commands in the order of the help: what is to be done, and what does it."""
-
-COMMANDS = {
-    "train": "Train a model; with no argument, on scikit-learn's digits.",
-    "evaluate": "Measure a trained model on test rows.",
-    "runs": "List the runs in a folder with their figures.",
-    "prior": "Fit another prior to the codes of a trained run.",
-    "sample": "Draw pictures from the prior.",
-    "reconstruct": "Show rows beside their reconstructions.",
-    "encode": "Turn rows into codes.",
-    "decode": "Turn codes back into rows.",
-    "compress": "Write rows into a small file, without loss.",
-    "decompress": "Make the rows of such a file again.",
-    "export": "Write the model for other programs: ONNX files, or a folder to share.",
-    "index": "Put the codes of rows into a file that can be searched.",
-    "search": "Find the rows whose codes are nearest to those of others.",
-    "retrieval": "Measure how well codes find rows of the same label.",
-    "cluster": "Give every row its cluster, and say what the clusters are.",
-    "outliers": "Rank rows by how normal the model finds them.",
-    "explore": "Look at codes in the browser: flip them, walk, draw, compare.",
-    "compare": "Measure estimators side by side on your data.",
-    "sweep": "Train codes of several sizes, and say where more bits stop paying.",
-    "reproduce": "Make the figures of the paper again, the defaults beside its protocol.",
-    "completion": "Print what makes a shell complete words.",
-    "estimators": "List the gradient estimators with their properties and sources.",
+    "Train": {
+        "train": "Train a model; with no argument, on scikit-learn's digits.",
+        "sweep": "Train codes of several sizes, and say where more bits stop paying.",
+        "prior": "Fit another prior to the codes of a trained run.",
+        "runs": "List the runs in a folder with their figures.",
+    },
+    "Look": {
+        "evaluate": "Evaluate a trained model on test rows.",
+        "explore": "Look at codes in the browser: flip, walk, draw, compare.",
+        "reconstruct": "Show rows beside their reconstructions.",
+        "sample": "Draw samples from the prior.",
+    },
+    "Use": {
+        "encode": "Turn rows into codes.",
+        "decode": "Turn codes into rows.",
+        "cluster": "Assign rows to clusters.",
+        "outliers": "Rank rows by how normal the model finds them.",
+        "index": "Write the codes of rows to an index for search.",
+        "search": "Find the rows whose codes are nearest to those of others.",
+        "compress": "Compress rows without loss.",
+        "decompress": "Restore compressed rows.",
+    },
+    "Share": {
+        "export": "Write the model for other programs: ONNX files, or a folder to share.",
+    },
+    "Research": {
+        "estimators": "List the gradient estimators with their properties and sources.",
+        "compare": "Compare gradient estimators on your data.",
+        "retrieval": "Measure how well codes find rows of the same label.",
+        "reproduce": "Make the figures of the paper again, the defaults beside its protocol.",
+    },
+    "Shell": {"completion": "Print the script with which a shell completes words."},
 }
+"""The commands by task, in the order of the help."""
+
+COMMANDS = {name: about for commands in TASKS.values() for name, about in commands.items()}
 
 NAME = "discretevae"
 
 
 class _LazyGroup(click.Group):
-    """A group whose commands lie in modules of their names and are imported when needed."""
+    """A group whose commands are imported from modules of their names when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -76,9 +77,9 @@ class _LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(map(len, COMMANDS))
-        for task, names in TASKS.items():
+        for task, commands in TASKS.items():
             with formatter.section(task):
-                formatter.write_dl([(name.ljust(width), COMMANDS[name]) for name in names])
+                formatter.write_dl([(name.ljust(width), about) for name, about in commands.items()])
 
 
 @click.group(
@@ -87,9 +88,9 @@ class _LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
 Example: discretevae train --data digits --latent bernoulli:16
-Exit status: 0 done; 2 a mistake, told in one line on standard error; 130 stopped by Ctrl-C.
-Environment: DISCRETEVAE_DATA, folder of the built-in sets; OMP_NUM_THREADS, how many threads.
-Each command explains itself: discretevae train --help
+Exit status: 0 done; 2 a mistake, explained in one line on standard error; 130 stopped by Ctrl-C.
+Environment: DISCRETEVAE_DATA, folder of the built-in sets; OMP_NUM_THREADS, number of threads.
+Help on a command: discretevae train --help
 """,
 )
 @click.version_option(__version__, package_name="discretevae")
@@ -106,12 +107,12 @@ def group(ctx: click.Context) -> None:
 
 
 def call(args: list[str]) -> int:
-    """The exit status of ``discretevae`` with arguments; all is printed that it prints."""
+    """Run ``discretevae`` with arguments, and return its exit status."""
     return status_of(group, NAME, args)
 
 
 def main() -> NoReturn:
-    """The entry point."""
+    """Run ``discretevae`` with the arguments of the process."""
     finish(group, NAME)
 
 

@@ -44,8 +44,8 @@ EXPLAINED = """\
   its parameters, on {rows} fixed rows; ± its standard error. × cost, × time: what is left at an
   equal budget of decoder rows, or of time. eta: the same of each row's gradient with respect to
   its natural parameters.
-- SNR: length of the expected gradient by √(summed variance); "< noise" where the first cannot be
-  told from zero.
+- SNR: length of the expected gradient by √(summed variance); "< noise" where the first does
+  not differ from zero.
 - bias: length of (expected − exact gradient) by that of the exact one, which needs a code of at
   most 4,096 states; "≤" where none was seen.
 - Estimators that learn were trained beside the reference run up to each moment.

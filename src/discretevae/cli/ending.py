@@ -1,4 +1,4 @@
-"""How every command ends: a mistake in one line and an exit status, never a traceback."""
+"""The end of every command: mistakes in one line and an exit status, never a traceback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from discretevae.errors import DiscreteVAEError, TrainingError, TrainingInterrupted
 
 _OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory")
-"""How torch says it, on any device; its own exception types are known only once it is imported."""
+"""Words of torch, on any device; its exception types are known only once it is imported."""
 
 _PARAMETER = re.compile("`([a-z_]+)(?:=([^`]+))?`")
 _QUOTES = "'\"()"
@@ -24,13 +24,13 @@ OPTIONS = {
     "image_shape": "image_size",
     "per_label": "queries",
 }
-"""Options that are not called as the library's parameter is."""
+"""Options whose name is not that of the library's parameter."""
 
 
 def finish(command: click.Command | Callable[[], object], name: str | None = None) -> NoReturn:
-    """Runs a command with the arguments of the process, and exits.
+    """Run a command with the arguments of the process, and exit.
 
-    Status 0: done. 2: a user's mistake, told in one line on standard error. 130: stopped by
+    Status 0: done. 2: a user's mistake, explained in one line on standard error. 130: stopped by
     Ctrl-C. An error that is none of the user's keeps its traceback.
 
     Args:
@@ -54,7 +54,7 @@ def status_of(
     name: str | None = None,
     args: list[str] | None = None,
 ) -> int:
-    """Runs a command and says what has to be said; the exit status.
+    """Run a command, print an error if there is one, and return the exit status.
 
     Args:
         command: as for `finish`.
@@ -70,7 +70,7 @@ def status_of(
     except click.exceptions.Exit as done:
         return done.exit_code
     except TrainingInterrupted as stopped:
-        return _complain(_told(stopped), 130, kind="Stopped")
+        return _complain(_message(stopped), 130, kind="Stopped")
     except (click.Abort, KeyboardInterrupt):
         return _complain("nothing more was written.", 130, kind="Stopped")
     except click.ClickException as error:
@@ -79,7 +79,7 @@ def status_of(
         see = f" See {where} --help." if where else ""
         return _complain(f"{_in_one_sentence(error)}{see}", 2)
     except DiscreteVAEError as error:
-        return _complain(_told(error), 2)
+        return _complain(_message(error), 2)
     except (MemoryError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(reason):
@@ -116,7 +116,7 @@ def in_options(message: str) -> str:
     return _PARAMETER.sub(option, message)
 
 
-def _told(error: DiscreteVAEError) -> str:
+def _message(error: DiscreteVAEError) -> str:
     """Return what an error says, in terms of the command line."""
     if isinstance(error, (TrainingError, TrainingInterrupted)) and error.folder is not None:
         command = f"discretevae train --resume {error.folder}"

@@ -1,4 +1,4 @@
-"""What commands read: runs, and rows of data."""
+"""Runs and rows of data that commands read."""
 
 from __future__ import annotations
 

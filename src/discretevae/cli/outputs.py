@@ -1,4 +1,4 @@
-"""What commands print and write: tables, JSON, files, progress bars."""
+"""Tables, JSON, files and progress bars of commands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _NUMBER = re.compile(r"[-+−–<≤∞×]?\s*(\d|$)|< noise")
-"""How a cell begins that stands to the right of its column."""
+"""Begins a cell that stands to the right of its column."""
 
 
 def print_json(value: object) -> None:

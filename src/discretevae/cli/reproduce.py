@@ -72,8 +72,8 @@ def command(
     """Make the figures of the paper again: fig6 to fig13, or all. Without a name, list them.
 
     Each model is trained twice, by the paper's protocol and by the defaults of this package. Runs
-    that are finished are left as they are, others are gone on with: after Ctrl-C, give the same
-    command again. The report is OUT/report.md, its numbers are in OUT/report.json.
+    that are finished are left as they are, others are resumed: after Ctrl-C, give the same command
+    again. The report is OUT/report.md, its numbers are in OUT/report.json.
     """
     wanted = parse_figures(figures)
     scale = QUICK if quick else FULL

@@ -58,7 +58,7 @@ def command(out: Path | None, **options: Any) -> None:
     E_q ln p(x|z): the column "per bit" is that gain less that cost.
 
     Every size has a run folder in OUT. Those that are finished are left as they are, others are
-    gone on with: after Ctrl-C, give the same command again. More --sizes or --seeds may be added.
+    resumed: after Ctrl-C, give the same command again. More --sizes or --seeds can be added.
     """
     from discretevae.experiments.sweep import PICTURES, sweep
     from discretevae.experiments.sweep_plan import RESULT

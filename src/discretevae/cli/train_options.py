@@ -21,7 +21,7 @@ from discretevae.config import (
 
 DEFAULTS = TrainConfig()
 HERE = "."
-"""What ``--resume`` without a folder stands for: the folder that ``--out`` names."""
+"""Value of ``--resume`` without a folder: the one that ``--out`` names."""
 
 
 class Widths(click.ParamType[tuple[int, ...]]):

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written aside, flushed, renamed."""
+"""Atomic writes: a file is written aside, flushed and renamed, so that it is whole or not there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_JSON_BYTES = 10_000_000
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Writes ``content`` so that ``path`` holds all of it or what it held before.
+    """Write ``content`` so that ``path`` holds all of it or what it held before.
 
     The bytes go to a temporary name in the same folder, are flushed to the disk, and take the
     name in one step. A failure leaves no temporary file behind.
@@ -39,7 +39,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write to, piece by piece, that becomes ``path`` when the block is left.
+    """Yield a file to write to, piece by piece, that becomes ``path`` when the block is left.
 
     Raises:
         OSError: as for `write_atomic`; the file at ``path`` stays as it was, as it does after any
@@ -132,7 +132,7 @@ def has_format(path: Path, name: str) -> bool:
 
 
 def array_bytes(array: Any) -> bytes:
-    """A numpy array as the bytes of a ``.npy`` file.
+    """Return a numpy array as the bytes of a ``.npy`` file.
 
     Example:
         >>> import numpy as np

@@ -1,4 +1,4 @@
-"""The precision of products: float32, tf32 or bfloat16.
+"""The precision of matrix products: float32, tf32 or bfloat16.
 
 ====================  ==========================================================================
 precision             products and convolutions of a training's steps
@@ -8,8 +8,8 @@ precision             products and convolutions of a training's steps
 ``bf16``              those of encoder and decoder in bfloat16, 7 bits of mantissa
 ====================  ==========================================================================
 
-torch's own default is a mixture: cuDNN's convolutions may use tf32, products may not. Here it is
-one or the other, by choice. Under all three, parameters, optimizer, likelihood, divergence, priors
+torch's own default is a mixture: cuDNN's convolutions may use tf32, products may not. Here both
+are the same, by choice. Under all three, parameters, optimizer, likelihood, divergence, priors
 and estimators are in float32, and so is whatever is evaluated.
 """
 

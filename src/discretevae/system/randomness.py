@@ -10,14 +10,14 @@ import torch
 def generator_for(
     seed: int, *purpose: str | int, device: torch.device | str = "cpu"
 ) -> torch.Generator:
-    """A generator of its own for each purpose, all following from one seed.
+    """Return a generator for one purpose; those of all purposes follow from one seed.
 
     Streams of different purposes are unrelated, so that a longer evaluation, say, cannot change
     the training that comes after it.
 
     Args:
         seed: the run's seed.
-        purpose: what it is for, such as ``"order", epoch``.
+        purpose: such as ``"order", epoch``.
         device: where the random numbers are drawn.
 
     Example:

@@ -1,8 +1,8 @@
 """The processes of one training run: one alone, or several that ``torchrun`` started.
 
 Every rank takes its own part of each batch and its own random numbers, and all of them take the
-same step: gradients, losses and requests to stop are added up in one message. The rest of the
-package asks this module and knows nothing of processes.
+same step: gradients, losses and requests to stop are added up in one message. No other module
+calls torch.distributed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 from discretevae.errors import ConfigError
 
 PATIENCE = timedelta(hours=12)
-"""How long the others wait for the first rank, which evaluates and saves alone."""
+"""Time that the others wait for the first rank, which evaluates and saves alone."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Ranks:
 
     Args:
         rank: from 0.
-        count: of the processes.
-        device: where this one computes.
+        count: number of processes.
+        device: of this process.
 
     Example:
         >>> Ranks().is_first, Ranks().total([1.0, 2.0])
@@ -43,12 +43,12 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this one evaluates, writes and tells."""
+        """Whether this process evaluates, writes and prints."""
         return self.rank == 0
 
     @property
     def is_alone(self) -> bool:
-        """Whether there are no others."""
+        """Whether this is the only process."""
         return self.count == 1
 
     def average(self, tensors: Sequence[Tensor]) -> None:
@@ -63,7 +63,7 @@ class Ranks:
             start += tensor.numel()
 
     def total(self, values: Sequence[float]) -> list[float]:
-        """Sums over all ranks, in double precision."""
+        """Return the sums over all ranks, in double precision."""
         if self.is_alone:
             return list(values)
         sums = torch.tensor(values, dtype=torch.float64, device=self.device)
@@ -71,21 +71,21 @@ class Ranks:
         return [float(value) for value in sums.tolist()]
 
     def copy_first(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces tensors by those of the first rank."""
+        """Replace tensors by those of the first rank."""
         for tensor in tensors if not self.is_alone else ():
             torch.distributed.broadcast(tensor, 0)
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
-        """A tensor of each rank, in their order; all of one shape."""
+        """Return the tensors of all ranks, in their order; all have one shape."""
         if self.is_alone:
             return [tensor]
-        here = tensor.to(self.device)
-        found = [torch.empty_like(here) for _ in range(self.count)]
-        torch.distributed.all_gather(found, here)
-        return [part.cpu() for part in found]
+        own = tensor.to(self.device)
+        gathered = [torch.empty_like(own) for _ in range(self.count)]
+        torch.distributed.all_gather(gathered, own)
+        return [part.cpu() for part in gathered]
 
     def share(self, content: bytes | None) -> bytes | None:
-        """The first rank's bytes, on every rank."""
+        """Return the first rank's bytes on every rank."""
         if self.is_alone:
             return content
         length = -1 if content is None else len(content)
@@ -100,41 +100,41 @@ class Ranks:
         return bytes(buffer.cpu().numpy())
 
     def wait(self) -> None:
-        """Until all ranks are here."""
+        """Wait until all ranks have come to this call."""
         if not self.is_alone:
             torch.distributed.barrier()
 
 
 @contextlib.contextmanager
 def joined(device: str) -> Iterator[Ranks]:
-    """Joins the run that ``torchrun`` started; without one, this process is alone.
+    """Join the run that ``torchrun`` started; without one, this process is alone.
 
     Gloo connects processes on CPUs, NCCL those with a GPU each: of ``cuda`` every process of a
     machine takes the one of its local rank.
 
     Args:
-        device: what was asked for.
+        device: such as ``cpu`` or ``cuda``.
 
     Raises:
-        ConfigError: ``torchrun`` set what cannot be used.
+        ConfigError: the environment of ``torchrun`` is wrong.
     """
     count = _whole("WORLD_SIZE", 1)
     if count <= 1:
         yield Ranks(device=torch.device(device))
         return
     if not torch.distributed.is_available():
-        raise ConfigError("this torch knows no distributed training. Run a single process.")
+        raise ConfigError("this torch has no distributed training. Run a single process.")
     rank, local = _whole("RANK", 0), _whole("LOCAL_RANK", 0)
-    here = torch.device("cuda", local) if device == "cuda" else torch.device(device)
-    if here.type == "cuda":
-        torch.cuda.set_device(here)
-    backend = "nccl" if here.type == "cuda" else "gloo"
+    own = torch.device("cuda", local) if device == "cuda" else torch.device(device)
+    if own.type == "cuda":
+        torch.cuda.set_device(own)
+    backend = "nccl" if own.type == "cuda" else "gloo"
     # Defaults of its functions are the group that there is when it is imported, as Adam does: they
     # would keep this one and its threads until Python ends, which may abort the process.
     importlib.import_module("torch.distributed.nn")
     torch.distributed.init_process_group(backend, timeout=PATIENCE)
     try:
-        yield Ranks(rank, count, here)
+        yield Ranks(rank, count, own)
     finally:
         torch.distributed.destroy_process_group()
 
