@@ -2,10 +2,21 @@
 
 import itertools
 import math
-from dataclasses import dataclass
 
 import pytest
 import torch
+from estimator_toys import (
+    Constant,
+    Distorted,
+    Opaque,
+    assert_is_exact,
+    cells,
+    detectable,
+    dirichlet_pmf,
+    generator,
+    variance,
+    wrong_sign,
+)
 
 from discretevae.estimators import antithetic
 from discretevae.estimators.antithetic import (
@@ -15,13 +26,10 @@ from discretevae.estimators.antithetic import (
     coupled_bits,
     one_minus_correlation,
 )
-from discretevae.estimators.base import Estimator, with_gradient_of
 from discretevae.estimators.contract import (
     ContractError,
     ToyIntegrand,
     check_estimator_contract,
-    estimated_gradients,
-    exact_gradients,
     random_eta,
 )
 from discretevae.families import Bernoulli
@@ -39,57 +47,13 @@ MEMBERS = {
 }
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-class Forbidden(torch.autograd.Function):
-    """The identity, with a derivative that must not be asked for."""
-
-    @staticmethod
-    def forward(ctx, z):
-        return z.clone()
-
-    @staticmethod
-    def backward(ctx, grad):
-        raise AssertionError("∂f/∂z was used")
-
-
-class Opaque(ToyIntegrand):
-    def __call__(self, z):
-        assert not z.requires_grad
-        return super().__call__(Forbidden.apply(z))
-
-    def value_and_grad(self, z):
-        raise AssertionError("∂f/∂z was used")
-
-
-class Constant:
-    def __call__(self, z):
-        return torch.full(z.shape[:2], -103.7, dtype=z.dtype)
-
-
-def exact_expectation(member, family, eta, f, weight):
-    """Σ over rows of weight × (value, η-gradient, decoder gradient); draws are fixed outside."""
-    found = estimated_gradients(
-        member, family, eta, f, replicates=len(weight), generator=generator()
-    )
-    return {name: weight @ block for name, block in found.blocks().items()}
-
-
-def assert_is_truth(expected, family, eta, f):
-    for name, truth in exact_gradients(family, eta, f).blocks().items():
-        assert torch.allclose(expected[name], truth[0], atol=1e-12), name
-
-
 @pytest.mark.parametrize("member", MEMBERS.values(), ids=MEMBERS)
 def test_contract(member):
     """Unbiased for η and decoder; false-alarm rate 1e-5 per family.
 
     Power: a bias of 0.15 of the largest coordinate would be seen with probability 0.99.
     """
-    findings = check_estimator_contract(member)
-    seen = [float(f.detail.split()[-1]) for f in findings if f.check.startswith("unbiased")]
+    seen = detectable(check_estimator_contract(member))
     assert len(seen) == 6
     assert max(seen) < 0.15
 
@@ -98,34 +62,12 @@ def test_contract(member):
 @pytest.mark.parametrize("member", [ARM(), DisARM()], ids=["arm", "disarm"])
 @pytest.mark.parametrize("scale", [1.0, -2.5])
 def test_expectation_over_u_is_exact(monkeypatch, member, bits, scale):
-    """On each cell between the thresholds f is constant and the weight linear: the midpoint is it.
-
-    One row of the batch per cell, weighed by the cell's volume.
-    """
+    """One row of the batch per cell, weighed by the cell's volume."""
     family = Bernoulli(bits)
     f, eta = ToyIntegrand.random(family, 3), scale * random_eta(family, 3)
-    points, widths = [], []
-    for p in torch.sigmoid(eta).tolist():
-        edges = [0.0, *sorted((p, 1 - p)), 1.0]
-        points.append([(a + b) / 2 for a, b in itertools.pairwise(edges)])
-        widths.append([b - a for a, b in itertools.pairwise(edges)])
-    u = torch.tensor(list(itertools.product(*points)), dtype=torch.float64)
-    volume = torch.tensor([math.prod(w) for w in itertools.product(*widths)], dtype=torch.float64)
+    u, volume = cells(torch.sigmoid(eta).tolist())
     monkeypatch.setattr(torch, "rand", lambda *_, **__: u.unsqueeze(0))
-    assert_is_truth(exact_expectation(member, family, eta, f, volume), family, eta, f)
-
-
-def dirichlet_pmf(p, n):
-    """P(z_1 … z_n) of one bit, from P(m given coordinates exceed a) = (1 − m a)₊^{n−1} alone."""
-    r = min(p, 1 - p)
-    a = 1 - r ** (1 / (n - 1))
-    tail = [max(0.0, 1 - m * a) ** (n - 1) for m in range(n + 1)]
-    pmf = {}
-    for rare in itertools.product((0, 1), repeat=n):
-        m = sum(rare)
-        chance = sum((-1) ** j * math.comb(n - m, j) * tail[m + j] for j in range(n - m + 1))
-        pmf[rare if p <= 0.5 else tuple(1 - e for e in rare)] = chance
-    return pmf
+    assert_is_exact(member, family, eta, f, volume)
 
 
 @pytest.mark.parametrize(("bits", "n"), [(1, 2), (1, 3), (1, 5), (2, 2), (2, 3)])
@@ -141,7 +83,7 @@ def test_expectation_of_arms_is_exact(monkeypatch, bits, n, scale):
     weight = torch.tensor(weight, dtype=torch.float64)
     assert weight.sum().item() == pytest.approx(1)
     monkeypatch.setattr(antithetic, "coupled_bits", lambda *_: z)
-    assert_is_truth(exact_expectation(ARMS(samples=n), family, eta, f, weight), family, eta, f)
+    assert_is_exact(ARMS(samples=n), family, eta, f, weight)
 
 
 @pytest.mark.parametrize("copula", ["dirichlet", "gaussian"])
@@ -226,20 +168,13 @@ def test_arms_by_hand_and_as_disarm(copula):
         assert torch.allclose(estimate.diagnostics["disagreement"], share)
 
 
-def variance(member, seed, rows=20_000):
-    family = Bernoulli(3)
-    f, eta = ToyIntegrand.random(family, seed), random_eta(family, seed)
-    found = estimated_gradients(member, family, eta, f, replicates=rows, generator=generator())
-    return found.eta.var(0)
-
-
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_variance_of_disarm_is_at_most_that_of_arm(seed):
     """E[ARM | z, z̃] = DisARM: no coordinate varies more; 5 % for the noise of 20,000 draws.
 
     DisARM averages away Var(u | z, z̃) where the codes agree, so one coordinate gains clearly.
     """
-    arm, disarm = variance(ARM(), seed), variance(DisARM(), seed)
+    arm, disarm = (variance(m, Bernoulli(3), seed) for m in (ARM(), DisARM()))
     assert (disarm <= 1.05 * arm).all()
     assert (disarm < 0.9 * arm).any()
 
@@ -247,7 +182,8 @@ def test_variance_of_disarm_is_at_most_that_of_arm(seed):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_one_coupling_of_four_beats_two_of_two(seed):
     """ARMS with n = 4 against two pairs of DisARM: what the coupling of all four is for."""
-    assert variance(ARMS(samples=4), seed).sum() < variance(DisARM(samples=4), seed).sum()
+    arms, disarm = (variance(m(samples=4), Bernoulli(3), seed) for m in (ARMS, DisARM))
+    assert arms.sum() < disarm.sum()
 
 
 @pytest.mark.parametrize("member", MEMBERS.values(), ids=MEMBERS)
@@ -284,24 +220,6 @@ def test_saturated_logits(member, dtype):
             assert torch.allclose(one_minus_correlation(sizes, n, copula), torch.ones(6).to(dtype))
 
 
-@dataclass(frozen=True)
-class Distorted(Estimator):
-    """A member whose η-gradient is multiplied by ``factor(eta)``: a forgotten or wrong term."""
-
-    member: object
-    factor: object
-    is_unbiased = True
-    kinds = ("bernoulli",)
-
-    @property
-    def evaluations(self):
-        return self.member.evaluations
-
-    def __call__(self, family, eta, f, *, generator):
-        bent = with_gradient_of(eta, eta * self.factor(eta.detach()))
-        return self.member(family, bent, f, generator=generator)
-
-
 def test_disarm_without_its_factor_is_rejected():
     broken = Distorted(DisARM(), lambda eta: 1 / torch.sigmoid(eta.abs()))
     with pytest.raises(ContractError, match="unbiased eta"):
@@ -309,11 +227,8 @@ def test_disarm_without_its_factor_is_rejected():
 
 
 def test_wrong_sign_for_one_bit_is_rejected():
-    def sign(eta):
-        return torch.cat((-torch.ones_like(eta[..., :1]), torch.ones_like(eta[..., 1:])), -1)
-
     with pytest.raises(ContractError, match="unbiased eta"):
-        check_estimator_contract(Distorted(ARM(), sign))
+        check_estimator_contract(Distorted(ARM(), wrong_sign))
 
 
 def test_arms_that_is_not_debiased_is_rejected(monkeypatch):
