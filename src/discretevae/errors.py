@@ -16,7 +16,9 @@ line and exits with status 2.
     └── MissingExtraError   an optional package is not installed                (also ImportError)
 
     DiscreteVAEWarning
+    ├── CheckpointWarning   a damaged checkpoint was passed over, or a folder was made again
     ├── CollapseWarning     the code carries little or nothing
+    ├── ObjectiveWarning    what is trained on is no bound on ln p(x)
     └── DataWarning         the data were read in a way that the user may not expect
 """
 

@@ -1,9 +1,9 @@
 """The protocol that every gradient estimator follows, and the surrogate trick in one line.
 
 An estimator answers one question: what is E_q(z|x)[f(z)], and what are its gradients with respect
-to the natural parameters η of q and to whatever f depends on? f is ln p(x|z) here; the divergence
-from the prior has a closed form and stays outside, because −ln q(z) inside f multiplies the
-variance of the encoder's gradient.
+to the natural parameters η of q and to whatever f depends on? f is ln p(x|z), or
+ln p(x|z) + w ln p(z) where KL(q ‖ p) has no closed form. The entropy of q always stays outside:
+−ln q(z) inside f would only add variance to the encoder's gradient.
 """
 
 from __future__ import annotations

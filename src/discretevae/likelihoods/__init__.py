@@ -17,6 +17,8 @@ abs(output) = 40.
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from discretevae.config.likelihoods import LikelihoodSpec
 from discretevae.errors import ConfigError
 from discretevae.likelihoods.base import Likelihood, Support, bits_per_dimension
@@ -59,7 +61,9 @@ def likelihood_named(likelihood: str | LikelihoodSpec, n_features: int | None = 
         return BetaBinomialLikelihood()
     if spec.kind == "continuous-bernoulli":
         return ContinuousBernoulliLikelihood()
-    return BernoulliLikelihood()
+    if spec.kind == "bernoulli":
+        return BernoulliLikelihood()
+    assert_never(spec.kind)
 
 
 __all__ = [

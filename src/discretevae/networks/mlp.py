@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import assert_never
 
 import torch
 from torch import nn
@@ -59,4 +60,6 @@ def activation_module(activation: Activation) -> nn.Module:
     # in place: nobody else reads what a layer hands to its activation, and memory is saved
     if activation.name == "leaky-relu":
         return nn.LeakyReLU(activation.slope, inplace=True)
-    return nn.ReLU(inplace=True)
+    if activation.name == "relu":
+        return nn.ReLU(inplace=True)
+    assert_never(activation.name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import torch
 
 from discretevae.config.activations import RELU, Activation
@@ -60,7 +62,9 @@ bernoulli:3 is none. Choose fixed, factorized, autoregressive or layer:200.
             family, spec.size, hidden=spec.hidden or (), activation=activation, init=init,
             generator=generator,
         )  # fmt: skip
-    return FactorizedPrior(family, learned=spec.kind == "factorized")
+    if spec.kind == "fixed" or spec.kind == "factorized":
+        return FactorizedPrior(family, learned=spec.kind == "factorized")
+    assert_never(spec.kind)
 
 
 __all__ = [
