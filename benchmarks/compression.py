@@ -28,7 +28,7 @@ from discretevae.cli.ending import finish
 from discretevae.codes.compression.files import DEFAULT_LANES, compress, decompress
 from discretevae.data import load_rows
 from discretevae.evaluation.bounds import evaluate
-from discretevae.run_folder.checkpoint import load_run
+from discretevae.run_folder.saved_run import load_run
 from discretevae.system.files import write_json
 
 

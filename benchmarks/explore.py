@@ -40,7 +40,7 @@ from discretevae.explorer.guards import Hosts
 from discretevae.explorer.serving import listen
 from discretevae.explorer.variables import to_codes, to_numbers
 from discretevae.model.vae import DiscreteVAE
-from discretevae.run_folder.checkpoint import Run, load_run
+from discretevae.run_folder.saved_run import Run, load_run
 
 WARM_UP = 20
 SECONDS = 20.0

@@ -42,8 +42,8 @@ from discretevae.experiments.paper.records import read_finished, run_folder
 from discretevae.experiments.paper.report import require_ours
 from discretevae.experiments.sweep_plan import finished_seconds, require_free
 from discretevae.explorer.galleries import column_names
-from discretevae.run_folder.checkpoint import load_config, load_run
 from discretevae.run_folder.history import read_metrics
+from discretevae.run_folder.saved_run import load_config, load_run
 from discretevae.system.locks import is_locked, writing
 from discretevae.training import train
 
@@ -232,7 +232,7 @@ CASES = [
     Case("model.safetensors", of_run("model.safetensors", load_run),
          ("system.tensor_files.read_tensors",)),
     Case("checkpoint/STEP.safetensors", of_run("checkpoint/*.safetensors", resumed),
-         ("run_folder.states.read_newest",)),
+         ("run_folder.checkpoint.read_newest",)),
     Case("metrics.jsonl", of_run("metrics.jsonl", read_metrics),
          ("run_folder.history.read_metrics",)),
     Case("metrics.jsonl, resumed", of_run("metrics.jsonl", resumed),

@@ -24,7 +24,7 @@ from discretevae.errors import ConfigError, RunError, TrainingInterrupted
 from discretevae.evaluation.bounds import evaluate
 from discretevae.model.vae import DiscreteVAE, fresh_model
 from discretevae.objectives import choose_estimator
-from discretevae.run_folder.checkpoint import is_run, load_config, save_config
+from discretevae.run_folder.saved_run import is_run, load_config, save_config
 from discretevae.system.files import write_json
 from discretevae.training import Progress, train
 

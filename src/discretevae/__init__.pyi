@@ -211,13 +211,13 @@ from .priors import (
     Prior as Prior,
     make_prior as make_prior,
 )
-from .run_folder.checkpoint import (
-    Run as Run,
-    load_run as load_run,
-)
 from .run_folder.history import (
     EpochMetrics as EpochMetrics,
     read_metrics as read_metrics,
+)
+from .run_folder.saved_run import (
+    Run as Run,
+    load_run as load_run,
 )
 from .scikit_learn import (
     BaseVAE as BaseVAE,

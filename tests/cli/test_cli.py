@@ -22,7 +22,7 @@ import discretevae
 from discretevae.cli import COMMANDS, call
 from discretevae.data import load_rows
 from discretevae.errors import CollapseWarning
-from discretevae.run_folder.checkpoint import load_run
+from discretevae.run_folder.saved_run import load_run
 from discretevae.system import files
 
 pytestmark = pytest.mark.usefixtures("one_thread")

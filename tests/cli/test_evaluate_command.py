@@ -13,7 +13,7 @@ from PIL import Image
 from discretevae.data import load_rows
 from discretevae.evaluation.bounds import row_scores
 from discretevae.evaluation.information import kl_split
-from discretevae.run_folder.checkpoint import load_run
+from discretevae.run_folder.saved_run import load_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -19,7 +19,7 @@ from discretevae.data import Rows, load_rows
 from discretevae.data.stores.prefetch import one_ahead
 from discretevae.errors import DataError
 from discretevae.families import Bernoulli, Categorical, Gaussian
-from discretevae.run_folder.checkpoint import load_run
+from discretevae.run_folder.saved_run import load_run
 from discretevae.system.ranks import Ranks
 
 pytestmark = pytest.mark.usefixtures("one_thread")

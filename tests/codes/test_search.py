@@ -495,7 +495,7 @@ def indexed(cli, trained, tmp_path):
 
 def test_the_command_finds_what_the_index_finds(cli, indexed, tmp_path, digits):
     run, path = indexed
-    from discretevae.run_folder.checkpoint import load_run
+    from discretevae.run_folder.saved_run import load_run
 
     model = load_run(run).model
     expected = CodeIndex.load(path).search(model, digits.test, 3)

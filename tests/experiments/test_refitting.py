@@ -11,7 +11,7 @@ from PIL import Image
 from discretevae.data import load_data
 from discretevae.evaluation.bounds import row_scores
 from discretevae.experiments.refit import refit_prior
-from discretevae.run_folder.checkpoint import load_run
+from discretevae.run_folder.saved_run import load_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,7 +13,7 @@ from discretevae.config import DataConfig, ModelConfig, RunConfig
 from discretevae.explorer.answers import Explorer
 from discretevae.explorer.guards import HEADERS
 from discretevae.explorer.variables import to_numbers
-from discretevae.run_folder.checkpoint import Run
+from discretevae.run_folder.saved_run import Run
 
 MODELS = (  # latent, prior
     ("bernoulli:6", "fixed"),

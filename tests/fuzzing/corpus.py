@@ -16,7 +16,7 @@ import scipy.sparse
 from PIL import Image
 
 from discretevae.config import DataConfig, RunConfig
-from discretevae.run_folder.checkpoint import save_config
+from discretevae.run_folder.saved_run import save_config
 from discretevae.training import train
 from fuzzing import example
 from fuzzing.tensors import without_checksum

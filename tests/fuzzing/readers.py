@@ -86,7 +86,7 @@ def _run_with(name: str) -> Callable[[Path, Path], Path]:
 
 def _read_run(name: str) -> Callable[[Path, Path], None]:
     def read(given: Path, scratch: Path) -> None:
-        from discretevae.run_folder.checkpoint import is_run, load_run
+        from discretevae.run_folder.saved_run import is_run, load_run
 
         folder = _run_with(name)(given, scratch)
         is_run(folder)

@@ -31,8 +31,8 @@ from discretevae.networks.convolutional import (
     image_sizes,
 )
 from discretevae.objectives import elbo, multi_sample
-from discretevae.run_folder.checkpoint import load_run
-from discretevae.run_folder.states import state_paths
+from discretevae.run_folder.checkpoint import state_paths
+from discretevae.run_folder.saved_run import load_run
 from discretevae.system.randomness import generator_for
 from discretevae.system.tensor_files import read_tensors
 from discretevae.training import train

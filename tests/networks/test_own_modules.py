@@ -24,8 +24,8 @@ from discretevae.experiments.run import run
 from discretevae.explorer.answers import Explorer
 from discretevae.model.vae import DiscreteVAE
 from discretevae.networks.mlp import MLP
-from discretevae.run_folder.checkpoint import load_run
 from discretevae.run_folder.history import read_metrics
+from discretevae.run_folder.saved_run import load_run
 from discretevae.sharing.hub import from_pretrained, save_pretrained
 from discretevae.sharing.onnx import export_onnx
 from discretevae.training import train

@@ -15,8 +15,8 @@ from discretevae.config import ModelConfig
 from discretevae.data import Rows, load_rows
 from discretevae.model.vae import DiscreteVAE
 from discretevae.plots import pictures as plots
-from discretevae.run_folder.checkpoint import load_run
 from discretevae.run_folder.history import EpochMetrics, read_metrics
+from discretevae.run_folder.saved_run import load_run
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.draws]
 

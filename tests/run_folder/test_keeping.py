@@ -24,9 +24,9 @@ from discretevae.evaluation.bounds import evaluate
 from discretevae.experiments.run import run
 from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives import elbo
-from discretevae.run_folder.checkpoint import CONFIG
+from discretevae.run_folder.checkpoint import read_newest, state_paths
 from discretevae.run_folder.history import EpochMetrics, read_metrics
-from discretevae.run_folder.states import read_newest, state_paths
+from discretevae.run_folder.saved_run import CONFIG
 from discretevae.system.locks import is_locked, writing
 from discretevae.system.tensor_files import read_tensors, write_tensors
 from discretevae.training import state, train

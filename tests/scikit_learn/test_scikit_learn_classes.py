@@ -28,7 +28,7 @@ from discretevae.errors import CollapseWarning, ConfigError, DataError, RunError
 from discretevae.estimators import RLOO
 from discretevae.evaluation.bounds import row_scores, score_samples
 from discretevae.model.vae import fresh_model
-from discretevae.run_folder.checkpoint import load_run
+from discretevae.run_folder.saved_run import load_run
 from discretevae.scikit_learn import BaseVAE, BernoulliVAE, CategoricalVAE, HybridVAE
 from discretevae.system.tensor_files import pack_tensors, parse_tensors
 from discretevae.training import train

@@ -23,7 +23,7 @@ from discretevae.errors import ConfigError, DataError, MissingExtraError, RunErr
 from discretevae.families import Bernoulli, Categorical, parts_of
 from discretevae.likelihoods import BernoulliLikelihood
 from discretevae.model.vae import fresh_model
-from discretevae.run_folder.checkpoint import load_run, save_config, save_weights
+from discretevae.run_folder.saved_run import load_run, save_config, save_weights
 from discretevae.sharing import onnx as exporting, onnx_graphs
 from discretevae.sharing.onnx import export_onnx
 

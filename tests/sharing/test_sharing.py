@@ -23,8 +23,8 @@ from discretevae.errors import (
     RunError,
 )
 from discretevae.model.vae import fresh_model
-from discretevae.run_folder import checkpoint
-from discretevae.run_folder.checkpoint import load_run
+from discretevae.run_folder import saved_run
+from discretevae.run_folder.saved_run import load_run
 from discretevae.sharing import hub as sharing
 from discretevae.sharing.card import SURROGATE
 from discretevae.sharing.hub import from_pretrained, push_to_hub, save_pretrained
@@ -308,7 +308,7 @@ def test_a_pickle_never_runs(name, tmp_path):
 
 def test_weights_far_too_large_are_refused_unread(tmp_path, monkeypatch):
     save_pretrained(model_of(), tmp_path)
-    monkeypatch.setattr(checkpoint, "MAX_HEADER_BYTES", 10_000)
+    monkeypatch.setattr(saved_run, "MAX_HEADER_BYTES", 10_000)
     assert from_pretrained(tmp_path).model
     with (tmp_path / "model.safetensors").open("r+b") as file:
         file.truncate(1 << 40)  # sparse: reading it would fill the memory

@@ -24,7 +24,7 @@ import torch
 from discretevae.config import DataConfig, ModelConfig, RunConfig, SaveEvery, TrainConfig
 from discretevae.data import Dataset, Rows
 from discretevae.experiments.run import run
-from discretevae.run_folder.states import STATES
+from discretevae.run_folder.checkpoint import STATES
 
 MODEL = "model.safetensors"
 

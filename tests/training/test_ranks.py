@@ -17,7 +17,7 @@ from ranks_worker import LATENTS
 from discretevae.errors import ConfigError
 from discretevae.estimators import make_estimator
 from discretevae.objectives import elbo
-from discretevae.run_folder.states import state_paths
+from discretevae.run_folder.checkpoint import state_paths
 from discretevae.system.ranks import Ranks, joined
 from discretevae.system.tensor_files import read_tensors
 from discretevae.training import state

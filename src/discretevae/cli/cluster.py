@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from discretevae.codes.cluster_scores import ClusterScores
     from discretevae.codes.clusters import Clusters
     from discretevae.data import Rows
-    from discretevae.run_folder.checkpoint import Run
+    from discretevae.run_folder.saved_run import Run
 
 
 @arguments.command("cluster", "runs/clusters digits --out clusters.csv")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from discretevae.evaluation.bounds import Evaluation, RowScores
     from discretevae.evaluation.information import KLSplit
     from discretevae.evaluation.measured import Measured
-    from discretevae.run_folder.checkpoint import Run
+    from discretevae.run_folder.saved_run import Run
 
 SURROGATE = (
     "Grey values under a Bernoulli likelihood: all figures are a cross-entropy's, a surrogate that "

@@ -13,7 +13,7 @@ from discretevae.cli.inputs import open_rows, open_run
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from discretevae.run_folder.checkpoint import Run
+    from discretevae.run_folder.saved_run import Run
 
 
 @arguments.command("export", "runs/digits --onnx --out onnx/digits")

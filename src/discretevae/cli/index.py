@@ -55,7 +55,7 @@ def command(
     from discretevae.codes.ids import read_ids
     from discretevae.codes.search.hamming import require_searchable
     from discretevae.codes.search.index import CodeIndex
-    from discretevae.run_folder.checkpoint import load_config
+    from discretevae.run_folder.saved_run import load_config
 
     if add_to is None and remove_file is not None:
         raise ConfigError("--remove takes ids out of an index. Name it with --add-to.")

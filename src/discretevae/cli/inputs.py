@@ -14,7 +14,7 @@ from discretevae.errors import ConfigError
 if TYPE_CHECKING:
     from discretevae.config import RunConfig
     from discretevae.data import Rows
-    from discretevae.run_folder.checkpoint import Run
+    from discretevae.run_folder.saved_run import Run
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def check_device(name: str) -> str:
 
 def open_run(folder: Path, device: str) -> Run:
     """Load a run's configuration and model to a device."""
-    from discretevae.run_folder.checkpoint import load_run
+    from discretevae.run_folder.saved_run import load_run
 
     return load_run(folder, device=check_device(device))
 

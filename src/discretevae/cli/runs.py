@@ -49,7 +49,7 @@ def command(folder: Path, sort: str, as_json: bool) -> None:
 
 def _found(folder: Path, depth: int) -> list[Path]:
     """Return the run folders at or below a folder, by name, without looking into runs."""
-    from discretevae.run_folder.checkpoint import is_run
+    from discretevae.run_folder.saved_run import is_run
 
     if is_run(folder):
         return [folder]
@@ -63,8 +63,8 @@ def _described(folder: Path) -> dict[str, Any]:
     """Return what is known of a run; its problem, if it cannot be read."""
     from discretevae.families import family_of
     from discretevae.objectives import estimator_name
-    from discretevae.run_folder.checkpoint import load_config
     from discretevae.run_folder.history import METRICS, read_metrics
+    from discretevae.run_folder.saved_run import load_config
     from discretevae.system.locks import is_locked
 
     row: dict[str, Any] = {

@@ -14,7 +14,7 @@ from discretevae.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from discretevae.codes.search.index import CodeIndex, Neighbors
     from discretevae.data import Rows
-    from discretevae.run_folder.checkpoint import Run
+    from discretevae.run_folder.saved_run import Run
 
 SHOWN = 12
 """Queries whose neighbors are printed or drawn."""

@@ -142,7 +142,7 @@ def _resumed(
     from discretevae.data import load_data
     from discretevae.experiments.refit import PRIOR
     from discretevae.families import family_of
-    from discretevae.run_folder.checkpoint import load_config
+    from discretevae.run_folder.saved_run import load_config
     from discretevae.training import choose_method
 
     config = load_config(out)

@@ -17,9 +17,9 @@ from discretevae.experiments.run import TaskProgress
 from discretevae.model.vae import DiscreteVAE
 from discretevae.plots.pictures import prior_samples, save_figure
 from discretevae.priors import make_prior
-from discretevae.run_folder.checkpoint import Run, save_config, save_weights
 from discretevae.run_folder.folder import FIGURES, prepare_folder
 from discretevae.run_folder.history import METRICS, read_metrics
+from discretevae.run_folder.saved_run import Run, save_config, save_weights
 from discretevae.run_folder.summary import SUMMARY
 from discretevae.system.files import write_atomic, write_json
 from discretevae.system.locks import writing
@@ -100,7 +100,7 @@ def refit_prior(
 
     Example:
         >>> import tempfile
-        >>> from discretevae.run_folder.checkpoint import load_run
+        >>> from discretevae.run_folder.saved_run import load_run
         >>> from discretevae.config import ModelConfig, RunConfig, TrainConfig
         >>> from discretevae.data import load_data
         >>> from discretevae.experiments.run import run as train_run

@@ -18,9 +18,9 @@ from discretevae.errors import CollapseWarning, RunError, TrainingInterrupted
 from discretevae.evaluation.bounds import Evaluation, evaluate
 from discretevae.families import family_of
 from discretevae.model.vae import DiscreteVAE, fresh_model
-from discretevae.run_folder.checkpoint import is_run, load_config, save_config
 from discretevae.run_folder.folder import FIGURES, prepare_folder
 from discretevae.run_folder.history import EpochMetrics
+from discretevae.run_folder.saved_run import is_run, load_config, save_config
 from discretevae.run_folder.summary import SUMMARY
 from discretevae.system.files import write_json
 from discretevae.system.locks import LOCK, writing

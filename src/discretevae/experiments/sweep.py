@@ -52,8 +52,8 @@ from discretevae.model.vae import DiscreteVAE, fresh_model
 from discretevae.objectives import estimator_name
 from discretevae.plots.pictures import save_figure
 from discretevae.plots.sweep import reconstruction_figure, size_figure
-from discretevae.run_folder.checkpoint import load_run
 from discretevae.run_folder.folder import FIGURES
+from discretevae.run_folder.saved_run import load_run
 from discretevae.system.files import write_json
 from discretevae.system.locks import writing
 from discretevae.system.randomness import generator_for

@@ -13,13 +13,13 @@ from discretevae.errors import ConfigError, RunError
 from discretevae.evaluation.code_sizes import ceiling_of
 from discretevae.families import family_of
 from discretevae.objectives import choose_estimator
-from discretevae.run_folder.checkpoint import is_run
 from discretevae.run_folder.folder import (
     MAX_DIFFERENCES,
     differences,
     folder_problem,
     prepare_folder,
 )
+from discretevae.run_folder.saved_run import is_run
 from discretevae.run_folder.summary import read_summary
 from discretevae.system.files import read_json
 

@@ -36,8 +36,8 @@ from discretevae.explorer.variables import (
     to_numbers,
     variables_of,
 )
-from discretevae.run_folder.checkpoint import Run
 from discretevae.run_folder.history import METRICS, read_metrics
+from discretevae.run_folder.saved_run import Run
 from discretevae.run_folder.summary import read_summary
 from discretevae.system.randomness import generator_for
 from discretevae.version import __version__

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from discretevae.config import RunConfig, to_dict
 from discretevae.errors import RunError
-from discretevae.run_folder.checkpoint import is_run, load_config
+from discretevae.run_folder.saved_run import is_run, load_config
 from discretevae.system.locks import LOCK
 
 FIGURES = "figures"

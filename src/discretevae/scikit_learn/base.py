@@ -32,8 +32,8 @@ from discretevae.errors import CollapseWarning, ConfigError, DataError, RunError
 from discretevae.estimators import Estimator
 from discretevae.evaluation.bounds import DECODER_ROWS, score_samples
 from discretevae.model.vae import DiscreteVAE, fresh_model
-from discretevae.run_folder.checkpoint import CONFIG
 from discretevae.run_folder.history import EpochMetrics, collapse_advice
+from discretevae.run_folder.saved_run import CONFIG
 from discretevae.scikit_learn.fitting import (
     configure,
     plain_parameters,

@@ -24,9 +24,9 @@ from discretevae.config import RunConfig
 from discretevae.config.spelling import Spec
 from discretevae.errors import ConfigError, RunError
 from discretevae.model.vae import DiscreteVAE
-from discretevae.run_folder.checkpoint import CONFIG, load_run, save_config, save_weights
+from discretevae.run_folder.checkpoint import read_newest, save_state, state_paths
 from discretevae.run_folder.history import METRICS, EpochMetrics, read_metrics
-from discretevae.run_folder.states import read_newest, save_state, state_paths
+from discretevae.run_folder.saved_run import CONFIG, load_run, save_config, save_weights
 from discretevae.scikit_learn.reading import Reading
 from discretevae.system.files import write_atomic
 from discretevae.system.locks import writing

@@ -9,7 +9,7 @@ from discretevae.codes.fingerprints import fingerprint
 from discretevae.config import RowTarget
 from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives.choosing import estimator_name
-from discretevae.run_folder.checkpoint import Run
+from discretevae.run_folder.saved_run import Run
 from discretevae.version import __version__
 
 FIGURES = (

@@ -25,7 +25,7 @@ from discretevae.config import to_dict
 from discretevae.data import BUILTIN_NAMES
 from discretevae.errors import ConfigError, DownloadError, MissingExtraError, RunError
 from discretevae.model.vae import DiscreteVAE
-from discretevae.run_folder.checkpoint import (
+from discretevae.run_folder.saved_run import (
     CONFIG,
     FORMAT,
     FORMAT_VERSION,

@@ -10,9 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from discretevae.errors import CheckpointWarning, RunError, TrainingError, TrainingInterrupted
-from discretevae.run_folder.checkpoint import CONFIG, save_weights
+from discretevae.run_folder.checkpoint import STATES, read_newest, save_state, state_paths
 from discretevae.run_folder.history import METRICS, EpochMetrics, read_metrics
-from discretevae.run_folder.states import STATES, read_newest, save_state, state_paths
+from discretevae.run_folder.saved_run import CONFIG, save_weights
 from discretevae.system.files import write_atomic
 from discretevae.system.locks import writing
 from discretevae.training.position import Position

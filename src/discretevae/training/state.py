@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from discretevae.errors import RunError
 from discretevae.model.vae import DiscreteVAE
+from discretevae.run_folder.checkpoint import install_state, pack_state
 from discretevae.run_folder.history import EpochMetrics
-from discretevae.run_folder.states import install_state, pack_state
 from discretevae.system.randomness import generator_for
 from discretevae.system.ranks import Ranks
 from discretevae.training.adam import Adam

@@ -11,8 +11,8 @@ from discretevae.errors import RunError
 from discretevae.experiments.paper.experiments import EXPERIMENTS, VARIANTS, Experiment, Variant
 from discretevae.families import family_of
 from discretevae.objectives import estimator_name
-from discretevae.run_folder.checkpoint import is_run, load_config
 from discretevae.run_folder.history import METRICS, EpochMetrics, read_metrics, seconds_of
+from discretevae.run_folder.saved_run import is_run, load_config
 from discretevae.run_folder.summary import read_summary
 
 

@@ -16,7 +16,7 @@ from discretevae.experiments.paper.records import FinishedRun, finished_runs
 from discretevae.experiments.run import TaskProgress
 from discretevae.model.vae import DiscreteVAE
 from discretevae.plots.pictures import save_figure
-from discretevae.run_folder.checkpoint import load_run
+from discretevae.run_folder.saved_run import load_run
 from discretevae.system.files import has_format, write_atomic, write_json
 
 REPORT = "report.md"

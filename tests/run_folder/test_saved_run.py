@@ -14,15 +14,15 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from discretevae.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from discretevae.errors import RunError
 from discretevae.model.vae import DiscreteVAE
-from discretevae.run_folder import states
-from discretevae.run_folder.checkpoint import (
+from discretevae.run_folder import checkpoint
+from discretevae.run_folder.history import EpochMetrics, read_metrics
+from discretevae.run_folder.saved_run import (
     is_run,
     load_config,
     load_run,
     save_config,
     save_weights,
 )
-from discretevae.run_folder.history import EpochMetrics, read_metrics
 from discretevae.system import files
 from discretevae.system.tensor_files import read_tensors, write_tensors
 
@@ -55,13 +55,15 @@ def made(folder: Path, config: RunConfig) -> DiscreteVAE:
 
 def save_state(folder, modules, optimizer, generator, position):
     generators = {"samples": [generator.get_state()]}
-    states.save_state(folder, 1, states.pack_state(modules, optimizer, generators, position))
+    checkpoint.save_state(
+        folder, 1, checkpoint.pack_state(modules, optimizer, generators, position)
+    )
 
 
 def load_state(folder, modules, optimizer, generator):
-    content = states.read_newest(folder)
+    content = checkpoint.read_newest(folder)
     assert content is not None
-    return states.install_state(
+    return checkpoint.install_state(
         content, folder / "checkpoint", modules, optimizer, {"samples": generator}
     )
 

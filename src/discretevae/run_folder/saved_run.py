@@ -1,0 +1,241 @@
+"""A run on disk: its folder, its configuration, its weights.
+
+::
+
+    runs/NAME/
+      config.json                    format, versions, model, training, data
+      model.safetensors              weights
+      metrics.jsonl                  one line per epoch
+      checkpoint/STEP.safetensors    weights, optimizer, random state, position: the last two
+      lock                           held while somebody writes
+      summary.json, figures/         what a finished run leaves
+
+Nothing is ever unpickled. Files are written aside and renamed, so they are whole or absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from discretevae.config import RunConfig, run_config_from, to_dict
+from discretevae.errors import ConfigError, RunError
+from discretevae.model.vae import DiscreteVAE
+from discretevae.system.files import has_format, read_json, write_json
+from discretevae.system.tensor_files import MAX_HEADER_BYTES, read_tensors, write_tensors
+from discretevae.version import __version__
+
+FORMAT = "discretevae-run"
+FORMAT_VERSION = 2
+CONFIG = "config.json"
+MODEL = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder that was opened.
+
+    Args:
+        folder: where it lies.
+        config: what it was made with.
+        model: the trained model, in evaluation mode.
+    """
+
+    folder: Path
+    config: RunConfig
+    model: DiscreteVAE
+
+
+def load_run(
+    folder: str | Path,
+    *,
+    encoder: nn.Module | None = None,
+    decoder: nn.Module | None = None,
+    device: str = "cpu",
+) -> Run:
+    """Open a run folder: configuration and weights.
+
+    Args:
+        folder: the run.
+        encoder: of a run with modules of your own: one that is built like that which was trained.
+            Its weights are replaced. A folder holds no code, and none is ever imported from one.
+        decoder: likewise.
+        device: where the weights go.
+
+    Raises:
+        RunError: the folder is missing, no run, of another format, its files are corrupt, or
+            modules of your own are missing.
+
+    Example:
+        >>> load_run("no/such/run")
+        Traceback (most recent call last):
+        ...
+        discretevae.errors.RunError: no/such/run: no such run folder. Check the path.
+    """
+    folder = Path(folder)
+    config = load_config(folder)
+    is_custom = config.model.network == "custom"
+    if is_custom and (encoder is None or decoder is None):
+        raise RunError(
+            f"{folder}: its encoder and decoder are modules of your own, of which a folder holds "
+            "the weights alone. Pass them in Python: "
+            "discretevae.load_run(path, encoder=…, decoder=…)."
+        )
+    if not is_custom and (encoder is not None or decoder is not None):
+        raise RunError(
+            f"{folder}: its network is the package's own {config.model.network}. Leave `encoder` "
+            "and `decoder` out."
+        )
+    try:
+        # sizes only: a configuration that was tampered with cannot fill the memory
+        with torch.device("meta"):
+            model = DiscreteVAE(config.model, encoder=encoder, decoder=decoder)
+    except (RuntimeError, TypeError, OverflowError):
+        raise RunError(
+            f"{folder / CONFIG}: corrupt, it asks for a model beyond any memory. "
+            "Restore the file or train again."
+        ) from None
+    _require_size(model, folder / MODEL)
+    tensors, _ = read_tensors(folder / MODEL)
+    _require_weights_of(model, tensors, folder / MODEL)
+    for name, part in model.named_children():
+        if is_custom and name not in ("encoder", "decoder"):
+            part.to_empty(device="cpu")
+    # a module of your own is filled, not given other parameters: it may use some of them twice
+    model.load_state_dict(dict(tensors), assign=not is_custom)
+    return Run(folder, config, model.to(device).eval())
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether the folder holds a configuration of ours, of whatever version.
+
+    Example:
+        >>> is_run(Path("no/such/run"))
+        False
+    """
+    return has_format(folder / CONFIG, FORMAT)
+
+
+def save_config(folder: Path, config: RunConfig) -> None:
+    """Write ``config.json``.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    head = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "discretevae": __version__,
+    }
+    write_json(folder / CONFIG, head | to_dict(config))
+
+
+def load_config(folder: Path) -> RunConfig:
+    """Read ``config.json``.
+
+    Raises:
+        RunError: the folder is missing, no run, or of another format; or the file is corrupt.
+    """
+    path = folder / CONFIG
+    if not folder.is_dir():
+        raise RunError(f"{folder}: no such run folder. Check the path.")
+    if not path.is_file():
+        raise RunError(f"{folder}: not a run folder, {CONFIG} is missing. Check the path.")
+    values = read_json(path)
+    if values.pop("format", None) != FORMAT:
+        raise RunError(f"{path}: not written by discretevae. Check the path.")
+    version = values.pop("format_version", None)
+    if version != FORMAT_VERSION:
+        is_newer = isinstance(version, int) and version > FORMAT_VERSION
+        raise RunError(
+            f"{path}: format version {version}, but this discretevae reads {FORMAT_VERSION} only. "
+            + ("Update discretevae." if is_newer else "Train again.")
+        )
+    values.pop("discretevae", None)
+    try:
+        config = run_config_from(values)
+        _require_readable(config)
+    except ConfigError as error:
+        reason = str(error).rstrip(".").replace("`", "")  # keys of the file, no parameters
+        raise RunError(f"{path}: corrupt: {reason}. Restore the file or train again.") from None
+    return config
+
+
+def save_weights(folder: Path, model: nn.Module) -> None:
+    """Write ``model.safetensors``.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written to.
+    """
+    write_tensors(folder / MODEL, model.state_dict(), {})
+
+
+def install_weights(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copy weights into a module of the same shape.
+
+    Raises:
+        RunError: names, shapes or types differ from the module's, or a value is not finite.
+    """
+    _require_weights_of(module, tensors, path)
+    module.load_state_dict(dict(tensors))
+
+
+def _require_size(model: nn.Module, path: Path) -> None:
+    """Refuse weights that are much larger than the model's, before reading them."""
+    most = sum(t.numel() * t.element_size() for t in model.state_dict().values()) + MAX_HEADER_BYTES
+    if path.is_file() and path.stat().st_size > most:
+        raise RunError(
+            f"{path}: {path.stat().st_size:,} bytes, more than the {CONFIG} beside it can need. "
+            "Restore the files of one run."
+        )
+
+
+def _require_weights_of(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    own = module.state_dict()
+    for name in sorted(own.keys() | tensors.keys()):
+        got = _described(tensors.get(name))
+        expected = _described(own.get(name))
+        if got != expected:
+            raise RunError(
+                f"{path}: tensor {name} is {got}, but the model's is {expected}. Restore the files "
+                "of one run, or train again."
+            )
+    for name, _ in module.named_parameters():
+        if not bool(tensors[name].isfinite().all()):
+            raise RunError(
+                f"{path}: corrupt, tensor {name} holds NaN or infinite values. "
+                "Restore the file or train again."
+            )
+
+
+def _require_readable(config: RunConfig) -> None:
+    """Refuse values that no run writes and that the configuration itself lets through.
+
+    Raises:
+        ConfigError: it holds one.
+    """
+    problems = []
+    data, shape = config.data, config.model.image_shape
+    if not isinstance(data.source, str):
+        problems.append(f"data source must be a text. Got {data.source!r}")
+    if not isinstance(data.divisor, (int, float)) or not 0 < data.divisor < float("inf"):
+        problems.append(f"divisor must be a number > 0. Got {data.divisor!r}")
+    for name, size in (("image_size", data.image_size), ("image_shape", shape)):
+        if size is not None and not (
+            isinstance(size, tuple)
+            and len(size) == 2
+            and all(type(side) is int and side > 0 for side in size)
+        ):
+            problems.append(f"{name} must be two ints >= 1. Got {size!r}")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _described(tensor: Tensor | None) -> str:
+    if tensor is None:
+        return "absent"
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
