@@ -250,10 +250,10 @@ CASES = [
          ("system.files.read_json",)),
     Case("report.json", of_run("report.json", of_report_folder),
          ("system.files.read_json",)),
-    Case("codes.npy", of_run("codes.npy", decoded), ("codes.packing.read_codes",)),
+    Case("codes.npy", of_run("codes.npy", decoded), ("codes.packed.map_npy",)),
     Case("x.dvz", of_run("x.dvz", decompressed), ("codes.compression.files._read",)),
     Case("an index", of_run("x.idx", read_index), ("system.tensor_files.read_arrays",)),
-    Case("ids.npy", of_run("ids.npy", read_ids), ("codes.ids.read_ids",)),
+    Case("ids.npy", of_run("ids.npy", read_ids), ("codes.packed.map_npy",)),
 ]  # fmt: skip
 
 EXCUSED = {

@@ -334,7 +334,7 @@ def test_an_effort_below_one_is_refused():
         (BYTE[:0], "bernoulli:8", {}, "at least 1 row"),
         (BYTE, "bernoulli:8", {"kind": "flt"}, "Did you mean flat"),
         (BYTE, "bernoulli:8", {"ids": [1, 1, 2]}, "1 is there twice"),
-        (BYTE + 9, "categorical:9", {}, "beyond those of categorical:9"),
+        (BYTE + 9, "categorical:9", {}, "from 9 to 9, but the model has 0 to 8"),
         (BYTE, "categorical:70000", {}, "takes 70,000 bits"),
         (BYTE, "bernoulli:8", {"ids": [0, 2**63 - 1, 1]}, None),
     ],

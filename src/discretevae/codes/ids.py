@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from discretevae.codes.packed import map_npy
 from discretevae.errors import DataError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -19,23 +19,11 @@ def read_ids(path: Path) -> Array:
     Raises:
         DataError: the file is missing, no ``.npy``, or holds something else.
     """
+    ids = map_npy(path, "Save whole numbers with numpy.save.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # numpy guesses at odd headers, and warns that it did
-            ids = np.load(path, allow_pickle=False, mmap_mode="r")
-            return as_ids(ids)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file. Check the path.") from None
+        return as_ids(ids)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    except Exception as error:
-        # a damaged header makes numpy raise almost anything, MemoryError and TokenError too
-        reason = next(iter(str(error).splitlines()), "truncated").rstrip(".")
-        if "allow_pickle" in reason:  # numpy's advice for what has no header of its own
-            reason = "it has no header of one"
-        raise DataError(
-            f"{path}: no readable .npy file ({reason}). Save whole numbers with numpy.save."
-        ) from None
 
 
 def as_ids(ids: Any) -> Array:

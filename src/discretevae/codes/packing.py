@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from discretevae.codes.packed import map_npy, packed_dtype, require_packed
 from discretevae.data import Rows
 from discretevae.data.stores.prefetch import one_ahead
 from discretevae.errors import DataError
 from discretevae.evaluation.bounds import DECODER_ROWS
-from discretevae.families import Bernoulli, Categorical, Family, Gaussian, parts_of
+from discretevae.families import Bernoulli, Family
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
 from discretevae.system.files import atomic_file
@@ -29,7 +29,7 @@ CHUNK_VALUES = 1 << 24
 
 
 def pack_codes(family: Family, codes: Tensor) -> Array:
-    """Codes ``[N, D]`` as `DiscreteVAE.encode` gives them, made small.
+    """Return codes ``[N, D]`` as `DiscreteVAE.encode` gives them, made small.
 
     Returns:
         uint8 ``[N, ⌈D/8⌉]`` for bits, the first bit highest; the least of uint8, uint16 and int64
@@ -44,11 +44,11 @@ def pack_codes(family: Family, codes: Tensor) -> Array:
     array: Array = codes.cpu().numpy()
     if isinstance(family, Bernoulli):
         return np.packbits(array, axis=1)
-    return array.astype(_dtype(family), copy=False)
+    return array.astype(packed_dtype(family.spec), copy=False)
 
 
 def unpack_codes(family: Family, packed: Array) -> Tensor:
-    """The inverse of `pack_codes`: ``[N, D]``.
+    """Return the inverse of `pack_codes`: ``[N, D]``.
 
     Raises:
         DataError: another type or width than `pack_codes` gives for the family, a category out of
@@ -58,40 +58,11 @@ def unpack_codes(family: Family, packed: Array) -> Tensor:
         >>> unpack_codes(Bernoulli(3), np.array([[160]], dtype=np.uint8))
         tensor([[1, 0, 1]], dtype=torch.uint8)
     """
-    n = family.n_variables
-    width = -(-n // 8) if isinstance(family, Bernoulli) else n
-    expected = f"{np.dtype(_dtype(family)).name} [rows, {width}]"
-    if packed.dtype != _dtype(family) or packed.ndim != 2 or packed.shape[1] != width:
-        raise DataError(
-            f"codes are {packed.dtype} {list(packed.shape)}, but {family.spec} needs {expected}. "
-            "Give codes that this model made."
-        )
+    require_packed(family.spec, packed)
     if isinstance(family, Bernoulli):
-        bits = np.unpackbits(packed, axis=1)
-        if bits[:, n:].any():
-            raise DataError(f"codes hold more than {n} bits. Give codes that a model made.")
-        return torch.from_numpy(bits[:, :n].copy())
-    first = 0
-    for part in parts_of(family):
-        _require_codes_of(part, packed[:, first : first + part.n_variables])
-        first += part.n_variables
+        return torch.from_numpy(np.unpackbits(packed, axis=1, count=family.n_variables))
     whole = family.n_states is not None
     return torch.from_numpy(packed.astype(np.int64 if whole else np.float32))
-
-
-def _require_codes_of(part: Family, columns: Array) -> None:
-    if isinstance(part, Gaussian):
-        if not np.isfinite(columns).all():
-            raise DataError("codes hold NaN or infinite values. Give codes that a model made.")
-        return
-    count = _n_values(part)
-    if columns.size and not (columns.min() >= 0 and columns.max() < count):
-        raise DataError(
-            f"codes hold categories from {columns.min()} to {columns.max()}, but the model has "
-            f"0 to {count - 1}. Give codes that this model made."
-        )
-    if columns.dtype.kind == "f" and (columns != np.rint(columns)).any():
-        raise DataError("codes hold fractions for categories. Give codes that a model made.")
 
 
 @computing("float32")
@@ -103,7 +74,7 @@ def encode_rows(
     out: Path | None = None,
     ranks: Ranks | None = None,
 ) -> Array:
-    """The packed most likely code of every row, in the order of the rows.
+    """Return the packed most likely code of every row, in the order of the rows.
 
     Rows are read in chunks, the next one while the last is encoded. Several ranks take the chunks
     in turn; the codes are those of one process to the bit.
@@ -157,7 +128,7 @@ def _encoded(
     progress: Callable[[int], object] | None,
     ranks: Ranks,
 ) -> Iterator[Array]:
-    """The packed codes, chunk by chunk; of each round of chunks a rank encodes one."""
+    """Yield the packed codes, chunk by chunk; of each round of chunks a rank encodes one."""
     device = model.device
     size = max(1, min(DECODER_ROWS, CHUNK_VALUES // rows.n_features))
     rounds = range(0, max(1, len(rows)), size * ranks.count)
@@ -178,7 +149,7 @@ def _encoded(
 
 
 def _of_all(own: Array, size: int, ranks: Ranks) -> list[Array]:
-    """A chunk of each rank, in their order; all filled up to ``size`` rows."""
+    """Return a chunk of each rank, in their order; all filled up to ``size`` rows."""
     if ranks.is_alone:
         return [own]
     full = np.zeros((size, own.shape[1]), own.dtype)
@@ -188,7 +159,7 @@ def _of_all(own: Array, size: int, ranks: Ranks) -> list[Array]:
 
 
 def decode_codes(model: DiscreteVAE, packed: Array) -> Tensor:
-    """E[x|z] of packed codes, ``[N, P]`` on the CPU.
+    """Return E[x|z] of packed codes, ``[N, P]`` on the CPU.
 
     Raises:
         DataError: they are not codes of the model.
@@ -199,42 +170,18 @@ def decode_codes(model: DiscreteVAE, packed: Array) -> Tensor:
 
 
 def read_codes(path: Path, family: Family) -> Array:
-    """A ``.npy`` file of packed codes.
+    """Read a ``.npy`` file of packed codes.
 
     Raises:
         DataError: the file is missing, no ``.npy``, holds no rows, or other codes.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # numpy guesses at odd headers, and warns that it did
-            packed = np.load(path, allow_pickle=False, mmap_mode="r")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file. Check the path.") from None
-    except Exception as error:
-        # a damaged header makes numpy raise almost anything, MemoryError and TokenError too
-        reason = str(error).splitlines()[0] if str(error) else "truncated"
-        raise DataError(
-            f"{path}: no readable .npy file ({reason.rstrip('.')}). Give a file of codes."
-        ) from None
+    packed = map_npy(path, "Give a file of codes.")
     if isinstance(packed, np.lib.npyio.NpzFile):
         packed.close()
     if not isinstance(packed, np.ndarray) or packed.ndim == 0 or packed.size == 0:
         raise DataError(f"{path}: holds no codes. Give a file of codes.")
     try:
-        unpack_codes(family, packed[:1])
+        require_packed(family.spec, packed[:1])
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     return packed
-
-
-def _dtype(family: Family) -> type[np.generic]:
-    if family.n_states is None:
-        return np.float32
-    most = max(_n_values(part) for part in parts_of(family))
-    if most <= 256:
-        return np.uint8
-    return np.uint16 if most <= 65_536 else np.int64
-
-
-def _n_values(part: Family) -> int:
-    return part.n_categories if isinstance(part, Categorical) else 2

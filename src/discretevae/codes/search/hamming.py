@@ -1,4 +1,4 @@
-"""How far codes are from each other: in how many of their latent variables they differ.
+"""Distances of codes: in how many of their latent variables they differ.
 
 Bits are compared as they are. A variable of K values is written as K bits of which one is set, so
 that two codes that differ in it differ in two bits: one count of differing bits, which the
@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from discretevae.codes.packed import require_packed
 from discretevae.config import LatentSpec
-from discretevae.errors import ConfigError, DataError
+from discretevae.errors import ConfigError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -24,7 +25,7 @@ CHUNK_VALUES = 1 << 24
 
 
 def require_searchable(spec: LatentSpec) -> None:
-    """Refuses codes between which no number of differing variables is defined.
+    """Refuse codes between which no number of differing variables is defined.
 
     Raises:
         ConfigError: a part of the code is Gaussian, or it would take more than `MAX_BITS` bits.
@@ -46,7 +47,7 @@ def require_searchable(spec: LatentSpec) -> None:
 
 
 def n_bits(spec: LatentSpec) -> int:
-    """How many bits `search_bits` writes for one code, before padding.
+    """Return the bits that `search_bits` writes for one code, before padding.
 
     Example:
         >>> from discretevae.config import LatentSpec
@@ -59,12 +60,12 @@ def n_bits(spec: LatentSpec) -> int:
 
 
 def bits_per_difference(spec: LatentSpec) -> int:
-    """Bits in which two codes differ for each variable in which they do: 1 of bits, else 2."""
+    """Return the differing bits for each differing variable: 1 of bits, else 2."""
     return 1 if spec.kind == "bernoulli" else 2
 
 
 def search_bits(spec: LatentSpec, packed: Array) -> Array:
-    """Packed codes as the bits that are compared, eight to a byte, padded with zeros.
+    """Return packed codes as the bits that are compared, eight to a byte, padded with zeros.
 
         d(z, z') = Σ_i 1[b_i ≠ b'_i] / c,   c = `bits_per_difference`
 
@@ -101,38 +102,8 @@ def search_bits(spec: LatentSpec, packed: Array) -> Array:
     return out
 
 
-def require_packed(spec: LatentSpec, packed: Array) -> None:
-    """Refuses codes that are not of this kind, before they are searched or stored.
-
-    Raises:
-        DataError: another type or width, a category out of range, or padding that is not zero.
-    """
-    n, is_bits = spec.n_variables, spec.kind == "bernoulli"
-    width, dtype = (-(-n // 8), np.uint8) if is_bits else (n, packed_dtype(spec))
-    if packed.dtype != dtype or packed.ndim != 2 or packed.shape[1] != width:
-        raise DataError(
-            f"codes are {packed.dtype} {list(packed.shape)}, but {spec} needs "
-            f"{np.dtype(dtype).name} [rows, {width}]. Give codes that the same model "
-            "made."
-        )
-    if is_bits:
-        if n % 8 and bool((packed[:, -1] & (0xFF >> n % 8)).any()):
-            raise DataError(f"codes hold more than {n} bits. Give codes that a model made.")
-        return
-    if len(packed) and (bool((packed < 0).any()) or bool((packed >= _sizes(spec)).any())):
-        raise DataError(f"codes hold categories beyond those of {spec}. Give codes of this model.")
-
-
-def packed_dtype(spec: LatentSpec) -> type[np.generic]:
-    """The type of `pack_codes` for a discrete code: the least that holds all of its values."""
-    most = max(_sizes(spec))
-    if spec.kind == "bernoulli" or most <= 256:
-        return np.uint8
-    return np.uint16 if most <= 65_536 else np.int64
-
-
 def hamming_distances(queries: Array, gallery: Array) -> Array:
-    """In how many bits each of some codes differs from each of others.
+    """Return the number of bits in which each of some codes differs from each of others.
 
         d(a, b) = |a| + |b| − 2 aᵀb,   a, b ∈ {0, 1}^n
 
@@ -161,5 +132,5 @@ def hamming_distances(queries: Array, gallery: Array) -> Array:
 
 
 def _sizes(spec: LatentSpec) -> Array:
-    """The number of values of each variable, ``[D]``."""
+    """Return the number of values of each variable, ``[D]``."""
     return np.concatenate([np.full(p.n_variables, p.n_categories or 2) for p in spec.all_parts])

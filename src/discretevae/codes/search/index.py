@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from discretevae.codes.ids import as_ids, new_ids, places_of, require_distinct
+from discretevae.codes.packed import require_packed
 from discretevae.codes.search.hamming import (
     bits_per_difference,
-    require_packed,
     require_searchable,
     search_bits,
 )

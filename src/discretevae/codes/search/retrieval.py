@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from discretevae.codes.packed import packed_dtype
 from discretevae.codes.packing import encode_rows
 from discretevae.codes.search.average_precision import RetrievalScores, retrieval_scores
 from discretevae.codes.search.baselines import (
@@ -25,7 +26,7 @@ from discretevae.codes.search.baselines import (
     principal_axes,
     random_projections,
 )
-from discretevae.codes.search.hamming import packed_dtype, require_searchable, search_bits
+from discretevae.codes.search.hamming import require_searchable, search_bits
 from discretevae.config import BinarizeMode, LatentSpec
 from discretevae.data import Dataset, Rows
 from discretevae.errors import ConfigError, DataError
