@@ -50,7 +50,7 @@ class ShownCluster:
 def shown_clusters(
     found: Clusters, *, certain: int = CERTAIN, uncertain: int = UNCERTAIN, limit: int = MAX_LINES
 ) -> list[ShownCluster]:
-    """Which rows stand for each cluster, the largest cluster first, at most ``limit`` of them.
+    """Return the rows that stand for each of ``limit`` clusters, the largest cluster first.
 
     Clusters of one size come in the order of their numbers.
 
@@ -79,19 +79,11 @@ def cluster_figure(
     scores: ClusterScores | None = None,
     title: str = "",
 ) -> Figure:
-    """Return a line for each cluster, the largest first: its center, and rows that are in it.
+    """Return a line for each cluster, the largest first: its center ``[P]``, and rows in it.
 
     Behind the center as the decoder draws it stand the 10 rows with the highest probability of
     the cluster, then, of its other rows, the 5 with the lowest. On the left are its number, its
     rows and their share, and with ``scores`` its largest class with the share of it.
-
-    Args:
-        found: clusters of ``rows``.
-        centers: of all clusters, as `cluster_centers` gives them, ``[K, P]``.
-        rows: N rows that are pictures; they are shown as binarized.
-        image_shape: (height, width).
-        scores: of these clusters against the labels of the rows.
-        title: above.
 
     Example:
         >>> from discretevae import load_data
@@ -136,16 +128,11 @@ def cluster_figure(
 
 
 def latent_map(means: Tensor, found: Clusters, *, centers: Tensor | None = None) -> Figure:
-    """Means of Gaussian codes in the plane along which they vary most, colored by cluster.
+    """Return means ``[N, D]`` of Gaussian codes in the plane along which they vary most.
 
     The plane is that of the first two principal components; the share of the variance that it
-    keeps is said on its axes. Clusters that look mixed in it may be apart in the others.
-
-    Args:
-        means: E_q[z|x] of each row, ``[N, D]``; of more than 10,000 rows some are shown, evenly
-            spaced.
-        found: clusters of these rows.
-        centers: means of the components, ``[K, D]``, drawn with their numbers.
+    keeps stands on its axes. Clusters, in colors, that look mixed in it may be apart in the others.
+    Of more than 10,000 rows some are shown, evenly spaced; centers ``[K, D]`` with their numbers.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
@@ -199,7 +186,7 @@ def _title(found: Clusters, shown: int) -> str:
 def _captions(
     found: Clusters, lines: Sequence[ShownCluster], scores: ClusterScores | None
 ) -> list[str]:
-    """What stands beside each line."""
+    """Return the text beside each line."""
     majority = {} if scores is None else scores.majority
     captions = []
     for line in lines:

@@ -25,15 +25,10 @@ def gradient_figure(
     variances: Mapping[str, Sequence[float]],
     time_ratios: Mapping[str, float],
 ) -> Figure:
-    """Variance along a run, and at its end against the time of a step; both axes logarithmic.
+    """Return variance along a run, and at its end against the time of a step; logarithmic axes.
 
     Along the dashed lines variance × time is the same: the further to the lower left, the better.
     An estimator without variance stands on the lower edge.
-
-    Args:
-        steps: the moments, at least one.
-        variances: per estimator the variance at each moment.
-        time_ratios: per estimator the time of a step by that of the paper's.
 
     Example:
         >>> figure = gradient_figure([0, 9], {"a": [2.0, 1.0], "exact": [0, 0]}, {"a": 1.0,
@@ -92,10 +87,6 @@ def elbo_figure(histories: Mapping[str, Sequence[EpochMetrics]], steps_per_epoch
 
     The lower end of the axis follows the last epochs, so that a poor start does not flatten the
     rest. A band of one standard error (over test rows) is drawn around the best curve.
-
-    Args:
-        histories: per estimator its epochs; those without any are left out.
-        steps_per_epoch: the same for all.
 
     Example:
         >>> [axes.get_xlabel() for axes in elbo_figure({}, 12).axes]

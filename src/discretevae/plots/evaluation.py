@@ -11,15 +11,11 @@ from discretevae.evaluation.bounds import Evaluation
 
 
 def side_by_side(names: Sequence[str], results: Sequence[Evaluation]) -> Figure:
-    """Rate against distortion, and the bounds of every run with their standard errors.
+    """Return rate against distortion, and the bounds of every run with standard errors.
 
     On the left, rate = KL(q(z|x) ‖ p(z)) and distortion = −E_q ln p(x|z), whose sum is −ELBO (Alemi
     et al. 2018): along a dotted line of slope −1 the ELBO is the same, and nearer to the lower left
     it is better. On the right, ELBO, S-sample bounds and, where it is known, ln p(x).
-
-    Args:
-        names: of the runs.
-        results: one for each name, of the same rows.
     """
     figure = Figure(figsize=(11, 1.6 + max(3.0, 0.45 * len(names))), layout="constrained")
     plane, bounds = figure.subplots(1, 2)

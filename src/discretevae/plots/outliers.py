@@ -28,17 +28,10 @@ def outlier_figure(
     n: int = SHOWN,
     title: str = "",
 ) -> Figure:
-    """Return four lines of rows: the lowest and the highest by ln p(x), and by ln p(x) + L(x).
+    """Return four lines of ``n`` rows: lowest and highest by ln p(x), and by ln p(x) + L(x).
 
     Below each row stand the score that the line is sorted by and its number, in red for a row that
     is an outlier by the score that decides.
-
-    Args:
-        found: scores of ``rows``.
-        rows: N rows that are pictures; they are shown as binarized.
-        image_shape: (height, width).
-        n: rows in a line.
-        title: above.
 
     Example:
         >>> from discretevae import load_data

@@ -35,7 +35,7 @@ MAX_INCHES = 50
 
 
 def save_figure(figure: Figure, path: Path, *, dpi: int = 100, colors: int | None = None) -> None:
-    """Writes a figure as PNG, atomically.
+    """Write a figure as PNG, atomically.
 
     Args:
         figure: the figure.
@@ -69,13 +69,7 @@ def save_figure(figure: Figure, path: Path, *, dpi: int = 100, colors: int | Non
 
 
 def curves(history: Sequence[EpochMetrics], *, is_surrogate: bool = False) -> Figure:
-    """Loss, log-likelihood and gradient variance against epochs: the paper's figure 6.
-
-    Args:
-        history: the epochs of a run, at least one.
-        is_surrogate: whether the likelihood is no probability of the rows, which the titles then
-            say.
-    """
+    """Return loss, log-likelihood and gradient variance against epochs: the paper's figure 6."""
     unit = "[nats per row, surrogate]" if is_surrogate else "[nats per row]"
     epochs = [metrics.epoch for metrics in history]
     figure = Figure(figsize=(11, 3.3), layout="constrained")
@@ -110,14 +104,7 @@ def reconstructions(
     n: int = 36,
     columns: int = 12,
 ) -> Figure:
-    """Rows above their reconstructions from the most likely code: the paper's figure 7.
-
-    Args:
-        model: the model.
-        rows: with an ``image_shape``, binarized as in training; the first ``n`` are shown.
-        n: how many.
-        columns: how many side by side.
-    """
+    """Return the first ``n`` rows above their reconstructions: the paper's figure 7."""
     x = rows.deterministic().batch(slice(0, n))
     shown = model.reconstruct(x.to(model.device)).cpu()
     bands = []
@@ -132,14 +119,7 @@ def reconstructions(
 def samples(
     model: DiscreteVAE, *, n: int = 60, columns: int = 12, generator: torch.Generator | None
 ) -> Figure:
-    """E[x|z] for codes drawn from the prior: the paper's figure 8.
-
-    Args:
-        model: with an ``image_shape``.
-        n: how many.
-        columns: how many side by side.
-        generator: the source of the codes.
-    """
+    """Return E[x|z] for ``n`` codes drawn from the prior: the paper's figure 8."""
     pictures = model.sample(n, generator=generator).cpu()
     return _mosaic_figure(mosaic(pictures, _shape(model.config), columns), "Samples of the prior")
 
@@ -147,14 +127,7 @@ def samples(
 def prior_samples(
     models: Mapping[str, DiscreteVAE], *, n: int = 48, columns: int = 12, seed: int = 0
 ) -> Figure:
-    """E[x|z] for codes drawn from the priors of several models, below each other.
-
-    Args:
-        models: by the titles that they get; all with the same ``image_shape``.
-        n: how many of each.
-        columns: how many side by side.
-        seed: of the codes.
-    """
+    """Return E[x|z] for codes drawn from the priors of models, by their titles."""
     bands = []
     for model in models.values():
         generator = torch.Generator(model.device).manual_seed(seed)
@@ -172,13 +145,9 @@ def prior_samples(
 
 
 def categories(model: DiscreteVAE, rows: Rows) -> Figure:
-    """What each category of a one-variable code decodes to, with its share of the rows.
+    """Return the decoded categories of a one-variable code, with their shares of the rows.
 
     Sorted by share; a category that no row is given to stands at the end with 0 %.
-
-    Args:
-        model: with one categorical variable and an ``image_shape``.
-        rows: whose shares are counted, binarized as in training.
     """
     n_categories = model.family.eta_shape[-1]
     packed = encode_rows(model, rows)
@@ -217,7 +186,7 @@ def run_figures(
     generator: torch.Generator | None,
     is_surrogate: bool = False,
 ) -> dict[str, Figure]:
-    """Every picture that fits the run, by file name without its ending.
+    """Return every picture that fits the run, by file name without its ending.
 
     Rows that are no pictures have curves only.
     """
@@ -231,7 +200,7 @@ def run_figures(
 
 
 def image_grid(pictures: Tensor, image_shape: tuple[int, int], title: str) -> Figure:
-    """Pictures ``[n, P]`` in a grid, twelve to a line."""
+    """Return pictures ``[n, P]`` in a grid, twelve to a line."""
     return _mosaic_figure(mosaic(pictures, image_shape, min(12, len(pictures))), title)
 
 
@@ -241,7 +210,7 @@ def _shape(described: Any) -> tuple[int, int]:
 
 
 def mosaic(pictures: Tensor, shape: tuple[int, int], columns: int) -> Picture:
-    """Pictures ``[n, P]`` side by side on a mid-grey ground, ``columns`` to a line.
+    """Return pictures ``[n, P]`` side by side on a mid-grey ground, ``columns`` to a line.
 
     Example:
         >>> mosaic(torch.zeros(5, 64), (8, 8), 3).shape
@@ -269,7 +238,7 @@ def show_picture(axes: Axes, picture: Picture, title: str = "") -> None:
 
 
 def gap_of(shape: tuple[int, int]) -> int:
-    """Pixels between pictures of this size in a `mosaic`.
+    """Return the pixels between pictures of this size in a `mosaic`.
 
     Example:
         >>> gap_of((28, 28))
@@ -279,7 +248,7 @@ def gap_of(shape: tuple[int, int]) -> int:
 
 
 def _stack(bands: list[Picture], gap: int) -> Picture:
-    """Bands above each other, each pair close together and apart from the next."""
+    """Return bands above each other, each pair close together and apart from the next."""
     parts: list[Picture] = []
     for i, band in enumerate(bands):
         parts.append(band if i % 2 == 0 else band[gap:])

@@ -1,4 +1,4 @@
-"""Pictures of search: queries beside what was found, and how much of it is relevant."""
+"""Pictures of search: queries beside their neighbors, and measures of retrieval."""
 
 from __future__ import annotations
 
@@ -25,14 +25,7 @@ def neighbor_figure(
     distances: Sequence[Sequence[int]] | None = None,
     title: str = "Queries, and their nearest rows by code",
 ) -> Figure:
-    """Each query at the left of its neighbors, the nearest first.
-
-    Args:
-        queries: ``[Q, P]``.
-        neighbors: ``[Q, k, P]``.
-        image_shape: (height, width).
-        distances: ``[Q, k]``, written under the neighbors.
-        title: above.
+    """Return queries ``[Q, P]`` at the left of their neighbors ``[Q, k, P]``, the nearest first.
 
     Example:
         >>> figure = neighbor_figure(torch.rand(2, 64), torch.rand(2, 3, 64), (8, 8))
@@ -66,10 +59,7 @@ def neighbor_figure(
 
 
 def retrieval_figure(report: RetrievalReport) -> Figure:
-    """Precision against recall of every method, and mAP against bits where there are several.
-
-    Args:
-        report: what was measured.
+    """Return precision against recall of every method, and mAP against bits if there are several.
 
     Example:
         >>> from discretevae import load_data

@@ -1,4 +1,4 @@
-"""Pictures of a sweep: what sizes of the code bring and cost, and the same rows at each of them."""
+"""Pictures of a sweep: gain and cost of sizes of the code, and the same rows at each of them."""
 
 from __future__ import annotations
 
@@ -28,16 +28,11 @@ WIDTH, LABELS, TITLE = 9.0, 0.75, 0.34
 def size_figure(
     results: Sequence[SizeResult], *, samples: int, rows: int, size: int | None = None
 ) -> Figure:
-    """Bounds, used nats and reconstruction term against the size of the code.
+    """Return bounds, used nats and reconstruction term against the size of the code.
 
     Bars are standard errors, which cover the runs where there are several; dots are single runs.
-    The ceiling leaves the panel of used nats at the top where it is far above them.
-
-    Args:
-        results: by size, at least one.
-        samples: S of the S-sample bound.
-        rows: test rows; the entropy of their codes cannot exceed ln of it.
-        size: the recommended one, to be marked; None for none.
+    The ceiling leaves the panel of used nats at the top where it is far above them. The entropy of
+    codes cannot exceed ln of the number of test ``rows``; ``size`` is marked as recommended.
 
     Example:
         >>> one = Measured(-40.0, 1.0)
@@ -102,13 +97,7 @@ def size_figure(
 def reconstruction_figure(
     x: Tensor, shown: Mapping[int, Tensor], image_shape: tuple[int, int], *, size: int | None = None
 ) -> Figure:
-    """Rows in the uppermost line, and below them their reconstructions at every size.
-
-    Args:
-        x: ``[n, P]``, in [0, 1].
-        shown: per size what its model makes of them, ``[n, P]``.
-        image_shape: (height, width).
-        size: the recommended one, to be marked; None for none.
+    """Return rows ``[n, P]``, and below them their reconstructions at every size.
 
     Example:
         >>> x = torch.rand(3, 64)
@@ -146,7 +135,7 @@ def _draw(axes: Axes, sizes: Sequence[int], values: Sequence[Measured], **style:
 
 
 def _draw_runs(axes: Axes, results: Sequence[SizeResult], name: str, color: str) -> None:
-    """Every run as a dot, where sizes have several."""
+    """Draw every run as a dot, where sizes have several."""
     dots = [(r.size, getattr(run, name)) for r in results if len(r.runs) > 1 for run in r.runs]
     if dots:
         at, values = zip(*dots, strict=True)
@@ -154,7 +143,7 @@ def _draw_runs(axes: Axes, results: Sequence[SizeResult], name: str, color: str)
 
 
 def _draw_sizes(axes: Axes, sizes: Sequence[int]) -> None:
-    """A logarithmic axis that names the sizes tried; of those that are too near, the first."""
+    """Name the sizes tried on a logarithmic axis; of those that are too near, the first."""
     axes.set_xscale("log")
     axes.set_xlabel("size c of the code")
     apart = max(0.035 * math.log(sizes[-1] / sizes[0]), 1e-9)

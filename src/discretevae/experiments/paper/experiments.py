@@ -1,4 +1,4 @@
-"""What the paper trained, how it is trained here, and which figure shows what. No tensors here."""
+"""Models that the paper trained, how they are trained here, and its figures. No tensors here."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ FIGURES: Mapping[str, PaperFigure] = {
 
 
 def parse_figures(names: Iterable[str]) -> list[PaperFigure]:
-    """The figures of these names in the order of the paper; ``all`` is every one.
+    """Return the figures of these names in the order of the paper; ``all`` is every one.
 
     Raises:
         ConfigError: names that are unknown; all of them are named.
@@ -160,7 +160,7 @@ fig6, fig7, fig8, fig9, fig10, fig11, fig12, fig13, all.
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """How large the runs are.
+    """Size of the runs.
 
     Args:
         epochs: of the paper's protocol for fully connected models.
@@ -209,19 +209,11 @@ def run_config(
     image_shape: tuple[int, int] | None,
     divisor: float,
 ) -> RunConfig:
-    """How a variant of an experiment is trained.
+    """Return the configuration of a variant of an experiment.
 
     ``paper``: the estimator of Bartler et al. with one sample at the paper's batch size. ``ours``:
     the package's defaults and a third of the epochs; a code of one category is trained on ln p(x)
     itself, which it can be summed for.
-
-    Args:
-        experiment: model and data.
-        variant: ``paper`` or ``ours``.
-        scale: how large.
-        n_features: P of the data.
-        image_shape: of the data.
-        divisor: of the data.
 
     Raises:
         ConfigError: the scale holds values that no run can have.

@@ -44,7 +44,7 @@ Runs: TypeAlias = Mapping[tuple[str, Variant], FinishedRun]
 
 @dataclass(frozen=True)
 class RunFindings:
-    """What is made of one run.
+    """Figures of one run.
 
     Args:
         run: the run.
@@ -64,7 +64,7 @@ class RunFindings:
     clusters: Clusters | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Its entry in ``report.json``."""
+        """Return its entry in ``report.json``."""
         run = self.run
         return {
             "run": run.key,
@@ -85,7 +85,7 @@ class RunFindings:
 
 @dataclass(frozen=True)
 class Findings:
-    """What is made of all runs.
+    """Figures of all runs.
 
     Args:
         runs: each by itself.
@@ -123,7 +123,7 @@ class Findings:
 
 
 def figures_of(runs: Runs) -> list[PaperFigure]:
-    """The figures whose runs are all there.
+    """Return the figures whose runs are all there.
 
     Example:
         >>> figures_of({})
@@ -139,13 +139,7 @@ def figures_of(runs: Runs) -> list[PaperFigure]:
 def find_all(
     runs: Runs, data: Callable[[str], Dataset], model_of: Callable[[FinishedRun], DiscreteVAE]
 ) -> Findings:
-    """Computes every number of the report.
-
-    Args:
-        runs: the finished runs.
-        data: opens a data set by its name.
-        model_of: opens the model of a run.
-    """
+    """Compute every number of the report."""
     pairs = [(runs.get((n, "paper")), runs.get((n, "ours"))) for n in EXPERIMENTS]
     compared = [
         (runs.get((one, variant)), runs.get((other, variant)))

@@ -24,11 +24,7 @@ CAPTIONS: dict[Kind, str] = {
 
 
 def markdown(found: Findings) -> str:
-    """The report as one page of Markdown.
-
-    Args:
-        found: all numbers.
-    """
+    """Return the report as one page of Markdown."""
     parts = [*_head(found), *(_figure(figure, found.stand_in) for figure in found.figures)]
     if found.runs:
         parts += ["## What the paper claims, and what was measured", *_losses(found)]
@@ -234,7 +230,7 @@ def _sooner(found: Findings) -> list[str]:
 
 
 def _collapsed(found: Findings) -> list[str]:
-    """Which runs ended with a code that nothing depends on."""
+    """Name the runs that ended with a code that nothing depends on."""
     names = [
         f"{f.run.title} ({f.run.variant})" for f in found.runs if not f.run.test["active_units"]
     ]

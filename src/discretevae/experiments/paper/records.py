@@ -1,4 +1,4 @@
-"""What the runs of a reproduction left in its folder."""
+"""Finished runs in the folder of a reproduction."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class FinishedRun:
 
 
 def run_folder(out: Path, experiment: Experiment, variant: Variant) -> Path:
-    """Where a run of a reproduction lies.
+    """Return the folder of a run of a reproduction.
 
     Example:
         >>> run_folder(Path("runs/paper"), EXPERIMENTS["fc-bvae-mnist"], "ours").as_posix()
@@ -74,7 +74,7 @@ def run_folder(out: Path, experiment: Experiment, variant: Variant) -> Path:
 
 
 def read_finished(out: Path, experiment: Experiment, variant: Variant) -> FinishedRun | None:
-    """A finished run; None where there is none, or one that is not at its end.
+    """Read a finished run; None where there is none, or one that is not at its end.
 
     Raises:
         RunError: its files are corrupt, or of a newer format.
@@ -100,7 +100,7 @@ def read_finished(out: Path, experiment: Experiment, variant: Variant) -> Finish
 
 
 def finished_runs(out: Path) -> dict[tuple[str, Variant], FinishedRun]:
-    """Every finished run of a reproduction, by experiment and variant, in the paper's order.
+    """Return every finished run of a reproduction, by experiment and variant, in the paper's order.
 
     Raises:
         RunError: the files of one are corrupt.

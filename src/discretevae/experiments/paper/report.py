@@ -28,7 +28,7 @@ COLORS = 256
 
 
 def require_ours(out: Path) -> None:
-    """Refuses a folder in which a report would write over files of somebody else.
+    """Refuse a folder in which a report would write over files of somebody else.
 
     Raises:
         RunError: it is one, or no folder.
@@ -46,7 +46,7 @@ def require_ours(out: Path) -> None:
 
 
 class Reporter:
-    """Keeps the report of a folder up to date while runs are finished.
+    """Report of a folder that is kept up to date while runs are finished.
 
     Args:
         out: the folder.
@@ -63,7 +63,7 @@ class Reporter:
         self.models: dict[str, DiscreteVAE] = {}
 
     def update(self) -> dict[str, Any]:
-        """Writes pages, numbers, and the pictures that are not up to date; returns the numbers.
+        """Write pages, numbers, and the pictures that are not up to date; return the numbers.
 
         Raises:
             OSError: the disk is full or the folder cannot be written to.
@@ -91,7 +91,7 @@ class Reporter:
         return found.to_dict()
 
     def model_of(self, run: FinishedRun) -> DiscreteVAE:
-        """The model of a run, opened once."""
+        """Return the model of a run, opened once."""
         if run.key not in self.models:
             self.models[run.key] = load_run(run.folder, device=self.device).model
         return self.models[run.key]

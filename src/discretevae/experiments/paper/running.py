@@ -117,7 +117,7 @@ def reproduce(
 
 
 def _require_free(out: Path, planned: dict[tuple[str, Variant], RunConfig]) -> None:
-    """Refuses folders that runs cannot be made in, before any work is done.
+    """Refuse folders that runs cannot be made in, before any work is done.
 
     Raises:
         RunError: of the first of them; how many more there are is said.
