@@ -163,13 +163,18 @@ def test_one_pass_costs_one_backward_through_the_decoder(passes):
     assert calls == {"forward": 1, "backward": 1}
 
 
-def test_weights_that_a_user_excludes_from_training_get_no_gradient():
+@pytest.mark.parametrize("weights", ["alike", "different"])
+def test_weights_that_are_excluded_from_training_or_unused_get_no_gradient(weights):
     model, x, z = model_and_rows()
     model.decoder[0].weight.requires_grad_(False)
+    model.decoder.unused = nn.Linear(2, 3)
+    model.decoder.forward = model.decoder[:3].forward
+    weight = torch.ones(2, 4) if weights == "alike" else torch.arange(8.0).reshape(2, 4)
     value, _ = model.log_likelihood(x).value_and_grad(z)
-    value.mean().backward()
-    found = [parameter.grad is not None for parameter in model.decoder.parameters()]
-    assert found == [False, True, True, True]
+    (weight * value).sum().backward()
+    for name, parameter in model.decoder.named_parameters():
+        has_gradient = parameter.grad is not None and bool(parameter.grad.any())
+        assert has_gradient == (name in ("0.bias", "2.weight", "2.bias")), name
 
 
 def test_frozen_likelihood_reaches_z_but_not_the_decoder():

@@ -26,7 +26,7 @@ class Scored(Protocol):
     decoder: Any
 
     def output(self, z: Tensor) -> Tensor:
-        """Return what the decoder makes of codes."""
+        """Return the decoder's outputs for codes."""
         ...
 
 
@@ -34,7 +34,7 @@ class LogLikelihood:
     """f(z) = ln p(x|z) for a batch of rows: what the gradient estimators integrate.
 
     Args:
-        model: whose decoder and likelihood are asked.
+        model: with the decoder and the likelihood.
         x: ``[B, P]``.
 
     Example:
@@ -73,7 +73,7 @@ class LogLikelihood:
         """Return f ``[S, B]`` and ∂f/∂z ``[S, B, *z_shape]`` from one forward and backward pass.
 
         The gradient of what f learns is formed in that same backward pass and handed out when
-        ``backward`` is called on f, provided that all samples weigh alike, as in a mean over
+        ``backward`` is called on f, provided that all samples have equal weights, as in a mean over
         samples and rows; else a second pass is made.
         """
         parameters = () if self.is_frozen else self.parameters()
@@ -96,7 +96,7 @@ class LogJoint(LogLikelihood):
     encoder's gradient and tell nothing.
 
     Args:
-        model: whose decoder, likelihood and prior are asked.
+        model: with the decoder, the likelihood and the prior.
         x: ``[B, P]``.
         generator: the source of what a prior must draw, such as a second layer.
         prior_weight: w.
@@ -146,13 +146,13 @@ class LogJoint(LogLikelihood):
 
     def __call__(self, z: Tensor) -> Tensor:
         """Return f of codes ``[S, B, *z_shape]``, in nats per row: ``[S, B]``."""
-        log_likelihood, log_prior = super().__call__(z), self._of_prior(z)
+        log_likelihood, log_prior = super().__call__(z), self._log_prior(z)
         self.last_means = log_likelihood.detach().mean(0), log_prior.detach().mean(0)
         return log_likelihood + self.prior_weight * log_prior
 
     def table(self) -> Tensor:
         """Return f of every row and every state of an enumerable code, ``[B, N]``."""
-        log_prior = self._of_prior(states_like(self.model.family, self.x))
+        log_prior = self._log_prior(states_like(self.model.family, self.x))
         self.last_table = log_prior.detach()
         return super().table() + self.prior_weight * log_prior
 
@@ -170,7 +170,7 @@ class LogJoint(LogLikelihood):
             is_frozen=True,
         )
 
-    def _of_prior(self, z: Tensor) -> Tensor:
+    def _log_prior(self, z: Tensor) -> Tensor:
         with frozen(self.model.prior, when=self.is_frozen):
             return self.model.prior.log_prob(z, generator=self.generator)
 
@@ -228,4 +228,5 @@ class _OnePass(torch.autograd.Function):
                 return None, None, *(grad.mul_(first) for grad in kept)
         with torch.enable_grad():
             value = ctx.f(ctx.z.detach())
-        return None, None, *torch.autograd.grad(value, ctx.parameters, weight)
+        grads = torch.autograd.grad(value, ctx.parameters, weight, materialize_grads=True)
+        return None, None, *grads

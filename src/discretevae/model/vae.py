@@ -45,6 +45,11 @@ class DiscreteVAE(nn.Module):
         generator: the source of the initial weights; None takes torch's global one. Modules of your
             own keep theirs.
 
+    Attributes:
+        n_eta: numbers that the encoder gives for each row.
+        n_code: numbers of a flat code, which the decoder takes.
+        n_outputs: numbers that the decoder gives for each code.
+
     Raises:
         ConfigError: a module of your own has other shapes, or only one is given.
 
@@ -73,6 +78,9 @@ class DiscreteVAE(nn.Module):
         super().__init__()
         self.family: Family = family_of(config.latent)
         self.likelihood: Likelihood = likelihood_named(config.likelihood, config.n_features)
+        self.n_eta = self.family.fixed_eta().numel()
+        self.n_code = math.prod(self.family.z_shape)
+        self.n_outputs = self.likelihood.n_outputs(config.n_features)
         if encoder is None and decoder is None and config.network != "custom":
             encoder, decoder = self._make_networks(config, generator)
         else:
@@ -91,20 +99,19 @@ class DiscreteVAE(nn.Module):
         self, config: ModelConfig, generator: torch.Generator | None
     ) -> tuple[nn.Module, nn.Module]:
         """Return the encoder and the decoder that a configuration describes."""
-        n_eta, n_code, n_outputs = self._widths(config)
         if config.network == "cnn" and config.image_shape is not None:
-            shape, n_channels = config.image_shape, self.likelihood.channels
             return (
-                ConvEncoder(shape, n_eta, init=config.init, generator=generator),
+                ConvEncoder(config.image_shape, self.n_eta, init=config.init, generator=generator),
                 ConvDecoder(
-                    n_code, shape, n_channels=n_channels, init=config.init, generator=generator
+                    self.n_code, config.image_shape, n_channels=self.likelihood.channels,
+                    init=config.init, generator=generator,
                 ),
-            )
+            )  # fmt: skip
         mlp = partial(MLP, activation=config.activation, init=config.init, generator=generator)
         widths = config.hidden or ()
         return (
-            mlp((config.n_features, *widths, n_eta)),
-            mlp((n_code, *widths[::-1], n_outputs)),
+            mlp((config.n_features, *widths, self.n_eta)),
+            mlp((self.n_code, *widths[::-1], self.n_outputs)),
         )
 
     def _check_own_modules(
@@ -117,16 +124,10 @@ class DiscreteVAE(nn.Module):
                 "Python: encoder=…, decoder=…; one of the package's, such as "
                 "discretevae.MLP([784, 1024, 50]), will do."
             )
-        n_eta, n_code, n_outputs = self._widths(config)
         code, likelihood = f"the parameters of {config.latent}", f"outputs for {config.likelihood}"
-        require_shapes("encoder", encoder, config.n_features, n_eta, code)
-        require_shapes("decoder", decoder, n_code, n_outputs, likelihood)
+        require_shapes("encoder", encoder, config.n_features, self.n_eta, code)
+        require_shapes("decoder", decoder, self.n_code, self.n_outputs, likelihood)
         return encoder, decoder
-
-    def _widths(self, config: ModelConfig) -> tuple[int, int, int]:
-        """Return n_eta, n_code and the number of outputs."""
-        n_eta, n_code = self.family.fixed_eta().numel(), math.prod(self.family.z_shape)
-        return n_eta, n_code, self.likelihood.n_outputs(config.n_features)
 
     @classmethod
     def for_data(
@@ -189,7 +190,7 @@ class DiscreteVAE(nn.Module):
         numbers for each feature under others; `decode` gives E[x|z] under any.
         """
         lead = z.shape[: z.ndim - len(self.family.z_shape)]
-        flat = z.reshape(lead.numel(), math.prod(self.family.z_shape))
+        flat = z.reshape(lead.numel(), self.n_code)
         output = self._apply_network(self.decoder, flat)
         return output.reshape(*lead, output.shape[-1])
 
@@ -223,8 +224,7 @@ class DiscreteVAE(nn.Module):
             ConfigError: it is not known where the decoder has one.
         """
         bias = output_bias(self.decoder)
-        n_outputs = self.likelihood.n_outputs(self.config.n_features)
-        if bias is None or len(bias) not in (n_outputs, self.likelihood.channels):
+        if bias is None or len(bias) not in (self.n_outputs, self.likelihood.channels):
             raise ConfigError(
                 "`start='mean'` sets the bias of the decoder's last layer, and this decoder shows "
                 "none. Let it be an nn.Sequential that ends with an nn.Linear, or leave `start` "
