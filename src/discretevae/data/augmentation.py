@@ -18,7 +18,7 @@ def distort(
     *,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """Each picture turned, sheared, scaled and shifted at random, by bilinear sampling.
+    """Turn, shear, scale and shift each picture at random, by bilinear sampling.
 
     What lies outside a picture is taken as 0. Values stay within those of the picture and 0.
 
@@ -41,21 +41,10 @@ def distort(
     angle = u[0] * math.radians(augment.rotate)
     scale = 1 + u[1] * augment.scale
     cos, sin = angle.cos() * scale, angle.sin() * scale
-    # in units of half a side, as affine_grid wants them; a side of unequal pictures counts its own
-    theta = torch.stack(
-        (
-            torch.stack(
-                (
-                    cos,
-                    (u[2] * augment.shear - sin) * height / width,
-                    u[3] * (2 * augment.shift / width),
-                ),
-                -1,
-            ),
-            torch.stack((sin * width / height, cos, u[4] * (2 * augment.shift / height)), -1),
-        ),
-        1,
-    )
+    # `affine_grid` counts in halves of a side: of pictures that are not square, two units
+    across = cos, (u[2] * augment.shear - sin) * height / width, u[3] * 2 * augment.shift / width
+    down = sin * width / height, cos, u[4] * 2 * augment.shift / height
+    theta = torch.stack((torch.stack(across, -1), torch.stack(down, -1)), 1)
     pictures = x.reshape(-1, 1, height, width)
     grid = F.affine_grid(theta, list(pictures.shape), align_corners=False)
     return F.grid_sample(pictures, grid, align_corners=False).reshape(x.shape)

@@ -50,7 +50,7 @@ _Bytes: TypeAlias = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Source:
-    """Where a built-in set comes from and what its files must hold.
+    """The mirrors of a built-in set, and what its files must hold.
 
     Args:
         mirrors: addresses of folders, or of one archive, tried in this order.
@@ -241,7 +241,7 @@ def _get_bits(shelf: _Shelf, file: str, mirror: str, path: Path) -> None:
 
 
 def _bits_from_text(text: bytes, name: str) -> _Bytes:
-    """Lines of 784 characters 0 or 1 with spaces between, as packed bits `[N, 98]`."""
+    """Read lines of 784 characters 0 or 1 with spaces between, as packed bits `[N, 98]`."""
     characters = np.frombuffer(text, np.uint8)
     bits = characters[characters > ord(" ")]
     if bits.size == 0 or bits.size % _PIXELS or not np.isin(bits, (ord("0"), ord("1"))).all():
@@ -251,7 +251,7 @@ def _bits_from_text(text: bytes, name: str) -> _Bytes:
 
 @dataclass(frozen=True)
 class _Shelf:
-    """The places where the files of one set may lie, and leave to fetch what is missing."""
+    """The folders where the files of one set may lie, and whether missing ones are fetched."""
 
     name: str
     source: Source
@@ -267,7 +267,7 @@ class _Shelf:
         check: Callable[[_Shelf, str, Path], _T],
         get: Callable[[_Shelf, str, str, Path], None],
     ) -> _T:
-        """What `check` makes of a file: the first one found, else one that `get` fetches."""
+        """Return what `check` makes of a file: the first one found, else one that `get` fetches."""
         for folder in self.folders:
             for place in (folder / self.name, folder):
                 for suffix in suffixes:

@@ -45,21 +45,21 @@ class NeighborGraph:
 
     @property
     def degrees(self) -> Tensor:
-        """How many neighbors each row has, int64 ``[N]``."""
+        """The number of neighbors of each row, int64 ``[N]``."""
         return self.starts.diff()
 
     def walk(self, rows: Tensor, n_steps: int, *, generator: torch.Generator | None) -> Tensor:
-        """Where random walks end: at each step to a neighbor, all of them equally likely.
+        """Walk at random, each step to one of the neighbors, all of them equally likely.
 
         A row without neighbors stays where it is.
 
         Args:
-            rows: where they begin, int64 ``[B]``.
+            rows: where the walks begin, int64 ``[B]``.
             n_steps: T.
             generator: the source of the draws, on its own device.
 
         Returns:
-            int64 ``[B]`` on the CPU.
+            Where they end, int64 ``[B]`` on the CPU.
         """
         device = "cpu" if generator is None else generator.device
         chance = torch.rand(n_steps, len(rows), generator=generator, device=device).cpu()
@@ -67,13 +67,13 @@ class NeighborGraph:
             first, degree = self.starts[rows], self.starts[rows + 1] - self.starts[rows]
             # u < 1, but u times a degree may be rounded up to it
             chosen = first + (u * degree).long().minimum((degree - 1).clamp_min(0))
-            there = self.ends[chosen.clamp_max(len(self.ends) - 1)] if len(self.ends) else rows
-            rows = torch.where(degree > 0, there, rows)
+            end = self.ends[chosen.clamp_max(len(self.ends) - 1)] if len(self.ends) else rows
+            rows = torch.where(degree > 0, end, rows)
         return rows
 
 
 def mutual_neighbors(rows: Rows, n_neighbors: int, *, seed: int = 0) -> NeighborGraph:
-    """Joins two rows if each is among the K nearest of the other, by Euclidean distance.
+    """Join two rows if each is among the K nearest of the other, by Euclidean distance.
 
     A row that lies apart is among the nearest of few or none, so that a walk never enters or
     leaves it by an edge that only one side asked for; a walk's stationary distribution does not
@@ -121,7 +121,7 @@ def mutual_neighbors(rows: Rows, n_neighbors: int, *, seed: int = 0) -> Neighbor
 
 
 def _points(rows: Rows, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """Rows, or their first principal components, ``[N, ≤ 64]``."""
+    """Return the rows, or their first principal components, ``[N, ≤ 64]``."""
 
     def piece(index: Tensor | slice) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         return rows.batch(index).numpy()

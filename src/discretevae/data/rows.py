@@ -1,8 +1,7 @@
 """A table of rows, wherever its values lie.
 
-Every reader, built-in set and array of a user ends in `Rows.from_array` or `rows_on_disk`, so
-that one table of rules (`values`) says what is refused, what is stored, and what number a value
-stands for.
+Every reader, built-in set and array of a user ends in `Rows.from_array`, so that one table of rules
+(`values`) says what is refused, what is stored, and what number a value stands for.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ import torch
 from torch import Tensor
 
 from discretevae.config import BinarizeMode
+from discretevae.data.batches import Batches
 from discretevae.data.binarization import binarize, require_mode
 from discretevae.data.stores import sparse, streamed
 from discretevae.data.stores.base import InMemory, Store
-from discretevae.data.stores.disk import DiskTable, require_few_rows
-from discretevae.data.stores.shuffling import Permuted, Windowed
+from discretevae.data.stores.disk import DiskTable
 from discretevae.data.stores.values import (
     as_array,
     as_labels,
@@ -167,9 +166,9 @@ class Rows:
             if step == 1:
                 # It may be a view: without the copy a caller could write into the table itself.
                 stored = self._store.between(start, stop).to(torch.float32, copy=True)
-                return self._x(stored, generator)
+                return self.to_x(stored, generator)
             index = torch.arange(start, stop, step)
-        return self._x(self._store.take(index).to(torch.float32), generator)
+        return self.to_x(self._store.take(index).to(torch.float32), generator)
 
     def chunks(self, size: int, *, generator: torch.Generator | None = None) -> Iterator[Tensor]:
         """Yield all rows in their order as `batch` gives them, `size` at a time.
@@ -184,7 +183,7 @@ class Rows:
             yield self.batch(slice(start, start + size), generator=generator)
 
     def epoch(self, seed: int, epoch: int, batch_size: int) -> Batches:
-        """All rows in a random order, batch by batch: one pass of training.
+        """Return all rows in a random order, batch by batch: one pass of training.
 
         The order follows from ``seed`` and ``epoch`` alone, so that a run can go on at any step.
         Rows in memory are shuffled perfectly; those on disk as `shuffling` describes.
@@ -197,7 +196,7 @@ class Rows:
         return Batches(self, self._store.shuffled(seed, epoch), batch_size)
 
     def subset(self, index: Tensor | slice) -> Rows:
-        """The rows at `index` as a table of their own; a slice shares memory with this one.
+        """Return the rows at `index` as a table; a slice shares memory with this one.
 
         Of rows on disk nothing is read: their numbers are kept, 8 bytes for each.
 
@@ -261,7 +260,7 @@ class Rows:
     @classmethod
     def from_array(
         cls,
-        array: npt.ArrayLike | Tensor,
+        array: npt.ArrayLike | Tensor | DiskTable,
         *,
         labels: npt.ArrayLike | Tensor | None = None,
         image_shape: tuple[int, int] | None = None,
@@ -269,7 +268,7 @@ class Rows:
         name: str = "array",
         copy: bool = True,
     ) -> Rows:
-        """Check an array and choose how it is stored; what x is follows from the values.
+        """Check an array and choose how it is stored and what it is divided by.
 
         | values | stored as | divisor |
         |---|---|---|
@@ -282,7 +281,8 @@ class Rows:
         Args:
             array: `[rows, features]`; or `[rows, height, width]`, or 4-D with a single channel
                 before or behind height and width, which set `image_shape`. Numbers or bool. A
-                matrix of scipy.sparse stays sparse.
+                matrix of scipy.sparse stays sparse. Of a table on disk, name and picture size are
+                its own; a small one is loaded, others are streamed.
             labels: `[rows]` whole numbers.
             image_shape: (height, width) of the rows of a 2-D array that are pictures.
             divisor: given, it replaces the one of the table above: for instance 255 for a few
@@ -302,17 +302,21 @@ class Rows:
             >>> Rows.from_array(torch.zeros(10, 8, 8)).image_shape
             (8, 8)
         """
-        if sparse.is_sparse(array):
-            store, divisor = sparse.from_matrix(array, name, divisor)
-            return cls(store, divisor, as_labels(labels, store.shape[0], name), image_shape, name)
-        got = as_array(array, name)
-        shape, image_shape = table_shape(got.shape, got.dtype, image_shape, name)
-        table = got.reshape(shape)
-        pieces = ((start, table[start:stop]) for start, stop in spans(shape))
-        facts = scan(pieces, table.dtype, name, divisor=divisor)
-        dtype, divisor = storage(facts, table.dtype, name, divisor=divisor)
-        values = torch.from_numpy(converted(table, dtype, copy=copy))
-        return cls(values, divisor, as_labels(labels, len(table), name), image_shape, name)
+        values: Tensor | Store
+        if isinstance(array, DiskTable):
+            name, image_shape = array.name, array.image_shape
+            values, divisor = streamed.from_table(array, divisor)
+        elif sparse.is_sparse(array):
+            values, divisor = sparse.from_matrix(array, name, divisor)
+        else:
+            got = as_array(array, name)
+            shape, image_shape = table_shape(got.shape, got.dtype, image_shape, name)
+            table = got.reshape(shape)
+            pieces = ((start, table[start:stop]) for start, stop in spans(shape))
+            facts = scan(pieces, table.dtype, name, divisor=divisor)
+            dtype, divisor = storage(facts, table.dtype, name, divisor=divisor)
+            values = torch.from_numpy(converted(table, dtype, copy=copy))
+        return cls(values, divisor, as_labels(labels, values.shape[0], name), image_shape, name)
 
     @cached_property
     def _store(self) -> Store:
@@ -331,7 +335,7 @@ class Rows:
 
     @cached_property
     def _range(self) -> tuple[int, float, float]:
-        """How many values lie outside of [0, divisor], the least and the largest of all."""
+        """The number of values outside of [0, divisor], the least and the largest of all."""
         outside, low, high = 0, float("inf"), float("-inf")
         for part in self._store.pieces():
             outside += int(((part < 0) | (part > self.divisor)).sum())
@@ -340,7 +344,7 @@ class Rows:
 
     @cached_property
     def _not_bytes(self) -> tuple[int, float]:
-        """How many values do not stand for k/255, and the first of them."""
+        """The number of values that do not stand for k/255, and the first of them."""
         wrong, example = 0, 0.0
         for part in self._store.pieces():
             if part.dtype == torch.uint8 and self.divisor == 255:
@@ -354,20 +358,20 @@ class Rows:
                 wrong += int(bad.sum())
         return wrong, example
 
-    def _x(self, values: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Turn stored values, float32 and shared with nobody, into x, binarized."""
+    def to_x(self, values: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Turn stored values, float32 and shared with nobody, into binarized x in place."""
         if self.divisor != 1.0:
-            values.div_(self.divisor if values.device.type == "cpu" else self._divisor_there)
+            values.div_(self.divisor if values.device.type == "cpu" else self._divisor_on_device)
         return binarize(values, self.binarize, generator)
 
     @cached_property
-    def _divisor_there(self) -> Tensor:
-        """For values on a GPU, where torch multiplies by a number's rounded inverse instead."""
+    def _divisor_on_device(self) -> Tensor:
+        """The divisor as a tensor: by a number, torch on a GPU multiplies its rounded inverse."""
         return torch.tensor(self.divisor, device=cast(Tensor, self.values).device)
 
 
 def require_rows(rows: object) -> None:
-    """Refuses an array where rows are wanted, which know what their values stand for.
+    """Refuse an array in place of rows, which know what their values stand for.
 
     Raises:
         DataError: it is something else.
@@ -382,97 +386,3 @@ def require_rows(rows: object) -> None:
         raise DataError(
             f"rows must be Rows. Got {type(rows).__name__}. Make them with Rows.from_array."
         )
-
-
-@dataclass(frozen=True, eq=False)
-class Batches:
-    """One pass over all rows in a given order, of which any batch can be asked for.
-
-    Args:
-        rows: a table.
-        order: its stored values in that order.
-        batch_size: B.
-
-    Example:
-        >>> batches = Rows.from_array([[0, 1], [1, 1], [1, 0]]).epoch(0, 1, batch_size=2)
-        >>> len(batches), batches.take(0).shape, batches.take(1).shape
-        (2, torch.Size([2, 2]), torch.Size([1, 2]))
-    """
-
-    rows: Rows
-    order: Permuted | Windowed
-    batch_size: int
-
-    def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
-
-    def take(
-        self,
-        step: int,
-        *,
-        rank: int = 0,
-        ranks: int = 1,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """The rows of a step, ``[B, P]``, or the part of them that falls to one of several ranks.
-
-        The parts are consecutive and differ in length by at most one row; a part may be empty.
-        To ask for the steps one after the other is what rows on disk are made for.
-
-        Raises:
-            ConfigError: dynamic rows without a generator.
-            DataError: the values lie on disk and can no longer be read.
-        """
-        values = self.order.between(*self._places(step, rank, ranks))
-        return self.rows._x(values.to(torch.float32), generator)
-
-    def numbers(self, step: int, *, rank: int = 0, ranks: int = 1) -> Tensor:
-        """Which rows `take` gives: their numbers in the table, int64 ``[B]``.
-
-        Raises:
-            DataError: the rows lie on disk, where no order of all of them is kept.
-        """
-        if not isinstance(self.order, Permuted):
-            raise DataError(f"{self.rows.name}: the order of rows on disk is not kept.")
-        start, stop = self._places(step, rank, ranks)
-        return self.order.order[start:stop]
-
-    def _places(self, step: int, rank: int, ranks: int) -> tuple[int, int]:
-        first = min(step * self.batch_size, len(self.rows))
-        size, larger = divmod(min(self.batch_size, len(self.rows) - first), ranks)
-        start = first + rank * size + min(rank, larger)
-        return start, start + size + (rank < larger)
-
-
-def rows_on_disk(
-    table: DiskTable,
-    *,
-    labels: npt.ArrayLike | Tensor | None = None,
-    image_shape: tuple[int, int] | None = None,
-    divisor: float | None = None,
-) -> Rows:
-    """A table on disk by the rules of `Rows.from_array`: loaded if it is small, else streamed.
-
-    Args:
-        table: a file or a folder of files.
-        labels: as for `Rows.from_array`, like the other arguments.
-        image_shape: (height, width) of rows that are pictures.
-        divisor: given, it replaces the one that follows from the values.
-
-    Raises:
-        DataError: values that are refused, or a file that would have to be streamed and cannot.
-
-    Warns:
-        DataWarning: as for `Rows.from_array`.
-    """
-    name, n_rows = table.name, table.shape[0]
-    require_few_rows(n_rows, name)
-    facts = table.facts(divisor)
-    dtype, divisor = storage(facts, table.dtype, name, divisor=divisor)
-    values: Tensor | Store
-    if prod(table.shape) * dtype.itemsize <= streamed.IN_MEMORY_BYTES:
-        values = torch.from_numpy(table.load(dtype))
-    else:
-        table.require_streamable(dtype)
-        values = streamed.Streamed(table, dtype, (facts.low, facts.high))
-    return Rows(values, divisor, as_labels(labels, n_rows, name), image_shape, name)

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from discretevae.data.rows import Rows, rows_on_disk
+from discretevae.data.rows import Rows
 from discretevae.data.stores.disk import PIECE_BYTES, DiskTable, Stamp
 from discretevae.data.stores.values import Array, check_size, table_shape
 from discretevae.errors import DataError
@@ -34,8 +34,7 @@ def read_npy(path: Path, image_size: tuple[int, int] | None, divisor: float | No
     Raises:
         DataError: Python objects, cut short, or no array at all.
     """
-    table = NpyTable(path, image_size)
-    return rows_on_disk(table, image_shape=table.image_shape, divisor=divisor)
+    return Rows.from_array(NpyTable(path, image_size), divisor=divisor)
 
 
 class NpyTable(DiskTable):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from discretevae.data.readers.tables import label_column, refuse_counting, warn_label_is_feature
-from discretevae.data.rows import Rows, rows_on_disk
+from discretevae.data.rows import Rows
 from discretevae.data.stores.disk import PIECE_BYTES, DiskTable, Stamp, require_few_rows
 from discretevae.data.stores.values import Array, Facts, check_image_shape, scan
 from discretevae.errors import DataError, MissingExtraError
@@ -31,7 +31,7 @@ def read_parquet(path: Path, image_size: tuple[int, int] | None, divisor: float 
         DataError: a column of another type, missing values, damaged.
     """
     table = ParquetTable(path, image_size)
-    return rows_on_disk(table, labels=table.labels, image_shape=image_size, divisor=divisor)
+    return Rows.from_array(table, labels=table.labels, divisor=divisor)
 
 
 class ParquetTable(DiskTable):
@@ -66,13 +66,13 @@ class ParquetTable(DiskTable):
         self.edges = np.cumsum([0, *sizes], dtype=np.int64)
         self.gap = max(1, n_rows)  # a group is unpacked whole, however few of its rows are wanted
         self.labels, label = None, label_column(schema.names, path)
-        columns = list(range(len(dtypes)))
         if label is not None:
-            self.labels = self._column(label, n_rows, dtypes[label])
-            columns.remove(label)
-            if self.labels is None:
+            values = self._column(label, n_rows, dtypes[label])
+            if (values == np.rint(values)).all():
+                self.labels = values.astype(np.int64)
+            else:
                 warn_label_is_feature(path, schema.names[label])
-                columns.insert(label, label)
+        columns = [i for i in range(len(dtypes)) if i != label or self.labels is None]
         if not columns or not n_rows:
             raise DataError(
                 f"{path}: no values in an array of shape ({n_rows}, {len(columns)}). Give at "
@@ -86,10 +86,10 @@ class ParquetTable(DiskTable):
         self.shape = (n_rows, len(columns))
         self._last: tuple[int, Array] | None = None
         if not schema.names[0]:
-            refuse_counting(self._column_values(0, n_rows, dtypes[0]), path)
+            refuse_counting(self._column(0, n_rows, dtypes[0]), path)
 
     def facts(self, divisor: float | None) -> Facts:
-        """Looks at every value, even at bytes: some may be missing."""
+        """Look at every value, even at bytes: some may be missing."""
         pieces = self.pieces()
         facts = scan(pieces, self.dtype, self.name, divisor=divisor)
         for _ in pieces:
@@ -97,7 +97,7 @@ class ParquetTable(DiskTable):
         return facts
 
     def pieces(self) -> Iterator[tuple[int, Array]]:
-        """The table from top to bottom, group by group."""
+        """Yield the table from top to bottom, group by group."""
         for group, start in enumerate(self.edges[:-1].tolist()):
             for first, columns in self._batches(group):
                 part = np.empty((len(columns[0]), self.shape[1]), self.dtype)
@@ -106,7 +106,7 @@ class ParquetTable(DiskTable):
                 yield start + first, part
 
     def read_into(self, start: int, out: Array) -> None:
-        """Fills ``out`` with the rows from ``start`` on."""
+        """Fill ``out`` with the rows from ``start`` on."""
         at, stop = start, start + len(out)
         group = int(np.searchsorted(self.edges, start, side="right")) - 1
         while at < stop:
@@ -119,7 +119,7 @@ class ParquetTable(DiskTable):
             at, group = min(end, stop), group + 1
 
     def require_streamable(self, dtype: np.dtype[Any]) -> None:
-        """Refuses row groups that are too large to be held."""
+        """Refuse row groups that are too large to be held."""
         most = GROUP_BYTES // (self.shape[1] * dtype.itemsize)
         largest = int((self.edges[1:] - self.edges[:-1]).max())
         if largest > most:
@@ -142,14 +142,7 @@ class ParquetTable(DiskTable):
             for number, place in enumerate(self._columns):
                 out[first : first + len(columns[0]), number] = columns[place]
 
-    def _column(self, place: int, n_rows: int, dtype: np.dtype[Any]) -> Array | None:
-        """A column of whole numbers as int64; None if it holds others."""
-        values = self._column_values(place, n_rows, dtype)
-        if dtype.kind == "f" and not (values == np.rint(values)).all():
-            return None
-        return values.astype(np.int64)
-
-    def _column_values(self, place: int, n_rows: int, dtype: np.dtype[Any]) -> Array:
+    def _column(self, place: int, n_rows: int, dtype: np.dtype[Any]) -> Array:
         values = np.empty(n_rows, dtype)
         for group, start in enumerate(self.edges[:-1].tolist()):
             for first, columns in self._batches(group, place):
@@ -157,7 +150,7 @@ class ParquetTable(DiskTable):
         return values
 
     def _batches(self, group: int, only: int | None = None) -> Iterator[tuple[int, list[Array]]]:
-        """A row group in pieces: the number of the first row in it, and the columns."""
+        """Yield a row group in pieces: the number of the first row in it, and the columns."""
         size = int(self.edges[group + 1] - self.edges[group])
         width = self._metadata.num_columns
         at = 0
@@ -198,16 +191,13 @@ class ParquetTable(DiskTable):
 
 
 def _dtypes(schema: Any, name: str) -> list[np.dtype[Any]]:
-    """The columns' dtypes."""
-    import pyarrow as pa
+    from pyarrow import types
 
     for field in schema:
-        kind = field.type
-        if not (
-            pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)
-        ):
+        checks = (types.is_boolean, types.is_integer, types.is_floating)
+        if not any(check(field.type) for check in checks):
             raise DataError(
-                f"{name}: column {field.name!r} is {kind}, not numbers. Drop or encode it."
+                f"{name}: column {field.name!r} is {field.type}, not numbers. Drop or encode it."
             )
     return [np.dtype(field.type.to_pandas_dtype()) for field in schema]
 

@@ -10,7 +10,7 @@ import numpy as np
 from discretevae.data.readers.images import visible
 from discretevae.data.readers.npy import NpyTable
 from discretevae.data.readers.parquet import ParquetTable
-from discretevae.data.rows import Rows, rows_on_disk
+from discretevae.data.rows import Rows
 from discretevae.data.stores.disk import DiskTable, Shards
 from discretevae.errors import DataError
 
@@ -57,12 +57,8 @@ def read_shards(path: Path, image_size: tuple[int, int] | None, divisor: float |
     found = [part for part in labels if part is not None]
     if 0 < len(found) < len(tables):
         raise DataError(f"{path}: {len(found)} of {len(tables)} shards have labels. Give all some.")
-    return rows_on_disk(
-        Shards(str(path), tables),
-        labels=np.concatenate(found) if found else None,
-        image_shape=tables[0].image_shape,
-        divisor=divisor,
-    )
+    joined = np.concatenate(found) if found else None
+    return Rows.from_array(Shards(str(path), tables), labels=joined, divisor=divisor)
 
 
 def _require_same(first: DiskTable, table: DiskTable) -> None:

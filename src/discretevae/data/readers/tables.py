@@ -76,7 +76,7 @@ def names_of_columns(path: Path) -> list[str]:
 
 
 def _first_line(file: Iterable[str], path: Path) -> tuple[list[str], str, list[str]]:
-    """The first line if it is data, the delimiter, and the names if it is a header."""
+    """Return the first line if it is data, the delimiter, and the names if it is a header."""
     line = next((line for line in file if not line.isspace()), None)
     if line is None:
         raise DataError(f"{path}: the file is empty. Give at least 1 row.")
@@ -100,7 +100,7 @@ def _first_line(file: Iterable[str], path: Path) -> tuple[list[str], str, list[s
 def _parse(
     lines: Iterator[str], delimiter: str, label: int | None, path: Path
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
-    """The features, uint8 or float32, and the column of labels in full precision."""
+    """Return the features, uint8 or float32, and the column of labels in full precision."""
     blocks: list[npt.NDArray[Any]] = []
     labels: list[npt.NDArray[Any]] = []
     width, n_lines = 0, 1  # the first block is one line: only then is the width known
@@ -131,7 +131,7 @@ def _narrow(cells: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _explain(path: Path, delimiter: str, parser_message: str) -> DataError:
-    """Why the fast parser gave up: the line and column, found by reading again slowly."""
+    """Return why the fast parser gave up, with line and column, by reading again slowly."""
     width = 0
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, delimiter=delimiter)
@@ -171,7 +171,7 @@ def _is_number(cell: str) -> bool:
 
 
 def label_column(names: list[str], path: Path) -> int | None:
-    """The number of the column that names labels, if there is one.
+    """Return the number of the column that names labels, if there is one.
 
     Raises:
         DataError: several do.
@@ -185,7 +185,7 @@ def label_column(names: list[str], path: Path) -> int | None:
 
 
 def warn_label_is_feature(path: Path, name: str) -> None:
-    """Says that a column was not taken for labels, in spite of its name."""
+    """Warn that a column was not read as labels, in spite of its name."""
     warnings.warn(
         f"{path}: column {name} does not hold whole numbers and was read as a feature, not as "
         "labels.",
@@ -195,7 +195,7 @@ def warn_label_is_feature(path: Path, name: str) -> None:
 
 
 def refuse_counting(column: npt.NDArray[Any], path: Path) -> None:
-    """Refuses a first column without a name that holds 0, 1, 2, ...
+    """Refuse a first column without a name that holds 0, 1, 2, ...
 
     Raises:
         DataError: it does.

@@ -6,6 +6,7 @@ that is cut short while it is read ends the whole process.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import os
 from abc import ABC, abstractmethod
@@ -45,7 +46,7 @@ class DiskTable(ABC):
 
     @abstractmethod
     def read_into(self, start: int, out: Array) -> None:
-        """Fills ``out`` with the rows from ``start`` on.
+        """Fill ``out`` with the rows from ``start`` on.
 
         Args:
             start: number of the first row.
@@ -56,7 +57,7 @@ class DiskTable(ABC):
         """
 
     def facts(self, divisor: float | None) -> Facts:
-        """Looks at every value, in pieces, unless bytes make that needless.
+        """Look at every value, in pieces, unless bytes make that needless.
 
         Raises:
             DataError: NaN, infinite or too large; the first row with one is named.
@@ -64,7 +65,7 @@ class DiskTable(ABC):
         return scan(self.pieces(), self.dtype, self.name, divisor=divisor)
 
     def pieces(self) -> Iterator[tuple[int, Array]]:
-        """The table from top to bottom: the number of the first row, and rows."""
+        """Yield the table from top to bottom: the number of the first row, and rows."""
         n_rows, n_features = self.shape
         step = max(1, PIECE_BYTES // (n_features * self.dtype.itemsize))
         for start in range(0, n_rows, step):
@@ -73,17 +74,17 @@ class DiskTable(ABC):
             yield start, part
 
     def require_streamable(self, dtype: np.dtype[Any]) -> None:  # noqa: B027 - most are
-        """Refuses a file of which a few rows cannot be read without many others.
+        """Refuse a file of which a few rows cannot be read without many others.
 
         Raises:
             DataError: it cannot; says how to save it instead.
         """
 
     def will_read(self, runs: Sequence[tuple[int, int]]) -> None:  # noqa: B027 - advice only
-        """Says which rows are read next, so that the disk can work ahead."""
+        """Announce the rows that are read next, so that the disk can work ahead."""
 
     def rows(self, index: Index, dtype: np.dtype[Any]) -> Array:
-        """The rows of these numbers, in this order: ``[B, P]``.
+        """Return the rows of these numbers, in this order: ``[B, P]``.
 
         Near ones are read together, whatever their order, and never more than a block.
 
@@ -117,26 +118,20 @@ class DiskTable(ABC):
             out[places] = buffer[index[i:j] - start]
         return out
 
-    def load(self, dtype: np.dtype[Any]) -> Array:
-        """The whole table in memory."""
-        out = np.empty(self.shape, dtype)
-        self.read_into(0, out)
-        return out
-
 
 class Stamp(NamedTuple):
-    """What a file looked like when it was opened first."""
+    """Size and time of change of a file when it was opened first."""
 
     size: int
     modified_ns: int
 
     @classmethod
     def of(cls, status: os.stat_result) -> Stamp:
-        """The stamp of a file as it is now."""
+        """Return the stamp of a file."""
         return cls(status.st_size, status.st_mtime_ns)
 
     def require(self, status: os.stat_result, name: str) -> None:
-        """Refuses a file that has changed: its values were checked once, and only then.
+        """Refuse a file that has changed: its values were checked once, and only then.
 
         Raises:
             DataError: another size or time of change.
@@ -167,44 +162,43 @@ class Shards(DiskTable):
         self.gap = max(table.gap for table in tables)
 
     def facts(self, divisor: float | None) -> Facts:
-        """The facts of all; messages name the shard, and count the rows in it."""
+        """Return the facts of all; messages name the shard, and count the rows in it."""
         first, *others = (table.facts(divisor) for table in self.tables)
         for facts in others:
             first = first.joined(facts)
         return first
 
     def read_into(self, start: int, out: Array) -> None:
-        """Fills ``out`` with the rows from ``start`` on, of as many shards as they lie in."""
+        """Fill ``out`` with the rows from ``start`` on, of as many shards as they lie in."""
         for table, first, stop, begin in self._parts(start, start + len(out)):
             table.read_into(first, out[begin : begin + stop - first])
 
     def will_read(self, runs: Sequence[tuple[int, int]]) -> None:
-        """Hands it on; a run lies in one shard."""
-        found: dict[int, list[tuple[int, int]]] = {}
-        for run in runs:
-            number = int(np.searchsorted(self.starts, run[0], side="right")) - 1
+        """Announce the rows to their shards; a run lies in one, and runs ascend."""
+        for number, own in itertools.groupby(runs, lambda run: self._number_of(run[0])):
             begin = self.starts[number]
-            found.setdefault(number, []).append((run[0] - begin, run[1] - begin))
-        for number, own in found.items():
-            self.tables[number].will_read(own)
+            self.tables[number].will_read([(start - begin, stop - begin) for start, stop in own])
 
     def require_streamable(self, dtype: np.dtype[Any]) -> None:
-        """Asks every shard."""
+        """Refuse shards of which one cannot be streamed."""
         for table in self.tables:
             table.require_streamable(dtype)
 
     def _parts(self, start: int, stop: int) -> Iterator[tuple[DiskTable, int, int, int]]:
-        """Each table with the rows of its own, and where they begin among those asked for."""
-        number = int(np.searchsorted(self.starts, start, side="right")) - 1
+        """Yield each table, first and last row in it, and their place among those asked for."""
         at = start
         while at < stop:
+            number = self._number_of(at)
             begin, end = self.starts[number], min(self.starts[number + 1], stop)
             yield self.tables[number], at - begin, end - begin, at - start
-            at, number = end, number + 1
+            at = end
+
+    def _number_of(self, row: int) -> int:
+        return bisect.bisect_right(self.starts, row) - 1
 
 
 def require_few_rows(n_rows: int, name: str) -> None:
-    """Refuses more rows than their numbers can be held of.
+    """Refuse more rows than their numbers can be held of.
 
     Raises:
         DataError: there are more.

@@ -11,7 +11,7 @@ _Made = TypeVar("_Made")
 
 
 def one_ahead(make: Callable[[_Key], _Made], keys: Iterable[_Key]) -> Iterator[_Made]:
-    """What ``make`` gives for each key, in order; never more than one that is not asked for yet.
+    """Yield what ``make`` returns for each key, in order, and make the next one meanwhile.
 
     What ``make`` raises is raised where its result was due.
 

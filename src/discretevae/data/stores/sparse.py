@@ -153,7 +153,7 @@ def from_parts(
 
 
 def check_promise(shape: tuple[int, int], n_entries: int, name: str) -> None:
-    """Refuses the table of a file that is large by what it promises, before it is unpacked.
+    """Refuse the table of a file that is large by what it promises, before it is unpacked.
 
     Args:
         shape: (N, P) as the file says.
@@ -179,7 +179,7 @@ def check_promise(shape: tuple[int, int], n_entries: int, name: str) -> None:
 
 
 def check_shape(shape: tuple[int, int], n_entries: int, name: str) -> None:
-    """Refuses a table of which the rows and entries, or a batch of it, would fill the memory.
+    """Refuse a table of which the rows and entries, or a batch of it, would fill the memory.
 
     Raises:
         DataError: no rows or features, P above `MAX_FEATURES`, or N + E above

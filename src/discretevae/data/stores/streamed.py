@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ import torch
 from torch import Tensor
 
 from discretevae.data.stores.base import Store
-from discretevae.data.stores.disk import DiskTable, Index
+from discretevae.data.stores.disk import DiskTable, Index, require_few_rows
 from discretevae.data.stores.shuffling import BlockOrder, Windowed
-from discretevae.data.stores.values import Array
+from discretevae.data.stores.values import Array, storage
 
 IN_MEMORY_BYTES = 2**30
 """A table whose stored values take more than this is not loaded but streamed."""
@@ -106,3 +107,20 @@ class Streamed(Store):
         """The selection in the order of the file, for shuffling, which needs no other."""
         chosen = self.selection
         return chosen if chosen is None or (chosen[1:] >= chosen[:-1]).all() else np.sort(chosen)
+
+
+def from_table(table: DiskTable, divisor: float | None) -> tuple[Tensor | Streamed, float]:
+    """Return a table on disk, loaded if it is small, else as a store, and its divisor.
+
+    Raises:
+        DataError: values that are refused, or a file that would have to be streamed and cannot.
+    """
+    require_few_rows(table.shape[0], table.name)
+    facts = table.facts(divisor)
+    dtype, divisor = storage(facts, table.dtype, table.name, divisor=divisor)
+    if prod(table.shape) * dtype.itemsize <= IN_MEMORY_BYTES:
+        values = np.empty(table.shape, dtype)
+        table.read_into(0, values)
+        return torch.from_numpy(values), divisor
+    table.require_streamable(dtype)
+    return Streamed(table, dtype, (facts.low, facts.high)), divisor

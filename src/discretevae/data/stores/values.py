@@ -1,12 +1,6 @@
-"""Which values a table may hold, how they are stored, and what number a stored one stands for.
+"""The rules for values, shapes and labels of a table: the same for arrays, files and matrices.
 
-The same rules for all: arrays in memory, files on disk, sparse matrices.
-
-| values | stored as | divisor |
-|---|---|---|
-| bool; whole numbers that are all 0 or 1, of any dtype | uint8 | 1 |
-| whole numbers in [0, 255] of any dtype, the largest > 1 | uint8 | 255 |
-| everything else | float32 | 1 |
+`Rows.from_array` has the table of how values are stored and what they are divided by.
 """
 
 from __future__ import annotations
@@ -38,7 +32,7 @@ Array = npt.NDArray[Any]
 
 
 class Facts(NamedTuple):
-    """What the rules need to know of values: bounds, and whether all of them are whole.
+    """What the rules need of values: bounds, and whether all of them are whole.
 
     The bounds of bytes are not always the nearest ones: 0 and 255 hold for all of them.
     """
@@ -48,7 +42,7 @@ class Facts(NamedTuple):
     whole: bool
 
     def joined(self, other: Facts) -> Facts:
-        """The facts of both together."""
+        """Return the facts of both together."""
         low, high = min(self.low, other.low), max(self.high, other.high)
         return Facts(low, high, self.whole and other.whole)
 
@@ -60,7 +54,7 @@ def scan(
     *,
     divisor: float | None = None,
 ) -> Facts:
-    """Looks at values piece by piece; no further than necessary where no value can be bad.
+    """Look at values piece by piece, no further than necessary where no value can be bad.
 
     Args:
         pieces: pairs of the first row's number and rows `[n, P]`, all of one dtype.
@@ -105,7 +99,7 @@ def scan(
 def storage(
     facts: Facts, dtype: np.dtype[Any], name: str, *, divisor: float | None = None
 ) -> tuple[np.dtype[Any], float]:
-    """How such values are stored, and what they are divided by: the table at the top.
+    """Return how such values are stored, and what they are divided by.
 
     Warns:
         DataWarning: whole numbers, but so small that they are hardly 8-bit grey values.
@@ -135,7 +129,7 @@ def table_shape(
     image_shape: tuple[int, int] | None,
     name: str,
 ) -> tuple[tuple[int, int], tuple[int, int] | None]:
-    """The rows and features ``(N, P)`` of an array of this shape, and the pictures' size if any.
+    """Return the rows and features ``(N, P)`` of an array, and the size of pictures if any.
 
     Args:
         shape: `[rows, features]`; or `[rows, height, width]`, or 4-D with a single channel before
@@ -178,7 +172,7 @@ def table_shape(
 
 
 def as_array(array: npt.ArrayLike | Tensor, name: str) -> Array:
-    """A NumPy array that shares memory with what is given, if it can.
+    """Return a NumPy array that shares memory with what is given, if it can.
 
     Raises:
         DataError: masked values, or nothing rectangular.
@@ -201,7 +195,7 @@ def as_array(array: npt.ArrayLike | Tensor, name: str) -> Array:
 
 
 def as_labels(labels: npt.ArrayLike | Tensor | None, n_rows: int, name: str) -> Tensor | None:
-    """One whole number for each row, int64 ``[N]``.
+    """Return labels as whole numbers, int64 ``[N]``.
 
     Raises:
         DataError: another number of labels, or not whole.
@@ -225,7 +219,7 @@ def as_labels(labels: npt.ArrayLike | Tensor | None, n_rows: int, name: str) -> 
 
 
 def converted(table: Array, dtype: np.dtype[Any], *, copy: bool) -> Array:
-    """The table in the dtype that it is stored in, piece by piece; itself if it may be shared."""
+    """Return a table in the dtype that it is stored in; itself if it may be shared."""
     # torch warns about memory that must not be written to, such as a mapped file.
     if not copy and table.dtype == dtype and table.flags.c_contiguous and table.flags.writeable:
         return table
@@ -236,7 +230,7 @@ def converted(table: Array, dtype: np.dtype[Any], *, copy: bool) -> Array:
 
 
 def check_image_shape(shape: tuple[int, int], n_features: int, name: str) -> None:
-    """Refuses a height and width that do not give the features of a row.
+    """Refuse a height and width that do not give the features of a row.
 
     Raises:
         DataError: they do not.
@@ -251,7 +245,7 @@ def check_image_shape(shape: tuple[int, int], n_features: int, name: str) -> Non
 def check_size(
     name: str, shape: tuple[int, ...], itemsize: int, max_bytes: int | None = None
 ) -> int:
-    """The bytes of an array that a header promises, refused before anything is allocated.
+    """Return the bytes of an array that a header promises; refuse too many of them.
 
     Raises:
         DataError: more than ``max_bytes``, which is `MAX_BYTES` if None; or a negative side.
@@ -267,6 +261,6 @@ def check_size(
 
 
 def spans(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    """The rows of a table in pieces of about `CHUNK` values: (start, stop)."""
+    """Return the rows of a table in pieces of about `CHUNK` values: (start, stop)."""
     step = max(1, CHUNK // max(1, shape[1]))
     return ((start, min(start + step, shape[0])) for start in range(0, shape[0], step))

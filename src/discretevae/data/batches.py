@@ -1,0 +1,76 @@
+"""One pass over all rows, batch by batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from discretevae.data.stores.shuffling import Permuted, Windowed
+from discretevae.errors import DataError
+
+if TYPE_CHECKING:
+    from discretevae.data.rows import Rows
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """One pass over all rows in a given order, of which any batch can be asked for.
+
+    Args:
+        rows: a table.
+        order: its stored values in that order.
+        batch_size: B.
+
+    Example:
+        >>> from discretevae.data.rows import Rows
+        >>> batches = Rows.from_array([[0, 1], [1, 1], [1, 0]]).epoch(0, 1, batch_size=2)
+        >>> len(batches), batches.take(0).shape, batches.take(1).shape
+        (2, torch.Size([2, 2]), torch.Size([1, 2]))
+    """
+
+    rows: Rows
+    order: Permuted | Windowed
+    batch_size: int
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def take(
+        self,
+        step: int,
+        *,
+        rank: int = 0,
+        ranks: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return the rows of a step, ``[B, P]``, or the part of them of one of several ranks.
+
+        The parts are consecutive and differ in length by at most one row; a part may be empty.
+        Of rows on disk, steps are best taken one after the other.
+
+        Raises:
+            ConfigError: dynamic rows without a generator.
+            DataError: the values lie on disk and can no longer be read.
+        """
+        values = self.order.between(*self._places(step, rank, ranks))
+        return self.rows.to_x(values.to(torch.float32), generator)
+
+    def numbers(self, step: int, *, rank: int = 0, ranks: int = 1) -> Tensor:
+        """Return the numbers of the rows that `take` returns, int64 ``[B]``.
+
+        Raises:
+            DataError: the rows lie on disk, where no order of all of them is kept.
+        """
+        if not isinstance(self.order, Permuted):
+            raise DataError(f"{self.rows.name}: the order of rows on disk is not kept.")
+        start, stop = self._places(step, rank, ranks)
+        return self.order.order[start:stop]
+
+    def _places(self, step: int, rank: int, ranks: int) -> tuple[int, int]:
+        first = min(step * self.batch_size, len(self.rows))
+        size, larger = divmod(min(self.batch_size, len(self.rows) - first), ranks)
+        start = first + rank * size + min(rank, larger)
+        return start, start + size + (rank < larger)
