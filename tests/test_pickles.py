@@ -30,13 +30,14 @@ from fuzzing.pickles import FORMS, GOOD, SRC, payloads, watched, written
 from fuzzing.source import dangers, openers
 from PIL import Image
 
-from discretevae.cli import compare, runs
+from discretevae.cli import runs
 from discretevae.codes import ids
 from discretevae.codes.compression.files import decompress
 from discretevae.codes.packing import read_codes
 from discretevae.codes.search.index import CodeIndex
 from discretevae.data import load_data, load_rows
 from discretevae.errors import DiscreteVAEError
+from discretevae.experiments import comparison_report
 from discretevae.experiments.paper.experiments import EXPERIMENTS
 from discretevae.experiments.paper.records import read_finished, run_folder
 from discretevae.experiments.paper.report import require_ours
@@ -243,7 +244,7 @@ CASES = [
     Case("lock", of_run("lock", free), ("system.locks.writing",), is_refused=False),
     Case("lock, held", of_run("lock", held), ("system.locks.writing",)),
     # what else is read back
-    Case("comparison.json", of_run(compare.RESULT, compare._require_ours),
+    Case("comparison.json", of_run(comparison_report.RESULT, comparison_report.require_ours),
          ("system.files.read_json",)),
     Case("sweep.json", of_run("sweep.json", swept), ("system.files.read_json",)),
     Case("summary.json, of a sweep", of_run("summary.json", swept_run),

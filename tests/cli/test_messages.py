@@ -17,13 +17,13 @@ from discretevae.config import ModelConfig, TrainConfig
 ROOT = Path(discretevae.__file__).parent
 LIBRARY = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT / "cli")
 
-OF_PYTHON = {"n_features"}
+OF_PYTHON = {"n_features", "encoder", "decoder"}
 """Parameters that no command passes on, so that its messages need no option for them."""
 
 REACHED = [path for path in LIBRARY if path.parent != ROOT / "scikit_learn"]
 """Files whose messages a command may show."""
 
-PAGES = ("sharing/card.py", "experiments/paper/markdown.py")
+PAGES = ("sharing/card.py", "experiments/comparison_report.py", "experiments/paper/markdown.py")
 """Write Markdown, in which backquotes are something else."""
 
 
