@@ -1,4 +1,4 @@
-"""Random distortions of the pictures that the encoder is shown."""
+"""Random distortions of the pictures that the encoder gets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def distort(
 ) -> Tensor:
     """Turn, shear, scale and shift each picture at random, by bilinear sampling.
 
-    What lies outside a picture is taken as 0. Values stay within those of the picture and 0.
+    What lies outside a picture counts as 0. Values stay within those of the picture and 0.
 
     Args:
         x: rows ``[B, H·W]``.

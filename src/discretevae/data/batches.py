@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """One pass over all rows in a given order, of which any batch can be asked for.
+    """One pass over all rows in a given order, any batch of which can be read.
 
     Args:
         rows: a table.

@@ -76,7 +76,7 @@ def mutual_neighbors(rows: Rows, n_neighbors: int, *, seed: int = 0) -> Neighbor
     """Join two rows if each is among the K nearest of the other, by Euclidean distance.
 
     A row that lies apart is among the nearest of few or none, so that a walk never enters or
-    leaves it by an edge that only one side asked for; a walk's stationary distribution does not
+    leaves it by an edge that only one side has; a walk's stationary distribution does not
     favor rows that are everybody's neighbor. Where rows have more than 64 features, distances are
     those of their first 64 principal components.
 

@@ -1,7 +1,7 @@
 """A table of rows, wherever its values lie.
 
 Every reader, built-in set and array of a user ends in `Rows.from_array`, so that one table of rules
-(`values`) says what is refused, what is stored, and what number a value stands for.
+(`values`) decides what is refused, how it is stored, and which number a value stands for.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ _BYTE_ROUNDING = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """A table of rows; bytes stay bytes until a batch is asked for.
+    """A table of rows; bytes stay bytes until a batch is formed.
 
     Args:
-        values: `[N, P]`, uint8 or float32, contiguous, on any device; or a store that gives such
-            values from a disk or unpacks them.
+        values: `[N, P]`, uint8 or float32, contiguous, on any device; or a store that
+            returns such values.
         divisor: `x = values / divisor`; 255 for 8-bit grey values, 1 for 0/1 bytes and floats.
         labels: `[N]` int64, or None.
         image_shape: (height, width) with `height * width == P`, or None if rows are no pictures.
         name: where the rows come from; starts every message about them.
         binarize: `none` gives x itself, `threshold` 1 where x > 0.5, and `dynamic` a draw from
-            Bernoulli(x) whenever a row is asked for; see `binarized`.
+            Bernoulli(x) whenever a row is used; see `binarized`.
 
     Raises:
         DataError: the parts do not fit together.
@@ -104,7 +104,7 @@ class Rows:
 
     @property
     def is_streamed(self) -> bool:
-        """Whether the values stay on disk and are read when they are asked for."""
+        """Whether the values stay on disk and are read at use."""
         return isinstance(self.values, streamed.Streamed)
 
     @cached_property
@@ -119,7 +119,7 @@ class Rows:
 
         Args:
             mode: ``none``, ``threshold`` (1 where x > 0.5) or ``dynamic`` (x drawn anew as
-                Bernoulli(x) whenever a row is asked for, so that a model sees many versions of
+                Bernoulli(x) whenever a row is used, so that a model sees many versions of
                 one picture).
 
         Raises:
@@ -129,10 +129,9 @@ class Rows:
             >>> grey = Rows.from_array([[0.0, 0.3, 0.9]])
             >>> grey.binarized("threshold").batch(slice(None))
             tensor([[0., 0., 1.]])
-            >>> grey.binarized("dynamic").batch(
-            ...     slice(None), generator=torch.Generator().manual_seed(3)
-            ... )
-            tensor([[0., 0., 1.]])
+            >>> generator = torch.Generator().manual_seed(0)
+            >>> grey.binarized("dynamic").batch(slice(None), generator=generator).shape
+            torch.Size([1, 3])
         """
         return replace(self, binarize=mode)
 

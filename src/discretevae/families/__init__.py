@@ -2,10 +2,10 @@
 
     q(z|x) = h(z) exp(ηᵀT(z) − A(η)),   E_q[T(z)] = ∇A(η)                    (paper, eq. 10-11)
 
-Every class here is a frozen description of a code (how many variables, how many categories); its
-methods are pure functions of the natural parameters ``eta``. Sums over the D latent variables of
-a row are taken inside, so log-probabilities, entropies and divergences are in nats per row. All
-are finite, with finite gradients, far beyond abs(η) = 40.
+Each family is a frozen description of a code (how many variables, how many categories); its methods
+are pure functions of the natural parameters ``eta``. They add up the D latent variables of a row,
+so log-probabilities, entropies and divergences are in nats per row. All are finite, with finite
+gradients, far beyond abs(η) = 40.
 
 ``torch.distributions.ExponentialFamily`` is not used: its entropy detaches the natural parameters
 and so drops the gradient without a word.

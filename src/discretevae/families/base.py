@@ -17,7 +17,7 @@ MAX_STATES = 4096
 
 
 class Family(Protocol):
-    """What every family of codes can do; shapes in the words of the mathematics page."""
+    """A family of distributions of codes; shapes in the letters of the mathematics page."""
 
     @property
     def spec(self) -> LatentSpec:
@@ -41,7 +41,7 @@ class Family(Protocol):
 
     @property
     def n_states(self) -> int | None:
-        """How many values z can take; None when uncountably many."""
+        """The number of values of z; None of a continuum."""
         ...
 
     def natural_parameters(self, raw: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ class Family(Protocol):
 
 
 def is_enumerable(family: Family) -> bool:
-    """Whether sums over all states are cheap: at most `MAX_STATES` of them.
+    """Return whether sums over all states are cheap: at most `MAX_STATES` of them.
 
     Example:
         >>> from discretevae.families import Bernoulli, Categorical
@@ -117,7 +117,7 @@ def is_enumerable(family: Family) -> bool:
 
 
 def states_like(family: Family, like: Tensor) -> Tensor:
-    """Every z of a family as a tensor of the type and on the device of another, ``[N, *z_shape]``.
+    """Return every z of a family, ``[N, *z_shape]``, of the type and on the device of a tensor.
 
     Kept with the family: to copy the table to a GPU is to wait for it, and a step that is recorded
     as a CUDA graph cannot. Not to be written to.
@@ -138,7 +138,7 @@ def states_like(family: Family, like: Tensor) -> Tensor:
 
 
 def all_codes(sizes: Sequence[int]) -> Tensor:
-    """Every combination of one value per variable, ``[Π sizes, len(sizes)]``, the last fastest.
+    """Return every combination of values, ``[Π sizes, len(sizes)]``; the last one runs fastest.
 
     Raises:
         ConfigError: there are more than `MAX_STATES`.

@@ -103,7 +103,7 @@ class Categorical:
         u = torch.rand(
             (n_samples, *eta.shape[:-1]), dtype=eta.dtype, device=eta.device, generator=generator
         )
-        # [B, D, S]: searchsorted wants the sorted rows to match in all but the last dimension
+        # [B, D, S]: searchsorted takes sorted rows that match in all but the last dimension
         points = u.movedim(0, -1) * cumulative[..., -1:]
         index = torch.searchsorted(cumulative, points.contiguous(), right=True)
         # rounding may carry the largest u to the very end of the table

@@ -17,7 +17,7 @@ from discretevae.errors import ConfigError
 class Gaussian:
     """D independent normals; ``eta`` ``[B, D, 2]`` is (μ/σ², −1/(2σ²)), z ``[S, B, D]`` is real.
 
-    T(z) = (z, z²), A(η) = Σ_d −η₁²/(4η₂) − ½ ln(−2η₂), h(z) = (2π)^{−D/2}. The network gives
+    T(z) = (z, z²), A(η) = Σ_d −η₁²/(4η₂) − ½ ln(−2η₂), h(z) = (2π)^{−D/2}. The network returns
     (μ, ln σ²), from which `natural_parameters` forms η.
 
     Args:

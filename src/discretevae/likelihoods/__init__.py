@@ -1,4 +1,4 @@
-"""p(x|z): the log-probability of a row under what the decoder says, in nats per row.
+"""p(x|z): the log-probability of a row given the output of the decoder, in nats per row.
 
 | class | text | x | channels |
 |---|---|---|---|

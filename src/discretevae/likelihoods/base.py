@@ -13,9 +13,9 @@ Support = Literal["unit interval", "bytes", "real"]
 
 
 class Likelihood(Protocol):
-    """What the model needs of p(x|z) = Π_p p(x_p|z).
+    """A likelihood p(x|z) = Π_p p(x_p|z).
 
-    The decoder gives C numbers for each of the P features of a row, channel by channel:
+    The decoder returns C numbers for each of the P features of a row, channel by channel:
     ``output`` is ``[..., C·P]``, and as ``[..., C, P]`` its channel c holds what the likelihood
     calls its c-th parameter. That is also how a convolution with C output channels lays them out.
 
@@ -44,11 +44,11 @@ class Likelihood(Protocol):
     def is_probability(self) -> bool: ...  # noqa: D102
 
     def n_outputs(self, n_features: int) -> int:
-        """C·P: the numbers that the decoder must give for a row of P features."""
+        """C·P: the numbers of the decoder for a row of P features."""
         ...
 
     def is_surrogate_for(self, x: Tensor) -> bool:
-        """Whether `log_prob` of these rows is neither a probability's nor a density's logarithm."""
+        """Return whether `log_prob` of these rows is of no probability and no density."""
         ...
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class Likelihood(Protocol):
 
 
 def bits_per_dimension(nats: float, n_features: int) -> float:
-    """−nats / (P ln 2): what a row costs in bits, for each of its features.
+    """−nats / (P ln 2): the bits of a row for each of its features.
 
     It is the length of a code under a likelihood that is a probability (``is_probability``), and
     can then be compared between models of the same values. Of a density it is no length: it may

@@ -40,7 +40,7 @@ class BernoulliLikelihood:
         return n_features
 
     def is_surrogate_for(self, x: Tensor) -> bool:
-        """Whether some value is neither 0 nor 1."""
+        """Return whether some value is neither 0 nor 1."""
         return bool(((x != 0) & (x != 1)).any())
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:

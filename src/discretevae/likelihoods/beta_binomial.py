@@ -53,7 +53,7 @@ class BetaBinomialLikelihood:
     Source: Townsend, Bird & Barber, "Practical lossless compression with latent variables using
     bits back coding" (ICLR 2019), section 3.2, use it for MNIST. Implementations differ in how α
     and β follow from the outputs; two exponentials are common. Mean and concentration are kept
-    apart here so that `mean` and a start at the mean of the data have closed forms.
+    apart so that `mean` and a start at the mean of the data have closed forms.
     """
 
     name: ClassVar[str] = "beta-binomial"

@@ -29,7 +29,7 @@ class Formula(Protocol):
 
 
 def summed(formula: Formula, output: Tensor, x: Tensor, channels: int) -> Tensor:
-    """Σ_p of a formula, differentiable in ``output`` as often as wanted.
+    """Σ_p of a formula, differentiable in ``output`` any number of times.
 
     Args:
         formula: of one feature.
@@ -46,21 +46,23 @@ def summed(formula: Formula, output: Tensor, x: Tensor, channels: int) -> Tensor
     )
     rows = output.expand(*lead, -1).reshape(-1, channels, n_features)
     x = x.expand(*lead, -1).reshape(-1, n_features)
-    # inside of forward() autograd is always off, and the inputs say nothing of no_grad()
-    wanted = rows.requires_grad and torch.is_grad_enabled()
-    result: Tensor = _Summed.apply(formula, rows, x, wanted)  # type: ignore[no-untyped-call]
+    # inside of forward() autograd is always off, and inputs do not show no_grad()
+    with_gradient = rows.requires_grad and torch.is_grad_enabled()
+    result: Tensor = _Summed.apply(formula, rows, x, with_gradient)  # type: ignore[no-untyped-call]
     return result.reshape(lead)
 
 
 class _Summed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, formula: Formula, output: Tensor, x: Tensor, wanted: bool) -> Tensor:
+    def forward(
+        ctx: Any, formula: Formula, output: Tensor, x: Tensor, with_gradient: bool
+    ) -> Tensor:
         value = output.new_empty(len(output))
-        gradient = torch.empty_like(output) if wanted else None
+        gradient = torch.empty_like(output) if with_gradient else None
         step = max(1, CHUNK // max(1, x.shape[1]))
         for start in range(0, len(output), step):
             rows = slice(start, start + step)
-            terms, slopes = formula(output[rows], x[rows], with_gradient=wanted)
+            terms, slopes = formula(output[rows], x[rows], with_gradient=with_gradient)
             torch.sum(terms, -1, out=value[rows])
             if gradient is not None and slopes is not None:
                 gradient[rows] = slopes

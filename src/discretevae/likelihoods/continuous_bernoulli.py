@@ -71,12 +71,12 @@ class ContinuousBernoulliLikelihood:
 
     def output_for(self, mean: Tensor) -> Tensor:
         """The l of which A′(l) is the mean, found by halving; the mean kept in [0.01, 0.99]."""
-        wanted = mean.double().clamp(MIN_MEAN, 1 - MIN_MEAN)
-        low = torch.full_like(wanted, -1.1 / MIN_MEAN)
+        target = mean.double().clamp(MIN_MEAN, 1 - MIN_MEAN)
+        low = torch.full_like(target, -1.1 / MIN_MEAN)
         high = -low
         for _ in range(60):  # 2⁻⁶⁰ of the first interval
             middle = (low + high) / 2
-            is_below = _normalizer_and_mean(middle)[1] < wanted
+            is_below = _normalizer_and_mean(middle)[1] < target
             low, high = torch.where(is_below, middle, low), torch.where(is_below, high, middle)
         return low.to(mean.dtype)
 

@@ -58,7 +58,7 @@ def table(log_masses: LogMasses, channels: int, output: Tensor, x: Tensor) -> Te
 def sample(
     log_masses: LogMasses, channels: int, output: Tensor, *, generator: torch.Generator | None
 ) -> Tensor:
-    """Draws k by inverting the distribution function, and gives k/255: ``[..., P]``."""
+    """Draw k by inverting the distribution function, and return k/255: ``[..., P]``."""
     n_features = output.shape[-1] // channels
 
     def draw(parameters: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 
 _SMALL = 0.30517578
-"""Up to here the series are used, which omit less than 1e-15. No round number: a logit that
+"""Below it the series are used, which omit less than 1e-15. No round number: a logit that
 equals it would get the second derivative of both sides."""
 
 

@@ -44,7 +44,7 @@ class GaussianLikelihood:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        """Checks σ."""
+        """Check σ."""
         if not 0 < self.scale < math.inf:
             raise ConfigError(f"scale must be > 0 and finite. Got {self.scale}.")
 
@@ -128,10 +128,10 @@ class LearnedGaussianLikelihood(nn.Module):
 
     @torch.no_grad()
     def start_at(self, std: Tensor) -> None:
-        """Sets σ to the standard deviation of each feature over the data, ``[P]``.
+        """Set σ to the standard deviation of each feature over the data, ``[P]``.
 
-        It is what σ ought to be for a decoder that gives the mean of the data, whatever the code;
-        from there training has only to make it smaller.
+        It is the best σ of a decoder that returns the mean of the data, whatever the code; training
+        has only to make it smaller.
         """
         variance = std.to(self.log_scale).square() - SCALE_FLOOR**2
         # ten times below the floor itself there is nothing more to win

@@ -57,8 +57,8 @@ class LogisticLikelihood:
         15
 
     Source: Salimans, Karpathy, Chen & Kingma, "PixelCNN++" (ICLR 2017), eq. 2, without the
-    dependence between colors. Implementations differ in their units (x in [−1, 1] there), in the
-    least s, and in that many replace small masses by a density times a width; here all are exact.
+    dependence between colors. Others differ in their units (x in [−1, 1]), in the least s, and in
+    that many replace small masses by a density times a width, where all of these are exact.
     """
 
     support: ClassVar[Support] = "bytes"
@@ -68,7 +68,7 @@ class LogisticLikelihood:
     n_components: int = 1
 
     def __post_init__(self) -> None:
-        """Checks M."""
+        """Check M."""
         if not isinstance(self.n_components, int) or self.n_components < 1:
             raise ConfigError(f"n_components must be an int >= 1. Got {self.n_components}.")
 
@@ -119,11 +119,11 @@ class LogisticLikelihood:
 
         The mean is kept 0.001 away from 0 and 1.
         """
-        wanted = mean.double().clamp(1e-3, 1 - 1e-3)
-        low, high = torch.full_like(wanted, -4), torch.full_like(wanted, 5)
+        target = mean.double().clamp(1e-3, 1 - 1e-3)
+        low, high = torch.full_like(target, -4), torch.full_like(target, 5)
         for _ in range(60):  # 2⁻⁶⁰ of the first interval
             middle = (low + high) / 2
-            is_below = self.mean(self._placed(middle)) < wanted
+            is_below = self.mean(self._placed(middle)) < target
             low, high = torch.where(is_below, middle, low), torch.where(is_below, high, middle)
         return self._placed(low).to(mean.dtype)
 

@@ -28,7 +28,7 @@ def read_idx(path: Path, image_size: tuple[int, int] | None, divisor: float | No
     """Read the pictures or rows of an IDX file.
 
     If it is named like `train-images-idx3-ubyte` and `train-labels-idx1-ubyte` lies beside it,
-    that file gives the labels.
+    that file holds the labels.
 
     Raises:
         DataError: no IDX file, cut short, or holding labels only.
@@ -70,8 +70,8 @@ def read_idx_bytes(path: Path, max_bytes: int | None = None) -> bytearray:
             raise DataError(f"{path} ends within its header. Delete it and fetch it again.")
         itemsize = np.dtype(_DTYPES[head[2]]).itemsize
         total = len(head) + check_size(str(path), shape, itemsize, max_bytes)
-        if not packed and (there := path.stat().st_size) < total:
-            raise _cut_short(path, there, total)
+        if not packed and (found := path.stat().st_size) < total:
+            raise _cut_short(path, found, total)
         # The byte too many also makes gzip reach the end mark and compare its checksum.
         head += _read(stream, total - len(head), path)
         if len(head) < total:
@@ -116,7 +116,7 @@ def _read(stream: BufferedIOBase, size: int, path: Path, *, at_end: bool = False
     return data
 
 
-def _cut_short(path: Path, there: int, total: int) -> DataError:
+def _cut_short(path: Path, found: int, total: int) -> DataError:
     return DataError(
-        f"{path} ends after {there:,} of {total:,} bytes. Delete it and fetch it again."
+        f"{path} ends after {found:,} of {total:,} bytes. Delete it and fetch it again."
     )

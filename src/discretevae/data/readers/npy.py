@@ -25,7 +25,7 @@ BLOCK_BYTES = 128 << 10
 how many blocks lie in memory at a time; not smaller, because a disk reads small pieces slowly."""
 
 GAP_BYTES = 32 << 10
-"""Reading so much more than is wanted costs less than another read does."""
+"""Reading so much more than is needed costs less than another read does."""
 
 
 def read_npy(path: Path, image_size: tuple[int, int] | None, divisor: float | None) -> Rows:
@@ -56,9 +56,9 @@ class NpyTable(DiskTable):
             self.sides, self.dtype, self.by_columns = read_header(file, self.name)
             self.offset, self.stamp = file.tell(), Stamp.of(os.fstat(file.fileno()))
         promised = check_size(self.name, self.sides, self.dtype.itemsize, max_bytes=sys.maxsize)
-        if (there := self.stamp.size - self.offset) < promised:
+        if (found := self.stamp.size - self.offset) < promised:
             raise DataError(
-                f"{path} ends after {there:,} of {promised:,} bytes of values. Fetch or save it "
+                f"{path} ends after {found:,} of {promised:,} bytes of values. Fetch or save it "
                 "again."
             )
         self.shape, self.image_shape = table_shape(self.sides, self.dtype, image_size, self.name)
@@ -86,14 +86,14 @@ class NpyTable(DiskTable):
         advise = getattr(os, "posix_fadvise", None)  # not everywhere
         if advise is None or self.by_columns:
             return
-        # advice only: the read itself tells what is wrong
+        # advice only: the read itself raises what is wrong
         with contextlib.suppress(OSError), self.path.open("rb", buffering=0) as file:
             for start, stop in runs:
                 at, size = start * self.row_bytes, (stop - start) * self.row_bytes
                 advise(file.fileno(), self.offset + at, size, os.POSIX_FADV_WILLNEED)
 
     def require_streamable(self, dtype: np.dtype[Any]) -> None:
-        """Refuse columns one after the other, of which a row is a value here and there."""
+        """Refuse columns one after the other, of which a row is scattered."""
         if self.by_columns:
             raise DataError(
                 f"{self.name}: saved in Fortran order, whose rows cannot be streamed. Save it "
@@ -120,12 +120,12 @@ class NpyTable(DiskTable):
     def _fill(self, file: FileIO, at: int, out: Array) -> None:
         """Read exactly ``out``, which a system may give in several parts."""
         file.seek(self.offset + at)
-        wanted = out.reshape(-1).view(np.uint8).data
-        while len(wanted):
-            got = file.readinto(wanted)
-            if not got:
+        rest = out.reshape(-1).view(np.uint8).data
+        while len(rest):
+            n_read = file.readinto(rest)
+            if not n_read:
                 raise DataError(f"{self.name}: cut short while it was read. Start again.")
-            wanted = wanted[got:]
+            rest = rest[n_read:]
 
 
 def read_header(file: IO[bytes], label: str) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
@@ -164,7 +164,7 @@ def _require_short_header(file: IO[bytes], version: tuple[int, int]) -> None:
     """Refuse a header whose length would take memory before it is found to be a lie.
 
     Raises:
-        ValueError: it says that it is longer than any header of numbers.
+        ValueError: it claims to be longer than any header of numbers.
     """
     place = file.tell()
     length = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")

@@ -130,7 +130,7 @@ class NpzFile:
     def header(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """Return shape and dtype of an array that the archive has room for; no more is unpacked."""
         label, entry = self._label(name), self._members[name]
-        # a size that the directory of the archive tells may be a lie, that of the file is none
+        # the size in the directory of the archive may be a lie, that of the file is none
         packed = min(entry.compress_size, self._path.stat().st_size)
         if entry.compress_type not in _EXPANSION:
             raise DataError(f"{label}: an unknown compression. Save it with numpy.savez.")

@@ -64,7 +64,7 @@ class ParquetTable(DiskTable):
             raise self._damaged(f"{n_rows:,} rows in groups of {sum(sizes):,}")
         require_few_rows(n_rows, self.name)
         self.edges = np.cumsum([0, *sizes], dtype=np.int64)
-        self.gap = max(1, n_rows)  # a group is unpacked whole, however few of its rows are wanted
+        self.gap = max(1, n_rows)  # a group is unpacked whole, however few of its rows are read
         self.labels, label = None, label_column(schema.names, path)
         if label is not None:
             values = self._column(label, n_rows, dtypes[label])
@@ -162,8 +162,8 @@ class ParquetTable(DiskTable):
                     break
                 found = batch.schema.names
                 # "label" also selects a column that is called "label.x"
-                wanted = range(len(found)) if names is None else [found.index(names[0])]
-                yield at, [_values(batch.column(i), found[i], self.name) for i in wanted]
+                places = range(len(found)) if names is None else [found.index(names[0])]
+                yield at, [_values(batch.column(i), found[i], self.name) for i in places]
                 at += len(batch)
         if at != size:
             raise self._damaged(f"row group {group} does not hold {size:,} rows")

@@ -36,7 +36,7 @@ def is_shards(path: Path) -> bool:
 def read_shards(path: Path, image_size: tuple[int, int] | None, divisor: float | None) -> Rows:
     """Read every shard of a folder as one table, sorted by name; a large one is streamed.
 
-    What a value stands for follows from all shards together.
+    The divisor follows from all shards together.
 
     Raises:
         MissingExtraError: a Parquet shard, and pyarrow is not installed.

@@ -4,7 +4,7 @@
 |---|---|
 | `InMemory` | in memory, every value |
 | `sparse.Sparse` | in memory, only those that are not zero |
-| `streamed.Streamed` | on disk, read when they are asked for |
+| `streamed.Streamed` | on disk, read at use |
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class DiskTable(ABC):
         dtype: of the values as the file has them.
         image_shape: (height, width) if the file says so.
         edges: int64 ``[M + 1]``: block m holds the rows from ``edges[m]`` up to ``edges[m + 1]``.
-        gap: rows between two that are wanted, up to which both are read in one go.
+        gap: rows between two, up to which both are read in one go.
     """
 
     name: str
@@ -185,7 +185,7 @@ class Shards(DiskTable):
             table.require_streamable(dtype)
 
     def _parts(self, start: int, stop: int) -> Iterator[tuple[DiskTable, int, int, int]]:
-        """Yield each table, first and last row in it, and their place among those asked for."""
+        """Yield each table, first and last row in it, and their place in the range."""
         at = start
         while at < stop:
             number = self._number_of(at)

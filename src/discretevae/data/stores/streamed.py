@@ -1,4 +1,4 @@
-"""Rows that stay on disk, and are read when they are asked for."""
+"""Rows that stay on disk, and are read at use."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ class Streamed(Store):
         chosen: Index = index.numpy()
         if self.selection is not None:
             if len(chosen) and chosen.min() < 0:  # NumPy would count from the end
-                raise IndexError(f"{self.table.name}: row {chosen.min()} is asked for.")
+                raise IndexError(
+                    f"{self.table.name}: rows run from 0 to {len(self.selection) - 1}."
+                )
             chosen = self.selection[chosen]
         return self._read(chosen)
 
@@ -97,7 +99,7 @@ class Streamed(Store):
 
     @cached_property
     def _kept(self) -> Tensor | None:
-        """Few rows: read once, when the first of them is asked for, and then kept."""
+        """Few rows: read once, at first use, and then kept."""
         if self.selection is None or len(self.selection) * self._row_bytes > WINDOW_BYTES:
             return None
         return self._read(self.selection)

@@ -135,7 +135,7 @@ def table_shape(
         shape: `[rows, features]`; or `[rows, height, width]`, or 4-D with a single channel before
             or behind height and width.
         dtype: of the array.
-        image_shape: (height, width) that the rows are said to have.
+        image_shape: (height, width) of the rows, where it is known.
         name: starts every message.
 
     Raises:
