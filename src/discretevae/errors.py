@@ -24,9 +24,10 @@ line and exits with status 2.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 
 class DiscreteVAEError(Exception):
@@ -95,6 +96,27 @@ class TrainingInterrupted(_ResumableError):  # noqa: N818 - nothing went wrong
 
 class MissingExtraError(DiscreteVAEError, ImportError):
     """An optional dependency is needed; the message holds the pip command."""
+
+
+@contextlib.contextmanager
+def needs_extra(extra: str, message: str) -> Iterator[None]:
+    """Turn an import that fails in the block into advice on the extra to install.
+
+    Raises:
+        MissingExtraError: the import has failed.
+
+    Example:
+        >>> with needs_extra("search", "searching codes needs faiss"):
+        ...     import no_such_module
+        Traceback (most recent call last):
+        ...
+        discretevae.errors.MissingExtraError: searching codes needs faiss. \
+Run: pip install 'discretevae[search]'
+    """
+    try:
+        yield
+    except ImportError:
+        raise MissingExtraError(f"{message}. Run: pip install 'discretevae[{extra}]'") from None
 
 
 class DiscreteVAEWarning(UserWarning):

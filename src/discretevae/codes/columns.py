@@ -15,7 +15,7 @@ from discretevae.codes.fingerprints import fingerprint
 from discretevae.codes.ids import new_ids
 from discretevae.codes.packing import encode_rows
 from discretevae.data import Rows
-from discretevae.errors import ConfigError, MissingExtraError
+from discretevae.errors import ConfigError, needs_extra
 from discretevae.families import Bernoulli, Categorical, Family, parts_of
 from discretevae.model.vae import DiscreteVAE
 from discretevae.system.files import atomic_file
@@ -86,7 +86,9 @@ def write_parquet(
         ['id', 'code', 'z12', 'z13', 'z14']
     """
     out = Path(out)
-    pa, pq = _pyarrow(out)
+    with needs_extra("parquet", f"{out}: Parquet files need pyarrow"):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
     if bits_as == "text" and not any(isinstance(p, Bernoulli) for p in parts_of(model.family)):
         raise ConfigError(
             f"a code of {model.family.spec} has no bits to write as text. Leave that out."
@@ -106,17 +108,6 @@ def write_parquet(
                 writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
         del packed  # the map of the temporary file
     return list(schema.names)
-
-
-def _pyarrow(out: Path) -> tuple[Any, Any]:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise MissingExtraError(
-            f"{out}: Parquet files need pyarrow. Run: pip install 'discretevae[parquet]'"
-        ) from None
-    return pa, pq
 
 
 def _schema(pa: Any, model: DiscreteVAE, bits_as: BitsAs) -> Any:

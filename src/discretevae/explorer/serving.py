@@ -12,7 +12,7 @@ import threading
 import webbrowser
 from typing import TYPE_CHECKING
 
-from discretevae.errors import ConfigError, MissingExtraError
+from discretevae.errors import ConfigError, needs_extra
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -31,13 +31,9 @@ def require_web() -> None:
     Example:
         >>> require_web()
     """
-    try:
+    with needs_extra("explore", "explore needs starlette and uvicorn"):
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
-    except ImportError:
-        raise MissingExtraError(
-            "explore needs starlette and uvicorn. Run: pip install 'discretevae[explore]'"
-        ) from None
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -23,7 +23,7 @@ from torch import nn
 
 from discretevae.config import to_dict
 from discretevae.data import BUILTIN_NAMES
-from discretevae.errors import ConfigError, DownloadError, MissingExtraError, RunError
+from discretevae.errors import ConfigError, DownloadError, RunError, needs_extra
 from discretevae.model.vae import DiscreteVAE
 from discretevae.run_folder.saved_run import (
     CONFIG,
@@ -241,13 +241,8 @@ def _fetched(
 
 
 def _hub(repo_id: str) -> Any:
-    try:
+    with needs_extra("hub", f"{repo_id}: repositories on the Hub need huggingface_hub"):
         import huggingface_hub
-    except ImportError:
-        raise MissingExtraError(
-            f"{repo_id}: repositories on the Hub need huggingface_hub. "
-            "Run: pip install 'discretevae[hub]'"
-        ) from None
     return huggingface_hub
 
 

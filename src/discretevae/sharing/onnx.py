@@ -15,7 +15,7 @@ from torch import Tensor
 
 from discretevae.codes.fingerprints import fingerprint
 from discretevae.data import binarize
-from discretevae.errors import ConfigError, MissingExtraError, RunError
+from discretevae.errors import ConfigError, RunError, needs_extra
 from discretevae.families import Bernoulli, Family, Gaussian, Product, parts_with_eta
 from discretevae.model.vae import DiscreteVAE
 from discretevae.sharing.onnx_graphs import OPSET, decoder_graph, encoder_graph
@@ -103,7 +103,9 @@ def export_onnx(
     """
     if not tolerance > 0:
         raise ConfigError(f"`tolerance` must be > 0. Got {tolerance}.")
-    _require_runtime()
+    with needs_extra("export", "exporting to ONNX needs onnx and onnxruntime"):
+        import onnx  # noqa: F401 - whether it is there
+        import onnxruntime  # noqa: F401
     x = _random_rows(model)
     if rows is not None:
         x = torch.as_tensor(rows[:CHECK_ROWS]).detach().cpu().float()
@@ -129,17 +131,6 @@ def export_onnx(
     for name, content in ((ENCODER, encoder), (DECODER, decoder)):
         write_atomic(folder / name, content)
     return OnnxExport(folder / ENCODER, folder / DECODER, difference, len(x))
-
-
-def _require_runtime() -> None:
-    try:
-        import onnx  # noqa: F401 - whether it is there
-        import onnxruntime  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError(
-            f"exporting to ONNX needs onnx and onnxruntime, and {error.name} is missing. "
-            "Run: pip install 'discretevae[export]'"
-        ) from None
 
 
 def _properties(model: DiscreteVAE, threshold: bool) -> dict[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from discretevae.errors import MissingExtraError
+from discretevae.errors import needs_extra
 from discretevae.run_folder.history import EpochMetrics
 
 
@@ -22,12 +22,8 @@ def writer(folder: Path) -> Iterator[Callable[[EpochMetrics], None]]:
     Raises:
         MissingExtraError: tensorboard is not installed.
     """
-    try:
+    with needs_extra("tensorboard", "TensorBoard files need tensorboard"):
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise MissingExtraError(
-            "TensorBoard files need tensorboard. Run: pip install 'discretevae[tensorboard]'"
-        ) from None
     boards: list[Any] = []
 
     def write(metrics: EpochMetrics) -> None:

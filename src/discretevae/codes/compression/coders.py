@@ -17,7 +17,7 @@ from torch import Tensor
 
 from discretevae.codes.compression import reproducible
 from discretevae.codes.compression.fixed_point import on_grid
-from discretevae.errors import MissingExtraError
+from discretevae.errors import needs_extra
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Stack = Any
@@ -46,12 +46,8 @@ class Models:
     """
 
     def __init__(self) -> None:
-        try:
+        with needs_extra("compress", "compression needs constriction"):
             from constriction import stream
-        except ImportError:
-            raise MissingExtraError(
-                "compression needs constriction. Run: pip install 'discretevae[compress]'"
-            ) from None
         self._stack = stream.stack.AnsCoder
         self.bernoulli = stream.model.Bernoulli(perfect=False)
         self.categorical = stream.model.Categorical(perfect=False)

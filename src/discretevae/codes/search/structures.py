@@ -7,14 +7,13 @@ by native code that trusts the lengths and links in them.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import math
 from collections.abc import Iterator
 from typing import Any, Literal, get_args
 
 import numpy as np
 
-from discretevae.errors import ConfigError, MissingExtraError, did_you_mean
+from discretevae.errors import ConfigError, did_you_mean, needs_extra
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -117,12 +116,9 @@ def load_faiss() -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
-        return importlib.import_module("faiss")
-    except ImportError:
-        raise MissingExtraError(
-            "searching codes needs faiss. Run: pip install 'discretevae[search]'"
-        ) from None
+    with needs_extra("search", "searching codes needs faiss"):
+        import faiss
+    return faiss
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from discretevae.data.readers.tables import label_column, refuse_counting, warn_
 from discretevae.data.rows import Rows
 from discretevae.data.stores.disk import PIECE_BYTES, DiskTable, Stamp, require_few_rows
 from discretevae.data.stores.values import Array, Facts, check_image_shape, scan
-from discretevae.errors import DataError, MissingExtraError
+from discretevae.errors import DataError, needs_extra
 
 GROUP_BYTES = 256 << 20
 """A row group of a streamed file is unpacked whole: it must not be larger than this."""
@@ -170,13 +170,9 @@ class ParquetTable(DiskTable):
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Any]:
-        try:
+        with needs_extra("parquet", f"{self.path}: Parquet files need pyarrow"):
             import pyarrow as pa
             import pyarrow.parquet as pq
-        except ImportError:
-            raise MissingExtraError(
-                f"{self.path}: Parquet files need pyarrow. Run: pip install 'discretevae[parquet]'"
-            ) from None
         try:
             self.stamp.require(self.path.stat(), self.name)
             with pq.ParquetFile(self.path, metadata=self._metadata, pre_buffer=False) as file:
