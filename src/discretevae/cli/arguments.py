@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from discretevae.cli.inputs import Inputs
+
+if TYPE_CHECKING:
+    from discretevae.data import Split
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -181,7 +184,7 @@ def inputs(split: str, *, has_device: bool = True) -> Decorator:
             run_folder: Path,
             argument: str | None,
             data: str | None,
-            split: str,
+            split: Split,
             data_dir: Path | None,
             device: str = "cpu",
             **options: Any,

@@ -142,6 +142,3 @@ def _complain(message: str, status: int, *, kind: str = "Error") -> int:
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     click.echo(f"Warning: {in_options(str(message))}", err=True)
-
-
-__all__ = ["OPTIONS", "finish", "in_options", "status_of"]

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from discretevae.cli import arguments, outputs
-from discretevae.cli.inputs import open_rows, open_run
+from discretevae.cli.inputs import Inputs
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from discretevae.run_folder.saved_run import Run
 
 
 @arguments.command("export", "runs/digits --onnx --out onnx/digits")
@@ -67,7 +65,8 @@ def command(
         raise click.UsageError("--license and --overwrite are for --pretrained. Leave them out.")
     if as_pretrained and tolerance is not None:
         raise click.UsageError("--tolerance is for --onnx. Leave it out.")
-    run = open_run(run_folder, "cpu")
+    source = Inputs(run_folder, None, "test", "cpu", data_dir)
+    run = source.run
     if as_pretrained:
         from discretevae.sharing.hub import save_pretrained
 
@@ -81,7 +80,7 @@ def command(
 
     from discretevae.sharing.onnx import TOLERANCE, export_onnx
 
-    rows, origin = _rows(run, data_dir)
+    rows, origin = _rows(source)
     done = export_onnx(
         run.model,
         out,
@@ -109,19 +108,12 @@ def command(
     )
 
 
-def _rows(run: Run, data_dir: Path | None) -> tuple[Tensor | None, str]:
+def _rows(source: Inputs) -> tuple[Tensor | None, str]:
     """Return the run's first test rows; None where its data are gone."""
-    from discretevae.data import BUILTIN_NAMES
     from discretevae.errors import DataError, DownloadError
-    from discretevae.model.row_checks import require_fit
     from discretevae.sharing.onnx import CHECK_ROWS
 
-    source = run.config.data.source
-    if source not in BUILTIN_NAMES and not Path(source).exists():
-        return None, "random"
     try:
-        rows = open_rows(run.config, None, split="test", data_dir=data_dir)
-        require_fit(run.model, rows)
-        return rows.binarized("none").batch(slice(0, CHECK_ROWS)), "test"
+        return source.rows().binarized("none").batch(slice(0, CHECK_ROWS)), "test"
     except (DataError, DownloadError):
         return None, "random"

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from discretevae.errors import ConfigError
 
 if TYPE_CHECKING:
-    from discretevae.config import RunConfig
-    from discretevae.data import Rows
+    from discretevae.data import Rows, Split
     from discretevae.run_folder.saved_run import Run
 
 
@@ -31,7 +30,7 @@ class Inputs:
 
     folder: Path
     data: str | None
-    split: str
+    split: Split
     device: str
     data_dir: Path | None
 
@@ -54,7 +53,7 @@ class Inputs:
         """Load the rows."""
         return self.load(self.data, self.split)
 
-    def load(self, data: str | None, split: str) -> Rows:
+    def load(self, data: str | None, split: Split) -> Rows:
         """Load rows, read as those that the run was trained on, and checked against its model.
 
         Args:
@@ -64,9 +63,12 @@ class Inputs:
         Warns:
             DataWarning: fractions were divided as the run's data were.
         """
+        from discretevae.data import load_rows
         from discretevae.model.row_checks import require_fit
 
-        rows = open_rows(self.run.config, data, split=split, data_dir=self.data_dir)
+        own = self.run.config.data
+        source = replace(own, source=data or own.source)
+        rows = load_rows(source, split=split, data_dir=self.data_dir, progress=True)
         require_fit(self.run.model, rows)
         _warn_of_fractions(rows)
         return rows
@@ -120,14 +122,6 @@ def open_run(folder: Path, device: str) -> Run:
     from discretevae.run_folder.saved_run import load_run
 
     return load_run(folder, device=check_device(device))
-
-
-def open_rows(config: RunConfig, source: str | None, *, split: str, data_dir: Path | None) -> Rows:
-    """Load rows of a run's own data, or others that are read and binarized in the same way."""
-    from discretevae.data import load_rows
-
-    data = replace(config.data, source=source or config.data.source)
-    return load_rows(data, split=split, data_dir=data_dir, progress=True)  # type: ignore[arg-type]
 
 
 def _warn_of_fractions(rows: Rows) -> None:

@@ -13,7 +13,7 @@ from discretevae.errors import ConfigError
 
 if TYPE_CHECKING:
     from discretevae.codes.outliers import Outliers, OutlierScores
-    from discretevae.data import Rows
+    from discretevae.data import Rows, Split
 
 
 @arguments.command("outliers", "runs/digits --out outliers.csv")
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 def command(
     source: Inputs,
     contamination: float,
-    reference: str,
+    reference: Split,
     reference_rows: int,
     n: int,
     out: Path | None,

@@ -13,7 +13,7 @@ from discretevae.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from discretevae.codes.search.index import CodeIndex, Neighbors
-    from discretevae.data import Rows
+    from discretevae.data import Rows, Split
     from discretevae.run_folder.saved_run import Run
 
 SHOWN = 12
@@ -79,8 +79,8 @@ def command(
     out: Path | None,
     picture: Path | None,
     indexed: str | None,
-    data_split: str,
-    split: str | None,
+    data_split: Split,
+    split: Split | None,
     device: str,
     data_dir: Path | None,
     as_json: bool,

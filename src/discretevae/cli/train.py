@@ -21,11 +21,8 @@ from discretevae.config.checks import Problems
 from discretevae.errors import ConfigError, ObjectiveWarning, TrainingInterrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from discretevae.data import Dataset
     from discretevae.experiments.run import RunResult
-    from discretevae.run_folder.history import EpochMetrics
     from discretevae.system.ranks import Ranks
     from discretevae.training import Method, Progress
 
@@ -65,6 +62,7 @@ def _train(
 ) -> None:
     from discretevae.experiments.run import run
     from discretevae.run_folder.folder import free_folder, prepare_folder
+    from discretevae.training.tensorboard import writer
 
     out: Path | None = options["out"]
     resume = options["resume"] is not None
@@ -79,14 +77,15 @@ def _train(
     ranks.wait()  # all have looked at the folder before the first of them writes to it
     if ranks.is_first:
         _warn_of_no_bound(config.training)
+    has_board = options["tensorboard"] and ranks.is_first
     with (
         training_bar(config, data, is_first=ranks.is_first) as (training, evaluating),
-        _tensorboard(options, out, ranks) as board,
+        writer(out / "tensorboard") if has_board else contextlib.nullcontext() as board,
     ):
 
         def progress(now: Progress) -> None:
             training(now)
-            if now.metrics is not None:
+            if board is not None and now.metrics is not None:
                 board(now.metrics)
 
         result = run(
@@ -199,20 +198,6 @@ def _warn_of_no_bound(training: TrainConfig) -> None:
             ObjectiveWarning,
             stacklevel=2,
         )
-
-
-@contextlib.contextmanager
-def _tensorboard(
-    options: dict[str, Any], out: Path, ranks: Ranks
-) -> Iterator[Callable[[EpochMetrics], object]]:
-    """Yield a function that writes the metrics of an epoch for TensorBoard, if that was asked."""
-    if not options["tensorboard"] or not ranks.is_first:
-        yield lambda metrics: None
-        return
-    from discretevae.training.tensorboard import writer
-
-    with writer(out / "tensorboard") as board:
-        yield board
 
 
 def _print_summary(result: RunResult, config: RunConfig, data: Dataset) -> None:
