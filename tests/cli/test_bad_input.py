@@ -212,7 +212,7 @@ OPTIONS = [
     Case("preset", (*TRAIN, "--preset", "fc-dvae"), ("--preset", "'fc-dvae'", "fc-bvae")),
     Case(
         "hidden of a cnn", ("train", "--preset", "cnn-bvae", "--hidden", "8", "--out", "new"),
-        ("hidden", "Got (8,)", "fc preset"),
+        ("hidden", "Got (8,)", "must be left out"),
     ),
     Case(
         "a cnn on a table",

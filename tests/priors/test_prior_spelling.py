@@ -27,6 +27,14 @@ def test_every_kind_is_spelled_here():
 
 
 @pytest.mark.parametrize("text", SPELLED)
+def test_the_spec_declares_what_the_prior_declares(text):
+    spec = PriorSpec.of(text)
+    family = Gaussian(3) if spec.kind == "mixture" else Bernoulli(3)
+    prior = make_prior(spec, family, generator=torch.Generator().manual_seed(0))
+    assert (spec.has_closed_kl, spec.is_exact) == (prior.has_closed_kl, prior.is_exact)
+
+
+@pytest.mark.parametrize("text", SPELLED)
 def test_the_text_and_its_spec_make_the_same_prior(text):
     family = Gaussian(3) if text.startswith("mixture") else Bernoulli(3)
     made = [

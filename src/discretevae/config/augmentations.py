@@ -11,7 +11,7 @@ from discretevae.config.spelling import Spec, short
 
 @dataclass(frozen=True)
 class Augment(Spec):
-    """How far a picture is distorted at random, each uniformly in ± the figure.
+    """Ranges of the random distortions of a picture; each is uniform in ± its figure.
 
     ``light`` is ``shift=2,rotate=10,scale=0.1``, and ``strong`` has ``shear=0.4`` besides; these
     figures suit pictures of some 28 pixels a side.

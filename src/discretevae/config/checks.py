@@ -18,7 +18,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Problems:
-    """Collects what several checks find wrong, so that all of it is said at once.
+    """Collect the problems that several checks find, so that all are named at once.
 
     Example:
         >>> problems = Problems()

@@ -1,4 +1,4 @@
-"""All that a run folder remembers of how it was made."""
+"""The configuration of a run: its model, its training, its data."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ BINARIZE_MODES: tuple[BinarizeMode, ...] = get_args(BinarizeMode)
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Which data a run was trained on.
+    """The data that a run was trained on.
 
     Args:
         source: a built-in name or a path.
         image_size: (height, width) that a folder of images is resized to, or None.
-        divisor: what the stored values were divided by, so that new rows are read alike.
+        divisor: of the stored values; new rows are divided by it too.
         binarize: ``none`` (values as they are), ``threshold`` (x > 0.5) or ``dynamic`` (x
             redrawn as Bernoulli(x) every time it is met).
 

@@ -1,4 +1,4 @@
-"""How often a run is saved."""
+"""The interval between saves of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has to be explained from the code of a row, in words."""
+"""Rows that the decoder has to explain, in words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_STEPS = 10_000
 
 
 class Target(Spec):
-    """What the decoder has to explain from the code of a row: `RowTarget` or `NeighborTarget`."""
+    """The row to be explained from the code of a row: `RowTarget` or `NeighborTarget`."""
 
     option = "target"
     form = "row, neighbors:5 or neighbors:5x50"

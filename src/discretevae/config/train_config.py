@@ -1,4 +1,4 @@
-"""How a model is trained."""
+"""Options of a training."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _estimator(value: object) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How a model is trained.
+    """Options of a training.
 
     Args:
         epochs: passes over the training rows.

@@ -17,7 +17,7 @@ from discretevae.estimators.double_control import RODEO, DoubleCV
 from discretevae.estimators.exact import Exact, LocalExpectation
 from discretevae.estimators.importance import Importance
 from discretevae.estimators.multisample import VIMCO
-from discretevae.estimators.partwise import PartWise
+from discretevae.estimators.partwise import PartWise, discrete_parts
 from discretevae.estimators.relaxation import (
     GappedST,
     GumbelRao,
@@ -68,8 +68,7 @@ def default_estimator(family: Family) -> str:
     if family.spec.kind == "gaussian":
         return "reparametrized"
     if isinstance(family, Product) and not is_enumerable(family):
-        discrete = [part for part in family.parts if part.n_states is not None]
-        return "+".join(map(_default_of_part, discrete))
+        return "+".join(_default_of_part(part) for _, part in discrete_parts(family))
     if is_enumerable(family):
         return "exact"
     return "disarm" if family.spec.kind == "bernoulli" else "reinmax"
@@ -114,7 +113,7 @@ def estimator_for(
         return make_estimator(estimator, kind=family.spec.kind, samples=samples)
     if estimator == "exact" and is_enumerable(family):
         return Exact()
-    kinds = [part.spec.kind for part in family.parts if part.n_states is not None]
+    kinds = [part.spec.kind for _, part in discrete_parts(family)]
     texts = estimator.split("+")
     if len(texts) == 1:
         texts *= len(kinds)

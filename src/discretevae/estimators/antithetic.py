@@ -36,7 +36,7 @@ Copula = Literal["dirichlet", "gaussian"]
 
 @dataclass(frozen=True, kw_only=True)
 class _Pairs(Estimator):
-    """What ARM and DisARM share: pairs of opposite codes, whose difference in f is weighed."""
+    """Pairs of opposite codes, whose difference in f is weighed: the base of ARM and DisARM."""
 
     is_unbiased: ClassVar[bool] = True
     kinds: ClassVar[tuple[LatentKind, ...]] = ("bernoulli",)
@@ -74,8 +74,8 @@ class ARM(_Pairs):
         u ~ U(0, 1)^D,   z = 1[u > σ(−η)],   z̃ = 1[u < σ(η)]
         ∂E f/∂η ≈ (f(z) − f(z̃)) (u − ½)
 
-    Unbiased. `DisARM` integrates u out for the same price and never varies more; ARM is here to be
-    compared with.
+    Unbiased. `DisARM` integrates u out for the same price and never varies more; ARM is for
+    comparison.
 
     Args:
         samples: decoder rows per data row, even: ``samples``/2 independent pairs are averaged.
@@ -95,7 +95,7 @@ class ARM(_Pairs):
 
     Source: Yin & Zhou, "ARM: Augment-REINFORCE-Merge Gradient for Stochastic Binary Networks"
     (ICLR 2019), theorem 1. Implementations differ in the decoder's gradient: some take that of one
-    code of the pair; here it is the mean of both.
+    code of the pair, this one the mean of both.
     """
 
     name: ClassVar[str] = "arm"

@@ -1,9 +1,9 @@
-"""The protocol that every gradient estimator follows, and the surrogate trick in one line.
+"""The base class of gradient estimators, and the surrogate whose gradient is the estimate.
 
 An estimator answers one question: what is E_q(z|x)[f(z)], and what are its gradients with respect
 to the natural parameters η of q and to whatever f depends on? f is ln p(x|z), or
 ln p(x|z) + w ln p(z) where KL(q ‖ p) has no closed form. The entropy of q always stays outside:
-−ln q(z) inside f would only add variance to the encoder's gradient.
+−ln q(z) inside f multiplied the variance of the encoder's gradient by 9 to 46 in a toy of 4 bits.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ class Integrand(Protocol):
     """f(z) for every row of a batch: how well a code explains its row."""
 
     def __call__(self, z: Tensor) -> Tensor:
-        """f of sampled codes: ``[S, B, *z_shape]`` to ``[S, B]``; costs S·B decoder rows."""
+        """Return f of sampled codes: ``[S, B, *z_shape]`` to ``[S, B]``; costs S·B decoder rows."""
         ...
 
     def table(self) -> Tensor:
-        """f of every row and every state of an enumerable code, ``[B, N]``; costs N rows."""
+        """Return f of every row and every state of an enumerable code, ``[B, N]``; costs N rows."""
         ...
 
     def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """f and ∂f/∂z at once: ``[S, B]`` and ``[S, B, *z_shape]``; costs S·B decoder rows.
+        """Return f and ∂f/∂z at once: ``[S, B]`` and ``[S, B, *z_shape]``; costs S·B decoder rows.
 
         f carries the decoder's gradient; ∂f/∂z is detached, a by-product of the decoder's one
         backward pass (the split of the paper's figure 4).
@@ -52,13 +52,13 @@ class Integrand(Protocol):
         ...
 
     def frozen(self) -> Integrand:
-        """The same f, through which no gradient reaches the decoder's parameters."""
+        """Return the same f, through which no gradient reaches the decoder's parameters."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """What an estimator returns.
+    """The result of an estimator.
 
     Args:
         value: ``[B]``, the estimate of E_q f in nats per row, detached.
@@ -277,7 +277,7 @@ def injected(
     Args:
         fz: ``[S, B]``, f at the samples, with the decoder's gradient.
         eta: natural parameters ``[B, *eta_shape]``.
-        gradient: of E_q f with respect to ``eta``, same shape; taken as it is.
+        gradient: of E_q f with respect to ``eta``, same shape.
         diagnostics: as in `Estimate`.
         control_loss: as in `Estimate`.
 
@@ -339,8 +339,3 @@ def score_gradient(family: Family, eta: Tensor, z: Tensor, advantage: Tensor) ->
     score = family.sufficient_statistics(z) - family.mean(eta.detach())
     weight = advantage.detach().reshape(*advantage.shape, *[1] * (score.ndim - 2))
     return (weight * score).mean(0)
-
-
-def score_term(family: Family, eta: Tensor, z: Tensor, advantage: Tensor) -> Tensor:
-    """A term ``[B]`` whose gradient is `score_gradient`."""
-    return (score_gradient(family, eta, z, advantage) * eta).flatten(1).sum(1)

@@ -1,4 +1,4 @@
-"""The tests that every gradient estimator passes, callable on one's own.
+"""Tests that every gradient estimator passes, to be called on one's own too.
 
 The truth comes from enumeration in double precision. One call of the estimator on N copies of the
 same row, each with decoder parameters of its own, gives N independent gradients at once; their
@@ -45,8 +45,8 @@ class ContractError(DiscreteVAEError, AssertionError):
 class ToyIntegrand:
     """f(z) = 2 Σ_h v_h tanh(w_h·z + c_h) − 1 with parameters of its own for every row.
 
-    A decoder small enough to enumerate, curved enough that a linear argument does not pass for a
-    proof, and smooth in between the codes, so that relaxations work too.
+    It stands for a decoder: small enough to enumerate, curved enough that estimators which are
+    exact for linear f are put to the test, and smooth between the codes, so that relaxations work.
 
     Args:
         parameters: w ``[B, H, n]`` for codes of n numbers, c ``[B, H]`` and v ``[B, H]``.
@@ -63,7 +63,7 @@ class ToyIntegrand:
 
     @classmethod
     def random(cls, family: Family, seed: int, *, hidden: int = 4) -> ToyIntegrand:
-        """One row of random parameters."""
+        """Return f of one row with random parameters."""
         generator = torch.Generator().manual_seed(seed)
         n = math.prod(family.z_shape)
         shapes = ((1, hidden, n), (1, hidden), (1, hidden))
@@ -71,23 +71,23 @@ class ToyIntegrand:
         return cls(draws, family)
 
     def repeated(self, count: int) -> ToyIntegrand:
-        """``count`` rows with the parameters of the first, each a leaf that requires gradients."""
+        """Return ``count`` rows with the parameters of the first, leaves that require gradients."""
         copies = (p[:1].repeat(count, *[1] * (p.ndim - 1)) for p in self.parameters)
         return ToyIntegrand([p.detach().requires_grad_() for p in copies], self.family)
 
     def __call__(self, z: Tensor) -> Tensor:
-        """``[S, B, *z_shape]`` to ``[S, B]``."""
+        """Return f: ``[S, B, *z_shape]`` to ``[S, B]``."""
         self.evaluations[0] += z.shape[0]
         return self._score(z.flatten(2))
 
     def table(self) -> Tensor:
-        """``[B, N]``; counted as one evaluation, since its cost does not grow with the batch."""
+        """Return f of every state, ``[B, N]``; counts as one evaluation for any batch."""
         self.evaluations[0] += 1
         states = self.family.enumerate().to(self.parameters[0]).flatten(1)
         return self._score(states.unsqueeze(1).expand(-1, len(self.parameters[0]), -1)).T
 
     def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """``[S, B]`` and ``[S, B, *z_shape]``."""
+        """Return f and ∂f/∂z: ``[S, B]`` and ``[S, B, *z_shape]``."""
         with torch.enable_grad():
             leaf = z.detach().requires_grad_()
             value = self(leaf)
@@ -95,7 +95,7 @@ class ToyIntegrand:
         return value, grad
 
     def frozen(self) -> ToyIntegrand:
-        """The same f with detached parameters and the same count."""
+        """Return the same f with detached parameters and the same count."""
         return ToyIntegrand([p.detach() for p in self.parameters], self.family, self.evaluations)
 
     def _score(self, z: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ class Gradients:
     decoder: Tensor
 
     def blocks(self) -> dict[str, Tensor]:
-        """The three by name, each ``[R, m]``."""
+        """Return the three by name, each ``[R, m]``."""
         return {"value": self.value.unsqueeze(1), "eta": self.eta, "decoder": self.decoder}
 
 
@@ -146,7 +146,7 @@ class ZTest:
 
 
 def exact_gradients(family: Family, eta: Tensor, f: ToyIntegrand) -> Gradients:
-    """The truth by enumeration, for one row: ``eta`` ``[*eta_shape]``.
+    """Return the truth by enumeration, for one row: ``eta`` ``[*eta_shape]``.
 
     Example:
         >>> family = Bernoulli(1)
@@ -175,7 +175,7 @@ def estimated_gradients(
     replicates: int,
     generator: torch.Generator,
 ) -> Gradients:
-    """``replicates`` independent estimates of the gradients of one row."""
+    """Return ``replicates`` independent estimates of the gradients of one row."""
     etas = eta.detach().unsqueeze(0).repeat(replicates, *[1] * eta.ndim).requires_grad_()
     rows = f.repeated(replicates)
     estimate = estimator(family, etas, rows, generator=generator)
@@ -186,7 +186,7 @@ def estimated_gradients(
 
 
 def z_test(samples: Tensor, truth: Tensor, *, false_alarm: float = FALSE_ALARM) -> ZTest:
-    """Compares the mean of ``samples`` ``[R, m]`` with ``truth`` ``[1, m]``, each coordinate.
+    """Compare the mean of ``samples`` ``[R, m]`` with ``truth`` ``[1, m]``, each coordinate.
 
     Example:
         >>> samples = torch.randn(10_000, 3, generator=torch.Generator().manual_seed(0))
@@ -230,7 +230,7 @@ def check_estimator_contract(
     replicates: int = 40_000,
     seed: int = SEED,
 ) -> list[Finding]:
-    """Holds an estimator to what it declares, on every discrete family that it can handle.
+    """Check what an estimator declares, on every discrete family that it can handle.
 
     Checked: the surrogate equals the value to the bit and both are ``[B]``; the same generator
     state gives the same result and the global random state is not touched; declared evaluations
@@ -240,7 +240,7 @@ def check_estimator_contract(
 
     Args:
         estimator: the estimator; it is copied, so that what it learns meanwhile is not kept.
-        families: on which it is tried, those of a kind it cannot handle left out.
+        families: to check it on; those of a kind that it cannot handle are left out.
         replicates: N, independent gradients for the z-test; more see a smaller bias.
         seed: of every random draw.
 
@@ -273,7 +273,7 @@ def check_estimator_contract(
 
 
 def random_eta(family: Family, seed: int) -> Tensor:
-    """Natural parameters of a row that is neither flat nor saturated, ``[*eta_shape]``."""
+    """Return natural parameters of a row that is neither flat nor saturated, ``[*eta_shape]``."""
     generator = torch.Generator().manual_seed(seed + 1)
     return torch.randn(family.eta_shape, generator=generator, dtype=torch.float64)
 
@@ -281,37 +281,9 @@ def random_eta(family: Family, seed: int) -> Tensor:
 def _check_family(
     estimator: Estimator, family: Family, replicates: int, seed: int
 ) -> list[Finding]:
-    f, eta = ToyIntegrand.random(family, seed), random_eta(family, seed)
-    findings = []
-
-    def add(check: str, passed: bool, detail: str, detectable: float | None = None) -> None:
-        findings.append(Finding(family, check, passed, detail, detectable))
-
-    def call(rows: ToyIntegrand, etas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        generator = torch.Generator().manual_seed(seed)
-        estimate = copy.deepcopy(estimator)(family, etas, rows, generator=generator)
-        (grad,) = torch.autograd.grad(estimate.surrogate.sum(), etas)
-        return estimate.value, estimate.surrogate, grad
-
-    etas = eta.repeat(5, *[1] * eta.ndim).requires_grad_()
-    before = torch.random.get_rng_state()
-    rows = f.repeated(5)
-    value, surrogate, grad = call(rows, etas)
-    add("shape", value.shape == surrogate.shape == (5,), f"value {list(value.shape)}, expected [5]")
-    add("surrogate equals value", torch.equal(value, surrogate.detach()), "they differ")
-    again = call(f.repeated(5), etas)
-    same = torch.equal(value, again[0]) and torch.equal(grad, again[2])
-    add("same generator state, same result", same, "results differ")
-    untouched = torch.equal(before, torch.random.get_rng_state())
-    add("global random state untouched", untouched, "it was drawn from")
-    counted = rows.evaluations[0]
-    declared = estimator.evaluations_for(family)
-    add("declared evaluations", counted == declared, f"{declared} declared, {counted} counted")
-    extremes = 40 * torch.where(eta > 0, 1.0, -1.0).to(eta)
-    value, _, grad = call(f.repeated(5), extremes.repeat(5, *[1] * eta.ndim).requires_grad_())
-    finite = bool(value.isfinite().all() and grad.isfinite().all())
-    add("saturated logits stay finite", finite, "NaN or infinite at ±40")
+    findings = _check_calls(estimator, family, seed)
     if estimator.is_unbiased:
+        f, eta = ToyIntegrand.random(family, seed), random_eta(family, seed)
         generator = torch.Generator().manual_seed(seed)
         found = estimated_gradients(
             copy.deepcopy(estimator), family, eta, f, replicates=replicates, generator=generator
@@ -320,8 +292,39 @@ def _check_family(
         for name, samples in found.blocks().items():
             test = z_test(samples, truth[name], false_alarm=FALSE_ALARM / len(truth))
             detail = f"z {test.z:.2f}, threshold {test.threshold:.2f}, sees {test.detectable:.3f}"
-            add(f"unbiased {name}", test.passed, detail, test.detectable)
+            finding = Finding(family, f"unbiased {name}", test.passed, detail, test.detectable)
+            findings.append(finding)
     return findings
+
+
+def _check_calls(estimator: Estimator, family: Family, seed: int) -> list[Finding]:
+    f, eta = ToyIntegrand.random(family, seed), random_eta(family, seed)
+
+    def call(rows: ToyIntegrand, eta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        etas = eta.repeat(5, *[1] * eta.ndim).requires_grad_()
+        generator = torch.Generator().manual_seed(seed)
+        estimate = copy.deepcopy(estimator)(family, etas, rows, generator=generator)
+        (grad,) = torch.autograd.grad(estimate.surrogate.sum(), etas)
+        return estimate.value, estimate.surrogate.detach(), grad
+
+    before, rows = torch.random.get_rng_state(), f.repeated(5)
+    first, second = call(rows, eta), call(f.repeated(5), eta)
+    value, surrogate, _ = first
+    same = all(map(torch.equal, first, second))
+    untouched = torch.equal(before, torch.random.get_rng_state())
+    counted, declared = rows.evaluations[0], estimator.evaluations_for(family)
+    saturated = call(f.repeated(5), 40 * torch.where(eta > 0, 1.0, -1.0).to(eta))
+    finite = all(bool(tensor.isfinite().all()) for tensor in saturated)
+    shapes = value.shape == surrogate.shape == (5,)
+    checks = (
+        ("shape", shapes, f"value {list(value.shape)}, expected [5]"),
+        ("surrogate equals value", torch.equal(value, surrogate), "they differ"),
+        ("same generator state, same result", same, "results differ"),
+        ("global random state untouched", untouched, "it was drawn from"),
+        ("declared evaluations", counted == declared, f"{declared} declared, {counted} counted"),
+        ("saturated logits stay finite", finite, "NaN or infinite at ±40"),
+    )
+    return [Finding(family, *check) for check in checks]
 
 
 def _collected(value: Tensor, grads: Sequence[Tensor]) -> Gradients:

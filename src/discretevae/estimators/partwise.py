@@ -80,7 +80,8 @@ class PartWise(nn.Module, Estimator):
     def evaluations_for(self, family: Family) -> int:
         """Return the sum over discrete parts; `Exact` costs a row for each state of its part."""
         total = 0
-        for part, estimator in zip(_discrete(_product(family)), self.estimators, strict=True):
+        pairs = zip(discrete_parts(_product(family)), self.estimators, strict=True)
+        for (_, part), estimator in pairs:
             summed = isinstance(estimator, Exact) and part.n_states
             total += summed or estimator.evaluations_for(part)
         return total
@@ -99,17 +100,16 @@ class PartWise(nn.Module, Estimator):
     def prepare(self, family: Family, eta: Tensor) -> None:
         """Make what the estimators learn about their parts."""
         product = _product(family)
-        pairs = zip(product.parts, product.split_eta(eta), strict=True)
-        discrete = [(part, part_eta) for part, part_eta in pairs if part.n_states is not None]
-        for (part, part_eta), estimator in zip(discrete, self.estimators, strict=True):
-            estimator.prepare(part, part_eta)
+        etas = product.split_eta(eta)
+        for (i, part), estimator in zip(discrete_parts(product), self.estimators, strict=True):
+            estimator.prepare(part, etas[i])
 
     def forward(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
         """Draw all parts once, then let every estimator estimate its own."""
         product = _product(family)
-        discrete = [i for i, part in enumerate(product.parts) if part.n_states is not None]
+        discrete = discrete_parts(product)
         k = len(discrete)
         if k != len(self.estimators):
             raise ConfigError(
@@ -121,11 +121,11 @@ class PartWise(nn.Module, Estimator):
             for part, part_eta in zip(product.parts, etas, strict=True)
         ]
         estimates = []
-        for i, estimator in zip(discrete, self.estimators, strict=True):
+        for (i, part), estimator in zip(discrete, self.estimators, strict=True):
             # the mean over parts below takes each part's gradient k times too small
             own = etas[i] if k == 1 else with_gradient_of(etas[i], k * etas[i])
             beside = _Beside(f, product, i, held)
-            estimates.append(estimator(product.parts[i], own, beside, generator=generator))
+            estimates.append(estimator(part, own, beside, generator=generator))
         value = torch.stack([estimate.value for estimate in estimates]).mean(0)
         surrogate = torch.stack([estimate.surrogate for estimate in estimates]).mean(0)
         losses = [e.control_loss for e in estimates if e.control_loss is not None]
@@ -143,18 +143,18 @@ class _Beside:
         self.f, self.family, self.index, self.held = f, family, index, held
 
     def __call__(self, z: Tensor) -> Tensor:
-        """``[S, B, *z_shape]`` of the part to ``[S, B]``."""
+        """Return f: ``[S, B, *z_shape]`` of the part to ``[S, B]``."""
         return self.f(self._joined(z, self.held))
 
     def table(self) -> Tensor:
-        """``[B, N]``, with a decoder row for every row and state: every row has its own others."""
+        """Return f of every state, ``[B, N]``; a row costs N decoder rows, for its own others."""
         part = self.family.parts[self.index]
         states = states_like(part, self.held[self.index]).unsqueeze(1)
         rows = self.held[self.index].shape[1]
         return self(states.expand(-1, rows, *part.z_shape)).T
 
     def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """f and ∂f/∂z of the part; f also carries the gradient of what is held."""
+        """Return f and ∂f/∂z of the part; f also carries the gradient of what is held."""
         detached = [code.detach() for code in self.held]
         value, grad = self.f.value_and_grad(self._joined(z.detach(), detached))
         grads = self.family.split_z(grad)
@@ -164,7 +164,7 @@ class _Beside:
         return value, grads[self.index]
 
     def frozen(self) -> _Beside:
-        """The same with no gradient to the decoder or to what is held."""
+        """Return the same f with no gradient to the decoder or to what is held."""
         held = [code.detach() for code in self.held]
         return _Beside(self.f.frozen(), self.family, self.index, held)
 
@@ -180,5 +180,6 @@ def _product(family: Family) -> Product:
     raise ConfigError(f"PartWise is made for codes of several parts. Got {family.spec}.")
 
 
-def _discrete(family: Product) -> list[Family]:
-    return [part for part in family.parts if part.n_states is not None]
+def discrete_parts(family: Product) -> list[tuple[int, Family]]:
+    """Return the bits and categories among the parts of a code, with their positions."""
+    return [(i, part) for i, part in enumerate(family.parts) if part.n_states is not None]

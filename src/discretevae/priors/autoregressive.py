@@ -1,4 +1,4 @@
-"""A prior that knows how the variables of a code depend on one another."""
+"""A prior under which the variables of a code depend on one another."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class AutoregressivePrior(Prior):
         )
 
     def log_prob(self, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """ln p(z), ``[S, B]``, from one pass of the network; ``generator`` is not drawn from."""
+        """Return ln p(z), ``[S, B]``, from one pass of the network; nothing is drawn."""
         lead = z.shape[: z.ndim - len(self.family.z_shape)]
         codes, real = self._apart(z.reshape(lead.numel(), -1))
         log_p = self._log_conditionals(codes, self.network(codes))
@@ -81,7 +81,7 @@ class AutoregressivePrior(Prior):
     def sample(
         self, n: int, *, generator: torch.Generator | None, temperature: float = 1.0
     ) -> Tensor:
-        """``n`` codes, ``[n, *z_shape]``, one variable after the other."""
+        """Draw ``n`` codes, ``[n, *z_shape]``, one variable after the other."""
         require_temperature(temperature)
         like = self._like()
         codes = like.new_zeros((n, sum(self.widths)))
@@ -105,11 +105,11 @@ class AutoregressivePrior(Prior):
         return torch.cat(pieces, 1).reshape(n, *self.family.z_shape)
 
     def _parts(self) -> list[tuple[Family, int]]:
-        """The code's parts, and the columns of a flat z that each of them takes."""
+        """Return the code's parts, and the columns of a flat z that each of them takes."""
         return [(part, math.prod(part.z_shape)) for part in parts_of(self.family)]
 
     def _apart(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Flat codes to their discrete columns ``[N, Σ widths]`` and the real ones, if any."""
+        """Split flat codes into discrete columns ``[N, Σ widths]`` and real ones, if any."""
         parts = self._parts()
         pieces = torch.split(rows, [n_columns for _, n_columns in parts], -1)
         real = [piece for (p, _), piece in zip(parts, pieces, strict=True) if p.n_states is None]
@@ -119,7 +119,7 @@ class AutoregressivePrior(Prior):
         return torch.cat(found, -1), torch.cat(real, -1)
 
     def _log_conditionals(self, codes: Tensor, logits: Tensor) -> Tensor:
-        """Σ_d ln p(z_d|z_<d), ``[N]``; neighbors of one width are worked on together."""
+        """Return Σ_d ln p(z_d|z_<d), ``[N]``; variables of one width are summed together."""
         total = logits.new_zeros(len(codes))
         start = 0
         for width, run in itertools.groupby(self.widths):

@@ -1,4 +1,4 @@
-"""What every prior can do."""
+"""The base class of priors."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from discretevae.families import Family, states_like
 
 
 class Prior(nn.Module, ABC):
-    """p(z) over the codes of a family; shapes in the words of the mathematics page.
+    """p(z) over the codes of a family.
 
-    A member of one's own has `log_prob` and `sample`, and says whether it is exact; a closed
-    divergence is the luxury of those that have the family's own form.
+    A prior of one's own needs `log_prob` and `sample`, and declares whether it is exact; only
+    priors of the family's own form have a closed divergence.
 
     Attributes:
         family: the code's family.
@@ -35,30 +35,27 @@ class Prior(nn.Module, ABC):
 
     @abstractmethod
     def log_prob(self, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """ln p(z), nats per row: ``[S, B, *z_shape]`` to ``[S, B]``, or with any other lead.
+        """Return ln p(z), nats per row: ``[S, B, *z_shape]`` to ``[S, B]``, or with any other lead.
 
         Differentiable in the prior's parameters, and in z where z is real or relaxed.
 
         Args:
             z: codes.
-            generator: the source of what must be drawn; exact members draw nothing.
+            generator: the source of random numbers; exact priors draw none.
         """
 
     def log_weight(self, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """What stands for ln p(z) in an S-sample bound, ``[S, B]``: E exp(log_weight) = p(z).
-
-        ln p(z) itself where that is known.
-        """
+        """Return ln p(z), or an estimate with E exp(log_weight) = p(z), ``[S, B]``."""
         return self.log_prob(z, generator=generator)
 
     @abstractmethod
     def sample(
         self, n: int, *, generator: torch.Generator | None, temperature: float = 1.0
     ) -> Tensor:
-        """``n`` codes, ``[n, *z_shape]``.
+        """Draw ``n`` codes, ``[n, *z_shape]``.
 
         Args:
-            n: how many.
+            n: number of codes.
             generator: the source of the draws; None takes torch's global one.
             temperature: T divides the natural parameters of each conditional: the logits of bits
                 and categories, so that T → 0 takes the likeliest; a normal keeps its mean and its
@@ -69,7 +66,7 @@ class Prior(nn.Module, ABC):
         """
 
     def kl(self, eta: Tensor) -> Tensor:
-        """KL(q(z|x) ‖ p(z)) in closed form, nats per row, ``[B]``.
+        """Return KL(q(z|x) ‖ p(z)) in closed form, nats per row, ``[B]``.
 
         Raises:
             ConfigError: there is none.
@@ -77,7 +74,7 @@ class Prior(nn.Module, ABC):
         raise self._no_kl()
 
     def kl_per_variable(self, eta: Tensor) -> Tensor:
-        """The same for each variable of the code, ``[B, D]``.
+        """Return the same for each variable of the code, ``[B, D]``.
 
         Raises:
             ConfigError: there is none.
@@ -85,7 +82,7 @@ class Prior(nn.Module, ABC):
         raise self._no_kl()
 
     def log_prob_table(self) -> Tensor:
-        """ln p of every z in the order of the family's ``enumerate``, ``[N]``.
+        """Return ln p of every z in the order of the family's ``enumerate``, ``[N]``.
 
         Raises:
             ConfigError: the code has more than 4,096 states.
@@ -93,7 +90,7 @@ class Prior(nn.Module, ABC):
         return self.log_prob(states_like(self.family, self._like()))
 
     def _like(self) -> Tensor:
-        """A tensor of the prior's own type and device."""
+        """Return a tensor of the prior's own type and device."""
         return next(itertools.chain(self.parameters(), self.buffers()))
 
     def _no_kl(self) -> ConfigError:
@@ -104,7 +101,7 @@ class Prior(nn.Module, ABC):
 
 
 def require_temperature(temperature: float) -> None:
-    """Refuses a temperature that is not above 0.
+    """Refuse a temperature that is not above 0.
 
     Raises:
         ConfigError: it is 0, negative, infinite or no number.

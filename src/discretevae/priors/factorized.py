@@ -45,29 +45,29 @@ class FactorizedPrior(Prior):
             self.register_buffer("raw", raw)
 
     def eta(self) -> Tensor:
-        """The prior's natural parameters, ``[*eta_shape]``."""
+        """Return the prior's natural parameters, ``[*eta_shape]``."""
         return self.family.natural_parameters(self.raw)
 
     def kl(self, eta: Tensor) -> Tensor:
-        """KL(q(z|x) ‖ p(z)) in closed form, nats per row, ``[B]``."""
+        """Return KL(q(z|x) ‖ p(z)) in closed form, nats per row, ``[B]``."""
         return self.family.kl(eta, self.eta())
 
     def kl_per_variable(self, eta: Tensor) -> Tensor:
-        """The same for each variable of the code, ``[B, D]``."""
+        """Return the same for each variable of the code, ``[B, D]``."""
         return self.family.kl_per_variable(eta, self.eta())
 
     def log_prob(self, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """ln p(z), ``[S, B]``; ``generator`` is not drawn from."""
+        """Return ln p(z), ``[S, B]``; ``generator`` is not drawn from."""
         return self.family.log_prob(self.eta(), z)
 
     def log_prob_table(self) -> Tensor:
-        """ln p of every z in the order of the family's ``enumerate``, ``[N]``."""
+        """Return ln p of every z in the order of the family's ``enumerate``, ``[N]``."""
         return self.family.log_prob_table(self.eta().unsqueeze(0))[0]
 
     def sample(
         self, n: int, *, generator: torch.Generator | None, temperature: float = 1.0
     ) -> Tensor:
-        """``n`` codes, ``[n, *z_shape]``, at natural parameters η/T."""
+        """Draw ``n`` codes, ``[n, *z_shape]``, at natural parameters η/T."""
         require_temperature(temperature)
         # of a normal, η/T = (μ/(Tσ²), −1/(2Tσ²)): the same mean and T times the variance
         return self.family.sample(self.eta().detach() / temperature, n, generator=generator)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from discretevae.config.activations import RELU, Activation
 from discretevae.config.model_config import Init
 from discretevae.errors import ConfigError
-from discretevae.estimators import VIMCO, Estimator, default_estimator, make_estimator
+from discretevae.estimators import VIMCO, Estimator, default_estimator, estimator_for
 from discretevae.families import MAX_STATES, Bernoulli, Family, is_enumerable, states_like
 from discretevae.networks.freezing import frozen
 from discretevae.networks.mlp import MLP
@@ -27,10 +27,10 @@ class LayeredPrior(Prior):
         p(z₁|z₂) = Π_d Bernoulli(z₁_d; σ(decoder(z₂)_d)),   p(z₂) = Π_e p(z₂_e), learned
         ln p(z₁) ≥ E_q(z₂|z₁)[ln p(z₁|z₂)] − KL(q(z₂|z₁) ‖ p(z₂)),   q(z₂|z₁) = σ(encoder(z₁))
 
-    This is a variational autoencoder whose data are codes. The expectation and its gradients are
-    an estimator's business, as in the first layer; the divergence is in closed form, since
-    ln p(z₂) − ln q(z₂|z₁) in the samples would add to their variance and tell nothing more. The
-    decoder's last layer starts at zero, and with it training starts from fair coins.
+    This is a variational autoencoder whose data are codes. An estimator provides the expectation
+    and its gradients, as in the first layer; the divergence is in closed form, since
+    ln p(z₂) − ln q(z₂|z₁) in the samples would only add to their variance. The decoder's last
+    layer starts at zero, so that training starts from fair coins.
 
     Args:
         family: a code of bits, z₁ with D₁ of them.
@@ -82,7 +82,7 @@ class LayeredPrior(Prior):
             raise ConfigError(f"n_variables must be an int >= 1. Got {n_variables}.")
         second = Bernoulli(n_variables)
         if estimator is None:
-            estimator = make_estimator(default_estimator(second), kind="bernoulli")
+            estimator = estimator_for(default_estimator(second), second)
         _check_estimator(estimator)
         self.estimator = estimator
         sizes = (family.n_variables, *hidden, n_variables)
@@ -93,7 +93,7 @@ class LayeredPrior(Prior):
         self.top = FactorizedPrior(second, learned=True)
 
     def log_prob(self, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """An estimate of the bound on ln p(z₁): ``[S, B, D₁]`` to ``[S, B]``.
+        """Return an estimate of the bound on ln p(z₁): ``[S, B, D₁]`` to ``[S, B]``.
 
         Its expectation is at most ln p(z₁). Its gradient in all parameters, and in z₁, estimates
         that of the bound, without bias if the estimator has none.
@@ -109,7 +109,7 @@ class LayeredPrior(Prior):
         return (expected - self.top.kl(eta)).reshape(lead)
 
     def log_weight(self, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """ln p(z₁|z₂) + ln p(z₂) − ln q(z₂|z₁) at one draw z₂ ~ q(z₂|z₁): ``[S, B]``.
+        """Return ln p(z₁|z₂) + ln p(z₂) − ln q(z₂|z₁) at one draw z₂ ~ q(z₂|z₁): ``[S, B]``.
 
         E exp(log_weight) = p(z₁), so that it may stand for ln p(z₁) in an S-sample bound. Its
         gradient is that of the three logarithms at the drawn z₂: right for the decoder and
@@ -127,7 +127,7 @@ class LayeredPrior(Prior):
         return log_weight.reshape(lead)
 
     def log_prob_table(self) -> Tensor:
-        """ln p of every z₁ itself, no bound: the sum over every z₂, ``[N]``.
+        """Return ln p of every z₁ itself, no bound: the sum over every z₂, ``[N]``.
 
         Raises:
             ConfigError: either layer has more than 4,096 states.
@@ -146,14 +146,14 @@ class LayeredPrior(Prior):
     def sample(
         self, n: int, *, generator: torch.Generator | None, temperature: float = 1.0
     ) -> Tensor:
-        """``n`` codes, ``[n, D₁]``: z₂ from its prior, then z₁ given z₂."""
+        """Draw ``n`` codes, ``[n, D₁]``: z₂ from its prior, then z₁ given z₂."""
         require_temperature(temperature)
         second = self.top.sample(n, generator=generator, temperature=temperature)
         logits = self.decoder(second) / temperature
         return self.family.sample(logits, 1, generator=generator)[0]
 
     def _rows(self, z: Tensor) -> tuple[Tensor, torch.Size]:
-        """z₁ as rows ``[N, D₁]``, and the shape that they had before."""
+        """Return z₁ as rows ``[N, D₁]``, and their shape before."""
         return z.reshape(-1, z.shape[-1]), z.shape[:-1]
 
 
@@ -164,24 +164,24 @@ class _Explained:
         self.prior, self.rows, self.is_frozen = prior, rows, is_frozen
 
     def __call__(self, z: Tensor) -> Tensor:
-        """``[S, N, D₂]`` to ``[S, N]``, nats per row."""
+        """Return f, nats per row: ``[S, N, D₂]`` to ``[S, N]``."""
         logits = self._logits(z.reshape(-1, z.shape[-1])).reshape(*z.shape[:-1], -1)
         return (self.rows * logits - F.softplus(logits)).sum(-1)
 
     def table(self) -> Tensor:
-        """Every row against every state of z₂, ``[N, N₂]``."""
+        """Return f of every row and every state of z₂, ``[N, N₂]``."""
         logits = self._logits(states_like(self.prior.top.family, self.rows))
         return self.rows @ logits.T - F.softplus(logits).sum(-1)
 
     def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """f and ∂f/∂z₂: ``[S, N]``, ``[S, N, D₂]``."""
+        """Return f and ∂f/∂z₂: ``[S, N]``, ``[S, N, D₂]``."""
         with torch.enable_grad():
             slope_at = z.detach().requires_grad_()
             (grad,) = torch.autograd.grad(self.frozen()(slope_at).sum(), slope_at)
         return self(z.detach()), grad
 
     def frozen(self) -> _Explained:
-        """The same f, through which no gradient reaches the decoder."""
+        """Return the same f, through which no gradient reaches the decoder."""
         return _Explained(self.prior, self.rows, is_frozen=True)
 
     def _logits(self, z: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ class MaskedLinear(nn.Linear):
     Args:
         before: degrees of the inputs, n_in of them.
         after: degrees of the outputs, n_out of them.
-        bias: whether there is a b.
+        bias: whether b is added.
 
     Example:
         >>> layer = MaskedLinear([1, 2], [1, 2])
@@ -38,7 +38,7 @@ class MaskedLinear(nn.Linear):
         self._mask: Tensor | None = None
 
     def mask(self) -> Tensor:
-        """M, ``[n_out, n_in]`` of 0 and 1, of the weights' type and device."""
+        """Return M, ``[n_out, n_in]`` of 0 and 1, of the weights' type and device."""
         # made when first needed: a model that is only built to learn its sizes holds no numbers
         if self._mask is None or (self._mask.dtype, self._mask.device) != (
             self.weight.dtype,
@@ -53,7 +53,7 @@ class MaskedLinear(nn.Linear):
         return self._mask
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[N, n_in]`` to ``[N, n_out]``."""
+        """Map ``[N, n_in]`` to ``[N, n_out]``."""
         return F.linear(x, self.weight * self.mask(), self.bias)
 
 
@@ -118,7 +118,7 @@ class MaskedNetwork(nn.Module):
                     nn.init.zeros_(parameter)
 
     def forward(self, z: Tensor) -> Tensor:
-        """``[N, Σ widths]`` to ``[N, Σ widths]``; logits of d are constant in z_d and later."""
+        """Map ``[N, Σ widths]`` to ``[N, Σ widths]``; logits of d are constant in z_d and later."""
         logits: Tensor = self.direct(z)
         if self.output is not None:
             logits = logits + self.output(self.hidden(z))

@@ -54,7 +54,7 @@ class MixturePrior(Prior):
     Source: as the prior of a code, Dilokthanakul et al., "Deep Unsupervised Clustering with
     Gaussian Mixture Variational Autoencoders" (2016), and Jiang et al., "Variational Deep
     Embedding" (IJCAI 2017), whose component is a latent variable with a posterior of its own;
-    here it is summed over.
+    in this class it is summed over.
     """
 
     def __init__(
@@ -81,20 +81,20 @@ class MixturePrior(Prior):
         return len(self.logits)
 
     def log_prob(self, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """ln p(z), ``[S, B]``; ``generator`` is not drawn from."""
+        """Return ln p(z), ``[S, B]``; ``generator`` is not drawn from."""
         return torch.logsumexp(self._log_joint(z), -1)
 
     def log_responsibilities(self, z: Tensor) -> Tensor:
-        """ln p(k|z) for each component: ``[..., D]`` to ``[..., K]``."""
+        """Return ln p(k|z) for each component: ``[..., D]`` to ``[..., K]``."""
         return torch.log_softmax(self._log_joint(z), -1)
 
     def responsibilities(self, z: Tensor) -> Tensor:
-        """p(k|z) for each component: ``[..., D]`` to ``[..., K]``."""
+        """Return p(k|z) for each component: ``[..., D]`` to ``[..., K]``."""
         return torch.softmax(self._log_joint(z), -1)
 
     @torch.no_grad()
     def place(self, weights: Tensor, means: Tensor, covariances: Tensor) -> None:
-        """Sets the components, for instance to what a clustering of codes has found.
+        """Set the components, for instance to the clusters of codes.
 
         Args:
             weights: ``[K]``, above 0; divided by their sum.
@@ -140,7 +140,7 @@ class MixturePrior(Prior):
         self.factors.copy_(whitening.tril(-1) + torch.diag_embed(logs))
 
     def covariances(self) -> Tensor:
-        """Σ of each component, ``[K, D, D]``.
+        """Return Σ of each component, ``[K, D, D]``.
 
         Example:
             >>> MixturePrior(Gaussian(1), 2).covariances().flatten()
@@ -153,7 +153,7 @@ class MixturePrior(Prior):
     def sample(
         self, n: int, *, generator: torch.Generator | None, temperature: float = 1.0
     ) -> Tensor:
-        """``n`` codes, ``[n, D]``: components at logits/T, then normals of T times the variance."""
+        """Draw ``n`` codes, ``[n, D]``: components at logits/T, normals of T times the variance."""
         require_temperature(temperature)
         share = torch.softmax(self.logits / temperature, 0)
         drawn = torch.multinomial(share, n, replacement=True, generator=generator)
@@ -163,7 +163,7 @@ class MixturePrior(Prior):
     def sample_component(
         self, k: int, n: int, *, generator: torch.Generator | None, temperature: float = 1.0
     ) -> Tensor:
-        """``n`` codes of component ``k``, counted from 0, ``[n, D]``.
+        """Draw ``n`` codes of component ``k``, counted from 0, ``[n, D]``.
 
         Raises:
             ConfigError: there is no such component, or the temperature is not above 0.
@@ -186,7 +186,7 @@ class MixturePrior(Prior):
         return means + math.sqrt(temperature) * away.squeeze(-1)
 
     def _whitening(self) -> Tensor:
-        """W, ``[K, D, D]``."""
+        """Return W, ``[K, D, D]``."""
         return self.factors.tril(-1) + torch.diag_embed(self._log_diagonal().exp())
 
     def _log_diagonal(self) -> Tensor:
@@ -194,7 +194,7 @@ class MixturePrior(Prior):
         return diagonal
 
     def _log_joint(self, z: Tensor) -> Tensor:
-        """ln π_k + ln N(z; μ_k, Σ_k), ``[..., K]``."""
+        """Return ln π_k + ln N(z; μ_k, Σ_k), ``[..., K]``."""
         # differences first: the expanded square would cancel far away from the means
         distance = torch.einsum("kij,...kj->...ki", self._whitening(), z.unsqueeze(-2) - self.means)
         log_det = self._log_diagonal().sum(-1) - 0.5 * z.shape[-1] * math.log(2 * math.pi)

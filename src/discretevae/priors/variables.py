@@ -1,4 +1,4 @@
-"""Which variables a code is made of, and which priors it can therefore have."""
+"""The variables of a code, and the priors that it can have."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from discretevae.families import Bernoulli, Categorical, Family, parts_of
 
 
 def discrete_widths(family: Family) -> tuple[int, ...]:
-    """Columns of each discrete variable in a flat code, in order: 1 for a bit, K for a category.
+    """Return how many columns each discrete variable has in a flat code, in order.
 
-    Gaussian parts have none.
+    A bit has 1, a category K; Gaussian parts have no discrete variable.
 
     Raises:
         ConfigError: there is no discrete variable at all.
@@ -33,7 +33,7 @@ def discrete_widths(family: Family) -> tuple[int, ...]:
 
 
 def choices_for(family: Family) -> str:
-    """The priors that a family can have, as the end of an error message.
+    """Return the priors that a family can have, as the end of an error message.
 
     Example:
         >>> choices_for(Categorical(2, 5))
