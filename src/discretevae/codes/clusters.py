@@ -154,12 +154,10 @@ def clusters(
     size = max(1, min(DECODER_ROWS, CHUNK_VALUES // widest))
     probabilities = np.empty((len(rows), count), np.float32)
     done = 0
-    for x in rows.deterministic().chunks(size):
+    for x in rows.deterministic().chunks(size, progress=progress):
         found = _probabilities(model, model.eta(x.to(model.device)), samples, generator)
         probabilities[done : done + len(x)] = found.cpu().numpy()
         done += len(x)
-        if progress is not None:
-            progress(done)
     bad = int((~np.isfinite(probabilities)).any(1).sum())
     if bad:
         raise DataError(

@@ -301,13 +301,11 @@ def input_complexity(
     lengths = np.empty(len(rows), np.int64)
     chunk = max(1, min(CHUNK_ROWS, CHUNK_VALUES // rows.n_features))
     done = 0
-    for x in rows.deterministic().chunks(chunk):
+    for x in rows.deterministic().chunks(chunk, progress=progress):
         shares = (x.double().numpy() - low) / (high - low)
         for level in np.rint(TOP * shares.clip(0, 1)).astype(np.uint8):
             lengths[done] = _shortest(level, rows.image_shape)
             done += 1
-        if progress is not None:
-            progress(done)
     return lengths * NATS_PER_BYTE
 
 

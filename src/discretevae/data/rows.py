@@ -6,7 +6,7 @@ Every reader, built-in set and array of a user ends in `Rows.from_array`, so tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -169,10 +169,17 @@ class Rows:
             index = torch.arange(start, stop, step)
         return self.to_x(self._store.take(index).to(torch.float32), generator)
 
-    def chunks(self, size: int, *, generator: torch.Generator | None = None) -> Iterator[Tensor]:
+    def chunks(
+        self,
+        size: int,
+        *,
+        generator: torch.Generator | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> Iterator[Tensor]:
         """Yield all rows in their order as `batch` gives them, `size` at a time.
 
-        What is drawn for a row with a generator on the CPU does not depend on `size`.
+        What is drawn for a row with a generator on the CPU does not depend on `size`. `progress` is
+        called with the number of rows done after every chunk.
 
         Example:
             >>> [len(x) for x in Rows.from_array([[0], [1], [1]]).chunks(2)]
@@ -180,6 +187,8 @@ class Rows:
         """
         for start in range(0, len(self), size):
             yield self.batch(slice(start, start + size), generator=generator)
+            if progress is not None:
+                progress(min(start + size, len(self)))
 
     def epoch(self, seed: int, epoch: int, batch_size: int) -> Batches:
         """Return all rows in a random order, batch by batch: one pass of training.

@@ -208,8 +208,8 @@ def row_scores(
     chunk = DECODER_ROWS if exact else max(LEAST_ROWS, DECODER_ROWS // sizes[-1])
     columns: list[Tensor] = []
     tally, is_surrogate = UsageTally(model.family), False
-    done = 0
-    for x in rows.chunks(chunk, generator=generator_for(seed, "binarization")):
+    draws = generator_for(seed, "binarization")
+    for x in rows.chunks(chunk, generator=draws, progress=progress):
         x = x.to(model.device)
         is_surrogate = is_surrogate or model.likelihood.is_surrogate_for(x)
         eta = model.eta(x)
@@ -222,9 +222,6 @@ def row_scores(
                 generators = [torch.Generator(model.device).manual_seed(seed) for _ in x]
             score = _score_by_sampling(model, x, eta, sizes, *generators)
         columns.append(score.cpu())
-        done += len(x)
-        if progress is not None:
-            progress(done)
     scores = torch.cat(columns, 1).double()
     bad = int((~scores.isfinite()).any(0).sum())
     if bad:

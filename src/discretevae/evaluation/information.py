@@ -30,6 +30,7 @@ from discretevae.data import Rows
 from discretevae.errors import ConfigError, DataError
 from discretevae.evaluation.bounds import DECODER_ROWS
 from discretevae.evaluation.measured import Measured
+from discretevae.evaluation.usage import kl_per_variable
 from discretevae.families import (
     Bernoulli,
     Family,
@@ -307,20 +308,17 @@ def _real_variables(family: Family, eta: Tensor) -> list[tuple[int, int, _Mixtur
 def _assembled(model: DiscreteVAE, eta: Tensor, draws: _Draws) -> KLSplit:
     family, prior = model.family, model.prior
     discrete = _discrete_information(family, eta)
-    if prior.has_closed_kl:
-        kl_per_variable = prior.kl_per_variable(eta).mean(0)
-    else:
-        kl_per_variable = family.kl_per_variable(eta, family.fixed_eta().to(eta)).mean(0)
+    variable_kl = kl_per_variable(model, eta).mean(0)
     information = discrete + draws.variable_information
-    kl = kl_per_variable.sum().item() if prior.has_closed_kl else 0.0
+    kl = variable_kl.sum().item() if prior.has_closed_kl else 0.0
     known = discrete.sum().item()
     return KLSplit(
         kl=_measured(kl, draws.kl),
         mutual_information=_measured(0.0, draws.information),
         marginal_kl=_measured(kl, draws.kl - draws.information),
         total_correlation=_measured(known, draws.real_information - draws.information),
-        per_variable=_measured(kl_per_variable.sum().item() - known, -draws.real_information),
-        variable_kl=tuple((kl_per_variable - information).tolist()),
+        per_variable=_measured(variable_kl.sum().item() - known, -draws.real_information),
+        variable_kl=tuple((variable_kl - information).tolist()),
         variable_information=tuple(information.tolist()),
         entropy=_measured(family.entropy(eta).mean().item(), draws.information),
         max_entropy=None if family.n_states is None else math.log(family.n_states),

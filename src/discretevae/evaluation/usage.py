@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from discretevae.families import Family, parts_of, parts_with_eta
+from discretevae.model.vae import DiscreteVAE
 
 ACTIVE_VARIANCE = 0.01
 """A latent variable whose posterior mean varies less than this over rows is called inactive."""
@@ -95,3 +96,13 @@ def n_discrete_states(family: Family) -> int | None:
     for count in counts:
         total *= count
     return total if counts else None
+
+
+def kl_per_variable(model: DiscreteVAE, eta: Tensor) -> Tensor:
+    """Return KL(q(z_d|x_n) ‖ p(z_d)) of natural parameters ``[N, *eta_shape]``: ``[N, D]``, nats.
+
+    Where the prior has no such parts, p is the reference: uniform, or standard normal.
+    """
+    if model.prior.has_closed_kl:
+        return model.prior.kl_per_variable(eta)
+    return model.family.kl_per_variable(eta, model.family.fixed_eta().to(eta))

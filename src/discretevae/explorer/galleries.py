@@ -17,6 +17,7 @@ from discretevae.data import Rows
 from discretevae.data.readers.tables import LABEL_NAMES, names_of_columns
 from discretevae.errors import DataError
 from discretevae.evaluation.bounds import DECODER_ROWS
+from discretevae.evaluation.usage import kl_per_variable
 from discretevae.families import Gaussian, parts_with_eta
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
@@ -93,35 +94,23 @@ def gallery_of(
     chosen = spread(len(rows), max_rows)
     kept = rows if len(chosen) == len(rows) else rows.subset(chosen)
     size = max(1, min(DECODER_ROWS, CHUNK_VALUES // rows.n_features))
-    codes, kl = [], torch.zeros(model.family.n_variables, dtype=torch.float64)
-    moments: list[tuple[Tensor, Tensor]] = []
-    done = 0
-    for x in kept.deterministic().chunks(size):
-        eta = model.eta(x.to(model.device))
-        if not bool(eta.isfinite().all()):
-            raise DataError(f"{rows.name}: codes of rows are beyond float32. Rescale their values.")
-        codes.append(model.family.to_codes(model.family.mode(eta)).cpu())
-        kl += _kl_per_variable(model, eta).double().sum(0).cpu()
-        sums = [_sums(part, own) for part, own in parts_with_eta(model.family, eta)]
-        if moments:
-            sums = [(a + c, b + d) for (a, b), (c, d) in zip(moments, sums, strict=True)]
-        moments = sums
-        done += len(x)
-        if progress is not None:
-            progress(done)
+    chunks = kept.deterministic().chunks(size, progress=progress)
+    eta = torch.cat([model.eta(x.to(model.device)) for x in chunks])
+    if not bool(eta.isfinite().all()):
+        raise DataError(f"{rows.name}: codes of rows are beyond float32. Rescale their values.")
     usage: list[float | list[float]] = []
-    for (part, _), (total, squares) in zip(parts_with_eta(model.family, eta), moments, strict=True):
-        mean = total / len(kept)
+    for part, own in parts_with_eta(model.family, eta):
         if isinstance(part, Gaussian):
-            mean = (squares / len(kept) - mean.square()).clamp_min(0).sqrt()
-        usage += mean.tolist()
+            usage += part.mode(own).double().std(0, correction=0).tolist()
+        else:
+            usage += part.mean(own).double().mean(0).tolist()
     return Gallery(
         kept,
         chosen.numpy(),
         len(rows),
-        torch.cat(codes),
+        model.family.to_codes(model.family.mode(eta)).cpu(),
         usage,
-        (kl / len(kept)).tolist(),
+        kl_per_variable(model, eta).double().mean(0).tolist(),
         model.prior.has_closed_kl,
     )
 
@@ -151,16 +140,3 @@ def column_names(source: str, n_values: int) -> list[str] | None:
     if len(names) != n_values:
         names = [name for name in names if name.strip().casefold() not in LABEL_NAMES]
     return names if len(names) == n_values else None
-
-
-def _kl_per_variable(model: DiscreteVAE, eta: Tensor) -> Tensor:
-    if model.prior.has_closed_kl:
-        return model.prior.kl_per_variable(eta)
-    return model.family.kl_per_variable(eta, model.family.fixed_eta().to(eta))
-
-
-def _sums(part: Any, eta: Tensor) -> tuple[Tensor, Tensor]:
-    """Return Σ_n of what `Gallery.usage` averages, and of its square, float64 on the CPU."""
-    values = part.mode(eta) if isinstance(part, Gaussian) else part.mean(eta)
-    values = values.double().cpu()
-    return values.sum(0), values.square().sum(0)
