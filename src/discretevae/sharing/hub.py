@@ -81,6 +81,7 @@ def save_pretrained(
 
     Example:
         >>> import tempfile
+        >>> import torch
         >>> from discretevae.config import ModelConfig
         >>> config = ModelConfig(n_features=64, latent="bernoulli:8", hidden=(32,))
         >>> model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0))
