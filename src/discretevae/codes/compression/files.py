@@ -38,7 +38,7 @@ def compress(
     lanes: int | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> bytes:
-    """Rows as the content of a ``.dvz`` file, from which `decompress` makes them again.
+    """Return rows as the content of a ``.dvz`` file, from which `decompress` makes them again.
 
     Bits back with ANS: each row costs about
 
@@ -108,7 +108,7 @@ def compress(
 def _pushed(
     scheme: Scheme, k: Array, lanes: int, n_seeds: int, progress: Callable[[int], object] | None
 ) -> list[Stack] | None:
-    """All rows on their stacks, the last one first; None if a stack ran dry meanwhile."""
+    """Return all rows on their stacks, the last one first; None if a stack ran dry meanwhile."""
     models = Models()
     stacks = [models.stack(seed_words(lane, n_seeds)) for lane in range(lanes)]
     for start in reversed(range(0, len(k), lanes)):
@@ -122,7 +122,7 @@ def _pushed(
 
 
 def _is_dry(stacks: list[Stack]) -> bool:
-    """Whether a stack is down to the coder's own state, of two words.
+    """Return whether a stack is down to the coder's own state, of two words.
 
     Symbols could then be taken off for ever. Both ends look at the same moments.
     """
@@ -143,7 +143,7 @@ def decompress(
     *,
     progress: Callable[[int], object] | None = None,
 ) -> Array:
-    """The rows that `compress` was given, checked against their SHA-256.
+    """Return the rows that `compress` was given, checked against their SHA-256.
 
     Args:
         model: the very model; on any device, any number of threads.
@@ -224,7 +224,7 @@ def _popped(
     header: Header,
     progress: Callable[[int], object] | None,
 ) -> Array | None:
-    """All rows, the first one first; None if a stack runs dry, which ours do not."""
+    """Return all rows, the first one first; None if a stack runs dry, which ours do not."""
     # gathered as they come: what a header promises is not allocated
     parts: list[Array] = []
     for start in range(0, header.rows, len(stacks)):
@@ -238,43 +238,19 @@ def _popped(
 
 
 def _symbols(model: DiscreteVAE, top: int, rows: Rows | Array | Tensor) -> Array:
-    """The rows as whole numbers, uint8 ``[N, P]``, checked.
-
-    Raises:
-        DataError: as for `compress`.
-    """
-    if isinstance(rows, Rows):
-        if len(rows):
-            require_fit(model, rows)
-        batches = rows.deterministic().chunks(DECODER_ROWS)
-        name, parts = rows.name, [_whole(x.cpu(), top, rows.name) for x in batches]
-        k = np.concatenate(parts) if parts else np.empty((0, rows.n_features), np.uint8)
-    else:
-        name, x = "the rows", _numbers(rows)
+    """Return the rows as whole numbers, uint8 ``[N, P]``; errors as of `compress`."""
+    if not isinstance(rows, Rows):
+        array = rows.cpu().numpy() if isinstance(rows, Tensor) else np.asarray(rows)
         # whole numbers are k itself
-        k = _whole(x if x.is_floating_point() else x.double() / top, top, name)
-    if k.ndim != 2 or k.shape[1] != model.config.n_features:
-        raise DataError(
-            f"{name}: shape {list(k.shape)}, but the model takes rows of "
-            f"{model.config.n_features} features. Give an array [rows, features]."
-        )
-    if not len(k):
-        raise DataError(f"{name}: there are no rows. Give at least one.")
-    return k
-
-
-def _numbers(rows: object) -> Tensor:
-    try:
-        return torch.as_tensor(rows).cpu()
-    except (TypeError, ValueError, RuntimeError):
-        raise DataError(
-            f"the rows: no table of numbers. Got {type(rows).__name__}. Give an array "
-            "[rows, features], or Rows."
-        ) from None
+        divisor = top if array.dtype.kind in "biu" else None
+        rows = Rows.from_array(array, divisor=divisor, name="the rows")
+    require_fit(model, rows)
+    chunks = rows.deterministic().chunks(DECODER_ROWS)
+    return np.concatenate([_whole(x.cpu(), top, rows.name) for x in chunks])
 
 
 def _whole(x: Tensor, top: int, name: str) -> Array:
-    """x of 0 … 1 as k = top · x."""
+    """Return x of 0 … 1 as k = top · x."""
     scaled = x.double() * top
     k = torch.floor(scaled + 0.5)
     is_fine = (k >= 0) & (k <= top) & ((scaled - k).abs() < 1e-3)
