@@ -15,6 +15,7 @@ from discretevae.networks.freezing import frozen
 from discretevae.networks.layers import initialize, output_bias
 from discretevae.networks.mlp import MLP
 from discretevae.priors import FactorizedPrior, make_prior
+from discretevae.run_folder.saved_run import load_run
 
 
 def seeded(seed=0):
@@ -212,3 +213,14 @@ def test_learned_prior_starts_at_the_fixed_one_and_learns():
     # ∂KL/∂p's logits = p − q, summed over rows
     assert torch.allclose(prior.raw.grad, 4 * (0.5 - torch.sigmoid(eta[0])))
     assert not list(FactorizedPrior(family).parameters())
+
+
+def test_the_command_line_draws_weights_as_it_is_told(cli, tmp_path):
+    small = ("--latent", "bernoulli:3", "--hidden", "4", "--epochs", "1", "--lr", "1e-9")
+    assert cli("train", *small, "--init", "glorot", "--out", tmp_path / "run").status == 0
+    run = load_run(tmp_path / "run")
+    assert run.config.model.init == "glorot"
+    assert run.model.encoder[0].bias.abs().max() < 1e-4  # zero, but for the steps taken
+    said = cli("train", *small, "--init", "xavier", "--out", tmp_path / "other")
+    assert said.status == 2
+    assert "torch, glorot, he" in said.err.replace("'", "")
