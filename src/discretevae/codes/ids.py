@@ -77,11 +77,7 @@ def new_ids(ids: Any, n: int, taken: Array | None = None) -> Array:
 
 
 def places_of(ids: Array, stored: Array) -> Array:
-    """Return the places of ids among those that are stored, int64 ``[n]``.
-
-    Args:
-        ids: int64 ``[n]``.
-        stored: int64 ``[N]``, rising.
+    """Return the places of ids ``[n]`` among rising stored ones ``[N]``, int64 ``[n]``.
 
     Raises:
         DataError: some are not there.

@@ -36,11 +36,7 @@ class CodeUsage:
 
 
 class UsageTally:
-    """Collects what `CodeUsage` needs, chunk by chunk.
-
-    Args:
-        family: of the codes.
-    """
+    """Tally of what `CodeUsage` needs, chunk by chunk."""
 
     def __init__(self, family: Family) -> None:
         self.family = family
@@ -50,7 +46,7 @@ class UsageTally:
         self.rows = 0
 
     def add(self, eta: Tensor) -> None:
-        """One chunk's natural parameters, ``[B, *eta_shape]``."""
+        """Add one chunk's natural parameters, ``[B, *eta_shape]``."""
         self.rows += len(eta)
         packed = []
         for i, (part, part_eta) in enumerate(parts_with_eta(self.family, eta)):
@@ -66,7 +62,7 @@ class UsageTally:
             self.codes.append(np.concatenate(packed, 1) if len(packed) > 1 else packed[0])
 
     def result(self) -> CodeUsage:
-        """The tally of all chunks."""
+        """Return the usage over all chunks."""
         active = 0
         for part, total, squares in zip(
             parts_of(self.family), self.sums, self.squares, strict=True

@@ -38,7 +38,7 @@ def model_card(
     summary: Mapping[str, Any] | None,
     license_id: str | None,
 ) -> str:
-    """The text of a ``README.md`` as the Hugging Face Hub reads it.
+    """Return the text of a ``README.md`` as the Hugging Face Hub reads it.
 
     Args:
         model: the model.
@@ -174,5 +174,5 @@ def _bullets(items: list[tuple[str, str]]) -> str:
 
 
 def _code(text: str) -> str:
-    """Text of the user's between backticks, in one line and without any of its own."""
+    """Return text of the user's between backticks, in one line and without any of its own."""
     return f"`{' '.join(text.replace('`', ' ').split())}`"

@@ -58,7 +58,7 @@ def save_pretrained(
     license: str | None = None,  # noqa: A002 - what the Hub calls it
     overwrite: bool = False,
 ) -> Path:
-    """Writes ``config.json``, ``model.safetensors`` and a model card.
+    """Write ``config.json``, ``model.safetensors`` and a model card.
 
     Of a `Run` the card says what it was trained on and how, and gives the figures of its
     ``summary.json`` with their standard errors. Of a bare model it says that these are not
@@ -134,7 +134,7 @@ def from_pretrained(
     decoder: nn.Module | None = None,
     device: str = "cpu",
 ) -> Run:
-    """Opens what `save_pretrained` wrote, from a folder or from the Hugging Face Hub.
+    """Open what `save_pretrained` wrote, from a folder or from the Hugging Face Hub.
 
     Of a repository only ``config.json`` and ``*.safetensors`` are fetched. Nothing is unpickled.
 
@@ -181,7 +181,7 @@ def push_to_hub(
     revision: str | None = None,
     token: str | bool | None = None,
 ) -> str:
-    """Uploads what `save_pretrained` writes, and says where it is.
+    """Upload what `save_pretrained` writes, and return its address.
 
     Args:
         model: a model, or a run.
@@ -191,9 +191,6 @@ def push_to_hub(
         card: False leaves the card that is there as it is.
         revision: the branch to upload to.
         token: as huggingface_hub takes it.
-
-    Returns:
-        The repository's address.
 
     Raises:
         MissingExtraError: huggingface_hub is not installed.
@@ -269,7 +266,7 @@ def _require_free(folder: Path, overwrite: bool) -> None:
 
 
 def _without_path(run: Run) -> Run:
-    """The same with the last part of the data's path only: where data lie is nobody's business."""
+    """Return the same with the last part of the data's path only, which may be private."""
     data = run.config.data
     if data.source in BUILTIN_NAMES:
         return run

@@ -58,15 +58,10 @@ def scheme_for(model: DiscreteVAE) -> Scheme:
 
 
 class Posterior:
-    """z by the exact posterior: the code is one symbol, the number of its state.
+    """z by the exact posterior of at most 4,096 states: one symbol, the number of the state.
 
     ln p(x|z) and ln p(z) of all states are sums of whole multiples of 2⁻¹⁶ nats, exact in any
     order; the posterior follows from them.
-
-    Args:
-        model: with a code of at most 4,096 states.
-        pixels: how values are coded.
-        models: of constriction.
     """
 
     name = "posterior"
@@ -111,13 +106,7 @@ class Posterior:
 
 
 class Amortized:
-    """z by the encoder's q(z|x): for codes too large to be listed.
-
-    Args:
-        model: with a discrete code.
-        pixels: how values are coded.
-        models: of constriction.
-    """
+    """z by the encoder's q(z|x): for codes too large to be listed."""
 
     name = "encoder"
 

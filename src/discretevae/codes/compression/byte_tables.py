@@ -52,7 +52,7 @@ class Axis:
 
     @property
     def size(self) -> int:
-        """The number of points."""
+        """Number of points."""
         return round((self.high - self.low) / self.step) + 1
 
 
@@ -67,12 +67,7 @@ Masses = Callable[[Array], Array]
 
 
 class ByteTables:
-    """Tables for what a decoder says, made when first needed.
-
-    Args:
-        name: the likelihood, ``beta-binomial`` or ``logistic``.
-        channels: C, numbers that the decoder gives for a pixel.
-    """
+    """Tables for a decoder's C numbers (`channels`) for each pixel, made when first needed."""
 
     def __init__(self, name: str, channels: int) -> None:
         self.channels = channels
@@ -89,7 +84,7 @@ class ByteTables:
         self._kept = np.empty((0, LEVELS))
 
     def points(self, output: Tensor) -> Array:
-        """The grid points next to the decoder's numbers: ``[B, C·P]`` to int32 ``[B, P, C]``."""
+        """Return the grid points nearest to numbers ``[B, C·P]`` of a decoder, int32 ``[B, P, C]``."""
         planes = output.reshape(len(output), self.channels, -1).unbind(1)
         columns = [
             on_grid(plane, axis.step, axis.low, axis.high).astype(np.int32)
@@ -98,7 +93,7 @@ class ByteTables:
         return np.stack(columns, -1)
 
     def tables(self, points: Array) -> Array:
-        """Probabilities of all 256 values, ``[..., C]`` to float64 ``[..., 256]``."""
+        """Return probabilities of all 256 values, ``[..., C]`` to float64 ``[..., 256]``."""
         unique, inverse = _distinct(points.reshape(-1, self.channels))
         names = [point.tobytes() for point in unique]
         new = [i for i, name in enumerate(names) if name not in self._row_of]
@@ -130,7 +125,7 @@ class ByteTables:
         return result
 
     def logarithms(self, points: Array) -> tuple[Array, Array]:
-        """ln of the tables of all these points in multiples of 2⁻¹⁶, each table once.
+        """Return ln of the tables of all these points in multiples of 2⁻¹⁶, each table once.
 
         Returns:
             Whole numbers as float32 ``[n, 256]``, and the row of each point in them, ``[...]``.
@@ -144,7 +139,7 @@ class ByteTables:
 
 
 def _distinct(points: Array) -> tuple[Array, Array]:
-    """The different rows of int32 ``[n, C]``, and which of them each row is."""
+    """Return the different rows of int32 ``[n, C]``, and which of them each row is."""
     flat = np.ascontiguousarray(points, dtype=np.int32)
     keys = flat.view(np.dtype((np.void, flat.itemsize * flat.shape[1]))).ravel()
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
@@ -152,7 +147,7 @@ def _distinct(points: Array) -> tuple[Array, Array]:
 
 
 def beta_binomial_masses(points: Array) -> Array:
-    """Masses of `BetaBinomialLikelihood`, from l and c ``[n, 2]``, up to a factor: ``[n, 256]``.
+    """Return masses of `BetaBinomialLikelihood`, from l and c ``[n, 2]``, unscaled: ``[n, 256]``.
 
     From the value next to the mean outwards, by the ratios of neighbors
 
@@ -184,7 +179,7 @@ def beta_binomial_masses(points: Array) -> Array:
 
 
 def logistic_masses(points: Array) -> Array:
-    """Masses of `LogisticLikelihood`, from its numbers ``[n, C]``: ``[n, 256]``.
+    """Return masses of `LogisticLikelihood`, from its numbers ``[n, C]``: ``[n, 256]``.
 
     Differences of the distribution function at k ± ½.
 

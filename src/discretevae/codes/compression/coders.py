@@ -1,4 +1,4 @@
-"""Symbols on a stack of bits: what the entropy coder is given, and nothing that it could doubt.
+"""Symbols on a stack of bits, with probabilities that are the same at both ends.
 
 The stack is the ANS coder of constriction. Of each symbol it wants probabilities in float64, which
 it turns into multiples of 2⁻²⁴ by sums, products and roundings that IEEE 754 defines; none becomes
@@ -54,16 +54,16 @@ class Models:
         self._fixed = stream.model.Categorical
 
     def stack(self, words: Array) -> Stack:
-        """A stack that holds these words, uint32; the last one must not be zero."""
+        """Return a stack that holds these words, uint32; the last one must not be zero."""
         return self._stack(np.ascontiguousarray(words, dtype=np.uint32))
 
     def fixed(self, probabilities: Array) -> Any:
-        """The model of a single categorical distribution."""
+        """Return the model of a single categorical distribution."""
         return self._fixed(np.ascontiguousarray(probabilities), perfect=False)
 
 
 def seed_words(lane: int, count: int) -> Array:
-    """The clean bits that a stack starts from: uint32 ``[count]``, the same for ever.
+    """Return the clean bits that a stack starts from: uint32 ``[count]``, the same for ever.
 
     Example:
         >>> seed_words(0, 3).dtype, bool((seed_words(0, 3)[:2] == seed_words(0, 2)[:2]).all())
@@ -76,12 +76,7 @@ def seed_words(lane: int, count: int) -> Array:
 
 
 class Variables:
-    """Bits and categories side by side, coded with logits on the grid.
-
-    Args:
-        widths: columns of each variable: 1 for a bit, K for a category.
-        models: of constriction.
-    """
+    """Bits (width 1) and categories (width K) side by side, coded with logits on the grid."""
 
     def __init__(self, widths: Sequence[int], models: Models) -> None:
         self.widths = tuple(widths)
@@ -95,15 +90,10 @@ class Variables:
             first += count
 
     def points(self, logits: Tensor, first: int = 0, stop: int | None = None) -> Array:
-        """Logits on the grid, ``[B, Σ widths]`` to int64 of the same shape.
+        """Return logits of some variables on the grid, ``[B, Σ widths]`` to int64.
 
         Of a bit's logit the number of the grid point; of a category's the distance from the
         largest one in steps of the grid, since only differences count there.
-
-        Args:
-            logits: of the variables from ``first`` up to ``stop``, exact float64 numbers.
-            first: the first variable.
-            stop: the one behind the last, None for all.
         """
         parts = []
         begin = 0
@@ -120,7 +110,7 @@ class Variables:
         return np.concatenate(parts, 1)
 
     def push(self, stack: Stack, points: Array, codes: Array) -> None:
-        """Puts a code ``[D]`` on the stack so that it comes off in order; points ``[Σ widths]``."""
+        """Put a code ``[D]`` on the stack so that it comes off in order; points ``[Σ widths]``."""
         symbols = codes.astype(np.int32)
         for first, stop, width in reversed(self._runs):
             columns = points[self.starts[first] : self.starts[stop]]
@@ -128,7 +118,7 @@ class Variables:
             stack.encode_reverse(np.ascontiguousarray(symbols[first:stop]), model, probabilities)
 
     def pop(self, stack: Stack, points: Array) -> Array:
-        """Takes a code off the stack: int32 ``[D]``."""
+        """Take a code off the stack: int32 ``[D]``."""
         parts = []
         for first, stop, width in self._runs:
             columns = points[self.starts[first] : self.starts[stop]]
@@ -136,11 +126,11 @@ class Variables:
         return np.concatenate(parts)
 
     def pop_one(self, stack: Stack, points: Array) -> int:
-        """Takes one variable off the stack; its points ``[width]``."""
+        """Take one variable off the stack; its points ``[width]``."""
         return int(stack.decode(*self._model(points, len(points)))[0])
 
     def columns(self, codes: Array) -> Array:
-        """Codes ``[B, D]`` as networks want them, one-hot where a variable has categories."""
+        """Return codes ``[B, D]`` as networks take them, categories one-hot."""
         flat = np.zeros((len(codes), self.starts[-1]))
         for d, (start, width) in enumerate(zip(self.starts, self.widths, strict=False)):
             if width == 1:

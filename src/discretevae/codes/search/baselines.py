@@ -40,11 +40,7 @@ class Projection:
 
 
 def principal_axes(x: Array) -> tuple[Array, Array]:
-    """Return the mean of rows ``[P]`` and the axes along which they vary most, ``[P, min(N, P)]``.
-
-    Args:
-        x: float32 ``[N, P]``.
-    """
+    """Return the mean ``[P]`` of rows ``[N, P]`` and their principal axes, ``[P, min(N, P)]``."""
     from sklearn.decomposition import PCA
 
     pca = PCA(svd_solver="covariance_eigh").fit(x)

@@ -72,10 +72,6 @@ def search_bits(spec: LatentSpec, packed: Array) -> Array:
     is the number of latent variables in which z and z' differ. c = 1 for a code of bits, which is
     taken as it is; else each variable is one-hot, a bit of a product too, and c = 2.
 
-    Args:
-        spec: of the code.
-        packed: ``[N, ·]`` as `pack_codes` gives them.
-
     Returns:
         uint8 ``[N, ⌈n/8⌉]`` with n of `n_bits`, contiguous.
 
@@ -103,18 +99,12 @@ def search_bits(spec: LatentSpec, packed: Array) -> Array:
 
 
 def hamming_distances(queries: Array, gallery: Array) -> Array:
-    """Return the number of bits in which each of some codes differs from each of others.
+    """Return in how many bits packed ``[Q, W]`` and ``[N, W]`` differ: ``[Q, N]``.
 
         d(a, b) = |a| + |b| − 2 aᵀb,   a, b ∈ {0, 1}^n
 
-    as one product of matrices, which is exact in float32 for fewer than 2^24 bits.
-
-    Args:
-        queries: packed bits, uint8 ``[Q, W]``.
-        gallery: uint8 ``[N, W]``.
-
-    Returns:
-        ``[Q, N]``, uint16, or int32 of codes of more than 65,535 bits.
+    as one product of matrices, which is exact in float32 for fewer than 2^24 bits. The type is
+    uint16, or int32 of codes of more than 65,535 bits.
 
     Example:
         >>> hamming_distances(np.array([[7]], np.uint8), np.array([[7], [6], [0]], np.uint8))

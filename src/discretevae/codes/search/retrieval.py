@@ -180,13 +180,7 @@ def code_bits(spec: LatentSpec) -> int:
 
 
 def write_split(path: Path, rows: Rows, *, per_label: int = 100, seed: int = 0) -> tuple[int, int]:
-    """Write data whose test part are queries, some of each label; all else is to train on.
-
-    Args:
-        path: the ``.npz`` file.
-        rows: with labels.
-        per_label: queries of each label.
-        seed: of the draw.
+    """Write ``.npz`` data whose test part are queries of each label; all else is to train on.
 
     Returns:
         The number of gallery rows and of queries.
