@@ -84,7 +84,7 @@ class ByteTables:
         self._kept = np.empty((0, LEVELS))
 
     def points(self, output: Tensor) -> Array:
-        """Return the grid points nearest to numbers ``[B, C·P]`` of a decoder, int32 ``[B, P, C]``."""
+        """Return the grid points nearest to the decoder's ``[B, C·P]``: int32 ``[B, P, C]``."""
         planes = output.reshape(len(output), self.channels, -1).unbind(1)
         columns = [
             on_grid(plane, axis.step, axis.low, axis.high).astype(np.int32)
