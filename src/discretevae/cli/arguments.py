@@ -80,12 +80,7 @@ class Numbers(click.ParamType[list[int]]):
 
 
 def complete_data(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Return what a shell offers where data are named: built-in sets, else files.
-
-    Example:
-        >>> [item.value for item in complete_data(None, None, "mn")]
-        ['mnist']
-    """
+    """Return what a shell offers where data are named: built-in sets, else files."""
     names = [CompletionItem(name) for name in DATA_NAMES if name.startswith(begun)]
     return names or [CompletionItem(begun, type="file")]
 

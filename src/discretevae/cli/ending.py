@@ -36,14 +36,6 @@ def finish(command: click.Command | Callable[[], object], name: str | None = Non
     Args:
         command: of click, or a function that reads the arguments itself.
         name: of a click command in what it prints; None for that of the script.
-
-    Example:
-        >>> def command():
-        ...     raise DiscreteVAEError("k must be at least 1. Got 0.")
-        >>> finish(command)  # prints "Error: k must be at least 1. Got 0."
-        Traceback (most recent call last):
-        ...
-        SystemExit: 2
     """
     warnings.showwarning = _show_warning
     sys.exit(status_of(command, name))
@@ -96,12 +88,6 @@ def in_options(message: str) -> str:
     """Return a message of the library with its parameters as options of the command line.
 
     The library writes parameters in backquotes, with or without a value.
-
-    Example:
-        >>> in_options("Leave `free_bits` out, or choose `prior='fixed'` and `image_size=(8, 8)`.")
-        'Leave --free-bits out, or choose --prior fixed and --image-size 8x8.'
-        >>> in_options("A run that has `graph` is resumed with `graph=False`.")
-        'A run that has --graph is resumed with --no-graph.'
     """
 
     def option(match: re.Match[str]) -> str:

@@ -48,6 +48,3 @@ def distort(
     pictures = x.reshape(-1, 1, height, width)
     grid = F.affine_grid(theta, list(pictures.shape), align_corners=False)
     return F.grid_sample(pictures, grid, align_corners=False).reshape(x.shape)
-
-
-__all__ = ["distort"]

@@ -75,6 +75,3 @@ class Dataset:
                 f"{config.binarize}. Pass DataConfig(binarize={self.binarize!r}) in the RunConfig."
             )
         return self.binarized(config.binarize)
-
-
-__all__ = ["Dataset"]

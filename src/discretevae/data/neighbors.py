@@ -136,6 +136,3 @@ def _points(rows: Rows, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.fl
     sample = piece(torch.from_numpy(np.sort(order)))
     pca = PCA(min(COMPONENTS, len(sample)), random_state=seed).fit(sample)
     return np.concatenate([pca.transform(piece(part)).astype(np.float32) for part in pieces])
-
-
-__all__ = ["MAX_ROWS", "NeighborGraph", "mutual_neighbors"]

@@ -37,11 +37,9 @@ class Integrand(Protocol):
 
     def __call__(self, z: Tensor) -> Tensor:
         """Return f of sampled codes: ``[S, B, *z_shape]`` to ``[S, B]``; costs S·B decoder rows."""
-        ...
 
     def table(self) -> Tensor:
         """Return f of every row and every state of an enumerable code, ``[B, N]``; costs N rows."""
-        ...
 
     def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return f and ∂f/∂z at once: ``[S, B]`` and ``[S, B, *z_shape]``; costs S·B decoder rows.
@@ -49,11 +47,9 @@ class Integrand(Protocol):
         f carries the decoder's gradient; ∂f/∂z is detached, a by-product of the decoder's one
         backward pass (the split of the paper's figure 4).
         """
-        ...
 
     def frozen(self) -> Integrand:
         """Return the same f, through which no gradient reaches the decoder's parameters."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)

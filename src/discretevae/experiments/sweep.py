@@ -342,13 +342,7 @@ class _Sweeping:
 
 
 def drawn_once(rows: Rows, seed: int) -> Rows:
-    """Draw dynamic rows once for all sizes, which are compared row by row.
-
-    Example:
-        >>> grey = Rows.from_array([[0.0, 0.5, 1.0]])
-        >>> drawn_once(grey, 0) is grey, drawn_once(grey.binarized("dynamic"), 0).binarize
-        (True, 'none')
-    """
+    """Draw dynamic rows once for all sizes, which are compared row by row."""
     if rows.binarize != "dynamic":
         return rows
     draws = rows.chunks(ROWS_AT_A_TIME, generator=generator_for(seed, "sweep binarization"))

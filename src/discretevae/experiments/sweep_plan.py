@@ -58,16 +58,6 @@ def plan(
 
     Raises:
         ConfigError: sizes or options are wrong; all are named.
-
-    Example:
-        >>> from discretevae.config import ModelConfig
-        >>> config = RunConfig(model=ModelConfig(n_features=64))
-        >>> for run in plan(config, [8, 4], latent="bernoulli", n_seeds=2):
-        ...     print(run.folder, run.config.model.latent, run.config.training.seed)
-        4 bernoulli:4 0
-        4-seed1 bernoulli:4 1
-        8 bernoulli:8 0
-        8-seed1 bernoulli:8 1
     """
     problems, pattern = Problems(), f"bernoulli:{SIZE}"
     problems.found += sizes_problems(sizes)
@@ -92,14 +82,7 @@ def plan(
 
 
 def sizes_problems(sizes: Sequence[int]) -> list[str]:
-    """Return what is wrong with the sizes of a sweep, but for the code's own limits.
-
-    Example:
-        >>> sizes_problems([2, 4, 8])
-        []
-        >>> sizes_problems([4, 4])
-        ['size 4 is named twice. Name it once.', 'a sweep needs at least two sizes. Got 4.']
-    """
+    """Return what is wrong with the sizes of a sweep, but for the code's own limits."""
     problems = [f"size {size} must be an int >= 1." for size in sizes if size < 1]
     twice = [size for size in dict.fromkeys(sizes) if list(sizes).count(size) > 1]
     problems += [f"size {size} is named twice. Name it once." for size in twice]
@@ -119,15 +102,7 @@ def pattern_of(latent: str) -> str:
 
     Raises:
         ConfigError: there is no c in it, or several, or the code is not discrete.
-
-    Example:
-        >>> pattern_of("bernoulli"), pattern_of("categorical:cx10")
-        ('bernoulli:c', 'categorical:cx10')
-        >>> pattern_of("bernoulli:50")
-        Traceback (most recent call last):
-        ...
-        discretevae.errors.ConfigError: latent 'bernoulli:50' leaves no size to sweep. Write \
-bernoulli:c or categorical:cx10, with c for the size.
+    bernoulli:c or categorical:cx10, with c for the size.
     """
     text = latent.strip()
     pattern = text if ":" in text else f"{text}:{SIZE}"
@@ -145,12 +120,7 @@ bernoulli:c or categorical:cx10, with c for the size.
 
 
 def latent_at(pattern: str, size: int) -> str:
-    """Return the code of a pattern at a size.
-
-    Example:
-        >>> latent_at("categorical:20xc", 10)
-        'categorical:20x10'
-    """
+    """Return the code of a pattern at a size."""
     parts = (part.partition(":") for part in pattern.split("+"))
     return "+".join(f"{kind}{mark}{at.replace(SIZE, str(size))}" for kind, mark, at in parts)
 
@@ -203,12 +173,6 @@ def finished_seconds(folder: Path, config: RunConfig) -> float | None:
 
     Raises:
         RunError: ``summary.json`` is corrupt.
-
-    Example:
-        >>> from discretevae.config import ModelConfig
-        >>> config = RunConfig(model=ModelConfig(n_features=64))
-        >>> finished_seconds(Path("no/such/run"), config) is None
-        True
     """
     summary = read_summary(folder) if is_run(folder) else None
     last = summary and summary["last_epoch"]

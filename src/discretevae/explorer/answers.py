@@ -75,18 +75,6 @@ class Explorer:
 
     Raises:
         DataError: the rows do not fit the model.
-
-    Example:
-        >>> from pathlib import Path
-        >>> from discretevae.config import ModelConfig, RunConfig
-        >>> from discretevae.data import load_data
-        >>> from discretevae.model.vae import DiscreteVAE
-        >>> config = RunConfig(model=ModelConfig(n_features=64, latent="bernoulli:4"))
-        >>> model = DiscreteVAE(config.model, generator=torch.Generator().manual_seed(0))
-        >>> run = Run(Path("runs/mine"), config, model.eval())
-        >>> explorer = Explorer(run, load_data("digits").test, source="digits", split="test")
-        >>> explorer.model()["n_values"], len(explorer.decode([[0, 1, 1, 0]])["pictures"])
-        (64, 1)
     """
 
     def __init__(

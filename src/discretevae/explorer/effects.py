@@ -26,16 +26,7 @@ STEPS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 
 
 def settings_of(variable: Variable, gallery: Gallery) -> list[float]:
-    """Return the values that a variable is set to: 0, 1; 0 … K−1; mean + step · std of the rows.
-
-    Example:
-        >>> from types import SimpleNamespace
-        >>> gallery = SimpleNamespace(codes=torch.tensor([[1.0], [3.0]]))
-        >>> settings_of(Variable(0, "bit", 2, 0), gallery)
-        [0.0, 1.0]
-        >>> settings_of(Variable(0, "real", None, 0), gallery)
-        [0.0, 1.0, 2.0, 3.0, 4.0]
-    """
+    """Return the values that a variable is set to: 0, 1; 0 … K−1; mean + step · std of the rows."""
     if variable.n_categories is not None:
         return [float(k) for k in range(min(variable.n_categories, MAX_SETTINGS))]
     column = gallery.codes[:, variable.index].double()
@@ -85,15 +76,6 @@ def gentlest_first(
     The order is by single effects: each variable alone is set to its value in ``end``, the others
     stay as in ``start``, and the mean absolute change of the picture is compared. Of equal changes
     the first variable comes first.
-
-    Example:
-        >>> from discretevae.config import ModelConfig
-        >>> from discretevae.explorer.variables import variables_of
-        >>> config = ModelConfig(n_features=4, latent="bernoulli:3", hidden=(8,))
-        >>> model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0))
-        >>> a, b = torch.tensor([[0, 0, 1], [1, 0, 0]], dtype=torch.uint8)
-        >>> sorted(gentlest_first(model, a, b, variables_of(model.family)))
-        [0, 2]
     """
     differing = [
         v.index for v in variables if v.kind != "real" and bool(start[v.index] != end[v.index])

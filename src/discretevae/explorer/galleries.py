@@ -58,12 +58,7 @@ class Gallery:
 
 
 def spread(n: int, most: int) -> Tensor:
-    """Return at most so many of the numbers 0 … n−1, evenly spread and in order; int64.
-
-    Example:
-        >>> spread(3, 5).tolist(), spread(10, 4).tolist()
-        ([0, 1, 2], [0, 2, 5, 7])
-    """
+    """Return at most so many of the numbers 0 … n−1, evenly spread and in order; int64."""
     if n <= most:
         return torch.arange(n)
     return torch.arange(most) * n // most
@@ -81,14 +76,6 @@ def gallery_of(
 
     Raises:
         DataError: the rows do not fit the model, or are too large for its encoder.
-
-    Example:
-        >>> from discretevae.data import load_data
-        >>> data = load_data("digits")
-        >>> model = DiscreteVAE.for_data(data, latent="bernoulli:8")
-        >>> gallery = gallery_of(model, data.test, max_rows=100)
-        >>> len(gallery), gallery.codes.shape, len(gallery.usage)
-        (100, torch.Size([100, 8]), 8)
     """
     require_fit(model, rows)
     chosen = spread(len(rows), max_rows)
@@ -119,10 +106,6 @@ def column_names(source: str, n_values: int) -> list[str] | None:
     """Return the names of the columns that are features; None of data without names.
 
     A column of labels is left out, as `load_rows` does.
-
-    Example:
-        >>> column_names("digits", 64) is None
-        True
     """
     path = Path(source)
     try:

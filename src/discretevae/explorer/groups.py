@@ -58,17 +58,6 @@ def groups_of(model: DiscreteVAE, gallery: Gallery, variables: Sequence[Variable
     center. k-means looks at bits as 0 and 1, at categories as one-hot, at real variables as they
     are; its K is the number of labels if there are 2 to 20 of them, else 10, and never more than
     there are different codes. Labels are used for nothing else.
-
-    Example:
-        >>> from discretevae.data import load_data
-        >>> from discretevae.explorer.galleries import gallery_of
-        >>> from discretevae.explorer.variables import variables_of
-        >>> data = load_data("digits")
-        >>> model = DiscreteVAE.for_data(data, latent="categorical:5")
-        >>> gallery = gallery_of(model, data.test, max_rows=100)
-        >>> groups = groups_of(model, gallery, variables_of(model.family))
-        >>> groups.by, len(groups.members), sum(map(len, groups.members))
-        ('category', 5, 100)
     """
     if has_own_clusters(model):
         found = clusters(model, gallery.rows)
@@ -134,14 +123,6 @@ def nearest(
     Where a code has discrete and real variables, rows are sorted by the number of discrete ones
     that differ, and among equals by the Euclidean distance of the real ones. Rows at the same
     distance are in their own order.
-
-    Example:
-        >>> from types import SimpleNamespace
-        >>> gallery = SimpleNamespace(codes=torch.tensor([[0, 0], [1, 1], [0, 1]]))
-        >>> bits = [Variable(i, "bit", 2, 0) for i in range(2)]
-        >>> near = nearest(gallery, bits, torch.tensor([1, 1]), 2)
-        >>> near.distance, near.rows.tolist(), near.distances.tolist()
-        ('Hamming', [1, 2], [0.0, 1.0])
     """
     real = torch.tensor([variable.kind == "real" for variable in variables])
     differing = (gallery.codes[:, ~real] != code[~real]).sum(1).double().numpy()

@@ -67,10 +67,6 @@ class Hosts:
 
     Args:
         host: what the server listens on.
-
-    Example:
-        >>> [Hosts("127.0.0.1").allow(name) for name in ("localhost:80", "[::1]:9", "evil.example")]
-        [True, True, False]
     """
 
     host: str

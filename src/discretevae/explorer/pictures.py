@@ -30,13 +30,6 @@ class Canvas:
         n_values: P.
         low: the value of pixel 0.
         high: the value of pixel 255.
-
-    Example:
-        >>> canvas = Canvas((1, 3, 1), 3, 0.0, 1.0)
-        >>> canvas.pictures(torch.tensor([[0.0, 0.2, 1.0]]))
-        [{'shape': [1, 3, 1], 'pixels': 'ADP/'}]
-        >>> canvas.from_pixels(base64.b64decode("ADP/"))
-        tensor([[0.0000, 0.2000, 1.0000]])
     """
 
     shape: tuple[int, int, int] | None
@@ -90,13 +83,7 @@ class Canvas:
 
 
 def canvas_for(model: DiscreteVAE, rows: Rows) -> Canvas:
-    """Return the canvas of a model: 0 … 1 where its likelihood says so, else the range of the rows.
-
-    Example:
-        >>> rows = Rows.from_array([[-1.0, 3.0]])
-        >>> canvas_for(DiscreteVAE.for_data(rows, likelihood="gaussian"), rows)
-        Canvas(shape=None, n_values=2, low=-1.0, high=3.0)
-    """
+    """Return the canvas of a model: from 0 to 1 for grey values, else the range of the rows."""
     size = model.config.image_shape
     shape = None if size is None else (*size, 1)
     low, high = 0.0, 1.0

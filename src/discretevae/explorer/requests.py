@@ -45,14 +45,6 @@ class Fields:
 
     Raises:
         ConfigError: there is a field of another name.
-
-    Example:
-        >>> Fields({"k": 3}, ["k", "row"]).whole("k", 1, 200)
-        3
-        >>> Fields({"k": 0}, ["k", "row"]).whole("k", 1, 200)
-        Traceback (most recent call last):
-        ...
-        discretevae.errors.ConfigError: k must be an int from 1 to 200. Got 0.
     """
 
     def __init__(
@@ -159,14 +151,6 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
     Raises:
         ConfigError: it is no JSON, nested too deeply, holds NaN, or is no object.
-
-    Example:
-        >>> parse_object(b'{"row": 12}')
-        {'row': 12}
-        >>> parse_object(b'{"row": NaN}')
-        Traceback (most recent call last):
-        ...
-        discretevae.errors.ConfigError: the body is no JSON (NaN is no number). Send a JSON object.
     """
     try:
         value = json.loads(body, parse_constant=_refuse)
@@ -198,10 +182,6 @@ def checked_code(value: Any, name: str, variables: Sequence[Variable]) -> list[N
 
     Raises:
         ConfigError: it is of another length, or a number is out of range.
-
-    Example:
-        >>> checked_code([1, 2.5], "code", [Variable(0, "bit", 2, 0), Variable(1, "real", None, 1)])
-        [1, 2.5]
     """
     if not isinstance(value, list) or len(value) != len(variables):
         raise ConfigError(f"{name} must be a list of {len(variables)} numbers. Got {shown(value)}.")
@@ -216,12 +196,7 @@ def checked_code(value: Any, name: str, variables: Sequence[Variable]) -> list[N
 
 
 def shown(value: Any, most: int = 40) -> str:
-    """Return a value for an error message: short, on one line, and of a list only its length.
-
-    Example:
-        >>> shown([1, 2, 3]), shown("a" * 100, 10), shown({})
-        ('a list of 3', "'aaaaaaaaa…", 'an object')
-    """
+    """Return a value for an error message: short, on one line, and of a list only its length."""
     if isinstance(value, list):
         return f"a list of {len(value)}"
     if isinstance(value, dict):

@@ -27,9 +27,6 @@ def require_web() -> None:
 
     Raises:
         MissingExtraError: starlette or uvicorn is not installed.
-
-    Example:
-        >>> require_web()
     """
     with needs_extra("explore", "explore needs starlette and uvicorn"):
         import starlette  # noqa: F401
@@ -41,11 +38,6 @@ def listen(host: str, port: int) -> socket.socket:
 
     Raises:
         ConfigError: the port is taken or not allowed, or the host is not this machine.
-
-    Example:
-        >>> with listen("127.0.0.1", 0) as listener:
-        ...     address(listener, "127.0.0.1").startswith("http://127.0.0.1:")
-        True
     """
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(

@@ -37,13 +37,7 @@ class Variable:
 
 
 def variables_of(family: Family) -> tuple[Variable, ...]:
-    """Return the variables of a code in the order of its columns.
-
-    Example:
-        >>> from discretevae.families import family_of
-        >>> [(v.index, v.kind, v.part) for v in variables_of(family_of("categorical:3+gaussian:2"))]
-        [(0, 'category', 0), (1, 'real', 1), (2, 'real', 1)]
-    """
+    """Return the variables of a code in the order of its columns."""
     found: list[Variable] = []
     for number, part in enumerate(parts_of(family)):
         kind, count = _kind_of(part)
@@ -53,14 +47,7 @@ def variables_of(family: Family) -> tuple[Variable, ...]:
 
 
 def to_numbers(variables: Sequence[Variable], codes: Tensor) -> list[list[Number]]:
-    """Return codes ``[N, V]`` of `DiscreteVAE.encode` as whole numbers and floats for JSON.
-
-    Example:
-        >>> from discretevae.families import family_of
-        >>> variables = variables_of(family_of("categorical:3+gaussian:1"))
-        >>> to_numbers(variables, torch.tensor([[2.0, 0.5]]))
-        [[2, 0.5]]
-    """
+    """Return codes ``[N, V]`` of `DiscreteVAE.encode` as whole numbers and floats for JSON."""
     real = [variable.kind == "real" for variable in variables]
     return [
         [value if is_real else int(value) for value, is_real in zip(code, real, strict=True)]
@@ -69,13 +56,7 @@ def to_numbers(variables: Sequence[Variable], codes: Tensor) -> list[list[Number
 
 
 def to_codes(family: Family, codes: Sequence[Sequence[Number]]) -> Tensor:
-    """Return the inverse of `to_numbers`: ``[N, V]`` of the type that `DiscreteVAE.decode` takes.
-
-    Example:
-        >>> from discretevae.families import family_of
-        >>> to_codes(family_of("bernoulli:2"), [[0, 1]])
-        tensor([[0, 1]], dtype=torch.uint8)
-    """
+    """Return codes ``[N, V]`` as `DiscreteVAE.decode` takes them, from those of `to_numbers`."""
     if family.n_states is None:
         return torch.tensor(codes, dtype=torch.float32)
     is_bits = isinstance(family, Bernoulli)
@@ -83,13 +64,7 @@ def to_codes(family: Family, codes: Sequence[Sequence[Number]]) -> Tensor:
 
 
 def posterior(family: Family, eta: Tensor) -> list[float | list[float] | dict[str, float]]:
-    """Return q(z_d|x) of one row: p(1) of a bit, p(k) of a category, else mean and std.
-
-    Example:
-        >>> from discretevae.families import family_of
-        >>> posterior(family_of("bernoulli:2"), torch.tensor([[0.0, 40.0]]))
-        [0.5, 1.0]
-    """
+    """Return q(z_d|x) of one row: p(1) of a bit, p(k) of a category, else mean and std."""
     found: list[float | list[float] | dict[str, float]] = []
     for part, own in parts_with_eta(family, eta):
         if isinstance(part, Gaussian):

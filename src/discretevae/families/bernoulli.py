@@ -150,6 +150,3 @@ class _KL(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             to_prior = (weight * (torch.sigmoid(prior_eta) - q)).sum_to_size(prior_eta.shape)
         return to_eta, to_prior
-
-
-__all__ = ["Bernoulli"]

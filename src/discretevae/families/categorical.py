@@ -164,6 +164,3 @@ def _last_as_first(function: Callable[[Tensor, int], Tensor], eta: Tensor) -> Te
     """Apply a function of the last dimension where it is the first one in memory."""
     last = eta.ndim - 1  # −1 would do, but torch's ONNX exporter writes it as it is
     return function(eta.movedim(last, 0).contiguous(), 0).movedim(0, last).contiguous()
-
-
-__all__ = ["Categorical"]

@@ -139,6 +139,3 @@ class Gaussian:
     def from_codes(self, codes: Tensor) -> Tensor:
         """The real numbers themselves, ``[N, D]``."""
         return codes.to(torch.get_default_dtype())
-
-
-__all__ = ["Gaussian"]

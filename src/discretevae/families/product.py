@@ -212,6 +212,3 @@ def _sum(terms: Iterable[Tensor]) -> Tensor:
     for term in others:
         first = first + term
     return first
-
-
-__all__ = ["Product", "parts_of", "parts_with_eta"]

@@ -45,31 +45,24 @@ class Likelihood(Protocol):
 
     def n_outputs(self, n_features: int) -> int:
         """C·P: the numbers of the decoder for a row of P features."""
-        ...
 
     def is_surrogate_for(self, x: Tensor) -> bool:
         """Return whether `log_prob` of these rows is of no probability and no density."""
-        ...
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
         """ln p(x|z) of every sample and row: ``[S, B, C·P]``, ``[B, P]`` to ``[S, B]``."""
-        ...
 
     def table(self, output: Tensor, x: Tensor) -> Tensor:
         """ln p(x_b | state n): ``[N, C·P]``, ``[B, P]`` to ``[B, N]``."""
-        ...
 
     def mean(self, output: Tensor) -> Tensor:
         """E[x|z], the picture to show, in the units of x: ``[..., C·P]`` to ``[..., P]``."""
-        ...
 
     def output_for(self, mean: Tensor) -> Tensor:
         """An output whose `mean` is this, ``[P]`` to ``[C·P]``; values no output reaches move."""
-        ...
 
     def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
         """A draw x ~ p(x|z), in the units of x: ``[..., C·P]`` to ``[..., P]``."""
-        ...
 
 
 def bits_per_dimension(nats: float, n_features: int) -> float:

@@ -25,7 +25,6 @@ class Formula(Protocol):
 
         Every step is an operation that autograd knows, so that the derivatives can be derived.
         """
-        ...
 
 
 def summed(formula: Formula, output: Tensor, x: Tensor, channels: int) -> Tensor:

@@ -27,7 +27,6 @@ class Scored(Protocol):
 
     def output(self, z: Tensor) -> Tensor:
         """Return the decoder's outputs for codes."""
-        ...
 
 
 class LogLikelihood:

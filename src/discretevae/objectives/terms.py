@@ -71,4 +71,3 @@ class Objective(Protocol):
             encoder_input: rows ``[B, P]`` that the encoder sees in place of ``x``; None for ``x``
                 itself. A bound holds for any q, so also for one that sees something else.
         """
-        ...

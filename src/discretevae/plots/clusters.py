@@ -53,13 +53,6 @@ def shown_clusters(
     """Return the rows that stand for each of ``limit`` clusters, the largest cluster first.
 
     Clusters of one size come in the order of their numbers.
-
-    Example:
-        >>> p = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.7, 0.3]], np.float32)
-        >>> for line in shown_clusters(Clusters(p.argmax(1), p, "component"), certain=1):
-        ...     print(line)
-        ShownCluster(cluster=0, certain=(1,), uncertain=(3, 0))
-        ShownCluster(cluster=1, certain=(2,), uncertain=())
     """
     lines = []
     for cluster in np.argsort(-found.sizes, kind="stable")[:limit].tolist():
@@ -84,16 +77,6 @@ def cluster_figure(
     Behind the center as the decoder draws it stand the 10 rows with the highest probability of
     the cluster, then, of its other rows, the 5 with the lowest. On the left are its number, its
     rows and their share, and with ``scores`` its largest class with the share of it.
-
-    Example:
-        >>> from discretevae import load_data
-        >>> rows = load_data("digits").test
-        >>> p = torch.rand(297, 3, generator=torch.Generator().manual_seed(0)).numpy()
-        >>> figure = cluster_figure(
-        ...     Clusters(p.argmax(1), p, "component"), torch.rand(3, 64), rows, (8, 8)
-        ... )
-        >>> len(figure.axes[0].get_yticks())
-        3
     """
     height, width = image_shape
     gap = gap_of(image_shape)
@@ -133,13 +116,6 @@ def latent_map(means: Tensor, found: Clusters, *, centers: Tensor | None = None)
     The plane is that of the first two principal components; the share of the variance that it
     keeps stands on its axes. Clusters, in colors, that look mixed in it may be apart in the others.
     Of more than 10,000 rows some are shown, evenly spaced; centers ``[K, D]`` with their numbers.
-
-    Example:
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> means = torch.randn(20, 3, generator=generator)
-        >>> p = torch.rand(20, 2, generator=generator).numpy()
-        >>> latent_map(means, Clusters(p.argmax(1), p, "component")).axes[0].get_xlabel()[:22]
-        'principal component 1:'
     """
     middle = means.double().mean(0)
     _, strength, axes_of = torch.linalg.svd(means.double() - middle, full_matrices=False)

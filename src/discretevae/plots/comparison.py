@@ -29,12 +29,6 @@ def gradient_figure(
 
     Along the dashed lines variance × time is the same: the further to the lower left, the better.
     An estimator without variance stands on the lower edge.
-
-    Example:
-        >>> figure = gradient_figure([0, 9], {"a": [2.0, 1.0], "exact": [0, 0]}, {"a": 1.0,
-        ...     "exact": 0.9})
-        >>> [axes.get_yscale() for axes in figure.axes]
-        ['log', 'log']
     """
     figure = _figure(len(variances))
     along, against = figure.subplots(1, 2)
@@ -87,10 +81,6 @@ def elbo_figure(histories: Mapping[str, Sequence[EpochMetrics]], steps_per_epoch
 
     The lower end of the axis follows the last epochs, so that a poor start does not flatten the
     rest. A band of one standard error (over test rows) is drawn around the best curve.
-
-    Example:
-        >>> [axes.get_xlabel() for axes in elbo_figure({}, 12).axes]
-        ['training steps', 'training seconds']
     """
     drawn = {name: history for name, history in histories.items() if history}
     figure = _figure(len(drawn))

@@ -32,16 +32,6 @@ def outlier_figure(
 
     Below each row stand the score that the line is sorted by and its number, in red for a row that
     is an outlier by the score that decides.
-
-    Example:
-        >>> from discretevae import load_data
-        >>> rows = load_data("digits").test
-        >>> scores = np.arange(297.0)
-        >>> found = OutlierScores(
-        ...     scores, scores - 10, np.sign(scores - 9.5), scores, np.zeros(297), True, False
-        ... )
-        >>> len(outlier_figure(found, rows, (8, 8)).axes)
-        4
     """
     height, width = image_shape
     n = min(n, len(rows))

@@ -46,13 +46,6 @@ def save_figure(figure: Figure, path: Path, *, dpi: int = 100, colors: int | Non
 
     Raises:
         OSError: the disk is full or the folder cannot be written to.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save_figure(Figure(), Path(folder) / "empty.png")
-        ...     (Path(folder) / "empty.png").read_bytes()[1:4]
-        b'PNG'
     """
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
@@ -210,12 +203,7 @@ def _shape(described: Any) -> tuple[int, int]:
 
 
 def mosaic(pictures: Tensor, shape: tuple[int, int], columns: int) -> Picture:
-    """Return pictures ``[n, P]`` side by side on a mid-grey ground, ``columns`` to a line.
-
-    Example:
-        >>> mosaic(torch.zeros(5, 64), (8, 8), 3).shape
-        (19, 28)
-    """
+    """Return pictures ``[n, P]`` side by side on a mid-grey ground, ``columns`` to a line."""
     height, width = shape
     gap = gap_of(shape)
     lines = math.ceil(len(pictures) / columns)
@@ -238,12 +226,7 @@ def show_picture(axes: Axes, picture: Picture, title: str = "") -> None:
 
 
 def gap_of(shape: tuple[int, int]) -> int:
-    """Return the pixels between pictures of this size in a `mosaic`.
-
-    Example:
-        >>> gap_of((28, 28))
-        2
-    """
+    """Return the pixels between pictures of this size in a `mosaic`."""
     return max(1, shape[0] // PICTURES_PER_GAP)
 
 

@@ -25,13 +25,7 @@ def neighbor_figure(
     distances: Sequence[Sequence[int]] | None = None,
     title: str = "Queries, and their nearest rows by code",
 ) -> Figure:
-    """Return queries ``[Q, P]`` at the left of their neighbors ``[Q, k, P]``, the nearest first.
-
-    Example:
-        >>> figure = neighbor_figure(torch.rand(2, 64), torch.rand(2, 3, 64), (8, 8))
-        >>> len(figure.axes)
-        1
-    """
+    """Return queries ``[Q, P]`` at the left of their neighbors ``[Q, k, P]``, the nearest first."""
     height, width = image_shape
     count, k = neighbors.shape[:2]
     gap = gap_of(image_shape)
@@ -59,15 +53,7 @@ def neighbor_figure(
 
 
 def retrieval_figure(report: RetrievalReport) -> Figure:
-    """Return precision against recall of every method, and mAP against bits if there are several.
-
-    Example:
-        >>> from discretevae import load_data
-        >>> from discretevae.codes.search.retrieval import measure_retrieval
-        >>> report = measure_retrieval({}, load_data("digits"), bits=[8, 16])
-        >>> [axes.get_xlabel() for axes in retrieval_figure(report).axes]
-        ['recall', 'bits of the code']
-    """
+    """Return curves of precision and recall, and of mAP against bits if there are several."""
     sizes = sorted({entry.n_bits for entry in report.entries})
     several = len(sizes) > 1
     figure = Figure(figsize=(10.5 if several else 5.8, 4.2), layout="constrained")

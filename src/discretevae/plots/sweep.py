@@ -33,12 +33,6 @@ def size_figure(
     Bars are standard errors, which cover the runs where there are several; dots are single runs.
     The ceiling leaves the panel of used nats at the top where it is far above them. The entropy of
     codes cannot exceed ln of the number of test ``rows``; ``size`` is marked as recommended.
-
-    Example:
-        >>> one = Measured(-40.0, 1.0)
-        >>> result = SizeResult(4, "bernoulli:4", "exact", 2.77, one, one, one, one, None, ())
-        >>> [axes.get_xlabel() for axes in size_figure([result], samples=10, rows=9).axes]
-        ['size c of the code', 'size c of the code', 'size c of the code']
     """
     figure = Figure(figsize=(12.5, 4.2), layout="constrained")
     bounds, used, reconstruction = figure.subplots(1, 3)
@@ -97,14 +91,7 @@ def size_figure(
 def reconstruction_figure(
     x: Tensor, shown: Mapping[int, Tensor], image_shape: tuple[int, int], *, size: int | None = None
 ) -> Figure:
-    """Return rows ``[n, P]``, and below them their reconstructions at every size.
-
-    Example:
-        >>> x = torch.rand(3, 64)
-        >>> figure = reconstruction_figure(x, {2: x, 4: x}, (8, 8), size=4)
-        >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
-        ['rows', 'c = 2', 'c = 4']
-    """
+    """Return rows ``[n, P]``, and below them their reconstructions at every size."""
     picture = mosaic(torch.cat([x, *shown.values()]), image_shape, len(x))
     inches = min(WIDTH * picture.shape[0] / picture.shape[1], MAX_INCHES)
     figure = Figure(figsize=(WIDTH + LABELS, inches + TITLE), layout="constrained")

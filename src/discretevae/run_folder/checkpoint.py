@@ -29,12 +29,7 @@ GENERATOR = "generator"
 
 
 def state_paths(folder: Path) -> list[Path]:
-    """Return the checkpoints of a run folder, newest first.
-
-    Example:
-        >>> state_paths(Path("no/such/run"))
-        []
-    """
+    """Return the checkpoints of a run folder, newest first."""
     return sorted((folder / STATES).glob("*.safetensors"), reverse=True)
 
 

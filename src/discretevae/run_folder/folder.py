@@ -22,9 +22,6 @@ def prepare_folder(out: Path, *, resume: bool) -> None:
     Raises:
         RunError: it holds something that is not ours, or a run that is not to be resumed, or
             none to resume.
-
-    Example:
-        >>> prepare_folder(Path("no/such/folder"), resume=False)
     """
     if resume:
         load_config(out)
@@ -44,14 +41,7 @@ def _is_left_over(path: Path) -> bool:
 
 
 def free_folder(parent: Path, config: RunConfig) -> Path:
-    """Return ``parent/DATA-LATENT``, with a number behind it if that exists.
-
-    Example:
-        >>> from discretevae.config import DataConfig, ModelConfig
-        >>> config = RunConfig(model=ModelConfig(n_features=64), data=DataConfig(source="digits"))
-        >>> free_folder(Path("runs"), config).name
-        'digits-bernoulli50'
-    """
+    """Return ``parent/DATA-LATENT``, with a number behind it if that exists."""
     stem = f"{Path(config.data.source).stem}-{str(config.model.latent).replace(':', '')}"
     folder, number = parent / stem, 2
     while folder.exists():
@@ -60,12 +50,7 @@ def free_folder(parent: Path, config: RunConfig) -> Path:
 
 
 def folder_problem(folder: Path, config: RunConfig) -> str | None:
-    """Return why a run cannot be made or continued in a folder, or None.
-
-    Example:
-        >>> folder_problem(Path("no/such/folder"), None) is None
-        True
-    """
+    """Return why a run cannot be made or continued in a folder, or None."""
     try:
         if not is_run(folder):
             prepare_folder(folder, resume=False)
@@ -84,15 +69,7 @@ def folder_problem(folder: Path, config: RunConfig) -> str | None:
 
 
 def differences(there: RunConfig, asked: RunConfig) -> list[str]:
-    """Return what differs between the configuration of a run and the one that is asked for.
-
-    Example:
-        >>> from discretevae.config import ModelConfig, TrainConfig
-        >>> model = ModelConfig(n_features=4)
-        >>> one = RunConfig(model=model, training=TrainConfig(epochs=3))
-        >>> differences(one, RunConfig(model=model, training=TrainConfig(epochs=9, lr=0.1)))
-        ['epochs 3, not 9', 'lr 0.001, not 0.1']
-    """
+    """Return what differs between the configuration of a run and the one that is asked for."""
     one, other = to_dict(there), to_dict(asked)
     return [
         f"{name} {value}, not {other[part][name]}"

@@ -65,12 +65,6 @@ def seconds_of(*histories: Sequence[EpochMetrics]) -> list[list[float]]:
 
     Returns:
         Per run, per epoch: ``cpu_seconds``, or ``seconds`` if any of the epochs lacks the former.
-
-    Example:
-        >>> from types import SimpleNamespace
-        >>> cpu, gpu = (SimpleNamespace(seconds=3.0, cpu_seconds=s) for s in (2.5, None))
-        >>> seconds_of([cpu]), seconds_of([cpu], [gpu])
-        ([[2.5]], [[3.0], [3.0]])
     """
     times = [[m.cpu_seconds for m in history if m.cpu_seconds is not None] for history in histories]
     if all(len(one) == len(history) for one, history in zip(times, histories, strict=True)):
@@ -79,16 +73,7 @@ def seconds_of(*histories: Sequence[EpochMetrics]) -> list[list[float]]:
 
 
 def collapse_advice(latent: LatentSpec, usage: EpochMetrics | CodeUsage) -> str | None:
-    """Return advice on a code that carries little, or None when all is well.
-
-    Example:
-        >>> from discretevae.config import LatentSpec
-        >>> print(collapse_advice(LatentSpec.of("categorical:100"), CodeUsage(6, 1, 1.5)))
-        only 6 of 100 categories carry anything. Try more epochs, a smaller `batch_size`, \
-`objective='marginal'`, or fewer categories.
-        >>> collapse_advice(LatentSpec.of("bernoulli:50"), CodeUsage(900, 49, 6.7)) is None
-        True
-    """
+    """Return advice on a code that carries little, or None when all is well."""
     if latent.kind == "categorical" and latent.n_variables == 1:
         used = (usage.codes_used or 0) if usage.active_units else 0
         of, what = latent.n_categories, "categories"

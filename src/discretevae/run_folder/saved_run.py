@@ -111,12 +111,7 @@ def load_run(
 
 
 def is_run(folder: Path) -> bool:
-    """Return whether the folder holds a configuration of ours, of whatever version.
-
-    Example:
-        >>> is_run(Path("no/such/run"))
-        False
-    """
+    """Return whether the folder holds a configuration of ours, of whatever version."""
     return has_format(folder / CONFIG, FORMAT)
 
 

@@ -21,10 +21,6 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
 
     Raises:
         RunError: the file cannot be read, or is not as a finished run leaves it.
-
-    Example:
-        >>> read_summary(Path("no/such/run")) is None
-        True
     """
     path = folder / SUMMARY
     if not path.is_file():

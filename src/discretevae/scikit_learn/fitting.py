@@ -37,14 +37,7 @@ OF_TRAINING = ("objective", "target", "estimator", "samples", "epochs", "batch_s
 
 
 def plain_parameters(estimator: BaseEstimator) -> dict[str, Any]:
-    """Return the parameters of an estimator, numbers of numpy as Python's, lists as tuples.
-
-    Example:
-        >>> from discretevae import BernoulliVAE
-        >>> plain = plain_parameters(BernoulliVAE(n_bits=np.int64(3), hidden=[8]))
-        >>> plain["n_bits"], plain["hidden"]
-        (3, (8,))
-    """
+    """Return the parameters of an estimator, numbers of numpy as Python's, lists as tuples."""
     return {name: _plain(value) for name, value in estimator.get_params(deep=False).items()}
 
 
@@ -61,10 +54,6 @@ def seed_from(random_state: Any) -> int:
 
     Raises:
         ConfigError: it is no random state.
-
-    Example:
-        >>> seed_from(3), seed_from(np.random.RandomState(0)) == seed_from(np.random.RandomState(0))
-        (3, True)
     """
     random_state = _plain(random_state)
     if random_state is None:

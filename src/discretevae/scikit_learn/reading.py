@@ -37,13 +37,6 @@ class Reading:
         divisor: as `Rows.from_array` chose it.
         mean: of the columns, float64 ``[P]``; None where they are not standardized.
         scale: their standard deviation, or 1 for a constant column, float64 ``[P]``; or None.
-
-    Example:
-        >>> reading = Reading.of(np.array([[0.0, 7.0], [4.0, 7.0]]), "auto")
-        >>> str(reading.likelihood), reading.mean, reading.scale
-        ('gaussian:learned', array([2., 7.]), array([2., 1.]))
-        >>> str(Reading.of(np.array([[0.0, 0.5]]), "auto").likelihood)
-        'bernoulli'
     """
 
     likelihood: LikelihoodSpec
@@ -128,10 +121,6 @@ def read_codes(codes: Any, spec: LatentSpec, names: list[str]) -> Tensor:
 
     Raises:
         DataError: they are not codes of this kind.
-
-    Example:
-        >>> read_codes([[1, 0]], LatentSpec("bernoulli", 2), ["bit0", "bit1"])
-        tensor([[1, 0]])
     """
     table: Array = check_array(codes, dtype="numeric", input_name="codes")
     if table.shape[1] != spec.n_variables:

@@ -45,15 +45,6 @@ def model_card(
         run: the run that it is of; None if nothing is known of it.
         summary: of the run, as `read_summary` gives it; None if there is none.
         license_id: of the weights; None leaves the field out and says so.
-
-    Example:
-        >>> from discretevae.config import ModelConfig
-        >>> model = DiscreteVAE(ModelConfig(n_features=4, latent="bernoulli:3", hidden=(8,)))
-        >>> card = model_card(model, None, summary=None, license_id="apache-2.0")
-        >>> card.splitlines()[:3]
-        ['---', 'license: apache-2.0', 'library_name: discretevae']
-        >>> "How it was trained is not recorded." in card
-        True
     """
     config = model.config
     sections = [

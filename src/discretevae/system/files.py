@@ -94,13 +94,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises:
         RunError: the file cannot be read, is too large, or holds something else.
-
-    Example:
-        >>> read_json(Path("no/such.json"))
-        Traceback (most recent call last):
-        ...
-        discretevae.errors.RunError: no/such.json: cannot be read (No such file or directory). \
-Check the path.
+    Check the path.
     """
     try:
         with path.open("rb") as file:
@@ -119,12 +113,7 @@ Check the path.
 
 
 def has_format(path: Path, name: str) -> bool:
-    """Return whether a JSON file has an entry ``format`` of this name.
-
-    Example:
-        >>> has_format(Path("no/such.json"), "discretevae-run")
-        False
-    """
+    """Return whether a JSON file has an entry ``format`` of this name."""
     try:
         return bool(read_json(path).get("format") == name)
     except RunError:

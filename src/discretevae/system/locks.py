@@ -53,12 +53,7 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def is_locked(folder: Path) -> bool:
-    """Return whether another process is writing to the folder.
-
-    Example:
-        >>> is_locked(Path("no/such/folder"))
-        False
-    """
+    """Return whether another process is writing to the folder."""
     lock = _lock(folder)
     if lock.is_locked or not (folder / LOCK).exists():
         return False

@@ -27,11 +27,9 @@ class Recorder(Protocol):
 
     def eagerly(self, function: Callable[[], None]) -> None:
         """Call it, in the way that a recording needs before it and beside it."""
-        ...
 
     def record(self, function: Callable[[], None]) -> Callable[[], None]:
         """Return a function that does the same on the same tensors; nothing is done yet."""
-        ...
 
 
 class CudaRecorder:

@@ -41,13 +41,7 @@ class LossFall:
 
 
 def loss_fall(history: Sequence[EpochMetrics]) -> LossFall:
-    """Return how steadily the training loss fell, over at least one epoch.
-
-    Example:
-        >>> from types import SimpleNamespace
-        >>> loss_fall([SimpleNamespace(loss=loss) for loss in (9, 8, 7, 6, 5, 4, 19)])
-        LossFall(share=0.5, comparisons=2, first=9, last=19)
-    """
+    """Return how steadily the training loss fell, over at least one epoch."""
     losses = [metrics.loss for metrics in history]
     means = [fmean(losses[i : i + WINDOW]) for i in range(len(losses) - WINDOW + 1)]
     falls = [after < before for before, after in itertools.pairwise(means)]
@@ -81,11 +75,6 @@ def change(values: Sequence[float | None]) -> Change:
 
     Unknown values (None, NaN, infinite) are left out and counted. The first epoch is in: it is
     measured when it is over.
-
-    Example:
-        >>> found = change([4.0, None, 2.0, 1.0])
-        >>> found, found.ratio
-        (Change(first=4.0, last=1.0, unknown=1), 0.25)
     """
     part = max(1, len(values) // PART)
     known = [v if v is not None and math.isfinite(v) else None for v in values]
@@ -148,14 +137,7 @@ class Worse:
 
 
 def worse(bits: dict[str, Any], category: dict[str, Any], n_categories: int) -> Worse:
-    """Compare two evaluations as ``summary.json`` holds them.
-
-    Example:
-        >>> bits = {"elbo": {"value": -100.0, "se": 0.3}}
-        >>> category = {"elbo": {"value": -130.0, "se": 0.4}, "kl": {"value": 4.0}}
-        >>> worse(bits, category, 100)
-        Worse(difference=30.0, se=0.5, kl=4.0, most=4.605170185988092)
-    """
+    """Compare two evaluations as ``summary.json`` holds them."""
     one, other = bits["elbo"], category["elbo"]
     se = None if None in (one["se"], other["se"]) else math.hypot(one["se"], other["se"])
     difference = one["value"] - other["value"]
@@ -187,16 +169,7 @@ class Sooner:
 
 
 def sooner(paper: Sequence[EpochMetrics], ours: Sequence[EpochMetrics]) -> Sooner:
-    """Return how much sooner ours is where the paper ends, and how much better at that time.
-
-    Example:
-        >>> from types import SimpleNamespace
-        >>> epoch = lambda s, e: SimpleNamespace(cpu_seconds=s, test_elbo=e)
-        >>> epochs = lambda *pairs: [epoch(*pair) for pair in pairs]
-        >>> sooner(epochs((50, -120), (100, -110)), epochs((20, -112), (40, -107), (160, -100)))
-        Sooner(target=-110, paper_seconds=100, seconds=40, share=0.4, gain=3, gain_seconds=40, \
-at_end=False)
-    """
+    """Return how much sooner ours is where the paper ends, and how much better at that time."""
     paper_times, times = seconds_of(paper, ours)
     target, limit = paper[-1].test_elbo, paper_times[-1]
     elbos = [metrics.test_elbo for metrics in ours]

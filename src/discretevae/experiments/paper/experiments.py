@@ -38,12 +38,6 @@ class Experiment:
         name: of its folder.
         preset: of the model.
         source: the data.
-
-    Example:
-        >>> EXPERIMENTS["cnn-bvae-fashion"].title()
-        'CNN-BVAE on Fashion-MNIST'
-        >>> EXPERIMENTS["fc-bvae-mnist"].title("digits")
-        'FC-BVAE on digits, for MNIST'
     """
 
     name: str
@@ -96,12 +90,7 @@ class PaperFigure:
 
     @property
     def title(self) -> str:
-        """What it shows of which models.
-
-        Example:
-            >>> FIGURES["fig7"].title
-            'Test rows and reconstructions of FC-BVAE and FC-CVAE on MNIST'
-        """
+        """What it shows of which models."""
         shown = [EXPERIMENTS[name] for name in self.experiments]
         models = " and ".join(experiment.model for experiment in shown)
         return f"{KIND_TITLES[self.kind]} of {models} on {shown[0].data}"
@@ -136,15 +125,7 @@ def parse_figures(names: Iterable[str]) -> list[PaperFigure]:
 
     Raises:
         ConfigError: names that are unknown; all of them are named.
-
-    Example:
-        >>> [figure.name for figure in parse_figures(["fig12", "fig6", "fig12"])]
-        ['fig6', 'fig12']
-        >>> parse_figures(["fig66"])
-        Traceback (most recent call last):
-        ...
-        discretevae.errors.ConfigError: figure 'fig66' is unknown. Did you mean fig6? Choices: \
-fig6, fig7, fig8, fig9, fig10, fig11, fig12, fig13, all.
+    fig6, fig7, fig8, fig9, fig10, fig11, fig12, fig13, all.
     """
     asked = list(names)
     choices = (*FIGURES, ALL)
@@ -217,14 +198,6 @@ def run_config(
 
     Raises:
         ConfigError: the scale holds values that no run can have.
-
-    Example:
-        >>> mnist = {"n_features": 784, "image_shape": (28, 28), "divisor": 255}
-        >>> for variant in VARIANTS:
-        ...     made = run_config(EXPERIMENTS["fc-cvae-mnist"], variant, FULL, **mnist).training
-        ...     print(made.epochs, made.batch_size, made.objective, made.estimator)
-        300 2048 elbo importance
-        100 None marginal None
     """
     base = preset(experiment.preset)
     is_cnn = base.network == "cnn"

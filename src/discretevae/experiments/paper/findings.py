@@ -123,12 +123,7 @@ class Findings:
 
 
 def figures_of(runs: Runs) -> list[PaperFigure]:
-    """Return the figures whose runs are all there.
-
-    Example:
-        >>> figures_of({})
-        []
-    """
+    """Return the figures whose runs are all there."""
     return [
         figure
         for figure in FIGURES.values()

@@ -64,12 +64,7 @@ class FinishedRun:
 
 
 def run_folder(out: Path, experiment: Experiment, variant: Variant) -> Path:
-    """Return the folder of a run of a reproduction.
-
-    Example:
-        >>> run_folder(Path("runs/paper"), EXPERIMENTS["fc-bvae-mnist"], "ours").as_posix()
-        'runs/paper/fc-bvae-mnist/ours'
-    """
+    """Return the folder of a run of a reproduction."""
     return out / experiment.name / variant
 
 
@@ -78,10 +73,6 @@ def read_finished(out: Path, experiment: Experiment, variant: Variant) -> Finish
 
     Raises:
         RunError: its files are corrupt, or of a newer format.
-
-    Example:
-        >>> read_finished(Path("no/such"), EXPERIMENTS["fc-bvae-mnist"], "paper") is None
-        True
     """
     folder = run_folder(out, experiment, variant)
     summary = read_summary(folder) if is_run(folder) else None

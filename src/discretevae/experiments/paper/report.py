@@ -32,9 +32,6 @@ def require_ours(out: Path) -> None:
 
     Raises:
         RunError: it is one, or no folder.
-
-    Example:
-        >>> require_ours(Path("no/such/folder"))
     """
     if out.exists() and not out.is_dir():
         raise RunError(f"{out}: is a file, not a folder. Choose another `out`.")
