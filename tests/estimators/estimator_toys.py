@@ -52,24 +52,24 @@ class Constant:
 class Distorted(Estimator):
     """An estimator whose η-gradient is multiplied by ``factor(eta)``: a forgotten or wrong term."""
 
-    member: Estimator
+    estimator: Estimator
     factor: object
     is_unbiased = True
 
     @property
     def kinds(self):
-        return self.member.kinds
+        return self.estimator.kinds
 
     @property
     def evaluations(self):
-        return self.member.evaluations
+        return self.estimator.evaluations
 
     def evaluations_for(self, family):
-        return self.member.evaluations_for(family)
+        return self.estimator.evaluations_for(family)
 
     def __call__(self, family, eta, f, *, generator):
         bent = with_gradient_of(eta, eta * self.factor(eta.detach()))
-        return self.member(family, bent, f, generator=generator)
+        return self.estimator(family, bent, f, generator=generator)
 
 
 def wrong_sign(eta):
@@ -77,13 +77,13 @@ def wrong_sign(eta):
     return torch.cat((-torch.ones_like(eta[..., :1]), torch.ones_like(eta[..., 1:])), -1)
 
 
-def assert_is_exact(member, family, eta, f, weight, atol=1e-12):
+def assert_is_exact(estimator, family, eta, f, weight, atol=1e-12):
     """Σ over rows of weight × (value, η-gradient, decoder gradient) is the truth.
 
     The draws of each row are fixed by the caller, and its weight is their probability.
     """
     found = estimated_gradients(
-        member, family, eta, f, replicates=len(weight), generator=generator()
+        estimator, family, eta, f, replicates=len(weight), generator=generator()
     ).blocks()
     for name, truth in exact_gradients(family, eta, f).blocks().items():
         assert torch.allclose(weight @ found[name], truth[0], atol=atol), name
@@ -122,8 +122,8 @@ def dirichlet_pmf(p, n):
     return pmf
 
 
-def variance(member, family, seed, rows=20_000):
+def variance(estimator, family, seed, rows=20_000):
     """The variance of each coordinate of the η-gradient."""
     f, eta = ToyIntegrand.random(family, seed), random_eta(family, seed)
-    found = estimated_gradients(member, family, eta, f, replicates=rows, generator=generator())
+    found = estimated_gradients(estimator, family, eta, f, replicates=rows, generator=generator())
     return found.eta.var(0)

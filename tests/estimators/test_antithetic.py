@@ -47,27 +47,27 @@ MEMBERS = {
 }
 
 
-@pytest.mark.parametrize("member", MEMBERS.values(), ids=MEMBERS)
-def test_contract(member):
+@pytest.mark.parametrize("estimator", MEMBERS.values(), ids=MEMBERS)
+def test_contract(estimator):
     """Unbiased for η and decoder; false-alarm rate 1e-5 per family.
 
     Power: a bias of 0.15 of the largest coordinate would be seen with probability 0.99.
     """
-    seen = detectable(check_estimator_contract(member))
+    seen = detectable(check_estimator_contract(estimator))
     assert len(seen) == 6
     assert max(seen) < 0.15
 
 
 @pytest.mark.parametrize("bits", [1, 2])
-@pytest.mark.parametrize("member", [ARM(), DisARM()], ids=["arm", "disarm"])
+@pytest.mark.parametrize("estimator", [ARM(), DisARM()], ids=["arm", "disarm"])
 @pytest.mark.parametrize("scale", [1.0, -2.5])
-def test_expectation_over_u_is_exact(monkeypatch, member, bits, scale):
+def test_expectation_over_u_is_exact(monkeypatch, estimator, bits, scale):
     """One row of the batch per cell, weighed by the cell's volume."""
     family = Bernoulli(bits)
     f, eta = ToyIntegrand.random(family, 3), scale * random_eta(family, 3)
     u, volume = cells(torch.sigmoid(eta).tolist())
     monkeypatch.setattr(torch, "rand", lambda *_, **__: u.unsqueeze(0))
-    assert_is_exact(member, family, eta, f, volume)
+    assert_is_exact(estimator, family, eta, f, volume)
 
 
 @pytest.mark.parametrize(("bits", "n"), [(1, 2), (1, 3), (1, 5), (2, 2), (2, 3)])
@@ -118,13 +118,13 @@ def test_correlation_in_closed_form():
         assert at_half == pytest.approx(2 / math.pi * math.asin(-1 / (n - 1)), abs=1e-13)
 
 
-@pytest.mark.parametrize("member", [ARM(samples=4), DisARM(samples=4)], ids=["arm", "disarm"])
-def test_pairs_by_hand(member):
+@pytest.mark.parametrize("estimator", [ARM(samples=4), DisARM(samples=4)], ids=["arm", "disarm"])
+def test_pairs_by_hand(estimator):
     """The formulas, pair by pair and bit by bit, with the same uniform numbers."""
     family, rows = Bernoulli(3), 5
     f, eta = ToyIntegrand.random(family, 3).repeated(rows), random_eta(family, 3)
     etas = eta.repeat(rows, 1).requires_grad_()
-    estimate = member(family, etas, f, generator=generator(8))
+    estimate = estimator(family, etas, f, generator=generator(8))
     (found,) = torch.autograd.grad(estimate.surrogate.sum(), etas)
     u = torch.rand((2, rows, 3), dtype=torch.float64, generator=generator(8))
     by_hand, values = torch.zeros(rows, 3).double(), torch.zeros(rows).double()
@@ -134,7 +134,7 @@ def test_pairs_by_hand(member):
         fz, f_opposite = f(z[None])[0, b].detach(), f(opposite[None])[0, b].detach()
         values[b] += (fz + f_opposite) / 4
         for d in range(3):
-            if isinstance(member, ARM):
+            if isinstance(estimator, ARM):
                 by_hand[b, d] += (fz - f_opposite) * (u[m, b, d] - 0.5) / 2
             elif z[b, d] != opposite[b, d]:
                 sign = (-1) ** opposite[b, d]
@@ -150,8 +150,8 @@ def test_arms_by_hand_and_as_disarm(copula):
     f, eta = ToyIntegrand.random(family, 3).repeated(4), random_eta(family, 3)
     etas = eta.repeat(4, 1).requires_grad_()
     for n in (2, 4):
-        member = ARMS(samples=n, copula=copula)
-        estimate = member(family, etas, f, generator=generator(8))
+        estimator = ARMS(samples=n, copula=copula)
+        estimate = estimator(family, etas, f, generator=generator(8))
         (found,) = torch.autograd.grad(estimate.surrogate.sum(), etas)
         z = coupled_bits(etas.detach(), n, copula, generator(8))
         fz = f(z).detach()
@@ -186,32 +186,32 @@ def test_one_coupling_of_four_beats_two_of_two(seed):
     assert arms.sum() < disarm.sum()
 
 
-@pytest.mark.parametrize("member", MEMBERS.values(), ids=MEMBERS)
-def test_constant_f_leaves_exactly_nothing(member):
+@pytest.mark.parametrize("estimator", MEMBERS.values(), ids=MEMBERS)
+def test_constant_f_leaves_exactly_nothing(estimator):
     eta = random_eta(Bernoulli(4), 0).repeat(50, 1).requires_grad_()
-    estimate = member(Bernoulli(4), eta, Constant(), generator=generator())
+    estimate = estimator(Bernoulli(4), eta, Constant(), generator=generator())
     (grad,) = torch.autograd.grad(estimate.surrogate.sum(), eta)
     assert torch.count_nonzero(grad) == 0
     assert torch.allclose(estimate.value, torch.tensor(-103.7, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("member", MEMBERS.values(), ids=MEMBERS)
-def test_f_is_never_differentiated_in_z(member):
+@pytest.mark.parametrize("estimator", MEMBERS.values(), ids=MEMBERS)
+def test_f_is_never_differentiated_in_z(estimator):
     family = Bernoulli(3)
     toy = ToyIntegrand.random(family, 0).repeated(7)
     eta = random_eta(family, 0).repeat(7, 1).requires_grad_()
-    estimate = member(family, eta, Opaque(toy.parameters, family), generator=generator())
+    estimate = estimator(family, eta, Opaque(toy.parameters, family), generator=generator())
     estimate.surrogate.sum().backward()
     assert eta.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("member", MEMBERS.values(), ids=MEMBERS)
-def test_saturated_logits(member, dtype):
+@pytest.mark.parametrize("estimator", MEMBERS.values(), ids=MEMBERS)
+def test_saturated_logits(estimator, dtype):
     """At ±40 and far beyond every code is the mode, the gradient zero and finite."""
     sizes = torch.tensor([40.0, -40.0, 100.0, -100.0, 800.0, -800.0], dtype=dtype)
     eta = sizes.repeat(20, 1).requires_grad_()
-    estimate = member(Bernoulli(6), eta, lambda z: z.sum(-1) + 5, generator=generator())
+    estimate = estimator(Bernoulli(6), eta, lambda z: z.sum(-1) + 5, generator=generator())
     (grad,) = torch.autograd.grad(estimate.surrogate.sum(), eta)
     assert torch.equal(estimate.value, torch.full((20,), 8, dtype=dtype))
     assert torch.count_nonzero(grad) == 0

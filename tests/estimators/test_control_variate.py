@@ -27,20 +27,20 @@ from discretevae.model.vae import DiscreteVAE
 FAMILIES = [Bernoulli(3), Categorical(2, 3)]
 
 
-def scrambled(member, seed=0):
-    """The member with random parameters: unbiasedness must not depend on what is learned."""
+def scrambled(estimator, seed=0):
+    """The estimator with random parameters: unbiasedness must not depend on what is learned."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in member.parameters():
+        for parameter in estimator.parameters():
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.copy_(parameter + noise)
-    return member
+    return estimator
 
 
 def scrambled_relax(family, **options):
-    member = RELAX(**options)
-    member.prepare(family, torch.zeros(1, dtype=torch.float64))
-    return scrambled(member)
+    estimator = RELAX(**options)
+    estimator.prepare(family, torch.zeros(1, dtype=torch.float64))
+    return scrambled(estimator)
 
 
 def toy(family, seed=0, rows=5):
@@ -49,15 +49,15 @@ def toy(family, seed=0, rows=5):
     return f, eta
 
 
-def gradient_of(member, family, f, eta, seed=2):
-    estimate = member(family, eta, f, generator=torch.Generator().manual_seed(seed))
+def gradient_of(estimator, family, f, eta, seed=2):
+    estimate = estimator(family, eta, f, generator=torch.Generator().manual_seed(seed))
     return torch.autograd.grad(estimate.surrogate.sum(), (eta, *f.parameters))
 
 
-def variance(member, family, seed=0, replicates=10_000, hidden=4):
+def variance(estimator, family, seed=0, replicates=10_000, hidden=4):
     f = ToyIntegrand.random(family, seed, hidden=hidden)
     found = estimated_gradients(
-        member,
+        estimator,
         family,
         random_eta(family, seed),
         f,
@@ -68,7 +68,7 @@ def variance(member, family, seed=0, replicates=10_000, hidden=4):
 
 
 @pytest.mark.parametrize(
-    "member",
+    "estimator",
     [
         MuProp(),
         MuProp(samples=3),
@@ -79,15 +79,15 @@ def variance(member, family, seed=0, replicates=10_000, hidden=4):
     ],
     ids=repr,
 )
-def test_contract(member):
-    check_estimator_contract(member, replicates=20_000)
+def test_contract(estimator):
+    check_estimator_contract(estimator, replicates=20_000)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=repr)
 @pytest.mark.parametrize("samples", [1, 2])
 def test_contract_of_relax_with_random_parameters(family, samples):
-    member = scrambled_relax(family, samples=samples, hidden=6)
-    check_estimator_contract(member, families=[family], replicates=20_000)
+    estimator = scrambled_relax(family, samples=samples, hidden=6)
+    check_estimator_contract(estimator, families=[family], replicates=20_000)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=repr)
@@ -133,7 +133,7 @@ def test_rebar_of_bits_as_the_paper_writes_it():
     """x = logit θ + logit u and x̃ = logit θ + logit v, both uniforms on the side of z."""
     family = Bernoulli(3)
     f, eta = toy(family)
-    member = REBAR(tau=0.4, scale=0.7).double()
+    estimator = REBAR(tau=0.4, scale=0.7).double()
     z = family.sample(eta, 1, generator=(generator := torch.Generator().manual_seed(2)))
     uniform = torch.sigmoid(standard_noise(family, eta, (2,), generator))
     theta = torch.sigmoid(eta)
@@ -146,13 +146,13 @@ def test_rebar_of_bits_as_the_paper_writes_it():
     c, c_given_z = soft(torch.sigmoid(x / 0.4)), soft(torch.sigmoid(x_given_z / 0.4))
     score = (f(z) - 0.7 * c_given_z).detach() * family.log_prob(eta, z)
     (hand,) = torch.autograd.grad((score + 0.7 * c - 0.7 * c_given_z).sum(), eta)
-    assert torch.allclose(gradient_of(member, family, f, eta)[0], hand)
+    assert torch.allclose(gradient_of(estimator, family, f, eta)[0], hand)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=repr)
 def test_rebar_by_autograd(family):
     f, eta = toy(family)
-    member = REBAR(samples=2, tau=0.4, scale=0.7).double()
+    estimator = REBAR(samples=2, tau=0.4, scale=0.7).double()
     z = family.sample(eta, 2, generator=(generator := torch.Generator().manual_seed(2)))
     noise = standard_noise(family, eta, (4,), generator)
     free = conditional_logits(family, eta, z, noise[:2])
@@ -165,15 +165,15 @@ def test_rebar_by_autograd(family):
     score = (f(z) - 0.7 * c_given_z).detach() * family.log_prob(eta, z)
     total = (score + 0.7 * c - 0.7 * c_given_z).mean(0).sum()
     (hand,) = torch.autograd.grad(total, eta)
-    assert torch.allclose(gradient_of(member, family, f, eta)[0], hand)
+    assert torch.allclose(gradient_of(estimator, family, f, eta)[0], hand)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=repr)
 def test_without_scale_it_is_the_score_function(family):
     f, eta = toy(family)
     plain = gradient_of(Importance(samples=3), family, f, eta)
-    for member in (REBAR(samples=3, scale=0.0), RELAX(samples=3, scale=0.0, hidden=3)):
-        for a, b in zip(gradient_of(member, family, f, eta), plain, strict=True):
+    for estimator in (REBAR(samples=3, scale=0.0), RELAX(samples=3, scale=0.0, hidden=3)):
+        for a, b in zip(gradient_of(estimator, family, f, eta), plain, strict=True):
             assert torch.allclose(a, b)
 
 
@@ -190,9 +190,9 @@ def test_a_fresh_relax_is_rebar(family):
 @pytest.mark.parametrize("make", [MuProp, REBAR, RELAX])
 @pytest.mark.parametrize("family", FAMILIES, ids=repr)
 def test_the_decoder_learns_from_true_codes_only(family, make):
-    member = make(samples=2)
+    estimator = make(samples=2)
     f, eta = toy(family)
-    _, *found = gradient_of(member, family, f, eta)
+    _, *found = gradient_of(estimator, family, f, eta)
     _, *plain = gradient_of(Importance(samples=2), family, f, eta)
     for a, b in zip(found, plain, strict=True):
         assert torch.equal(a, b)
@@ -208,13 +208,13 @@ def models():
 
 @pytest.mark.parametrize("make", [REBAR, RELAX])
 @pytest.mark.parametrize("model", models(), ids=lambda model: str(model.family))
-def test_control_loss_trains_the_member_alone(make, model):
+def test_control_loss_trains_the_estimator_alone(make, model):
     x = torch.rand(7, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    eta, member, f = model.eta(x), make(samples=2), model.log_likelihood(x)
-    estimate = member(model.family, eta, f, generator=torch.Generator().manual_seed(0))
+    eta, estimator, f = model.eta(x), make(samples=2), model.log_likelihood(x)
+    estimate = estimator(model.family, eta, f, generator=torch.Generator().manual_seed(0))
     (g,) = torch.autograd.grad(estimate.surrogate.sum(), eta, retain_graph=True)
     assert torch.allclose(estimate.control_loss, g.square().flatten(1).sum(1).mean())
-    own = list(member.parameters())
+    own = list(estimator.parameters())
     for loss, leaves in (
         (estimate.surrogate.sum(), own),
         (estimate.control_loss, [eta, *model.parameters()]),
@@ -231,16 +231,18 @@ def test_control_loss_trains_the_member_alone(make, model):
 def test_control_loss_gradient_by_finite_differences(make, model):
     """Twice through the decoder, for τ; once, for ν and the network's last bias."""
     x = torch.rand(7, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    eta, member = model.eta(x).detach(), make().double()
-    if isinstance(member, RELAX):
-        member.prepare(model.family, eta)
-        scrambled(member)
+    eta, estimator = model.eta(x).detach(), make().double()
+    if isinstance(estimator, RELAX):
+        estimator.prepare(model.family, eta)
+        scrambled(estimator)
 
     def loss():
         generator = torch.Generator().manual_seed(0)
-        return member(model.family, eta, model.log_likelihood(x), generator=generator).control_loss
+        return estimator(
+            model.family, eta, model.log_likelihood(x), generator=generator
+        ).control_loss
 
-    own = list(member.parameters())
+    own = list(estimator.parameters())
     for parameter, grad in zip(own, torch.autograd.grad(loss(), own), strict=True):
         entry, step = parameter.data.view(-1)[:1], 1e-6
         kept = entry.clone()
@@ -261,34 +263,34 @@ def test_control_loss_gradient_by_finite_differences(make, model):
 )
 def test_training_reduces_the_variance(make, family, least):
     """From ν = 0, the score function; measured: 0.04, 0.03, 0.69 and 0.59 of its variance."""
-    member = make(scale=0.0)
+    estimator = make(scale=0.0)
     f, eta = toy(family, rows=64)
-    if isinstance(member, RELAX):
-        member.prepare(family, eta)
-    before = variance(member, family)
-    optimizer = torch.optim.Adam(member.parameters(), lr=0.03)
+    if isinstance(estimator, RELAX):
+        estimator.prepare(family, eta)
+    before = variance(estimator, family)
+    optimizer = torch.optim.Adam(estimator.parameters(), lr=0.03)
     generator = torch.Generator().manual_seed(3)
     for _ in range(100):
         optimizer.zero_grad()
-        member(family, eta, f, generator=generator).control_loss.backward()
+        estimator(family, eta, f, generator=generator).control_loss.backward()
         optimizer.step()
-    assert variance(member, family) < least * before
+    assert variance(estimator, family) < least * before
 
 
 def test_the_network_helps_where_f_itself_may_not_be_used():
     """With ν held at 0 the network alone must find the control variate."""
     family = Bernoulli(3)
-    member = RELAX(scale=0.0)
+    estimator = RELAX(scale=0.0)
     f, eta = toy(family, rows=64)
-    member.prepare(family, eta)
-    before = variance(member, family)
-    optimizer = torch.optim.Adam(member.network.parameters(), lr=0.03)
+    estimator.prepare(family, eta)
+    before = variance(estimator, family)
+    optimizer = torch.optim.Adam(estimator.network.parameters(), lr=0.03)
     generator = torch.Generator().manual_seed(3)
     for _ in range(100):
         optimizer.zero_grad()
-        member(family, eta, f, generator=generator).control_loss.backward()
+        estimator(family, eta, f, generator=generator).control_loss.backward()
         optimizer.step()
-    assert variance(member, family) < 0.6 * before
+    assert variance(estimator, family) < 0.6 * before
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=repr)
@@ -297,13 +299,13 @@ def test_single_precision_survives_saturation(make, family):
     f = ToyIntegrand.random(family, 0)
     f = ToyIntegrand([p.float() for p in f.parameters], family)
     eta = (40 * random_eta(family, 0).sign()).float().unsqueeze(0).requires_grad_()
-    member = make()
-    estimate = member(family, eta, f, generator=torch.Generator().manual_seed(0))
+    estimator = make()
+    estimate = estimator(family, eta, f, generator=torch.Generator().manual_seed(0))
     (grad,) = torch.autograd.grad(estimate.surrogate.sum(), eta)
     assert grad.dtype == torch.float32
     assert grad.isfinite().all()
     if estimate.control_loss is not None:
-        own = list(member.parameters())
+        own = list(estimator.parameters())
         assert all(g.isfinite().all() for g in torch.autograd.grad(estimate.control_loss, own))
 
 
@@ -344,21 +346,21 @@ def test_a_condition_without_gradient_is_rejected(monkeypatch):
 
 
 def test_relax_is_made_for_one_code():
-    member = RELAX(hidden=3)
+    estimator = RELAX(hidden=3)
     f, eta = toy(Bernoulli(2))
-    member(Bernoulli(2), eta, f, generator=torch.Generator().manual_seed(0))
+    estimator(Bernoulli(2), eta, f, generator=torch.Generator().manual_seed(0))
     f, eta = toy(Bernoulli(3))
     with pytest.raises(ConfigError, match="a network for 4 inputs"):
-        member(Bernoulli(3), eta, f, generator=None)
+        estimator(Bernoulli(3), eta, f, generator=None)
 
 
 def test_relax_first_weights_follow_from_the_seed_alone():
     before = torch.random.get_rng_state()
     networks = []
     for seed in (3, 3, 4):
-        member = RELAX(seed=seed)
-        member.prepare(Bernoulli(2), torch.zeros(1))
-        networks.append(member.network[0].weight)
+        estimator = RELAX(seed=seed)
+        estimator.prepare(Bernoulli(2), torch.zeros(1))
+        networks.append(estimator.network[0].weight)
     assert torch.equal(networks[0], networks[1])
     assert not torch.equal(networks[0], networks[2])
     assert torch.equal(before, torch.random.get_rng_state())

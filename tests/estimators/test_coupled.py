@@ -44,13 +44,13 @@ MEMBERS = {
 FAMILIES = (Categorical(1, 2), Categorical(1, 4), Categorical(2, 3))
 
 
-@pytest.mark.parametrize("member", MEMBERS.values(), ids=MEMBERS)
-def test_contract(member):
+@pytest.mark.parametrize("estimator", MEMBERS.values(), ids=MEMBERS)
+def test_contract(estimator):
     """Unbiased for η and decoder; false-alarm rate 1e-5 per family.
 
     Power: a bias of 0.15 of the largest coordinate would be seen with probability 0.99.
     """
-    seen = detectable(check_estimator_contract(member, families=FAMILIES, replicates=20_000))
+    seen = detectable(check_estimator_contract(estimator, families=FAMILIES, replicates=20_000))
     assert len(seen) == 9
     assert max(seen) < 0.15
 
@@ -72,7 +72,7 @@ def stick_outcomes(eta, n):
 
 
 @pytest.mark.parametrize(
-    ("member", "n", "family"),
+    ("estimator", "n", "family"),
     [
         (DisARMSB(), 2, Categorical(1, 4)),
         (DisARMSB(), 2, Categorical(2, 3)),
@@ -86,13 +86,13 @@ def stick_outcomes(eta, n):
     ids=lambda x: repr(x),
 )
 @pytest.mark.parametrize("scale", [1.0, -2.0, 0.0])
-def test_expectation_over_the_sticks_is_exact(monkeypatch, member, n, family, scale):
+def test_expectation_over_the_sticks_is_exact(monkeypatch, estimator, n, family, scale):
     """Every joint outcome of the bits is one row, weighed by its probability; ties included."""
     f, eta = ToyIntegrand.random(family, 3), scale * random_eta(family, 3)
     bits, weight = stick_outcomes(eta, n)
     assert weight.sum().item() == pytest.approx(1)
     monkeypatch.setattr(coupled, "coupled_bits", lambda *_: bits)
-    assert_is_exact(member, family, eta, f, weight)
+    assert_is_exact(estimator, family, eta, f, weight)
 
 
 @pytest.mark.parametrize("variables", [1, 2])
@@ -236,10 +236,10 @@ def test_two_categories_are_bits():
         (DisARMSB(), DisARM()),
         (DisARMIW(), DisARM()),
     ]
-    for member, other in pairs:
+    for estimator, other in pairs:
         rows = 20_000
         found = estimated_gradients(
-            member, categories, eta, toy, replicates=rows, generator=generator(1)
+            estimator, categories, eta, toy, replicates=rows, generator=generator(1)
         ).eta
         alike = estimated_gradients(
             other, bits, eta[:, 0] - eta[:, 1], bit, replicates=rows, generator=generator(2)
@@ -255,9 +255,9 @@ def test_a_pair_of_carms_is_disarm_iw(family):
     """n = 2: the same draws, the same gradients."""
     f, eta = ToyIntegrand.random(family, 3).repeated(50), random_eta(family, 3)
     grads = []
-    for member in (DisARMIW(), CARMS(samples=2)):
+    for estimator in (DisARMIW(), CARMS(samples=2)):
         etas = eta.repeat(50, 1, 1).requires_grad_()
-        estimate = member(family, etas, f, generator=generator(8))
+        estimate = estimator(family, etas, f, generator=generator(8))
         grads += torch.autograd.grad(estimate.surrogate.sum(), etas)
     assert torch.allclose(*grads, atol=1e-12)
 
@@ -290,61 +290,61 @@ def test_one_coupling_of_four_beats_two_of_two(seed):
     assert carms.sum() < 0.85 * pairs.sum()
 
 
-@pytest.mark.parametrize("member", [DisARMSB, DisARMIW])
-def test_independent_pairs_average(member):
+@pytest.mark.parametrize("estimator", [DisARMSB, DisARMIW])
+def test_independent_pairs_average(estimator):
     """Two pairs have half the variance of one; 6 % for the noise of 20,000 draws."""
-    two, one = (variance(member(samples=n), Categorical(2, 5), 0).sum().item() for n in (4, 2))
+    two, one = (variance(estimator(samples=n), Categorical(2, 5), 0).sum().item() for n in (4, 2))
     assert two == pytest.approx(one / 2, rel=0.06)
 
 
-@pytest.mark.parametrize("member", MEMBERS.values(), ids=MEMBERS)
-def test_constant_f_leaves_exactly_nothing(member):
+@pytest.mark.parametrize("estimator", MEMBERS.values(), ids=MEMBERS)
+def test_constant_f_leaves_exactly_nothing(estimator):
     family = Categorical(3, 4)
     eta = random_eta(family, 0).repeat(50, 1, 1).requires_grad_()
-    estimate = member(family, eta, Constant(), generator=generator())
+    estimate = estimator(family, eta, Constant(), generator=generator())
     (grad,) = torch.autograd.grad(estimate.surrogate.sum(), eta)
     assert torch.count_nonzero(grad) == 0
     assert torch.allclose(estimate.value, torch.tensor(-103.7, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("member", MEMBERS.values(), ids=MEMBERS)
-def test_f_is_never_differentiated_in_z(member):
+@pytest.mark.parametrize("estimator", MEMBERS.values(), ids=MEMBERS)
+def test_f_is_never_differentiated_in_z(estimator):
     family = Categorical(2, 3)
     toy = ToyIntegrand.random(family, 0).repeated(7)
     eta = random_eta(family, 0).repeat(7, 1, 1).requires_grad_()
-    estimate = member(family, eta, Opaque(toy.parameters, family), generator=generator())
+    estimate = estimator(family, eta, Opaque(toy.parameters, family), generator=generator())
     estimate.surrogate.sum().backward()
     assert eta.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("member", MEMBERS.values(), ids=MEMBERS)
-def test_saturated_logits(member, dtype):
+@pytest.mark.parametrize("estimator", MEMBERS.values(), ids=MEMBERS)
+def test_saturated_logits(estimator, dtype):
     """One category far above the others, or two that share: finite, and right where it is sure."""
     family = Categorical(4, 3)
     rows = [[40, -40, 0], [-40, 800, -800], [40, 40, -40], [-100, 40, 40]]
     eta = torch.tensor(rows, dtype=dtype).repeat(50, 1, 1).requires_grad_()
-    estimate = member(family, eta, lambda z: z[:, :, :, 0].sum(-1), generator=generator())
+    estimate = estimator(family, eta, lambda z: z[:, :, :, 0].sum(-1), generator=generator())
     (grad,) = torch.autograd.grad(estimate.surrogate.sum(), eta)
     assert grad.isfinite().all()
-    if not isinstance(member, ARSM):  # whose weights are noise where it is sure, as ARM's are
+    if not isinstance(estimator, ARSM):  # whose weights are noise where it is sure, as ARM's are
         assert torch.count_nonzero(grad[:, 3, 0]) == 0
     # q = (½, ½): ∂E f/∂η is ¼ for the first of the two; no draw is larger than 2 in size
     assert grad[:, 2, 0].mean().item() == pytest.approx(0.25, abs=0.25)
     assert all(x.isfinite().all() for x in estimate.diagnostics.values())
 
 
-@pytest.mark.parametrize("member", [ARSM(), DisARMSB(), CARMS()], ids=["arsm", "sb", "carms"])
-def test_wrong_sign_for_one_category_is_rejected(member):
+@pytest.mark.parametrize("estimator", [ARSM(), DisARMSB(), CARMS()], ids=["arsm", "sb", "carms"])
+def test_wrong_sign_for_one_category_is_rejected(estimator):
     with pytest.raises(ContractError, match="unbiased eta"):
-        check_estimator_contract(Distorted(member, wrong_sign))
+        check_estimator_contract(Distorted(estimator, wrong_sign))
 
 
-@pytest.mark.parametrize("member", [DisARMIW(), CARMS()], ids=["iw", "carms"])
-def test_pairs_without_their_weight_are_rejected(monkeypatch, member):
+@pytest.mark.parametrize("estimator", [DisARMIW(), CARMS()], ids=["iw", "carms"])
+def test_pairs_without_their_weight_are_rejected(monkeypatch, estimator):
     monkeypatch.setattr(coupled, "pair_weights", lambda alpha, n: torch.ones_like(alpha))
     with pytest.raises(ContractError, match="unbiased eta"):
-        check_estimator_contract(member)
+        check_estimator_contract(estimator)
 
 
 def test_descending_sticks_under_weights_are_rejected(monkeypatch):

@@ -22,16 +22,16 @@ from discretevae.families import Bernoulli
 from discretevae.model.vae import DiscreteVAE
 
 
-def scrambled(member, seed=0):
-    """The member with random parameters: unbiasedness must not depend on what is learned."""
+def scrambled(estimator, seed=0):
+    """The estimator with random parameters: unbiasedness must not depend on what is learned."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in member.parameters():
+        for parameter in estimator.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    return member
+    return estimator
 
 
-def members():
+def estimators():
     return [
         DoubleCV(),
         DoubleCV(samples=4, scale=0.0),
@@ -53,14 +53,14 @@ class AllTuples(Bernoulli):
         return list(itertools.product(range(self.n_states), repeat=n_samples))
 
 
-def expected_gradients(member, family, eta, f):
+def expected_gradients(estimator, family, eta, f):
     """Σ over all tuples of samples of Π q(z_s) ĝ(z_1 … z_S), exactly."""
-    rows = len(family.tuples(member.samples))
+    rows = len(family.tuples(estimator.samples))
     etas = eta.expand(rows, -1).clone().requires_grad_()
     copies = f.repeated(rows)
-    estimate = member(family, etas, copies, generator=None)
+    estimate = estimator(family, etas, copies, generator=None)
     leaves = (etas, *copies.parameters)
-    z = family.sample(eta, member.samples, generator=None)
+    z = family.sample(eta, estimator.samples, generator=None)
     weight = family.log_prob(eta, z).sum(0).exp()
     grads = torch.autograd.grad((weight * estimate.surrogate).sum(), leaves)
     return (weight * estimate.value).sum(), *(g.sum(0).flatten() for g in grads)
@@ -71,36 +71,38 @@ def toy(bits=6, seed=0):
     return family, ToyIntegrand.random(family, seed, hidden=8), random_eta(family, seed)
 
 
-def variance(member, family, f, eta, replicates=10_000):
+def variance(estimator, family, f, eta, replicates=10_000):
     generator = torch.Generator().manual_seed(1)
-    found = estimated_gradients(member, family, eta, f, replicates=replicates, generator=generator)
+    found = estimated_gradients(
+        estimator, family, eta, f, replicates=replicates, generator=generator
+    )
     return found.eta.var(0).sum().item()
 
 
-@pytest.mark.parametrize("member", members(), ids=repr)
-def test_contract(member):
-    check_estimator_contract(member, replicates=20_000)
+@pytest.mark.parametrize("estimator", estimators(), ids=repr)
+def test_contract(estimator):
+    check_estimator_contract(estimator, replicates=20_000)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3])
-@pytest.mark.parametrize("member", [m for m in members() if m.samples < 4], ids=repr)
-def test_unbiased_to_rounding(member, bits):
-    if bits == 3 and member.samples == 3:
+@pytest.mark.parametrize("estimator", [m for m in estimators() if m.samples < 4], ids=repr)
+def test_unbiased_to_rounding(estimator, bits):
+    if bits == 3 and estimator.samples == 3:
         bits = 2
     family = AllTuples(bits)
     f, eta = ToyIntegrand.random(family, 4), random_eta(family, 4)
     truth = exact_gradients(family, eta, f)
-    value, of_eta, *of_decoder = expected_gradients(member.double(), family, eta, f)
+    value, of_eta, *of_decoder = expected_gradients(estimator.double(), family, eta, f)
     assert torch.allclose(value, truth.value[0], atol=1e-12)
     assert torch.allclose(of_eta, truth.eta[0], atol=1e-12)
     assert torch.allclose(torch.cat(of_decoder), truth.decoder[0], atol=1e-12)
 
 
-@pytest.mark.parametrize("member", [DoubleCV(samples=3, scale=0.0), RODEO(samples=3)], ids=repr)
-def test_without_control_variates_it_is_leave_one_out(member):
+@pytest.mark.parametrize("estimator", [DoubleCV(samples=3, scale=0.0), RODEO(samples=3)], ids=repr)
+def test_without_control_variates_it_is_leave_one_out(estimator):
     family, f, eta = toy()
     etas, rows = eta.repeat(5, 1).requires_grad_(), f.repeated(5)
-    found = member(family, etas, rows, generator=torch.Generator().manual_seed(2))
+    found = estimator(family, etas, rows, generator=torch.Generator().manual_seed(2))
     z = family.sample(etas, 3, generator=torch.Generator().manual_seed(2))
     fz = rows(z).detach()
     others = (fz.sum(0) - fz) / 2
@@ -133,15 +135,15 @@ def test_double_cv_by_hand():
 def test_rodeo_by_hand():
     """The Stein operator spelled out: every bit redrawn, h(y)(y − q) as a vector."""
     family, f, eta = toy(bits=3)
-    member = scrambled(RODEO(samples=3)).double()
+    estimator = scrambled(RODEO(samples=3)).double()
     leaf, rows = eta.unsqueeze(0).requires_grad_(), f.repeated(1)
-    found = member(family, leaf, rows, generator=torch.Generator().manual_seed(2))
+    found = estimator(family, leaf, rows, generator=torch.Generator().manual_seed(2))
     z = family.sample(leaf, 3, generator=torch.Generator().manual_seed(2))[:, 0]
     fz, slope = rows.value_and_grad(z.unsqueeze(1))
     fz, slope, q = fz[:, 0].detach(), slope[:, 0], torch.sigmoid(eta)
 
     def pair(j, y):
-        return member._h(fz[j], (slope[j] * (y - z[j])).sum())
+        return estimator._h(fz[j], (slope[j] * (y - z[j])).sum())
 
     def stein(h, y):
         total = 0
@@ -173,24 +175,24 @@ def test_double_cv_is_exact_for_linear_f(samples):
             return z @ weight - 7, weight.expand_as(z)
 
     eta = random_eta(Bernoulli(3), 0).repeat(10, 1).requires_grad_()
-    member = DoubleCV(samples=samples, scale=1.0)
-    estimate = member(Bernoulli(3), eta, Linear(), generator=torch.Generator().manual_seed(0))
+    estimator = DoubleCV(samples=samples, scale=1.0)
+    estimate = estimator(Bernoulli(3), eta, Linear(), generator=torch.Generator().manual_seed(0))
     (grad,) = torch.autograd.grad(estimate.surrogate.sum(), eta)
     q = torch.sigmoid(eta)
     assert torch.allclose(grad, weight * q * (1 - q))
 
 
-@pytest.mark.parametrize("member", members(), ids=repr)
-def test_control_loss_trains_the_member_alone(member):
+@pytest.mark.parametrize("estimator", estimators(), ids=repr)
+def test_control_loss_trains_the_estimator_alone(estimator):
     config = ModelConfig(n_features=6, latent="bernoulli:5", hidden=(8,))
     model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0))
     x = torch.rand(7, 6, generator=torch.Generator().manual_seed(1))
     eta = model.eta(x)
     generator = torch.Generator().manual_seed(0)
-    estimate = member(model.family, eta, model.log_likelihood(x), generator=generator)
+    estimate = estimator(model.family, eta, model.log_likelihood(x), generator=generator)
     (g,) = torch.autograd.grad(estimate.surrogate.sum(), eta, retain_graph=True)
     assert torch.allclose(estimate.control_loss, g.square().sum(1).mean(), rtol=1e-4)
-    own = list(member.parameters())
+    own = list(estimator.parameters())
     none = torch.autograd.grad(estimate.surrogate.sum(), own, allow_unused=True, retain_graph=True)
     assert all(g is None for g in none)
     leaves = [eta, *model.parameters()]
@@ -204,15 +206,15 @@ def test_control_loss_trains_the_member_alone(member):
 def test_control_loss_gradient_by_finite_differences():
     family, f, eta = toy(bits=3)
     etas, rows = eta.repeat(5, 1), f.repeated(5)
-    for member in (DoubleCV().double(), scrambled(RODEO(hidden=3)).double()):
+    for estimator in (DoubleCV().double(), scrambled(RODEO(hidden=3)).double()):
 
-        def loss(member=member):
-            return member(
+        def loss(estimator=estimator):
+            return estimator(
                 family, etas, rows, generator=torch.Generator().manual_seed(2)
             ).control_loss
 
-        found = torch.autograd.grad(loss(), list(member.parameters()))
-        for parameter, grad in zip(member.parameters(), found, strict=True):
+        found = torch.autograd.grad(loss(), list(estimator.parameters()))
+        for parameter, grad in zip(estimator.parameters(), found, strict=True):
             flat = parameter.data.flatten()
             step = torch.zeros_like(flat)
             step[0] = 1e-5
@@ -226,33 +228,33 @@ def test_control_loss_gradient_by_finite_differences():
 
 
 @pytest.mark.parametrize(
-    ("member", "least"), [(DoubleCV(scale=0.0), 0.9), (RODEO(), 0.6)], ids=["double-cv", "rodeo"]
+    ("estimator", "least"), [(DoubleCV(scale=0.0), 0.9), (RODEO(), 0.6)], ids=["double-cv", "rodeo"]
 )
-def test_training_reduces_the_variance(member, least):
+def test_training_reduces_the_variance(estimator, least):
     """Measured: 0.80 and 0.41 of leave-one-out with as many samples."""
     family, f, eta = toy()
-    before = variance(member, family, f, eta)
+    before = variance(estimator, family, f, eta)
     etas, rows = eta.repeat(64, 1), f.repeated(64)
-    optimizer = torch.optim.Adam(member.parameters(), lr=0.02)
+    optimizer = torch.optim.Adam(estimator.parameters(), lr=0.02)
     generator = torch.Generator().manual_seed(3)
     for _ in range(150):
         optimizer.zero_grad()
-        member(family, etas, rows, generator=generator).control_loss.backward()
+        estimator(family, etas, rows, generator=generator).control_loss.backward()
         optimizer.step()
-    after = variance(member, family, f, eta)
+    after = variance(estimator, family, f, eta)
     assert after < least * before
     assert after < least * variance(Importance(samples=2), family, f, eta)
 
 
-@pytest.mark.parametrize("member", [DoubleCV(), RODEO()], ids=repr)
-def test_one_decoder_pass(member, passes):
+@pytest.mark.parametrize("estimator", [DoubleCV(), RODEO()], ids=repr)
+def test_one_decoder_pass(estimator, passes):
     config = ModelConfig(n_features=6, latent="bernoulli:5", hidden=(8,))
     model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0))
     x = torch.rand(7, 6, generator=torch.Generator().manual_seed(1))
     eta = model.eta(x).detach().requires_grad_()
     calls = passes(model.decoder)
     generator = torch.Generator().manual_seed(0)
-    estimate = member(model.family, eta, model.log_likelihood(x), generator=generator)
+    estimate = estimator(model.family, eta, model.log_likelihood(x), generator=generator)
     (estimate.surrogate.mean() + estimate.control_loss).backward()
     assert calls == {"forward": 1, "backward": 1}
     z = model.family.sample(eta, 2, generator=torch.Generator().manual_seed(0))

@@ -82,11 +82,16 @@ def test_local_expectation_varies_less_than_the_score_at_the_same_cost():
         plain = Importance(samples=local.evaluations_for(family))
         spread = [
             estimated_gradients(
-                member, family, eta, f, replicates=4_000, generator=torch.Generator().manual_seed(0)
+                estimator,
+                family,
+                eta,
+                f,
+                replicates=4_000,
+                generator=torch.Generator().manual_seed(0),
             )
             .eta.var(0)
             .sum()
-            for member in (local, plain)
+            for estimator in (local, plain)
         ]
         assert spread[0] < 0.5 * spread[1]
 

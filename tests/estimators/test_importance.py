@@ -70,8 +70,8 @@ def test_equations_14_16_and_17_by_hand(family):
     """A uniform proposal: weights, the encoder's and the decoder's gradient from the formulas."""
     f, eta = ToyIntegrand.random(family, 3).repeated(5), random_eta(family, 3)
     etas = eta.repeat(5, *[1] * eta.ndim).requires_grad_()
-    member = Importance(samples=3, proposal="uniform")
-    estimate = member(family, etas, f, generator=torch.Generator().manual_seed(8))
+    estimator = Importance(samples=3, proposal="uniform")
+    estimate = estimator(family, etas, f, generator=torch.Generator().manual_seed(8))
     found = torch.autograd.grad(estimate.surrogate.sum(), (etas, *f.parameters))
 
     z = family.sample(torch.zeros_like(etas), 3, generator=torch.Generator().manual_seed(8))
@@ -99,8 +99,8 @@ def test_mixture_weights_are_bounded(alpha):
         def __call__(self, z):
             return torch.ones(z.shape[:2], dtype=z.dtype)
 
-    member = Importance(proposal="mixture", alpha=alpha)
-    estimate = member(family, eta, One(), generator=torch.Generator().manual_seed(0))
+    estimator = Importance(proposal="mixture", alpha=alpha)
+    estimate = estimator(family, eta, One(), generator=torch.Generator().manual_seed(0))
     assert estimate.value.max() <= 1 / (1 - alpha) + 1e-12
     uniform = Importance(proposal="uniform")
     wild = uniform(family, eta, One(), generator=torch.Generator().manual_seed(0))
@@ -179,8 +179,8 @@ def test_nothing_flows_through_the_sample():
     etas = eta.repeat(4, 1).requires_grad_()
     guarded = Opaque(f.parameters, family)
     for options in PROPOSALS.values():
-        member = Importance(samples=2, **options)
-        estimate = member(family, etas, guarded, generator=torch.Generator().manual_seed(0))
+        estimator = Importance(samples=2, **options)
+        estimate = estimator(family, etas, guarded, generator=torch.Generator().manual_seed(0))
         estimate.surrogate.sum().backward()
     with pytest.raises(AssertionError, match="was used"):
         guarded(torch.ones(1, 4, 3, dtype=torch.float64, requires_grad=True)).sum().backward()
@@ -216,9 +216,9 @@ def test_more_samples_mean_less_variance_by_the_factor():
 
     def spread(samples):
         generator = torch.Generator().manual_seed(0)
-        member = Importance(samples=samples)
+        estimator = Importance(samples=samples)
         return estimated_gradients(
-            member, family, eta, f, replicates=40_000, generator=generator
+            estimator, family, eta, f, replicates=40_000, generator=generator
         ).eta.var(0)
 
     assert torch.allclose(spread(1) / spread(8), torch.full((3,), 8.0).double(), rtol=0.1)

@@ -1,4 +1,4 @@
-"""Codes of several parts: members put together, against enumeration and quadrature."""
+"""Codes of several parts: estimators put together, against enumeration and quadrature."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ ALL_DISCRETE = {
 
 
 @pytest.mark.parametrize("name", ALL_DISCRETE)
-def test_members_of_discrete_parts_keep_the_contract_together(name):
+def test_estimators_of_discrete_parts_keep_the_contract_together(name):
     """The z-test's false-alarm rate is 1e-5 per family; what it would have seen is asserted."""
     family, make = ALL_DISCRETE[name]
     findings = check_estimator_contract(make(), families=[family], replicates=30_000)
@@ -73,10 +73,10 @@ def test_members_of_discrete_parts_keep_the_contract_together(name):
 def test_exact_on_the_whole_code_is_the_sum_over_all_its_states():
     f, eta = ToyIntegrand.random(TWO, SEED), random_eta(TWO, SEED)
     truth = exact_gradients(TWO, eta, f).blocks()
-    member = estimator_for("exact", TWO)
-    assert member == Exact()
+    estimator = estimator_for("exact", TWO)
+    assert estimator == Exact()
     found = estimated_gradients(
-        member, TWO, eta, f, replicates=2, generator=torch.Generator().manual_seed(0)
+        estimator, TWO, eta, f, replicates=2, generator=torch.Generator().manual_seed(0)
     )
     for name, block in found.blocks().items():
         assert torch.allclose(block, truth[name].expand_as(block), atol=1e-12), name
@@ -112,12 +112,12 @@ def hybrid_eta(family):
     return family.natural_parameters(raw.unsqueeze(0))[0]
 
 
-def worst(member, family, *, replicates=40_000):
+def worst(estimator, family, *, replicates=40_000):
     """The z-tests of value and both gradients: whether all pass, and what they would have seen."""
     f, eta = ToyIntegrand.random(family, SEED), hybrid_eta(family)
     truth = quadrature(family, eta, f)
     found = estimated_gradients(
-        member, family, eta, f, replicates=replicates, generator=torch.Generator().manual_seed(1)
+        estimator, family, eta, f, replicates=replicates, generator=torch.Generator().manual_seed(1)
     ).blocks()
     tests = [z_test(found[name], truth[name], false_alarm=FALSE_ALARM / 3) for name in truth]
     return all(test.passed for test in tests), max(test.detectable for test in tests)
@@ -167,16 +167,16 @@ def test_a_broken_one_is_caught_by_the_contract_too():
         )
 
 
-@pytest.mark.parametrize("members", [[ReinMax()], [STGumbel()], [REBAR()]])
-def test_members_that_ask_for_the_gradient_in_z_reach_the_gaussian_part(members):
+@pytest.mark.parametrize("estimators", [[ReinMax()], [STGumbel()], [REBAR()]])
+def test_estimators_that_ask_for_the_gradient_in_z_reach_the_gaussian_part(estimators):
     """With `f.value_and_grad` the path of the Gaussian part is carried by hand: the same numbers
     as by autograd, for a function without samples of c in its value."""
     family = Product((Categorical(1, 3), Gaussian(2)))
     f = ToyIntegrand.random(family, SEED).repeated(1)
     eta = hybrid_eta(family).unsqueeze(0).requires_grad_()
-    estimate = PartWise(members)(family, eta, f, generator=torch.Generator().manual_seed(0))
+    estimate = PartWise(estimators)(family, eta, f, generator=torch.Generator().manual_seed(0))
     (grad,) = torch.autograd.grad(estimate.surrogate.sum(), eta)
-    # the same draws again, in the order in which the member makes them
+    # the same draws again, in the order in which the estimator makes them
     generator = torch.Generator().manual_seed(0)
     again = eta.detach().requires_grad_()
     parts, etas = family.parts, family.split_eta(again)
@@ -200,7 +200,7 @@ def test_members_that_ask_for_the_gradient_in_z_reach_the_gaussian_part(members)
             return f.frozen()
 
     recorder = Recorder()
-    PartWise(members)(
+    PartWise(estimators)(
         family,
         eta.detach().requires_grad_(),
         recorder,
@@ -214,14 +214,14 @@ def test_members_that_ask_for_the_gradient_in_z_reach_the_gaussian_part(members)
     assert family.split_eta(grad)[1].abs().max() > 1e-3
 
 
-def test_what_members_learn_is_made_before_the_first_step_and_trained_by_its_own_loss():
+def test_what_estimators_learn_is_made_before_the_first_step_and_trained_by_its_own_loss():
     family = Product((Bernoulli(2), Gaussian(1), Categorical(1, 3)))
-    member = PartWise([NVIL(hidden=4), RELAX(hidden=4)])
+    estimator = PartWise([NVIL(hidden=4), RELAX(hidden=4)])
     eta = hybrid_eta(family).repeat(3, 1).requires_grad_()
-    member.prepare(family, eta[:1].detach())
-    own = list(member.parameters())
+    estimator.prepare(family, eta[:1].detach())
+    own = list(estimator.parameters())
     assert len(own) >= 4
-    estimate = member(
+    estimate = estimator(
         family,
         eta,
         ToyIntegrand.random(family, SEED).repeated(3),
@@ -235,15 +235,15 @@ def test_what_members_learn_is_made_before_the_first_step_and_trained_by_its_own
     assert not reached.any()
 
 
-def test_averages_of_members_are_part_of_the_state():
-    member = PartWise([EMA(), EMA()])
-    assert len(list(member.buffers())) == 4
+def test_averages_of_estimators_are_part_of_the_state():
+    estimator = PartWise([EMA(), EMA()])
+    assert len(list(estimator.buffers())) == 4
 
 
-def test_schedules_of_members_are_followed():
-    member = PartWise([STGumbel(tau=1.0, anneal=1e-2, floor=0.5), Exact()])
-    assert member.at_step(0) is member
-    assert member.at_step(1000).estimators[0].tau == 0.5
+def test_schedules_of_estimators_are_followed():
+    estimator = PartWise([STGumbel(tau=1.0, anneal=1e-2, floor=0.5), Exact()])
+    assert estimator.at_step(0) is estimator
+    assert estimator.at_step(1000).estimators[0].tau == 0.5
 
 
 @pytest.mark.parametrize(
@@ -259,8 +259,8 @@ def test_schedules_of_members_are_followed():
 def test_defaults_by_part(latent, expected):
     family = family_of(latent)
     assert default_estimator(family) == expected
-    member = estimator_for(expected, family)
-    assert member.evaluations_for(family) > 0
+    estimator = estimator_for(expected, family)
+    assert estimator.evaluations_for(family) > 0
 
 
 @pytest.mark.parametrize(

@@ -76,11 +76,11 @@ class Quadratic:
         return self(z), (z.flatten(2) @ self.a + self.b).reshape(z.shape)
 
 
-def expected_gradient(member, family, eta, f):
+def expected_gradient(estimator, family, eta, f):
     """Σ_z q(z) ĝ(z), exactly; ``family`` hands every state to a row of its own."""
     states = family.enumerate().to(eta)
     etas = eta.expand(len(states), *eta.shape).clone().requires_grad_()
-    estimate = member(family, etas, f, generator=torch.Generator().manual_seed(0))
+    estimate = estimator(family, etas, f, generator=torch.Generator().manual_seed(0))
     (grad,) = torch.autograd.grad(estimate.surrogate.sum(), etas)
     q = family.log_prob(eta, states).exp()
     return torch.einsum("n,n...->...", q, grad)
@@ -98,9 +98,9 @@ def toy_rows(family, seed=0):
     return f, f.repeated(family.n_states)
 
 
-@pytest.mark.parametrize("member", ALL, ids=repr)
-def test_contract(member):
-    check_estimator_contract(member)
+@pytest.mark.parametrize("estimator", ALL, ids=repr)
+def test_contract(estimator):
+    check_estimator_contract(estimator)
 
 
 @pytest.mark.parametrize("q", [0.05, 0.5, 0.8])
@@ -145,22 +145,22 @@ def test_reinmax_is_exact_for_quadratics_and_straight_through_is_not(family):
 def test_straight_through_is_of_first_and_reinmax_of_second_order(family):
     """f(λz) − f(0): halving λ divides the relative errors by 2 and by 4."""
 
-    def error(member, scale):
+    def error(estimator, scale):
         f = ToyIntegrand.random(family, 1)
         weight, bias, out = f.parameters
         f = ToyIntegrand((scale * weight, bias, out), family)
         truth = exact_gradients(family, eta, f).eta[0]
-        found = expected_gradient(member, family, eta, f.repeated(family.n_states)).flatten()
+        found = expected_gradient(estimator, family, eta, f.repeated(family.n_states)).flatten()
         return ((found - truth).norm() / truth.norm()).item()
 
     eta = random_eta(family, 1)
-    for member, ratio in ((StraightThrough(), 2.0), (ReinMax(), 4.0)):
-        assert error(member, 0.01) / error(member, 0.005) == pytest.approx(ratio, rel=0.1)
+    for estimator, ratio in ((StraightThrough(), 2.0), (ReinMax(), 4.0)):
+        assert error(estimator, 0.01) / error(estimator, 0.005) == pytest.approx(ratio, rel=0.1)
 
 
-@pytest.mark.parametrize("member", [StraightThrough(), GappedST(tau=0.7, gap=0.4), ReinMax()])
+@pytest.mark.parametrize("estimator", [StraightThrough(), GappedST(tau=0.7, gap=0.4), ReinMax()])
 @pytest.mark.parametrize("logit", [-1.3, 0.2, 2.0])
-def test_a_bit_is_two_categories(member, logit):
+def test_a_bit_is_two_categories(estimator, logit):
     bits, (_, rows) = AllBits(1), toy_rows(Bernoulli(1))
     pair = AllCategories(1, 2)
 
@@ -172,28 +172,28 @@ def test_a_bit_is_two_categories(member, logit):
 
     eta = torch.tensor([logit], dtype=torch.float64)
     etas = torch.tensor([[logit, 0.0]], dtype=torch.float64)
-    of_bit = expected_gradient(member, bits, eta, rows)
-    of_pair = expected_gradient(member, pair, etas, OfPair())
+    of_bit = expected_gradient(estimator, bits, eta, rows)
+    of_pair = expected_gradient(estimator, pair, etas, OfPair())
     assert torch.allclose(of_pair, torch.stack((of_bit, -of_bit), -1))
 
 
-def by_hand(member, family, eta, f, generator):
-    """Each member as its paper writes it, with autograd through the softened sample."""
-    tau = getattr(member, "tau", 1.0)
-    if isinstance(member, (GumbelSoftmax, STGumbel)):
-        x = eta + standard_noise(family, eta, (member.samples,), generator)
+def by_hand(estimator, family, eta, f, generator):
+    """Each estimator as its paper writes it, with autograd through the softened sample."""
+    tau = getattr(estimator, "tau", 1.0)
+    if isinstance(estimator, (GumbelSoftmax, STGumbel)):
+        x = eta + standard_noise(family, eta, (estimator.samples,), generator)
         y = relaxed(family, x, tau)
-        if isinstance(member, GumbelSoftmax):
+        if isinstance(estimator, GumbelSoftmax):
             return f(y).mean(0)
         return f(y + (family.mode(x) - y).detach()).mean(0)
-    z = family.sample(eta, member.samples, generator=generator)
-    if isinstance(member, StraightThrough):
+    z = family.sample(eta, estimator.samples, generator=generator)
+    if isinstance(estimator, StraightThrough):
         y = family.mean(eta)
-    elif isinstance(member, GumbelRao):
-        noise = standard_noise(family, eta, (member.resamples, member.samples), generator)
+    elif isinstance(estimator, GumbelRao):
+        noise = standard_noise(family, eta, (estimator.resamples, estimator.samples), generator)
         x = conditional_logits(family, eta, z, noise).detach() + eta - eta.detach()
         y = relaxed(family, x, tau).mean(0)
-    elif isinstance(member, GappedST):
+    elif isinstance(estimator, GappedST):
         eta_ = eta.detach()
         if family.spec.kind == "bernoulli":
             eta_ = torch.stack((eta_, torch.zeros_like(eta_)), -1)
@@ -202,7 +202,7 @@ def by_hand(member, family, eta, f, generator):
             z_ = z
         top = eta_.max(-1, keepdim=True).values
         chosen = (eta_ * z_).sum(-1, keepdim=True)
-        x = eta_ + (top - chosen) * z_ - (eta_ + member.gap - top).clamp(min=0) * (1 - z_)
+        x = eta_ + (top - chosen) * z_ - (eta_ + estimator.gap - top).clamp(min=0) * (1 - z_)
         x = x[..., 0] - x[..., 1] if family.spec.kind == "bernoulli" else x
         y = relaxed(family, x + eta - eta.detach(), tau)
     else:
@@ -213,12 +213,12 @@ def by_hand(member, family, eta, f, generator):
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=repr)
-@pytest.mark.parametrize("member", ALL, ids=repr)
-def test_replayed_by_hand(member, family):
+@pytest.mark.parametrize("estimator", ALL, ids=repr)
+def test_replayed_by_hand(estimator, family):
     eta = random_eta(family, 5).repeat(4, *[1] * len(family.eta_shape)).requires_grad_()
     f = ToyIntegrand.random(family, 5).repeated(4)
-    found = member(family, eta, f, generator=torch.Generator().manual_seed(9))
-    hand = by_hand(member, family, eta, f, torch.Generator().manual_seed(9))
+    found = estimator(family, eta, f, generator=torch.Generator().manual_seed(9))
+    hand = by_hand(estimator, family, eta, f, torch.Generator().manual_seed(9))
     assert torch.allclose(found.value, hand)
     leaves = (eta, *f.parameters)
     ours = torch.autograd.grad(found.surrogate.sum(), leaves)
@@ -227,27 +227,29 @@ def test_replayed_by_hand(member, family):
         assert torch.allclose(a, b, atol=1e-10)
 
 
-def gradients(member, family, *, seed=0, replicates=40_000):
+def gradients(estimator, family, *, seed=0, replicates=40_000):
     f, eta = ToyIntegrand.random(family, seed), random_eta(family, seed)
     generator = torch.Generator().manual_seed(seed)
-    found = estimated_gradients(member, family, eta, f, replicates=replicates, generator=generator)
+    found = estimated_gradients(
+        estimator, family, eta, f, replicates=replicates, generator=generator
+    )
     return found, exact_gradients(family, eta, f)
 
 
-@pytest.mark.parametrize("member", ALL, ids=repr)
-def test_the_bias_in_eta_is_seen(member):
-    found, truth = gradients(member, Categorical(2, 3))
+@pytest.mark.parametrize("estimator", ALL, ids=repr)
+def test_the_bias_in_eta_is_seen(estimator):
+    found, truth = gradients(estimator, Categorical(2, 3))
     assert not z_test(found.eta, truth.eta).passed
-    assert not member.is_unbiased
+    assert not estimator.is_unbiased
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=repr)
-@pytest.mark.parametrize("member", [*HARD, GumbelSoftmax()], ids=repr)
-def test_hard_codes_alone_leave_value_and_decoder_unbiased(member, family):
-    found, truth = gradients(member, family)
+@pytest.mark.parametrize("estimator", [*HARD, GumbelSoftmax()], ids=repr)
+def test_hard_codes_alone_leave_value_and_decoder_unbiased(estimator, family):
+    found, truth = gradients(estimator, family)
     for block in ("value", "decoder"):
         passed = z_test(found.blocks()[block], truth.blocks()[block]).passed
-        assert passed == (member in HARD)
+        assert passed == (estimator in HARD)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=repr)
@@ -306,27 +308,27 @@ def test_hot_codes_are_uniform(cls, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=repr)
-@pytest.mark.parametrize("member", ALL, ids=repr)
-def test_single_precision_survives_saturation(member, family):
+@pytest.mark.parametrize("estimator", ALL, ids=repr)
+def test_single_precision_survives_saturation(estimator, family):
     f = ToyIntegrand.random(family, 0)
     f = ToyIntegrand([p.float() for p in f.parameters], family)
     eta = (40 * random_eta(family, 0).sign()).float().unsqueeze(0).requires_grad_()
-    estimate = member(family, eta, f, generator=torch.Generator().manual_seed(0))
+    estimate = estimator(family, eta, f, generator=torch.Generator().manual_seed(0))
     (grad,) = torch.autograd.grad(estimate.surrogate.sum(), eta)
     assert grad.dtype == torch.float32
     assert grad.isfinite().all()
 
 
 @pytest.mark.parametrize("latent", ["bernoulli:5", "categorical:2x3"])
-@pytest.mark.parametrize("member", [m for m in ALL if m.samples == 1], ids=repr)
-def test_one_decoder_pass(member, latent, passes):
+@pytest.mark.parametrize("estimator", [m for m in ALL if m.samples == 1], ids=repr)
+def test_one_decoder_pass(estimator, latent, passes):
     config = ModelConfig(n_features=6, latent=latent, hidden=(8,))
     model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0))
     x = torch.rand(7, 6, generator=torch.Generator().manual_seed(1))
     eta = model.eta(x).detach().requires_grad_()
     calls = passes(model.decoder)
     generator = torch.Generator().manual_seed(0)
-    estimate = member(model.family, eta, model.log_likelihood(x), generator=generator)
+    estimate = estimator(model.family, eta, model.log_likelihood(x), generator=generator)
     estimate.surrogate.mean().backward()
     assert calls == {"forward": 1, "backward": 1}
     assert all(p.grad is not None for p in model.decoder.parameters())
@@ -385,33 +387,33 @@ ANNEALED = [
 ]
 
 
-@pytest.mark.parametrize("member", ANNEALED, ids=repr)
-def test_temperatures_follow_the_schedule(member):
-    reached = math.log(member.tau / member.floor) / member.anneal
+@pytest.mark.parametrize("estimator", ANNEALED, ids=repr)
+def test_temperatures_follow_the_schedule(estimator):
+    reached = math.log(estimator.tau / estimator.floor) / estimator.anneal
     for step in (1, 10, 1_000, math.floor(reached), math.ceil(reached) + 1, 10**9):
-        then = member.at_step(step)
-        assert then.tau == max(member.floor, member.tau * math.exp(-member.anneal * step))
-        # from there on it stays as it is, and in all else it is the member
-        assert then == replace(member, tau=then.tau, anneal=0.0)
+        then = estimator.at_step(step)
+        assert then.tau == max(estimator.floor, estimator.tau * math.exp(-estimator.anneal * step))
+        # from there on it stays as it is, and in all else it is the estimator
+        assert then == replace(estimator, tau=then.tau, anneal=0.0)
         assert then.at_step(step) is then
-    assert member.at_step(math.floor(reached)).tau > member.floor
-    assert member.at_step(math.ceil(reached) + 1).tau == member.floor
+    assert estimator.at_step(math.floor(reached)).tau > estimator.floor
+    assert estimator.at_step(math.ceil(reached) + 1).tau == estimator.floor
 
 
 @pytest.mark.parametrize("step", [0, 1, 5_000, 6_932, 20_000])
 def test_the_schedule_is_that_of_the_paper(step):
     """τ = max(0.5, exp(−rt)) with r = 1e-4."""
-    member = make_estimator("gumbel-softmax:tau=1,anneal=1e-4,floor=0.5", kind="categorical")
-    assert member.at_step(step).tau == max(0.5, math.exp(-1e-4 * step))
+    estimator = make_estimator("gumbel-softmax:tau=1,anneal=1e-4,floor=0.5", kind="categorical")
+    assert estimator.at_step(step).tau == max(0.5, math.exp(-1e-4 * step))
 
 
-@pytest.mark.parametrize("member", [*ALL, *ANNEALED], ids=repr)
-def test_at_the_start_it_is_the_member(member):
-    assert member.at_step(0) is member
+@pytest.mark.parametrize("estimator", [*ALL, *ANNEALED], ids=repr)
+def test_at_the_start_it_is_the_estimator(estimator):
+    assert estimator.at_step(0) is estimator
 
 
-@pytest.mark.parametrize("member", ALL, ids=repr)
-def test_without_a_rate_the_temperature_stays(member):
+@pytest.mark.parametrize("estimator", ALL, ids=repr)
+def test_without_a_rate_the_temperature_stays(estimator):
     """Below ``floor``, too, which is none then."""
-    assert member.at_step(10**6) is member
+    assert estimator.at_step(10**6) is estimator
     assert GumbelSoftmax(tau=0.2).at_step(10**6).tau == 0.2

@@ -51,5 +51,6 @@ def test_replayed_by_hand():
 
 
 def test_its_facts_and_its_option():
-    member = Reparametrized(samples=4)
-    assert (member.is_unbiased, member.evaluations, member.kinds) == (True, 4, ("gaussian",))
+    estimator = Reparametrized(samples=4)
+    assert estimator.is_unbiased
+    assert (estimator.evaluations, estimator.kinds) == (4, ("gaussian",))

@@ -38,9 +38,9 @@ def test_contract_of_learned_baselines_whatever_they_say(samples):
     wild.is_warm.fill_(True)
     check_estimator_contract(wild, replicates=24_000)
     for family in (Bernoulli(3), Categorical(2, 3)):
-        member = NVIL(samples=samples, hidden=8)
-        member.prepare(family, torch.zeros(1, dtype=torch.float64))
-        check_estimator_contract(member, families=[family], replicates=24_000)
+        estimator = NVIL(samples=samples, hidden=8)
+        estimator.prepare(family, torch.zeros(1, dtype=torch.float64))
+        check_estimator_contract(estimator, families=[family], replicates=24_000)
 
 
 def test_leave_one_out_by_hand():
@@ -63,23 +63,23 @@ def test_constant_f_has_no_gradient(family):
     etas = random_eta(family, 0).repeat(4, *[1] * len(family.eta_shape)).requires_grad_()
     warm = EMA()
     warm(family, etas, Constant(), generator=torch.Generator().manual_seed(0))
-    for member in (RLOO(), RLOO(samples=4), warm):
-        estimate = member(family, etas, Constant(), generator=torch.Generator().manual_seed(1))
+    for estimator in (RLOO(), RLOO(samples=4), warm):
+        estimate = estimator(family, etas, Constant(), generator=torch.Generator().manual_seed(1))
         (grad,) = torch.autograd.grad(estimate.surrogate.sum(), etas)
         assert torch.equal(grad, torch.zeros_like(grad))
 
 
 def test_running_average_by_hand_and_only_while_training():
-    family, member = Bernoulli(2), EMA(decay=0.75)
+    family, estimator = Bernoulli(2), EMA(decay=0.75)
     f, eta = ToyIntegrand.random(family, 2).repeated(4), random_eta(family, 2)
     etas = eta.repeat(4, 1)
     generator = torch.Generator().manual_seed(0)
-    means = [member(family, etas, f, generator=generator).value.mean().item() for _ in range(3)]
+    means = [estimator(family, etas, f, generator=generator).value.mean().item() for _ in range(3)]
     expected = 0.75 * (0.75 * means[0] + 0.25 * means[1]) + 0.25 * means[2]
-    assert member.average.item() == pytest.approx(expected, rel=1e-6)
-    member.eval()
-    member(family, etas, f, generator=generator)
-    assert member.average.item() == pytest.approx(expected, rel=1e-6)
+    assert estimator.average.item() == pytest.approx(expected, rel=1e-6)
+    estimator.eval()
+    estimator(family, etas, f, generator=generator)
+    assert estimator.average.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_nvil_learns_to_take_variance_away_and_reaches_nothing_else():
@@ -93,19 +93,19 @@ def test_nvil_learns_to_take_variance_away_and_reaches_nothing_else():
     def shifted(z):
         return rows(z) + shift
 
-    member = NVIL(hidden=16)
-    member.prepare(family, etas)
-    optimizer = torch.optim.Adam(member.parameters(), lr=1e-2)
+    estimator = NVIL(hidden=16)
+    estimator.prepare(family, etas)
+    optimizer = torch.optim.Adam(estimator.parameters(), lr=1e-2)
 
     def spread(candidate):
         estimate = candidate(family, etas, shifted, generator=torch.Generator().manual_seed(7))
         (grad,) = torch.autograd.grad(estimate.surrogate.sum(), etas)
         return grad[::2].var(0).sum() + grad[1::2].var(0).sum()
 
-    before = spread(member)
+    before = spread(estimator)
     generator = torch.Generator().manual_seed(0)
     for _ in range(150):
-        estimate = member(family, etas, shifted, generator=generator)
+        estimate = estimator(family, etas, shifted, generator=generator)
         optimizer.zero_grad()
         estimate.control_loss.backward()
         optimizer.step()
@@ -113,18 +113,18 @@ def test_nvil_learns_to_take_variance_away_and_reaches_nothing_else():
     assert all(parameter.grad is None for parameter in rows.parameters)
     average = EMA()
     spread(average)
-    assert spread(member) < 0.5 * before
-    assert spread(member) < 0.7 * spread(average)
+    assert spread(estimator) < 0.5 * before
+    assert spread(estimator) < 0.7 * spread(average)
 
 
 def test_the_surrogate_does_not_reach_the_baseline():
     family = Bernoulli(2)
     f, eta = ToyIntegrand.random(family, 2).repeated(4), random_eta(family, 2)
-    member = NVIL(hidden=4)
+    estimator = NVIL(hidden=4)
     etas = eta.repeat(4, 1).requires_grad_()
-    estimate = member(family, etas, f, generator=torch.Generator().manual_seed(0))
+    estimate = estimator(family, etas, f, generator=torch.Generator().manual_seed(0))
     estimate.surrogate.sum().backward()
-    assert all(parameter.grad is None for parameter in member.parameters())
+    assert all(parameter.grad is None for parameter in estimator.parameters())
 
 
 def test_baselines_take_variance_away():
@@ -144,10 +144,10 @@ def test_baselines_take_variance_away():
     warm.average.fill_(-20.0)
     warm.is_warm.fill_(True)
 
-    def spread(member):
+    def spread(estimator):
         generator = torch.Generator().manual_seed(0)
         found = estimated_gradients(
-            copy.deepcopy(member), family, eta, offset, replicates=8_000, generator=generator
+            copy.deepcopy(estimator), family, eta, offset, replicates=8_000, generator=generator
         )
         return found.eta.var(0).sum().item()
 

@@ -1,4 +1,4 @@
-"""One table: every member × every discrete family it handles × every invariant of the contract."""
+"""Every estimator × every discrete family that it handles × every invariant of the contract."""
 
 import copy
 
@@ -37,13 +37,13 @@ ZERO_FOR_CONSTANT = {
 }  # fmt: skip
 
 
-def families_of(member):
-    return [family for family in FAMILIES if family.spec.kind in member.kinds]
+def families_of(estimator):
+    return [family for family in FAMILIES if family.spec.kind in estimator.kinds]
 
 
 @pytest.mark.parametrize("name", DISCRETE)
 def test_contract(name):
-    """Surrogate, shapes, replay, global state, cost, ±40 logits, and for unbiased members the
+    """Surrogate, shapes, replay, global state, cost, ±40 logits, and for unbiased estimators the
     z-test of value, encoder and decoder; false-alarm rate 1e-5 per family. No entry passes for
     want of power: every z-test would have seen a bias of a tenth.
     """
@@ -58,12 +58,12 @@ def test_contract(name):
 @pytest.mark.parametrize("name", [name for name in DISCRETE if name not in BIASED])
 def test_a_bias_of_that_size_is_seen(name):
     """In any coordinate, up or down: the same estimates, moved by what must be seen."""
-    member = ESTIMATORS[name]()
-    for family in families_of(member):
+    estimator = ESTIMATORS[name]()
+    for family in families_of(estimator):
         f, eta = ToyIntegrand.random(family, SEED), random_eta(family, SEED)
         generator = torch.Generator().manual_seed(SEED)
         found = estimated_gradients(
-            copy.deepcopy(member), family, eta, f, replicates=REPLICATES, generator=generator
+            copy.deepcopy(estimator), family, eta, f, replicates=REPLICATES, generator=generator
         )
         for block, truth in exact_gradients(family, eta, f).blocks().items():
             bias = SEEN * truth.abs().max()
@@ -75,27 +75,27 @@ def test_a_bias_of_that_size_is_seen(name):
 
 
 @pytest.mark.parametrize("name", BIASED)
-def test_biased_members_are_caught(name):
-    """The same z-test sees the bias of every member that admits one, on at least one family."""
-    member = ESTIMATORS[name]()
+def test_biased_estimators_are_caught(name):
+    """The same z-test sees the bias of every estimator that admits one, on at least one family."""
+    estimator = ESTIMATORS[name]()
     caught = []
-    for family in families_of(member):
+    for family in families_of(estimator):
         f, eta = ToyIntegrand.random(family, SEED), random_eta(family, SEED)
         generator = torch.Generator().manual_seed(0)
         found = estimated_gradients(
-            copy.deepcopy(member), family, eta, f, replicates=8_000, generator=generator
+            copy.deepcopy(estimator), family, eta, f, replicates=8_000, generator=generator
         )
         caught.append(not z_test(found.eta, exact_gradients(family, eta, f).eta).passed)
     assert any(caught)
 
 
 @pytest.mark.parametrize("name", [name for name in DISCRETE if name not in NEEDS_SLOPE])
-def test_score_members_never_ask_for_the_slope_of_f(name):
+def test_score_estimators_never_ask_for_the_slope_of_f(name):
     for family in families_of(ESTIMATORS[name]()):
-        member, eta = ESTIMATORS[name](), random_eta(family, SEED)
+        estimator, eta = ESTIMATORS[name](), random_eta(family, SEED)
         etas = eta.repeat(4, *[1] * eta.ndim).requires_grad_()
         rows = Opaque(ToyIntegrand.random(family, SEED).repeated(4).parameters, family)
-        estimate = member(family, etas, rows, generator=torch.Generator().manual_seed(0))
+        estimate = estimator(family, etas, rows, generator=torch.Generator().manual_seed(0))
         estimate.surrogate.sum().backward()
 
 
@@ -111,10 +111,10 @@ def test_constant_f(name):
             return Constant([p.detach() for p in self.parameters], self.family, self.evaluations)
 
     for family in families_of(ESTIMATORS[name]()):
-        member, eta = ESTIMATORS[name](), random_eta(family, SEED)
+        estimator, eta = ESTIMATORS[name](), random_eta(family, SEED)
         etas = eta.repeat(4, *[1] * eta.ndim).requires_grad_()
         rows = Constant(ToyIntegrand.random(family, SEED).repeated(4).parameters, family)
-        estimate = member(family, etas, rows, generator=torch.Generator().manual_seed(0))
+        estimate = estimator(family, etas, rows, generator=torch.Generator().manual_seed(0))
         (grad,) = torch.autograd.grad(
             estimate.surrogate.sum(), etas, allow_unused=True, materialize_grads=True
         )
@@ -125,7 +125,7 @@ def test_constant_f(name):
             assert grad.abs().max() > 1e-3
 
 
-def test_every_member_has_a_reference_and_a_docstring_that_says_what_it_is():
+def test_every_estimator_has_a_reference_and_a_docstring_that_says_what_it_is():
     assert references().keys() == ESTIMATORS.keys()
     for name, cls in ESTIMATORS.items():
         first = (cls.__doc__ or "").splitlines()[0]
@@ -135,7 +135,7 @@ def test_every_member_has_a_reference_and_a_docstring_that_says_what_it_is():
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_every_member_is_spelled_with_its_defaults(name):
+def test_every_estimator_is_spelled_with_its_defaults(name):
     kind = ESTIMATORS[name]().kinds[0]
     assert type(make_estimator(name, kind=kind)) is ESTIMATORS[name]
 

@@ -260,10 +260,10 @@ def test_baseline_of_the_whole_set_is_rejected(monkeypatch):
 
 
 def test_evaluations_never_exceed_the_states():
-    member = UnorderedSet(samples=6)
-    assert member.evaluations == 6
-    assert member.evaluations_for(Categorical(1, 100)) == 6
-    assert member.evaluations_for(Bernoulli(2)) == 4
+    estimator = UnorderedSet(samples=6)
+    assert estimator.evaluations == 6
+    assert estimator.evaluations_for(Categorical(1, 100)) == 6
+    assert estimator.evaluations_for(Bernoulli(2)) == 4
 
 
 @pytest.mark.parametrize("family", [Bernoulli(50), Categorical(20, 10), Gaussian(2)], ids=repr)

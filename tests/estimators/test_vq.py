@@ -25,35 +25,35 @@ def corners(family, scale):
     return scale * (2 * z - 1 if family.spec.kind == "bernoulli" else z)
 
 
-def literal(member, family, eta, f):
+def literal(estimator, family, eta, f):
     """z + u − u.detach() through f and the commitment loss, for autograd: ``[B]``."""
-    u = eta / member.scale
+    u = eta / estimator.scale
     if family.spec.kind == "bernoulli":
         u = (u + 1) / 2
         z = (u > 0.5).to(u)
     else:
         z = torch.nn.functional.one_hot(u.argmax(-1), family.n_categories).to(u)
     value = f((u + (z - u).detach()).unsqueeze(0))[0]
-    return value - member.beta * (u - z).square().flatten(1).sum(1)
+    return value - estimator.beta * (u - z).square().flatten(1).sum(1)
 
 
-@pytest.mark.parametrize("member", MEMBERS, ids=repr)
-def test_contract(member):
-    assert len(check_estimator_contract(member)) == 24
+@pytest.mark.parametrize("estimator", MEMBERS, ids=repr)
+def test_contract(estimator):
+    assert len(check_estimator_contract(estimator)) == 24
 
 
-@pytest.mark.parametrize("member", MEMBERS, ids=repr)
+@pytest.mark.parametrize("estimator", MEMBERS, ids=repr)
 @pytest.mark.parametrize("family", FAMILIES, ids=repr)
-def test_gradients_are_those_of_the_paper_written_out(family, member):
+def test_gradients_are_those_of_the_paper_written_out(family, estimator):
     f = ToyIntegrand.random(family, 5).repeated(6)
     generator = torch.Generator().manual_seed(5)
     shape = (6, *family.eta_shape)
     eta = (3 * torch.randn(shape, generator=generator, dtype=torch.float64)).requires_grad_()
-    found = member(family, eta, f, generator=None)
+    found = estimator(family, eta, f, generator=None)
     torch.testing.assert_close(found.value, f(family.mode(eta.detach()).unsqueeze(0))[0])
     leaves = (eta, *f.parameters)
     ours = torch.autograd.grad(found.surrogate.sum(), leaves)
-    by_hand = (literal(member, family, eta, f) - family.entropy(eta)).sum()
+    by_hand = (literal(estimator, family, eta, f) - family.entropy(eta)).sum()
     theirs = torch.autograd.grad(by_hand, leaves)
     for a, b in zip(ours, theirs, strict=True):
         assert torch.allclose(a, b, atol=1e-12)
@@ -69,12 +69,12 @@ def test_the_objective_becomes_that_of_a_code_without_entropy(latent, prior):
     if prior == "factorized":
         torch.nn.init.normal_(model.prior.raw, generator=torch.Generator().manual_seed(2))
     parameters = list(model.encoder.parameters())
-    member = VQ(scale=3.0, beta=0.7)
-    ours = torch.autograd.grad(elbo(model, x, member, generator=None).loss, parameters)
+    estimator = VQ(scale=3.0, beta=0.7)
+    ours = torch.autograd.grad(elbo(model, x, estimator, generator=None).loss, parameters)
 
     eta = model.eta(x)
     prior_term = (model.family.mean(eta) * model.prior.eta().detach()).flatten(1).sum(1)
-    loss = -(literal(member, model.family, eta, model.log_likelihood(x)) + prior_term).mean()
+    loss = -(literal(estimator, model.family, eta, model.log_likelihood(x)) + prior_term).mean()
     theirs = torch.autograd.grad(loss, parameters)
     for a, b in zip(ours, theirs, strict=True):
         assert torch.allclose(a, b, atol=1e-12)
@@ -103,7 +103,7 @@ def test_a_free_codebook_is_a_linear_layer_before_the_argmax():
 
 @pytest.mark.parametrize("family", FAMILIES, ids=repr)
 def test_corners_stand_still_where_f_is_flat_and_pull_everything_else(family):
-    member, at = VQ(scale=40.0), corners(family, 40.0)
+    estimator, at = VQ(scale=40.0), corners(family, 40.0)
 
     class Flat:
         def value_and_grad(self, z):
@@ -111,7 +111,7 @@ def test_corners_stand_still_where_f_is_flat_and_pull_everything_else(family):
 
     for shift in (0.0, 5.0):
         eta = (at + shift).requires_grad_()
-        surrogate = member(family, eta, Flat(), generator=None).surrogate
+        surrogate = estimator(family, eta, Flat(), generator=None).surrogate
         (grad,) = torch.autograd.grad(surrogate.sum(), eta)
         if shift:
             assert (grad < 0).all()
@@ -156,9 +156,9 @@ class Broken(VQ):
 def test_a_wrong_slope_is_seen(family):
     f = ToyIntegrand.random(family, 5).repeated(6)
     eta = random_eta(family, 5).repeat(6, *[1] * len(family.eta_shape)).requires_grad_()
-    member = Broken(scale=2.0)
-    surrogate = member(family, eta, f, generator=None).surrogate
+    estimator = Broken(scale=2.0)
+    surrogate = estimator(family, eta, f, generator=None).surrogate
     (found,) = torch.autograd.grad(surrogate.sum(), eta)
-    by_hand = (literal(member, family, eta, f) - family.entropy(eta)).sum()
+    by_hand = (literal(estimator, family, eta, f) - family.entropy(eta)).sum()
     (right,) = torch.autograd.grad(by_hand, eta)
     assert not torch.allclose(found, right, rtol=0.05)

@@ -44,7 +44,7 @@ def rows(likelihood, shape, dtype=torch.float64, seed=2):
     if likelihood.support == "real":
         return (4 * u - 2).to(dtype)
     u = (1.5 * u - 0.25).clamp(0, 1)
-    if likelihood.name == "bernoulli":
+    if likelihood.spec.kind == "bernoulli":
         u = u.round()
     if likelihood.support == "bytes":
         u = (255 * u).round() / 255
@@ -55,7 +55,7 @@ def support(likelihood):
     """Values of one feature and weights, so that Σ weight · p(x) g(x) is E[g(x)]."""
     if likelihood.support == "bytes":
         return torch.arange(256, dtype=torch.float64) / 255, torch.ones(256, dtype=torch.float64)
-    if likelihood.name == "bernoulli":
+    if likelihood.spec.kind == "bernoulli":
         return torch.tensor([0.0, 1.0]).double(), torch.ones(2, dtype=torch.float64)
     low, high, pieces = (0, 1, 20) if likelihood.support == "unit interval" else (-40, 40, 400)
     nodes, weights = np.polynomial.legendre.leggauss(20)

@@ -5,7 +5,7 @@ import math
 import pytest
 from members import TEXTS
 
-from discretevae.config import LikelihoodSpec
+from discretevae.config import LikelihoodSpec, ModelConfig
 from discretevae.config.likelihoods import LIKELIHOOD_KINDS
 from discretevae.errors import ConfigError
 from discretevae.likelihoods import bits_per_dimension, likelihood_named
@@ -13,8 +13,9 @@ from discretevae.likelihoods import bits_per_dimension, likelihood_named
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_text_and_spec_and_likelihood_are_one_to_one(text):
-    assert likelihood_named(text, 3).name == text
-    assert likelihood_named(LikelihoodSpec.of(text), 3).name == text
+    assert str(likelihood_named(text, 3).spec) == text
+    assert likelihood_named(LikelihoodSpec.of(text), 3).spec == LikelihoodSpec.of(text)
+    assert ModelConfig(n_features=3, likelihood=likelihood_named(text, 3)).likelihood.kind in text
 
 
 def test_every_kind_is_in_the_table_of_tests():

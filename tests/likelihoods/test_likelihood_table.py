@@ -20,7 +20,7 @@ def _global_random_state_is_untouched():
 @pytest.mark.parametrize("text", TEXTS)
 def test_members_say_what_they_are(text):
     likelihood = made(text, 6)
-    assert likelihood.name == str(LikelihoodSpec.of(text)) == text
+    assert str(likelihood.spec) == str(LikelihoodSpec.of(text)) == text
     assert likelihood.n_outputs(6) == 6 * likelihood.channels
     assert likelihood.support == (
         "bytes" if text in BYTES else "real" if "gaussian" in text else "unit interval"
@@ -189,7 +189,7 @@ def chi_square(x, edges, expected):
 def binned(likelihood, output):
     """Edges of at most 256 bins and their probabilities."""
     x, p = masses(likelihood, output)
-    if likelihood.support == "bytes" or likelihood.name == "bernoulli":
+    if likelihood.support == "bytes" or likelihood.spec.kind == "bernoulli":
         middle = (x[1:] + x[:-1]) / 2
         return torch.cat((middle.new_tensor([-1]), middle, middle.new_tensor([2]))), p
     n = len(x) // 20  # whole pieces of the quadrature

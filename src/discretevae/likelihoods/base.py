@@ -8,6 +8,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from discretevae.config import LikelihoodSpec
+
 Support = Literal["unit interval", "bytes", "real"]
 """What x may be: any number in [0, 1]; k/255 for k = 0 … 255; any number."""
 
@@ -20,7 +22,7 @@ class Likelihood(Protocol):
     calls its c-th parameter. That is also how a convolution with C output channels lays them out.
 
     Attributes:
-        name: the spelling of its `LikelihoodSpec`.
+        spec: its kind and options in words.
         channels: C.
         support: what x may be.
         needs_unit_interval: whether every x must lie in [0, 1].
@@ -29,7 +31,7 @@ class Likelihood(Protocol):
     """
 
     @property
-    def name(self) -> str: ...  # noqa: D102 - described above, like the next four
+    def spec(self) -> LikelihoodSpec: ...  # noqa: D102 - described above, like the next four
 
     @property
     def channels(self) -> int: ...  # noqa: D102

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor
 
+from discretevae.config import LikelihoodSpec
 from discretevae.likelihoods.base import Support
 
 
@@ -29,7 +30,7 @@ class BernoulliLikelihood:
         True
     """
 
-    name: ClassVar[str] = "bernoulli"
+    spec: ClassVar[LikelihoodSpec] = LikelihoodSpec("bernoulli")
     channels: ClassVar[int] = 1
     support: ClassVar[Support] = "unit interval"
     needs_unit_interval: ClassVar[bool] = True

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor
 
+from discretevae.config import LikelihoodSpec
 from discretevae.likelihoods import eight_bit
 from discretevae.likelihoods.base import Support
 from discretevae.likelihoods.closed_form import summed
@@ -56,7 +57,7 @@ class BetaBinomialLikelihood:
     apart so that `mean` and a start at the mean of the data have closed forms.
     """
 
-    name: ClassVar[str] = "beta-binomial"
+    spec: ClassVar[LikelihoodSpec] = LikelihoodSpec("beta-binomial")
     channels: ClassVar[int] = 2
     support: ClassVar[Support] = "bytes"
     needs_unit_interval: ClassVar[bool] = True

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from discretevae.config import LikelihoodSpec
 from discretevae.likelihoods.base import Support
 from discretevae.likelihoods.closed_form import summed
 from discretevae.likelihoods.exponentials import log_sinh_ratio
@@ -43,7 +44,7 @@ class ContinuousBernoulliLikelihood:
     digits near λ = ½ and at both ends; the logit has neither problem.
     """
 
-    name: ClassVar[str] = "continuous-bernoulli"
+    spec: ClassVar[LikelihoodSpec] = LikelihoodSpec("continuous-bernoulli")
     channels: ClassVar[int] = 1
     support: ClassVar[Support] = "unit interval"
     needs_unit_interval: ClassVar[bool] = True

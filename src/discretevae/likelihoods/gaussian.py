@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from discretevae.config import LikelihoodSpec
 from discretevae.errors import ConfigError
 from discretevae.likelihoods.base import Support
 
@@ -32,8 +33,8 @@ class GaussianLikelihood:
         >>> likelihood = GaussianLikelihood()
         >>> likelihood.log_prob(torch.zeros(1, 1, 2), torch.zeros(1, 2))            # −ln 2π
         tensor([[-1.8379]])
-        >>> GaussianLikelihood(0.1).name
-        'gaussian:0.1'
+        >>> print(GaussianLikelihood(0.1).spec)
+        gaussian:0.1
     """
 
     channels: ClassVar[int] = 1
@@ -49,9 +50,9 @@ class GaussianLikelihood:
             raise ConfigError(f"scale must be > 0 and finite. Got {self.scale}.")
 
     @property
-    def name(self) -> str:
+    def spec(self) -> LikelihoodSpec:
         """``gaussian``, or ``gaussian:σ``."""
-        return "gaussian" if self.scale == 1 else f"gaussian:{self.scale:g}"
+        return LikelihoodSpec.gaussian(self.scale)
 
     def n_outputs(self, n_features: int) -> int:
         """P."""
@@ -112,7 +113,7 @@ class LearnedGaussianLikelihood(nn.Module):
         tensor([0.5000, 0.1000], grad_fn=<SqrtBackward0>)
     """
 
-    name = "gaussian:learned"
+    spec = LikelihoodSpec("gaussian", None)
     channels = 1
     support: Support = "real"
     needs_unit_interval = False

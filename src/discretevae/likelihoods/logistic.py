@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor
 
+from discretevae.config import LikelihoodSpec
 from discretevae.errors import ConfigError
 from discretevae.likelihoods import eight_bit
 from discretevae.likelihoods.base import Support
@@ -73,9 +74,9 @@ class LogisticLikelihood:
             raise ConfigError(f"n_components must be an int >= 1. Got {self.n_components}.")
 
     @property
-    def name(self) -> str:
+    def spec(self) -> LikelihoodSpec:
         """``logistic``, or ``logistic:M``."""
-        return "logistic" if self.n_components == 1 else f"logistic:{self.n_components}"
+        return LikelihoodSpec.logistic(self.n_components)
 
     @property
     def channels(self) -> int:

@@ -137,7 +137,7 @@ class DiscreteVAE(nn.Module):
         latent: str | LatentSpec | Family | None = None,
         preset_name: str = "fc-bvae",
         hidden: tuple[int, ...] | None = None,
-        likelihood: str | LikelihoodSpec = "bernoulli",
+        likelihood: str | LikelihoodSpec | Likelihood = "bernoulli",
         prior: str | PriorSpec = "fixed",
         seed: int = 0,
     ) -> DiscreteVAE:

@@ -74,7 +74,7 @@ class Bytes:
 
     def __init__(self, likelihood: Likelihood, models: Models) -> None:
         self._model = models.categorical
-        self._tables = ByteTables(likelihood.name, likelihood.channels)
+        self._tables = ByteTables(str(likelihood.spec), likelihood.channels)
         self._logs, self._rows = np.empty((0, 0), np.float32), np.empty((0, 0), np.int64)
 
     def points(self, output: Tensor) -> Array:
@@ -128,7 +128,7 @@ def require_probability(likelihood: Likelihood) -> None:
     is_coded = isinstance(likelihood, BernoulliLikelihood) or likelihood.support == "bytes"
     if not (is_coded and likelihood.is_probability):
         raise ConfigError(
-            f"likelihood {likelihood.name} is a density, and lossless compression needs "
+            f"likelihood {likelihood.spec} is a density, and lossless compression needs "
             "probabilities. Train with `likelihood='beta-binomial'` for 8-bit values, or with "
             "`likelihood='bernoulli'` and `binarize='threshold'` for 0 and 1."
         )
