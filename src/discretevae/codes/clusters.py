@@ -217,12 +217,6 @@ def require_clusters(model: DiscreteVAE) -> ClusterKind:
 
     Raises:
         ConfigError: it has none.
-
-    Example:
-        >>> from discretevae.config import ModelConfig
-        >>> config = ModelConfig(n_features=4, latent="categorical:3", hidden=(8,))
-        >>> require_clusters(DiscreteVAE(config))
-        'category'
     """
     if isinstance(model.prior, MixturePrior):
         return "component"

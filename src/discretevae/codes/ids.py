@@ -31,10 +31,6 @@ def as_ids(ids: Any) -> Array:
 
     Raises:
         DataError: they are not whole numbers from 0 to 2^63 − 1, or not in one row.
-
-    Example:
-        >>> as_ids([3, 1])
-        array([3, 1])
     """
     array = np.asarray(ids)
     if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
@@ -54,10 +50,6 @@ def new_ids(ids: Any, n: int, taken: Array | None = None) -> Array:
 
     Raises:
         DataError: not whole numbers, not one for each row, two alike, or some are taken.
-
-    Example:
-        >>> new_ids(None, 2, np.array([3, 7]))
-        array([8, 9])
     """
     if ids is None:
         first = 0 if taken is None else int(taken.max()) + 1
@@ -81,10 +73,6 @@ def places_of(ids: Array, stored: Array) -> Array:
 
     Raises:
         DataError: some are not there.
-
-    Example:
-        >>> places_of(np.array([4, 9]), np.array([2, 4, 9]))
-        array([1, 2])
     """
     places = np.minimum(np.searchsorted(stored, ids), len(stored) - 1)
     missing = ids[stored[places] != ids]
@@ -105,12 +93,7 @@ def require_distinct(ids: Array) -> None:
 
 
 def _named(ids: Array) -> str:
-    """Return the first few of some ids and their verb, for a message.
-
-    Example:
-        >>> _named(np.array([3])), _named(np.array([3, 5]))
-        ('3 is', '3, 5 are')
-    """
+    """Return the first few of some ids and their verb, for a message."""
     shown = ", ".join(str(number) for number in ids[:3].tolist())
     verb = "is" if len(ids) == 1 else "are"
     return f"{shown} {verb}" if len(ids) <= 3 else f"{shown}, … ({len(ids):,}) are"

@@ -15,12 +15,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def packed_dtype(spec: LatentSpec) -> type[np.generic]:
-    """Return the type of packed codes: the least that holds all values of every variable.
-
-    Example:
-        >>> packed_dtype(LatentSpec.of("categorical:3x300")).__name__
-        'uint16'
-    """
+    """Return the type of packed codes: the least that holds all values of every variable."""
     if spec.n_states is None:
         return np.float32
     most = max(part.n_categories for part in spec.all_parts)

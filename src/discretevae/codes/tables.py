@@ -22,16 +22,6 @@ def write_columns(path: Path, columns: Mapping[str, Array]) -> None:
 
     Raises:
         OSError: the file cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = Path(folder) / "scores.csv"
-        ...     write_columns(path, {"elbo": np.array([-1.5, -2.25])})
-        ...     print(path.read_text(), end="")
-        row,elbo
-        0,-1.5
-        1,-2.25
     """
     if path.suffix.lower() == ".npz":
         buffer = io.BytesIO()

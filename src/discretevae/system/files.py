@@ -25,13 +25,6 @@ def write_atomic(path: Path, content: bytes) -> None:
 
     Raises:
         OSError: the disk is full, the folder is gone or read-only.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_atomic(Path(folder) / "a.txt", b"whole")
-        ...     (Path(folder) / "a.txt").read_bytes()
-        b'whole'
     """
     with atomic_file(path) as file:
         file.write(content)
@@ -44,16 +37,6 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         OSError: as for `write_atomic`; the file at ``path`` stays as it was, as it does after any
             other error in the block.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = Path(folder) / "a.txt"
-        ...     with atomic_file(path) as file:
-        ...         _ = file.write(b"who")
-        ...         _ = file.write(b"le")
-        ...     path.read_bytes()
-        b'whole'
     """
     if path.is_dir():  # the rename would fail too, but only after everything was written
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -75,17 +58,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Writes ``value`` as indented JSON, atomically.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_json(Path(folder) / "a.json", {"a": 1})
-        ...     print((Path(folder) / "a.json").read_text(), end="")
-        {
-          "a": 1
-        }
-    """
+    """Writes ``value`` as indented JSON, atomically."""
     write_atomic(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
@@ -121,13 +94,7 @@ def has_format(path: Path, name: str) -> bool:
 
 
 def array_bytes(array: Any) -> bytes:
-    """Return a numpy array as the bytes of a ``.npy`` file.
-
-    Example:
-        >>> import numpy as np
-        >>> len(array_bytes(np.zeros(2)))                          # header and 16 bytes
-        144
-    """
+    """Return a numpy array as the bytes of a ``.npy`` file."""
     import io
 
     import numpy as np

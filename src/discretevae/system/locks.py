@@ -26,12 +26,6 @@ def writing(folder: Path) -> Iterator[None]:
     Raises:
         RunError: another process holds the lock; the message names it where the system allows.
         OSError: the folder cannot be written to.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder, writing(Path(folder)):
-        ...     (Path(folder) / "lock").exists()
-        True
     """
     lock, path = _lock(folder), folder / LOCK
     try:

@@ -37,14 +37,6 @@ def check_precision(precision: Precision, device: torch.device) -> None:
 
     Raises:
         ConfigError: the device is no GPU.
-
-    Example:
-        >>> check_precision("bf16", torch.device("cpu"))
-        >>> try:
-        ...     check_precision("tf32", torch.device("cpu"))
-        ... except ConfigError as error:
-        ...     print(error)
-        `precision='tf32'` needs a GPU. Got device cpu. Choose float32 or bf16.
     """
     if precision == "tf32" and device.type != "cuda":
         raise ConfigError(
@@ -63,14 +55,6 @@ def computing(precision: Precision, model: Multiplying | None = None) -> Iterato
     Args:
         precision: of the products.
         model: whose networks work in bfloat16 under ``bf16``; nothing else does.
-
-    Example:
-        >>> before = torch.backends.cudnn.conv.fp32_precision
-        >>> with computing("float32"):
-        ...     torch.backends.cudnn.conv.fp32_precision
-        'ieee'
-        >>> torch.backends.cudnn.conv.fp32_precision == before
-        True
     """
     with _flags_set("tf32" if precision == "tf32" else "ieee"):
         if model is None or precision != "bf16":

@@ -11,15 +11,6 @@ class Adam(torch.optim.Adam):
     """`torch.optim.Adam` without what its methods do for ``torch.compile``.
 
     The first call of any of them would import the compiler, which takes as long as torch itself.
-
-    Example:
-        >>> parameter = torch.nn.Parameter(torch.zeros(2))
-        >>> optimizer = Adam([parameter], lr=0.1, fused=True)
-        >>> parameter.sum().backward()
-        >>> optimizer.step()
-        >>> parameter
-        Parameter containing:
-        tensor([-0.1000, -0.1000], requires_grad=True)
     """
 
     add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)

@@ -25,17 +25,6 @@ class Average:
 
     Attributes:
         model: a copy of the model that holds θ̄.
-
-    Example:
-        >>> from discretevae.config import ModelConfig
-        >>> model = DiscreteVAE(ModelConfig(n_features=4, latent="bernoulli:3", hidden=(8,)))
-        >>> average = Average(model, 0.999)
-        >>> with torch.no_grad():
-        ...     before = model.decoder[0].bias.clone()
-        ...     _ = model.decoder[0].bias.add_(1.0)
-        >>> average.update(model, 0)
-        >>> round((average.model.decoder[0].bias - before).mean().item(), 5)
-        0.9
     """
 
     def __init__(self, model: DiscreteVAE, decay: float) -> None:

@@ -51,13 +51,6 @@ def diffusion_labels(
 
     Raises:
         ConfigError: there are fewer than twice as many points as clusters, or fewer than 12.
-
-    Example:
-        >>> rng = np.random.default_rng(0)
-        >>> points = np.concatenate([rng.normal(c, 0.1, (50, 2)) for c in (0, 3)])
-        >>> labels = diffusion_labels(points, 2)
-        >>> len(set(labels[:50])), len(set(labels[50:])), labels[0] == labels[99]
-        (1, 1, np.False_)
     """
     import scipy.sparse
     from scipy.sparse.linalg import eigsh
@@ -136,13 +129,6 @@ def component_moments(
         mean: μ(x), ``[N, D]``.
         variance: σ²(x), ``[N, D]``.
         n_components: K.
-
-    Example:
-        >>> labels = torch.tensor([0, 0, 1])
-        >>> mean = torch.tensor([[0.0], [2.0], [5.0]])
-        >>> share, center, spread = component_moments(labels, mean, torch.ones(3, 1), 2)
-        >>> center.tolist(), spread.flatten().tolist()               # 1 + 1, and 0 + 1
-        ([[1.0], [5.0]], [2.0, 1.0])
     """
     is_member = torch.nn.functional.one_hot(labels, n_components).to(mean).T
     count = is_member.sum(1, keepdim=True).clamp_min(1)

@@ -53,13 +53,7 @@ class Position:
         return self.epoch == epoch and self.step == 0
 
     def next_epoch(self) -> Position:
-        """Return the start of the next epoch.
-
-        Example:
-            >>> Position(epoch=2, step=7, rows=70, seconds=1.5, epoch_seconds=0.5).next_epoch()
-            Position(epoch=3, step=0, rows=0, loss=0.0, log_likelihood=0.0, kl=0.0, ess=0.0, \
-has_ess=False, epoch_seconds=0.0, seconds=2.0, cpu_seconds=0.0, best_elbo=None, best_epoch=0)
-        """
+        """Return the start of the next epoch."""
         return Position(
             epoch=self.epoch + 1,
             seconds=self.seconds + self.epoch_seconds,
@@ -86,11 +80,6 @@ has_ess=False, epoch_seconds=0.0, seconds=2.0, cpu_seconds=0.0, best_elbo=None, 
 
         Raises:
             ValueError: a value is missing, unknown or of another type.
-
-        Example:
-            >>> position = Position(epoch=3, kl=0.5)
-            >>> Position.from_dict(position.to_dict()) == position
-            True
         """
         known = {f.name for f in fields(cls)}
         if set(values) != known:

@@ -65,11 +65,6 @@ def choose_method(
 
     Raises:
         ConfigError: something does not go together; all that is wrong is named.
-
-    Example:
-        >>> from discretevae.families import Bernoulli
-        >>> choose_method(Bernoulli(50), TrainConfig()).estimator
-        DisARM(samples=2)
     """
     device, ranks = torch.device(device), ranks or Ranks()
     problems: list[str] = []

@@ -144,13 +144,6 @@ def expected_log_prob(
     Raises:
         ConfigError: the prior is one of another code, or ``samples`` is below 1.
         DataError: the rows do not fit the model.
-
-    Example:
-        >>> from discretevae.data import load_data
-        >>> data = load_data("digits")
-        >>> model = DiscreteVAE.for_data(data, latent="bernoulli:6", hidden=(16,))
-        >>> round(expected_log_prob(model, data.test, model.prior).value, 3)     # −6 ln 2
-        -4.159
     """
     if samples < 1:
         raise ConfigError(f"`samples` must be an int >= 1. Got {samples}.")

@@ -81,15 +81,7 @@ def check_recording(estimator: Estimator, device: torch.device, ranks: Ranks) ->
 
     Raises:
         ConfigError: says what to leave out.
-
-    Example:
-        >>> from discretevae.estimators import DisARM
-        >>> try:
-        ...     check_recording(DisARM(), torch.device("cpu"), Ranks())
-        ... except ConfigError as error:
-        ...     print(error)
-        `graph` records steps for a GPU. Got device cpu. Leave `graph` out; a run that has it is \
-resumed with `graph=False`.
+    resumed with `graph=False`.
     """
     if device.type not in RECORDERS:
         raise ConfigError(

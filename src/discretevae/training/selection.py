@@ -27,11 +27,6 @@ def resident(rows: Rows, device: torch.device) -> Rows:
     Args:
         rows: N rows of P values, as stored: one or four bytes for each value.
         device: of the model.
-
-    Example:
-        >>> rows = Rows.from_array([[0.0, 0.5], [1.0, 0.25]])
-        >>> resident(rows, torch.device("cpu")) is rows
-        True
     """
     if device.type != "cuda" or not isinstance(rows.values, Tensor):
         return rows

@@ -63,12 +63,7 @@ class Models:
 
 
 def seed_words(lane: int, count: int) -> Array:
-    """Return the clean bits that a stack starts from: uint32 ``[count]``, the same for ever.
-
-    Example:
-        >>> seed_words(0, 3).dtype, bool((seed_words(0, 3)[:2] == seed_words(0, 2)[:2]).all())
-        (dtype('uint32'), False)
-    """
+    """Return the clean bits that a stack starts from: uint32 ``[count]``, the same for ever."""
     text = f"discretevae lane {lane} of {count} words".encode()
     words = np.frombuffer(hashlib.shake_256(text).digest(4 * count), "<u4").astype(np.uint32)
     words[-1] |= 1  # a stack has no zeros at its end

@@ -74,13 +74,6 @@ def exact_network(network: nn.Module, *, input_bits: int, scale: float, bound: i
 
     Raises:
         ConfigError: the network has another kind of layer, or a weight is not finite.
-
-    Example:
-        >>> net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
-        >>> exact = exact_network(net, input_bits=0, scale=1.0, bound=1)
-        >>> x = torch.tensor([[1.0, 0.0, 1.0]])
-        >>> bool((exact(x.double()) - net(x)).abs().max() < 1e-3)
-        True
     """
     inputs = _Inputs(input_bits, scale, bound)
     steps: list[Network] = []
@@ -219,12 +212,6 @@ class ExactConditionals:
 
     Args:
         network: whose inputs are bits and one-hot categories.
-
-    Example:
-        >>> net = MaskedNetwork((1, 3, 1), hidden=(8,), generator=torch.Generator().manual_seed(0))
-        >>> exact = ExactConditionals(net)
-        >>> exact(torch.zeros(2, 5).double()).shape, exact.begin(2).logits(1, 1, 4).shape
-        (torch.Size([2, 5]), torch.Size([2, 3]))
     """
 
     def __init__(self, network: MaskedNetwork) -> None:
@@ -326,10 +313,6 @@ def on_grid(values: Tensor, step: float, low: float, high: float) -> Array:
         step: between grid points, a power of two, so that the division is exact.
         low: the first grid point, a multiple of the step; what lies below goes there.
         high: the last one.
-
-    Example:
-        >>> on_grid(torch.tensor([-9.0, 0.3, 9.0]).double(), 0.5, -1.0, 1.0)
-        array([0, 3, 4])
     """
     index = torch.floor(values / step + 0.5).clamp_(low / step, high / step) - low / step
     result: Array = index.long().numpy()

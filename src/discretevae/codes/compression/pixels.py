@@ -108,10 +108,6 @@ def pixels_for(likelihood: Likelihood, models: Models) -> Pixels:
 
     Raises:
         ConfigError: it is a density, which gives a value no probability.
-
-    Example:
-        >>> from discretevae.likelihoods import likelihood_named
-        >>> require_probability(likelihood_named("beta-binomial"))
     """
     require_probability(likelihood)
     if isinstance(likelihood, BernoulliLikelihood):

@@ -29,10 +29,6 @@ def exp(x: Array) -> Array:
     """eˣ to about 1e-15 of itself; x beyond ±700 counts as ±700.
 
     eˣ = 2ⁿ e^r with n the whole number next to x/ln 2, and e^r by 14 terms of its series.
-
-    Example:
-        >>> exp(np.array([0.0, 1.0, -800.0])).round(6)
-        array([1.      , 2.718282, 0.      ])
     """
     x = np.clip(np.asarray(x, dtype=np.float64), -MAX_EXPONENT, MAX_EXPONENT)
     n = np.rint(x * (1 / math.log(2)))
@@ -45,10 +41,6 @@ def ln(x: Array) -> Array:
     """ln x to about 1e-15, for x > 0.
 
     With x = 2ⁿ m and ½√2 ≤ m < √2: ln m = 2 artanh((m − 1)/(m + 1)) by 12 terms.
-
-    Example:
-        >>> ln(np.array([1.0, 10.0])).round(6)
-        array([0.      , 2.302585])
     """
     mantissa, exponent = np.frexp(np.asarray(x, dtype=np.float64))
     small = mantissa < 0.7071067811865476
@@ -60,34 +52,19 @@ def ln(x: Array) -> Array:
 
 
 def sigmoid(x: Array) -> Array:
-    """σ(x) = 1/(1 + e⁻ˣ), good to the last bits at both ends.
-
-    Example:
-        >>> sigmoid(np.array([0.0, -2.0])).round(6)
-        array([0.5     , 0.119203])
-    """
+    """σ(x) = 1/(1 + e⁻ˣ), good to the last bits at both ends."""
     e = exp(-np.abs(x))
     small = e / (1 + e)
     return np.where(np.asarray(x) < 0, small, 1 / (1 + e))
 
 
 def ln_sigmoid(x: Array) -> Array:
-    """ln σ(x).
-
-    Example:
-        >>> ln_sigmoid(np.array([0.0, -50.0])).round(6)
-        array([ -0.693147, -50.      ])
-    """
+    """ln σ(x)."""
     return np.minimum(x, 0) - ln(1 + exp(-np.abs(x)))
 
 
 def tanh(x: Array) -> Array:
-    """tanh x = 2σ(2x) − 1.
-
-    Example:
-        >>> tanh(np.array([0.0, 1.0])).round(6)
-        array([0.      , 0.761594])
-    """
+    """tanh x = 2σ(2x) − 1."""
     return 2 * sigmoid(2 * np.asarray(x)) - 1
 
 

@@ -135,10 +135,6 @@ def expected_average_precision(at: Array, relevant_at: Array, *, top: int | None
 
     Raises:
         ConfigError: ``top`` is below 1.
-
-    Example:
-        >>> expected_average_precision(np.array([[2]]), np.array([[1]]))   # 1 or ½
-        array([0.75])
     """
     n, r = at.astype(np.float64), relevant_at.astype(np.float64)
     before, relevant_before = np.cumsum(at, 1) - at, np.cumsum(r, 1) - r
@@ -170,10 +166,6 @@ def expected_hits(at: Array, hits_at: Array, k: int) -> Array:
         at: rows at each distance, ``[Q, G]``.
         hits_at: of them, the rows that are looked for.
         k: rows from the top.
-
-    Example:
-        >>> expected_hits(np.array([[1, 4]]), np.array([[1, 2]]), 3)       # 1 + 2 · 2/4
-        array([2.])
     """
     before = np.cumsum(at, 1) - at
     share = np.clip(k - before, 0, at) / np.maximum(at, 1)
@@ -206,12 +198,6 @@ def retrieval_scores(
 
     Raises:
         DataError: labels that do not fit the codes.
-
-    Example:
-        >>> bits, labels = np.array([[0], [1], [7]], np.uint8), np.array([0, 0, 1])
-        >>> scores = retrieval_scores(bits[:1], bits, labels[:1], labels, np.array([[0]]))
-        >>> scores.mean_average_precision
-        1.0
     """
     labels = _checked_labels(query_bits, gallery_bits, query_labels, gallery_labels)
     n = len(gallery_bits)

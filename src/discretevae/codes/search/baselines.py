@@ -24,11 +24,6 @@ class Projection:
     Args:
         mean: μ, ``[P]``.
         matrix: W, ``[P, n]``.
-
-    Example:
-        >>> bits = Projection(np.zeros(2), np.eye(2)).encode(np.array([[1.0, -1.0]]))
-        >>> bits                                                        # 1, 0 and padding
-        array([[128]], dtype=uint8)
     """
 
     mean: Array
@@ -48,12 +43,7 @@ def principal_axes(x: Array) -> tuple[Array, Array]:
 
 
 def pca_sign(mean: Array, axes: Array, n_bits: int) -> Projection:
-    """Return the signs of the first principal components.
-
-    Example:
-        >>> pca_sign(*principal_axes(np.eye(3, dtype=np.float32)), 2).matrix.shape
-        (3, 2)
-    """
+    """Return the signs of the first principal components."""
     return Projection(mean, axes[:, :n_bits])
 
 
@@ -73,11 +63,6 @@ def itq(x: Array, mean: Array, axes: Array, n_bits: int, *, seed: int = 0) -> Pr
         n_bits: n.
         seed: of the first rotation.
 
-    Example:
-        >>> x = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
-        >>> itq(x, *principal_axes(x), 3).encode(x).shape
-        (50, 1)
-
     Source: Gong & Lazebnik, "Iterative Quantization: A Procrustean Approach to Learning Binary
     Codes" (CVPR 2011), section 3.2.
     """
@@ -95,10 +80,6 @@ def itq(x: Array, mean: Array, axes: Array, n_bits: int, *, seed: int = 0) -> Pr
 def random_projections(mean: Array, n_bits: int, *, seed: int = 0) -> Projection:
     """Return the signs of centered rows along random directions.
 
-    Example:
-        >>> random_projections(np.zeros(3, np.float32), 5).matrix.shape
-        (3, 5)
-
     Source: Charikar, "Similarity Estimation Techniques from Rounding Algorithms" (STOC 2002); rows
     are centered here, without which most bits of pictures would be the same for all.
     """
@@ -107,13 +88,7 @@ def random_projections(mean: Array, n_bits: int, *, seed: int = 0) -> Projection
 
 
 def nearest_rows(queries: Array, rows: Array, m: int) -> Array:
-    """Return the m rows nearest to each query by Euclidean distance, ``[Q, m]``, the nearest first.
-
-    Example:
-        >>> x = np.array([[0.0], [3.0], [1.0]], np.float32)
-        >>> nearest_rows(x[:1], x, 2)
-        array([[0, 2]])
-    """
+    """Return the m rows nearest to each query by Euclidean distance, nearest first, ``[Q, m]``."""
     from sklearn.neighbors import NearestNeighbors
 
     search = NearestNeighbors(n_neighbors=m, algorithm="brute").fit(rows)

@@ -29,10 +29,6 @@ def require_searchable(spec: LatentSpec) -> None:
 
     Raises:
         ConfigError: a part of the code is Gaussian, or it would take more than `MAX_BITS` bits.
-
-    Example:
-        >>> from discretevae.config import LatentSpec
-        >>> require_searchable(LatentSpec.of("categorical:20x10"))
     """
     if spec.n_states is None:
         raise ConfigError(
@@ -47,13 +43,7 @@ def require_searchable(spec: LatentSpec) -> None:
 
 
 def n_bits(spec: LatentSpec) -> int:
-    """Return the bits that `search_bits` writes for one code, before padding.
-
-    Example:
-        >>> from discretevae.config import LatentSpec
-        >>> n_bits(LatentSpec.of("bernoulli:50")), n_bits(LatentSpec.of("categorical:20x10"))
-        (50, 200)
-    """
+    """Return the bits that `search_bits` writes for one code, before padding."""
     if spec.kind == "bernoulli":
         return spec.n_variables
     return sum(p.n_variables * (p.n_categories or 2) for p in spec.all_parts)
@@ -77,11 +67,6 @@ def search_bits(spec: LatentSpec, packed: Array) -> Array:
 
     Raises:
         DataError: another type or width, a category out of range, or padding that is not zero.
-
-    Example:
-        >>> from discretevae.config import LatentSpec
-        >>> search_bits(LatentSpec.of("categorical:2x4"), np.array([[0, 3]], dtype=np.uint8))
-        array([[129]], dtype=uint8)
     """
     require_packed(spec, packed)
     if spec.kind == "bernoulli":
@@ -105,10 +90,6 @@ def hamming_distances(queries: Array, gallery: Array) -> Array:
 
     as one product of matrices, which is exact in float32 for fewer than 2^24 bits. The type is
     uint16, or int32 of codes of more than 65,535 bits.
-
-    Example:
-        >>> hamming_distances(np.array([[7]], np.uint8), np.array([[7], [6], [0]], np.uint8))
-        array([[0, 1, 3]], dtype=uint16)
     """
     dtype = np.uint16 if 8 * gallery.shape[1] <= 65_535 else np.int32
     out = np.empty((len(queries), len(gallery)), dtype)

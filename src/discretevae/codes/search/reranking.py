@@ -32,14 +32,6 @@ def log_likelihoods(
 
     Returns:
         float64 ``[Q, R]``.
-
-    Example:
-        >>> from discretevae import encode_rows, load_data
-        >>> data = load_data("digits")
-        >>> model = DiscreteVAE.for_data(data, latent="bernoulli:8", hidden=(16,))
-        >>> own = encode_rows(model, data.test)                # of each query, its own code
-        >>> log_likelihoods(model, data.test, own, 1).shape
-        (297, 1)
     """
     out = np.empty((len(rows), depth))
     done = 0

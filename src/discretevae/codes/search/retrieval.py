@@ -169,11 +169,6 @@ def code_bits(spec: LatentSpec) -> int:
 
     Raises:
         ConfigError: a part of the code is Gaussian.
-
-    Example:
-        >>> from discretevae.config import LatentSpec
-        >>> code_bits(LatentSpec.of("bernoulli:50")), code_bits(LatentSpec.of("categorical:20x10"))
-        (50, 67)
     """
     require_searchable(spec)
     return ((spec.n_states or 1) - 1).bit_length()
@@ -213,12 +208,7 @@ def write_split(path: Path, rows: Rows, *, per_label: int = 100, seed: int = 0) 
 
 
 def query_rows(labels: Array, per_label: int, seed: int) -> Array:
-    """Return the rows that are queries: some of each label or all there are, in order.
-
-    Example:
-        >>> query_rows(np.array([0, 0, 1, 1, 1]), 2, seed=0).tolist()[:2]
-        [0, 1]
-    """
+    """Return the rows that are queries: some of each label or all there are, in order."""
     if per_label < 1:
         raise ConfigError(f"`per_label` must be an int >= 1. Got {per_label}.")
     rng = np.random.default_rng(seed)
