@@ -440,6 +440,7 @@ def test_a_mistake_is_answered_in_one_line(case, cli, copied, tmp_path, monkeypa
     assert err.endswith("\n")
     assert len(err.splitlines()) == 1, err
     assert "Traceback" not in err
+    assert "`" not in err  # parameters were turned into options
     for part in case.says:
         assert part in err
     after = contents()
