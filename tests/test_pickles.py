@@ -42,7 +42,6 @@ from discretevae.experiments.paper.experiments import EXPERIMENTS
 from discretevae.experiments.paper.records import read_finished, run_folder
 from discretevae.experiments.paper.report import require_ours
 from discretevae.experiments.sweep_plan import finished_seconds, require_free
-from discretevae.explorer.galleries import column_names
 from discretevae.run_folder.history import read_metrics
 from discretevae.run_folder.saved_run import load_config, load_run
 from discretevae.system.locks import is_locked, writing
@@ -81,12 +80,6 @@ def rows_from(name: str, *, asked: str = "", beside: str = "", good: bytes = b""
             load_rows(folder / (asked or name))
 
     return read
-
-
-def names_of_columns(folder: Path, content: bytes) -> None:
-    """Looks for names of columns in a table that the explorer has read before."""
-    (folder / "x.csv").write_bytes(content)
-    column_names(str(folder / "x.csv"), 3)
 
 
 def builtin(name: str, file: str):
@@ -211,8 +204,6 @@ CASES = [
         LABELS, asked=PIXELS, beside=PIXELS, good=THREE
     ), (IDX,)),
     # a folder
-    Case("x.csv, explored", names_of_columns,
-         ("data.readers.tables.names_of_columns",), is_refused=False),
     Case("a picture", rows_from("photos/1.png", asked="photos"), (PHOTO,)),
     Case("a class", rows_from("photos/cat/1.png", asked="photos"), (PHOTO,)),
     Case("a picture too many", rows_from(

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
-from discretevae.data import load_data, load_rows
+from discretevae.data import Rows, load_data, load_rows
 from discretevae.errors import DataError, DataWarning
 
 TABLE = np.array([[0, 51, 255], [255, 0, 102], [7, 8, 9], [1, 2, 200]], np.uint8)
@@ -360,3 +360,31 @@ def test_round_trip_through_files(tmp_path, table, delimiter, header):
     for name in ("a.npy", "a.csv"):
         rows = load_rows(tmp_path / name, divisor=1)
         assert np.array_equal(rows.batch(slice(None)).numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a,b\n1,2\n", ("a", "b")),
+        ('\n"a b"\tc\n1\t2\n', ("a b", "c")),
+        ("1,2\n3,4\n", None),
+        ("Target,a,b\n1,2,3\n", ("a", "b")),
+        ("a,label,b\n1,2,3\n", ("a", "b")),
+    ],
+)
+def test_rows_keep_the_names_of_their_columns(tmp_path, text, names):
+    (tmp_path / "mine.csv").write_text(text)
+    rows = load_rows(tmp_path / "mine.csv", divisor=1)
+    assert rows.columns == rows.subset(slice(0, 1)).binarized("threshold").columns == names
+
+
+def test_a_column_of_fractions_called_label_keeps_its_name(tmp_path):
+    (tmp_path / "mine.csv").write_text("a,label\n1,0.5\n")
+    with pytest.warns(DataWarning, match="read as a feature"):
+        assert load_rows(tmp_path / "mine.csv").columns == ("a", "label")
+
+
+def test_names_of_columns_fit_the_features():
+    assert Rows.from_array([[0, 1]], columns=["a", "b"]).columns == ("a", "b")
+    with pytest.raises(DataError, match="3 names of 2 features"):
+        Rows.from_array([[0, 1]], columns=["a", "b", "c"])

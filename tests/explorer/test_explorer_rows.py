@@ -15,7 +15,7 @@ from discretevae.codes.clusters import cluster_centers, clusters
 from discretevae.data import Rows
 from discretevae.errors import ConfigError, DataError
 from discretevae.explorer.answers import Explorer
-from discretevae.explorer.galleries import column_names, gallery_of, spread
+from discretevae.explorer.galleries import gallery_of, spread
 from discretevae.explorer.pictures import MAX_VALUES, Canvas
 from discretevae.explorer.variables import variables_of
 
@@ -123,37 +123,6 @@ def test_tables_are_told_as_values_with_the_names_of_their_columns(tmp_path):
     # far beyond what float32 squares
     with pytest.raises(DataError, match="beyond float32"):
         explorer.encode(torch.tensor([[3e38, 0.0]]))
-
-
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("a,b\n1,2\n", ["a", "b"]),
-        ('\n"a b"\tc\n1\t2\n', ["a b", "c"]),
-        ("1,2\n3,4\n", None),
-        ("a,b,c\n1,2,3\n", None),
-        ("Target,a,b\n1,2,3\n", ["a", "b"]),
-        ("", None),
-    ],
-)
-def test_names_of_columns_are_read_where_they_fit(tmp_path, text, names):
-    path = tmp_path / "mine.csv"
-    path.write_text(text)
-    assert column_names(str(path), 2) == names
-
-
-def test_names_of_columns_of_parquet_and_of_nothing(tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    pq.write_table(pa.table({"a": [1.5], "label": [1], "b": [2.5]}), tmp_path / "mine.parquet")
-    assert column_names(str(tmp_path / "mine.parquet"), 2) == ["a", "b"]
-    for other in ("digits", str(tmp_path), "no/such.csv"):
-        assert column_names(other, 2) is None
-    (tmp_path / "bad.csv").write_bytes(b"\xff\xfe\x00")
-    (tmp_path / "bad.parquet").write_bytes(b"PAR1")
-    assert column_names(str(tmp_path / "bad.csv"), 2) is None
-    assert column_names(str(tmp_path / "bad.parquet"), 2) is None
 
 
 def test_bytes_are_rounded_for_likelihoods_of_bytes():

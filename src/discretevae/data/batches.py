@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,18 +11,17 @@ from torch import Tensor
 from discretevae.data.stores.shuffling import Permuted, Windowed
 from discretevae.errors import DataError
 
-if TYPE_CHECKING:
-    from discretevae.data.rows import Rows
-
 
 @dataclass(frozen=True, eq=False)
 class Batches:
     """One pass over all rows in a given order, any batch of which can be read.
 
     Args:
-        rows: a table.
-        order: its stored values in that order.
+        order: the stored values of N rows in that order.
+        n_rows: N.
         batch_size: B.
+        to_x: what turns stored values into x, given a generator for dynamic binarization.
+        name: of the rows; starts the message.
 
     Example:
         >>> from discretevae.data.rows import Rows
@@ -31,12 +30,14 @@ class Batches:
         (2, torch.Size([2, 2]), torch.Size([1, 2]))
     """
 
-    rows: Rows
     order: Permuted | Windowed
+    n_rows: int
     batch_size: int
+    to_x: Callable[[Tensor, torch.Generator | None], Tensor]
+    name: str
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        return -(-self.n_rows // self.batch_size)
 
     def take(
         self,
@@ -56,7 +57,7 @@ class Batches:
             DataError: the values lie on disk and can no longer be read.
         """
         values = self.order.between(*self._places(step, rank, ranks))
-        return self.rows.to_x(values.to(torch.float32), generator)
+        return self.to_x(values.to(torch.float32), generator)
 
     def numbers(self, step: int, *, rank: int = 0, ranks: int = 1) -> Tensor:
         """Return the numbers of the rows that `take` returns, int64 ``[B]``.
@@ -65,12 +66,12 @@ class Batches:
             DataError: the rows lie on disk, where no order of all of them is kept.
         """
         if not isinstance(self.order, Permuted):
-            raise DataError(f"{self.rows.name}: the order of rows on disk is not kept.")
+            raise DataError(f"{self.name}: the order of rows on disk is not kept.")
         start, stop = self._places(step, rank, ranks)
         return self.order.order[start:stop]
 
     def _places(self, step: int, rank: int, ranks: int) -> tuple[int, int]:
-        first = min(step * self.batch_size, len(self.rows))
-        size, larger = divmod(min(self.batch_size, len(self.rows) - first), ranks)
+        first = min(step * self.batch_size, self.n_rows)
+        size, larger = divmod(min(self.batch_size, self.n_rows - first), ranks)
         start = first + rank * size + min(rank, larger)
         return start, start + size + (rank < larger)

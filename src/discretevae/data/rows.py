@@ -6,12 +6,13 @@ Every reader, built-in set and array of a user ends in `Rows.from_array`, so tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import cast
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
@@ -26,7 +27,6 @@ from discretevae.data.stores.values import (
     as_array,
     as_labels,
     check_image_shape,
-    converted,
     scan,
     spans,
     storage,
@@ -51,6 +51,7 @@ class Rows:
         name: where the rows come from; starts every message about them.
         binarize: `none` gives x itself, `threshold` 1 where x > 0.5, and `dynamic` a draw from
             Bernoulli(x) whenever a row is used; see `binarized`.
+        columns: names of the features, where the file has any.
 
     Raises:
         DataError: the parts do not fit together.
@@ -70,6 +71,7 @@ class Rows:
     image_shape: tuple[int, int] | None = None
     name: str = "rows"
     binarize: BinarizeMode = "none"
+    columns: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         require_mode(self.binarize)
@@ -90,6 +92,11 @@ class Rows:
             raise DataError(
                 f"{self.name}: labels must be int64, one for each of {len(self)} rows. Got shape "
                 f"{tuple(labels.shape)}, {labels.dtype}."
+            )
+        if self.columns is not None and len(self.columns) != self.n_features:
+            raise DataError(
+                f"{self.name}: {len(self.columns)} names of {self.n_features} features. Give one "
+                "for each."
             )
         if self.image_shape is not None:
             check_image_shape(self.image_shape, self.n_features, self.name)
@@ -165,9 +172,9 @@ class Rows:
             if step == 1:
                 # It may be a view: without the copy a caller could write into the table itself.
                 stored = self._store.between(start, stop).to(torch.float32, copy=True)
-                return self.to_x(stored, generator)
+                return self._x(stored, generator)
             index = torch.arange(start, stop, step)
-        return self.to_x(self._store.take(index).to(torch.float32), generator)
+        return self._x(self._store.take(index).to(torch.float32), generator)
 
     def chunks(
         self,
@@ -201,7 +208,8 @@ class Rows:
             epoch: counted from 1.
             batch_size: B; the last batch may be smaller.
         """
-        return Batches(self, self._store.shuffled(seed, epoch), batch_size)
+        order = self._store.shuffled(seed, epoch)
+        return Batches(order, len(self), batch_size, self._x, self.name)
 
     def subset(self, index: Tensor | slice) -> Rows:
         """Return the rows at `index` as a table; a slice shares memory with this one.
@@ -274,6 +282,7 @@ class Rows:
         image_shape: tuple[int, int] | None = None,
         divisor: float | None = None,
         name: str = "array",
+        columns: Sequence[str] | None = None,
         copy: bool = True,
     ) -> Rows:
         """Check an array and choose how it is stored and what it is divided by.
@@ -289,13 +298,14 @@ class Rows:
         Args:
             array: `[rows, features]`; or `[rows, height, width]`, or 4-D with a single channel
                 before or behind height and width, which set `image_shape`. Numbers or bool. A
-                matrix of scipy.sparse stays sparse. Of a table on disk, name and picture size are
-                its own; a small one is loaded, others are streamed.
+                matrix of scipy.sparse stays sparse. Of a table on disk, name, picture size and
+                columns are its own; a small one is loaded, others are streamed.
             labels: `[rows]` whole numbers.
             image_shape: (height, width) of the rows of a 2-D array that are pictures.
             divisor: given, it replaces the one of the table above: for instance 255 for a few
                 rows whose values all happen to be 0 or 1.
             name: starts every message.
+            columns: names of the features.
             copy: False lets the table share memory with an array that nobody writes to again.
 
         Raises:
@@ -312,7 +322,7 @@ class Rows:
         """
         values: Tensor | Store
         if isinstance(array, DiskTable):
-            name, image_shape = array.name, array.image_shape
+            name, image_shape, columns = array.name, array.image_shape, array.columns
             values, divisor = streamed.from_table(array, divisor)
         elif sparse.is_sparse(array):
             values, divisor = sparse.from_matrix(array, name, divisor)
@@ -323,8 +333,13 @@ class Rows:
             pieces = ((start, table[start:stop]) for start, stop in spans(shape))
             facts = scan(pieces, table.dtype, name, divisor=divisor)
             dtype, divisor = storage(facts, table.dtype, name, divisor=divisor)
-            values = torch.from_numpy(converted(table, dtype, copy=copy))
-        return cls(values, divisor, as_labels(labels, values.shape[0], name), image_shape, name)
+            # torch warns of memory that must not be written to, such as a mapped file
+            values = torch.from_numpy(
+                np.array(table, dtype, order="C") if copy else np.require(table, dtype, ["C", "W"])
+            )
+        numbers = as_labels(labels, values.shape[0], name)
+        names = None if columns is None else tuple(columns)
+        return cls(values, divisor, numbers, image_shape, name, columns=names)
 
     @cached_property
     def _store(self) -> Store:
@@ -366,7 +381,7 @@ class Rows:
                 wrong += int(bad.sum())
         return wrong, example
 
-    def to_x(self, values: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _x(self, values: Tensor, generator: torch.Generator | None) -> Tensor:
         """Turn stored values, float32 and shared with nobody, into binarized x in place."""
         if self.divisor != 1.0:
             values.div_(self.divisor if values.device.type == "cpu" else self._divisor_on_device)
@@ -383,12 +398,6 @@ def require_rows(rows: object) -> None:
 
     Raises:
         DataError: it is something else.
-
-    Example:
-        >>> require_rows([[0.0, 1.0]])
-        Traceback (most recent call last):
-        ...
-        discretevae.errors.DataError: rows must be Rows. Got list. Make them with Rows.from_array.
     """
     if not isinstance(rows, Rows):
         raise DataError(

@@ -26,7 +26,7 @@ from discretevae.explorer.effects import (
     settings_of,
     strength,
 )
-from discretevae.explorer.galleries import column_names, gallery_of, spread
+from discretevae.explorer.galleries import gallery_of, spread
 from discretevae.explorer.groups import Groups, groups_of, has_own_clusters, nearest
 from discretevae.explorer.pictures import Picture, canvas_for
 from discretevae.explorer.variables import (
@@ -95,7 +95,7 @@ class Explorer:
         rows = rows.binarized(self._mode)
         self.gallery = gallery_of(run.model, rows, max_rows=max_rows, progress=progress)
         self.canvas = canvas_for(run.model, self.gallery.rows)
-        self.columns = column_names(source, self.canvas.n_values)
+        self.columns = None if rows.columns is None else list(rows.columns)
         labels = self.gallery.rows.labels
         self.labels = (
             [] if labels is None else [str(label) for label in torch.unique(labels).tolist()]

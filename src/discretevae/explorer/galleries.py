@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,6 @@ from torch import Tensor
 
 from discretevae.codes.packing import CHUNK_VALUES
 from discretevae.data import Rows
-from discretevae.data.readers.tables import LABEL_NAMES, names_of_columns
 from discretevae.errors import DataError
 from discretevae.evaluation.bounds import DECODER_ROWS
 from discretevae.evaluation.usage import kl_per_variable
@@ -100,26 +97,3 @@ def gallery_of(
         kl_per_variable(model, eta).double().mean(0).tolist(),
         model.prior.has_closed_kl,
     )
-
-
-def column_names(source: str, n_values: int) -> list[str] | None:
-    """Return the names of the columns that are features; None of data without names.
-
-    A column of labels is left out, as `load_rows` does.
-    """
-    path = Path(source)
-    try:
-        suffix = path.suffix.lower() if path.is_file() else ""
-        if suffix in (".csv", ".tsv"):
-            names = names_of_columns(path)
-        elif suffix == ".parquet":
-            import pyarrow.parquet as pq
-
-            names = [str(name) for name in pq.read_schema(path).names]
-        else:
-            return None
-    except (OSError, ValueError, csv.Error):
-        return None  # whoever reads the values says what is wrong with the file
-    if len(names) != n_values:
-        names = [name for name in names if name.strip().casefold() not in LABEL_NAMES]
-    return names if len(names) == n_values else None

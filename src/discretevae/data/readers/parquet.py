@@ -45,7 +45,6 @@ class ParquetTable(DiskTable):
 
     Attributes:
         labels: int64 ``[N]``, or None.
-        names: the columns that are features.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
@@ -81,7 +80,7 @@ class ParquetTable(DiskTable):
         if image_size is not None:
             check_image_shape(image_size, len(columns), self.name)
         self.image_shape = image_size
-        self.names, self._columns = [schema.names[i] for i in columns], columns
+        self.columns, self._places = tuple(schema.names[i] for i in columns), columns
         self.dtype = np.result_type(*(dtypes[i] for i in columns))
         self.shape = (n_rows, len(columns))
         self._last: tuple[int, Array] | None = None
@@ -101,7 +100,7 @@ class ParquetTable(DiskTable):
         for group, start in enumerate(self.edges[:-1].tolist()):
             for first, columns in self._batches(group):
                 part = np.empty((len(columns[0]), self.shape[1]), self.dtype)
-                for number, place in enumerate(self._columns):
+                for number, place in enumerate(self._places):
                     part[:, number] = columns[place]
                 yield start + first, part
 
@@ -139,7 +138,7 @@ class ParquetTable(DiskTable):
 
     def _unpack(self, group: int, out: Array) -> None:
         for first, columns in self._batches(group):
-            for number, place in enumerate(self._columns):
+            for number, place in enumerate(self._places):
                 out[first : first + len(columns[0]), number] = columns[place]
 
     def _column(self, place: int, n_rows: int, dtype: np.dtype[Any]) -> Array:

@@ -70,6 +70,5 @@ def _require_same(first: DiskTable, table: DiskTable) -> None:
         raise DataError(
             f"{table.name}: {described[1]}, but {first.name}: {described[0]}. Save all alike."
         )
-    names = [t.names if isinstance(t, ParquetTable) else None for t in (first, table)]
-    if None not in names and names[0] != names[1]:
+    if first.columns and table.columns and first.columns != table.columns:
         raise DataError(f"{table.name}: other columns than {first.name}. Save all alike.")

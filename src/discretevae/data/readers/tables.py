@@ -20,7 +20,7 @@ import numpy.typing as npt
 from discretevae.data.rows import Rows
 from discretevae.errors import DataError, DataWarning
 
-LABEL_NAMES = ("label", "target", "class")
+_LABEL_NAMES = ("label", "target", "class")
 _BLOCK = 1 << 22
 """Cells parsed in one go: their float64 copy (32 MiB) is gone before the next block is read."""
 
@@ -58,21 +58,11 @@ def read_csv(path: Path, image_size: tuple[int, int] | None, divisor: float | No
         warn_label_is_feature(path, names[label or 0])
     if names and not names[0]:
         refuse_counting(table[:, 0], path)
+    columns = [name for i, name in enumerate(names) if labels is None or i != label]
     return Rows.from_array(
-        table, labels=labels, image_shape=image_size, divisor=divisor, name=str(path), copy=False
-    )
-
-
-def names_of_columns(path: Path) -> list[str]:
-    """Return the names in the first line of a text table; none where it holds numbers.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is empty or not UTF-8.
-    """
-    with warnings.catch_warnings(), path.open(encoding="utf-8-sig") as file:
-        warnings.simplefilter("ignore")  # `read_csv` warns of the same
-        return _first_line(file, path)[2]
+        table, labels=labels, image_shape=image_size, divisor=divisor, name=str(path),
+        columns=columns or None, copy=False,
+    )  # fmt: skip
 
 
 def _first_line(file: Iterable[str], path: Path) -> tuple[list[str], str, list[str]]:
@@ -176,7 +166,7 @@ def label_column(names: list[str], path: Path) -> int | None:
     Raises:
         DataError: several do.
     """
-    found = [i for i, name in enumerate(names) if name.strip().casefold() in LABEL_NAMES]
+    found = [i for i, name in enumerate(names) if name.strip().casefold() in _LABEL_NAMES]
     if len(found) > 1:
         raise DataError(
             f"{path}: columns {' and '.join(names[i] for i in found)} all name labels. Keep one."

@@ -33,6 +33,7 @@ class DiskTable(ABC):
         shape: (N, P).
         dtype: of the values as the file has them.
         image_shape: (height, width) if the file says so.
+        columns: names of the features if the file has any.
         edges: int64 ``[M + 1]``: block m holds the rows from ``edges[m]`` up to ``edges[m + 1]``.
         gap: rows between two, up to which both are read in one go.
     """
@@ -41,6 +42,7 @@ class DiskTable(ABC):
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     image_shape: tuple[int, int] | None
+    columns: tuple[str, ...] | None = None
     edges: Index
     gap: int
 
@@ -153,6 +155,7 @@ class Shards(DiskTable):
     def __init__(self, name: str, tables: Sequence[DiskTable]) -> None:
         self.name, self.tables = name, tuple(tables)
         self.dtype, self.image_shape = tables[0].dtype, tables[0].image_shape
+        self.columns = next((table.columns for table in tables if table.columns), None)
         self.starts = [0, *itertools.accumulate(table.shape[0] for table in tables)]
         self.shape = (self.starts[-1], tables[0].shape[1])
         shifted = [

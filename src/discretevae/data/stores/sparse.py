@@ -155,19 +155,8 @@ def from_parts(
 def check_promise(shape: tuple[int, int], n_entries: int, name: str) -> None:
     """Refuse the table of a file that is large by what it promises, before it is unpacked.
 
-    Args:
-        shape: (N, P) as the file says.
-        n_entries: E, how many entries it holds.
-        name: starts every message.
-
     Raises:
         DataError: as for `check_shape`; or N above both `MAX_EMPTY_ROWS` and `ROWS_PER_ENTRY` E.
-
-    Example:
-        >>> check_promise((1000, 16), 5, "words.npz")
-        >>> check_promise((100_000_000, 16), 5, "words.npz")  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        discretevae.errors.DataError: words.npz: 100,000,000 rows with 5 entries; at most ...
     """
     check_shape(shape, n_entries, name)
     most = max(MAX_EMPTY_ROWS, ROWS_PER_ENTRY * n_entries)

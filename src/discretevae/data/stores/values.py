@@ -54,13 +54,9 @@ def scan(
     *,
     divisor: float | None = None,
 ) -> Facts:
-    """Look at values piece by piece, no further than necessary where no value can be bad.
+    """Look at values piece by piece: the number of a first row, and rows ``[n, P]`` of a dtype.
 
-    Args:
-        pieces: pairs of the first row's number and rows `[n, P]`, all of one dtype.
-        dtype: that dtype.
-        name: starts the message.
-        divisor: given, the values need not be looked at to choose it.
+    Bytes are not looked at to the end, for none is bad; with a divisor not at all.
 
     Raises:
         DataError: NaN, infinite, or too large for float32; with the place of the first.
@@ -130,13 +126,6 @@ def table_shape(
     name: str,
 ) -> tuple[tuple[int, int], tuple[int, int] | None]:
     """Return the rows and features ``(N, P)`` of an array, and the size of pictures if any.
-
-    Args:
-        shape: `[rows, features]`; or `[rows, height, width]`, or 4-D with a single channel before
-            or behind height and width.
-        dtype: of the array.
-        image_shape: (height, width) of the rows, where it is known.
-        name: starts every message.
 
     Raises:
         DataError: not numbers, other axes, empty, or pictures of another size.
@@ -216,17 +205,6 @@ def as_labels(labels: npt.ArrayLike | Tensor | None, n_rows: int, name: str) -> 
             "for example with numpy.unique(labels, return_inverse=True)[1]."
         )
     return torch.from_numpy(got.astype(np.int64))
-
-
-def converted(table: Array, dtype: np.dtype[Any], *, copy: bool) -> Array:
-    """Return a table in the dtype that it is stored in; itself if it may be shared."""
-    # torch warns about memory that must not be written to, such as a mapped file.
-    if not copy and table.dtype == dtype and table.flags.c_contiguous and table.flags.writeable:
-        return table
-    out = np.empty(table.shape, dtype)
-    for start, stop in spans(table.shape):
-        out[start:stop] = table[start:stop]
-    return out
 
 
 def check_image_shape(shape: tuple[int, int], n_features: int, name: str) -> None:
