@@ -93,11 +93,8 @@ class Rows:
                 f"{self.name}: labels must be int64, one for each of {len(self)} rows. Got shape "
                 f"{tuple(labels.shape)}, {labels.dtype}."
             )
-        if self.columns is not None and len(self.columns) != self.n_features:
-            raise DataError(
-                f"{self.name}: {len(self.columns)} names of {self.n_features} features. Give one "
-                "for each."
-            )
+        if self.columns is not None and (got := len(self.columns)) != self.n_features:
+            raise DataError(f"{self.name}: {got} names of {self.n_features} features. Give all.")
         if self.image_shape is not None:
             check_image_shape(self.image_shape, self.n_features, self.name)
 
@@ -133,12 +130,8 @@ class Rows:
             ConfigError: unknown mode.
 
         Example:
-            >>> grey = Rows.from_array([[0.0, 0.3, 0.9]])
-            >>> grey.binarized("threshold").batch(slice(None))
+            >>> Rows.from_array([[0.0, 0.3, 0.9]]).binarized("threshold").batch(slice(None))
             tensor([[0., 0., 1.]])
-            >>> generator = torch.Generator().manual_seed(0)
-            >>> grey.binarized("dynamic").batch(slice(None), generator=generator).shape
-            torch.Size([1, 3])
         """
         return replace(self, binarize=mode)
 
