@@ -56,8 +56,6 @@ def page_id(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.usefixtures("one_thread")
-@pytest.mark.filterwarnings("ignore::discretevae.errors.CollapseWarning")
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if any(blocks(page, "python"))], ids=page_id
 )

@@ -27,8 +27,6 @@ def test_every_script_is_known_here():
 
 
 @pytest.mark.draws
-@pytest.mark.usefixtures("one_thread")
-@pytest.mark.filterwarnings("ignore::discretevae.errors.CollapseWarning")
 @pytest.mark.parametrize("name", SAID)
 def test_a_script_runs_and_says_what_it_found(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -260,7 +260,6 @@ def test_the_first_page_lists_every_extra() -> None:
     assert listed == set(settings["project"]["optional-dependencies"])
 
 
-@pytest.mark.filterwarnings("ignore::discretevae.errors.CollapseWarning")
 def test_the_picture_of_the_first_page_can_be_drawn_again(tmp_path: Path) -> None:
     import discretevae as dv
 

@@ -16,8 +16,6 @@ import pytest
 import safetensors.torch
 import torch
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 TRAIN = ("train", "--epochs", "1", "--hidden", "8", "--out", "new")
 MINE = (*TRAIN, "--data", "mine.npy")
 

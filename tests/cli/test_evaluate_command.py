@@ -15,8 +15,6 @@ from discretevae.evaluation.bounds import row_scores
 from discretevae.evaluation.information import kl_split
 from discretevae.run_folder.saved_run import load_run
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_several_bounds_in_one_table_and_one_object(cli, trained):
     run = trained("bernoulli:6")

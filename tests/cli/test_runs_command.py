@@ -13,11 +13,6 @@ from discretevae.cli import group
 from discretevae.run_folder.history import read_metrics
 from discretevae.system.locks import LOCK
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore::discretevae.errors.CollapseWarning"),
-]
-
 
 def call(*args: object) -> str:
     found = CliRunner().invoke(group, list(map(str, args)), catch_exceptions=False)

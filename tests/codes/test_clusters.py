@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import warnings
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from PIL import Image
 
 from discretevae import (
     Clusters,
-    CollapseWarning,
     ConfigError,
     DataError,
     DiscreteVAE,
@@ -33,8 +31,6 @@ from discretevae.codes import clusters as module
 from discretevae.families import parts_of
 from discretevae.plots.clusters import cluster_figure, latent_map, shown_clusters
 from discretevae.plots.pictures import save_figure
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def spread(table):
@@ -478,9 +474,7 @@ def mixture(tmp_path_factory):
     """The folder of a briefly trained run with a mixture prior."""
     out = tmp_path_factory.mktemp("runs") / "mixture"
     args = ["--latent", "gaussian:3", "--prior", "mixture:4", "--epochs", "1", "--hidden", "16"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CollapseWarning)  # an epoch is for speed, not for a code
-        assert call(["train", *args, "--seed", "1", "--out", str(out)]) == 0
+    assert call(["train", *args, "--seed", "1", "--out", str(out)]) == 0
     return out
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import builtins
 import json
 import math
-import warnings
 
 import numpy as np
 import pytest
 import torch
 
 from discretevae import (
-    CollapseWarning,
     ConfigError,
     DataError,
     MissingExtraError,
@@ -89,9 +87,7 @@ def digits():
     def model(latent: str, prior: str = "fixed") -> DiscreteVAE:
         if (latent, prior) not in made:
             made[latent, prior] = fresh(latent, prior=prior, hidden=(32,))
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", CollapseWarning)  # a few epochs are not much
-                train(made[latent, prior], data.binarized("threshold"), config)
+            train(made[latent, prior], data.binarized("threshold"), config)
         return made[latent, prior]
 
     return model, (data.test.batch(slice(0, 297)) > 0.5).byte().numpy()

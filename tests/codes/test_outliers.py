@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import warnings
 from functools import partial
 
 import numpy as np
@@ -17,7 +16,6 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from discretevae import (
-    CollapseWarning,
     ConfigError,
     DataError,
     DataWarning,
@@ -37,8 +35,6 @@ from discretevae.codes.outliers import NATS_PER_BYTE, OutlierScores
 from discretevae.plots.outliers import outlier_figure
 from discretevae.plots.pictures import mosaic, save_figure
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 LATENTS = ("categorical:10", "bernoulli:30", "gaussian:3", "categorical:4+bernoulli:20")
 
 
@@ -57,9 +53,7 @@ def model(data):
     """Trained for long enough to tell a digit from noise."""
     made = model_of("categorical:10")
     config = TrainConfig(epochs=6, lr=0.01, objective="marginal")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CollapseWarning)
-        train(made, data, config)
+    train(made, data, config)
     return made
 
 

@@ -22,8 +22,6 @@ from discretevae.families import Bernoulli, Categorical, Gaussian
 from discretevae.run_folder.saved_run import load_run
 from discretevae.system.ranks import Ranks
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @given(data=st.data(), n=st.integers(1, 6), d=st.integers(1, 70))
 @settings(max_examples=60, deadline=None)

@@ -27,8 +27,6 @@ from discretevae.codes.search.retrieval import code_bits, query_rows, write_spli
 from discretevae.data import Rows
 from discretevae.errors import ConfigError, DataError
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def average_precision(relevant: np.ndarray, top: int | None) -> float:
     """Of one ranked list, by its definition."""

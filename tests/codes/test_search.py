@@ -18,8 +18,6 @@ from discretevae.config import LatentSpec
 from discretevae.errors import ConfigError, DataError, MissingExtraError
 from discretevae.system.tensor_files import read_arrays, write_arrays
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 LATENTS = (
     "bernoulli:13",
     "bernoulli:64",

@@ -14,11 +14,6 @@ from discretevae.data import Dataset, Rows, load_data
 from discretevae.errors import TrainingInterrupted
 from discretevae.training import train
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore::discretevae.errors.CollapseWarning"),
-]
-
 CONFIG = dv.TrainConfig(epochs=2, batch_size=64, lr=0.003)
 
 

@@ -19,8 +19,6 @@ from discretevae.evaluation.information import kl_split
 from discretevae.model.vae import DiscreteVAE
 from discretevae.system.randomness import generator_for
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 LATENTS = ("bernoulli:6", "categorical:5", "categorical:2x3")
 LIKELIHOODS = ("bernoulli", "gaussian")
 TOLERANCE = 3e-6

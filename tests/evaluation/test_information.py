@@ -20,8 +20,6 @@ from discretevae.families import family_of
 from discretevae.model.vae import DiscreteVAE
 from discretevae.priors import make_prior
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 DISCRETE = ("bernoulli:5", "categorical:7", "categorical:3x4", "categorical:3+bernoulli:4")
 ALL = (*DISCRETE, "gaussian:3", "categorical:3+gaussian:2+bernoulli:2")
 FIGURES = ("kl", "mutual_information", "marginal_kl", "total_correlation", "per_variable")

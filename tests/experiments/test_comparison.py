@@ -47,8 +47,6 @@ from discretevae.objectives.gradient_noise import encoder_gradient_noise
 from discretevae.objectives.gradient_reports import _bias as comparison_bias
 from discretevae.plots.comparison import elbo_figure, gradient_figure
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 TIMES = {"seconds", "cpu_seconds", "time_ratio", "variance_times_time", "rows_per_second"}
 FILES = {"comparison.json", "comparison.md", "gradients.png", "elbo.png"}
 COMMAND = ("compare", "--latent", "bernoulli:4", "--hidden", "8", "--lr", "0.01", "--epochs", "2",

@@ -14,7 +14,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from discretevae.cli import call
@@ -34,8 +33,6 @@ from discretevae.experiments.paper.records import finished_runs
 
 ROOT = Path(__file__).resolve().parents[2]
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 ALL = ("reproduce", "all", "--quick")
 ONE = ("reproduce", "fig12", "--quick", "--epochs", "3")
 RUNS = [f"{name}/{variant}" for name in EXPERIMENTS for variant in VARIANTS]
@@ -54,10 +51,7 @@ MNIST = {"n_features": 784, "image_shape": (28, 28), "divisor": 255.0}
 def quick(tmp_path_factory):
     """The folder of a whole quick reproduction, made once. Do not change it."""
     out = tmp_path_factory.mktemp("reproduction") / "paper-quick"
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     assert call([*ALL, "--out", str(out)]) == 0
-    torch.set_num_threads(threads)
     return out
 
 
@@ -65,10 +59,7 @@ def quick(tmp_path_factory):
 def made(tmp_path_factory):
     """A reproduction of one figure, with two short runs, made once. Do not change it."""
     out = tmp_path_factory.mktemp("reproduction") / "one"
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     assert call([*ONE, "--out", str(out)]) == 0
-    torch.set_num_threads(threads)
     return out
 
 

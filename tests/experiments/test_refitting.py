@@ -13,8 +13,6 @@ from discretevae.evaluation.bounds import row_scores
 from discretevae.experiments.refit import refit_prior
 from discretevae.run_folder.saved_run import load_run
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.mark.draws
 def test_encoder_and_decoder_stay_and_the_gain_is_the_prior_s(cli, trained, tmp_path):

@@ -35,8 +35,6 @@ from discretevae.experiments.sweep import SCORES, sweep
 from discretevae.experiments.sweep_plan import latent_at, pattern_of, plan
 from discretevae.plots.sweep import reconstruction_figure, size_figure
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SIZES = "2,3,14"
 COMMAND = ("sweep", "--sizes", SIZES, "--hidden", "4", "--lr", "0.01", "--epochs", "1")
 KEYS = {
@@ -254,10 +252,7 @@ def test_a_plan_says_all_that_is_wrong():
 def made(tmp_path_factory):
     """A sweep on digits, made once. Do not change it."""
     out = tmp_path_factory.mktemp("sweep") / "made"
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     assert call([*COMMAND, "--out", str(out)]) == 0
-    torch.set_num_threads(threads)
     return out
 
 

@@ -14,11 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from processes import Process
 
 from discretevae.cli import call
-from discretevae.errors import CollapseWarning, ObjectiveWarning
+from discretevae.errors import ObjectiveWarning
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
@@ -87,15 +86,11 @@ class Server:
 @contextmanager
 def served(folder: Path, latent: str, *options: str, epochs: int = 6) -> Iterator[Server]:
     """A server on a run that is trained for it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     args = ["train", "--latent", latent, "--epochs", str(epochs), "--hidden", "32", "--lr", "0.01"]
     args += ["--estimator", "rloo", "--kl-warmup", "20", "--batch-size", "50", "--seed", "3"]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CollapseWarning)
         warnings.simplefilter("ignore", ObjectiveWarning)
         assert call([*args, *options, "--out", str(folder)]) == 0
-    torch.set_num_threads(threads)
     server = Server(folder)
     try:
         yield server

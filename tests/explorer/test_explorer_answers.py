@@ -17,8 +17,6 @@ from discretevae.explorer.variables import to_codes
 from discretevae.families import parts_of
 from discretevae.system.randomness import generator_for
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def explorers():

@@ -19,8 +19,6 @@ from discretevae.explorer.guards import (
     read_body,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 HERE = "http://127.0.0.1:8765"
 
 

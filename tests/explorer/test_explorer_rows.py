@@ -19,8 +19,6 @@ from discretevae.explorer.galleries import gallery_of, spread
 from discretevae.explorer.pictures import MAX_VALUES, Canvas
 from discretevae.explorer.variables import variables_of
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def explorers():

@@ -19,8 +19,6 @@ from discretevae.explorer.guards import (
     Hosts,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 HERE = "http://127.0.0.1:8765"
 POSTS = [question.path for question in QUESTIONS if question.method == "POST"]
 GETS = [question.path for question in QUESTIONS if question.method == "GET"]

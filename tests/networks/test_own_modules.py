@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import warnings
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from discretevae.codes.compression.files import compress, decompress
 from discretevae.codes.packing import encode_rows
 from discretevae.config import ModelConfig, RunConfig, SaveEvery, TrainConfig
 from discretevae.data import load_data
-from discretevae.errors import CollapseWarning, ConfigError, RunError
+from discretevae.errors import ConfigError, RunError
 from discretevae.evaluation.bounds import evaluate
 from discretevae.experiments.refit import refit_prior
 from discretevae.experiments.run import run
@@ -29,8 +28,6 @@ from discretevae.run_folder.saved_run import load_run
 from discretevae.sharing.hub import from_pretrained, save_pretrained
 from discretevae.sharing.onnx import export_onnx
 from discretevae.training import train
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 SHAPES = {"bernoulli:6": (6, 6), "categorical:2x3": (6, 6), "gaussian:3": (6, 3),
           "bernoulli:4+gaussian:2": (8, 6)}  # fmt: skip
@@ -90,23 +87,18 @@ def trained(folder, *, stop_at=None, **options):
         if len(steps) == stop_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CollapseWarning)  # codes of a few epochs are poor
-        return run(
-            load_data("digits"), config(), out=folder, resume=(folder / "config.json").exists(),
-            samples=3, save_every=SaveEvery(seconds=None, steps=4), progress=count,
-            **modules(), **options,
-        )  # fmt: skip
+    return run(
+        load_data("digits"), config(), out=folder, resume=(folder / "config.json").exists(),
+        samples=3, save_every=SaveEvery(seconds=None, steps=4), progress=count,
+        **modules(), **options,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A run that nobody disturbed. Do not change it."""
     folder = tmp_path_factory.mktemp("own") / "whole"
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     trained(folder)
-    torch.set_num_threads(before)
     return folder
 
 
@@ -200,9 +192,7 @@ def test_a_run_with_the_package_s_networks_takes_no_others(trained):
 def test_every_code_is_trained_in_every_precision(latent, precision, digits):
     options = {"epochs": 2, "estimator": None, "average": None, "precision": precision}
     model = DiscreteVAE(config(latent).model, **modules(latent))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CollapseWarning)
-        history = train(model, digits, config(**options).training)
+    history = train(model, digits, config(**options).training)
     assert history[-1].loss < history[0].loss
     untrained = modules(latent)["decoder"].first.bias
     assert torch.equal(model.decoder.first.bias, untrained)

@@ -18,7 +18,7 @@ from discretevae.plots import pictures as plots
 from discretevae.run_folder.history import EpochMetrics, read_metrics
 from discretevae.run_folder.saved_run import load_run
 
-pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.draws]
+pytestmark = pytest.mark.draws
 
 LATENTS = ("bernoulli:6", "categorical:5", "gaussian:3")
 

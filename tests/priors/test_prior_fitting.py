@@ -16,14 +16,6 @@ from discretevae.training.prior_fitting import PriorEpoch, expected_log_prob, fi
 D = 4
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def model():
     """z is x, but for one in five billion: the logit of each bit is 22 (2 x − 1)."""

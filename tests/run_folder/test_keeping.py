@@ -31,11 +31,6 @@ from discretevae.system.locks import is_locked, writing
 from discretevae.system.tensor_files import read_tensors, write_tensors
 from discretevae.training import state, train
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore::discretevae.errors.CollapseWarning"),
-]
-
 ALWAYS = SaveEvery(seconds=None, steps=1)
 
 

@@ -26,8 +26,6 @@ from discretevae.run_folder.saved_run import (
 from discretevae.system import files
 from discretevae.system.tensor_files import read_tensors, write_tensors
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 STATE = "checkpoint/000000000001.safetensors"
 LATENTS = ("bernoulli:5", "categorical:4", "categorical:3x4", "gaussian:3")
 

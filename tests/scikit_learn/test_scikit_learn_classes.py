@@ -43,8 +43,6 @@ MEMBERS = [
 IDS = ["bits", "category", "categories", "hybrid"]
 
 # one code on few rows is no code yet: whether it carries something is not what is tested here
-pytestmark = pytest.mark.filterwarnings("ignore::discretevae.errors.CollapseWarning")
-
 members = pytest.mark.parametrize("member", MEMBERS, ids=IDS)
 
 
@@ -271,7 +269,6 @@ def test_it_works_among_scikit_learns_tools():
     assert again.partial_fit(x).score(x) == search.best_estimator_.partial_fit(x).score(x)
 
 
-@pytest.mark.filterwarnings("ignore::discretevae.errors.CollapseWarning")
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_several_jobs_give_what_one_gives(backend):
     x, member = table(60), clone(MEMBERS[0])

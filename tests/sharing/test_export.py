@@ -27,8 +27,6 @@ from discretevae.run_folder.saved_run import load_run, save_config, save_weights
 from discretevae.sharing import onnx as exporting, onnx_graphs
 from discretevae.sharing.onnx import export_onnx
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 FAMILIES = (
     "bernoulli:9",
     "categorical:7",

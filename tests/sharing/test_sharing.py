@@ -29,8 +29,6 @@ from discretevae.sharing import hub as sharing
 from discretevae.sharing.card import SURROGATE
 from discretevae.sharing.hub import from_pretrained, push_to_hub, save_pretrained
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 FILES = ["README.md", "config.json", "model.safetensors"]
 
 CONFIGS = [

@@ -34,11 +34,6 @@ from discretevae.objectives import elbo
 from discretevae.system.precision import computing
 from discretevae.training import train
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore::discretevae.errors.CollapseWarning"),
-]
-
 backends = torch.backends
 FLAGS = {
     "products on a GPU": backends.cuda.matmul,

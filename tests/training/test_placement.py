@@ -18,11 +18,6 @@ from discretevae.training import placement, train
 from discretevae.training.adam import Adam
 from discretevae.training.placement import component_moments, diffusion_labels, place_mixture
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore::discretevae.errors.CollapseWarning"),
-]
-
 
 def rings(n=300, seed=0):
     """Two rings around the same centre, which no straight line parts."""

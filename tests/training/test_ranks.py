@@ -22,11 +22,6 @@ from discretevae.system.ranks import Ranks, joined
 from discretevae.system.tensor_files import read_tensors
 from discretevae.training import state
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore::discretevae.errors.CollapseWarning"),
-]
-
 
 @pytest.fixture(scope="module")
 def two(ranks, tmp_path_factory):

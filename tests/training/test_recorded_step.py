@@ -33,11 +33,6 @@ from discretevae.training.step import take_step
 from discretevae.training.step_settings import StepSettings
 from discretevae.training.sums import Sums
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore::discretevae.errors.CollapseWarning"),
-]
-
 ALWAYS = SaveEvery(seconds=None, steps=1)
 LATENTS = {"bernoulli": "bernoulli:6", "categorical": "categorical:2x4", "gaussian": "gaussian:3"}
 MEMBERS = [

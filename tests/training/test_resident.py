@@ -80,7 +80,6 @@ def test_on_a_gpu_the_batches_are_the_same_to_the_bit(kind):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
-@pytest.mark.filterwarnings("ignore::discretevae.errors.CollapseWarning")
 def test_on_a_gpu_a_training_is_the_same_from_either_place(monkeypatch):
     rows = rows_of("grey")
     data = Dataset("grey", rows, rows.subset(slice(0, 20))).binarized("dynamic")

@@ -18,11 +18,6 @@ from discretevae.training import state as state_module, step as step_module, tra
 from discretevae.training.averaging import Average
 from discretevae.training.step import FLUSH_EVERY, SMALLEST_MOMENT, flush_moments
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore::discretevae.errors.CollapseWarning"),
-]
-
 
 def grey(n: int = 40) -> Dataset:
     values = np.random.default_rng(0).random((n, 9)).astype(np.float32)

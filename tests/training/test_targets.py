@@ -27,8 +27,6 @@ from discretevae.training.batches import BatchMaker
 
 ASKED = "neighbors:4x6"
 
-pytestmark = pytest.mark.filterwarnings("ignore::discretevae.errors.CollapseWarning")
-
 
 def maker_of(rows, *, epoch, **changes):
     """A maker of batches, at the start of an epoch, and its generator."""

@@ -27,11 +27,6 @@ from discretevae.run_folder.history import EpochMetrics, collapse_advice, read_m
 from discretevae.system.randomness import generator_for
 from discretevae.training import train
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore::discretevae.errors.CollapseWarning"),
-]
-
 LATENTS = ("bernoulli:5", "categorical:4", "categorical:3x4", "gaussian:3")
 
 

@@ -2,14 +2,13 @@
 
 import dataclasses
 import math
-import warnings
 
 import pytest
 import torch
 
 from discretevae.config import SaveEvery, TrainConfig
 from discretevae.data import load_data
-from discretevae.errors import CollapseWarning, ConfigError
+from discretevae.errors import ConfigError
 from discretevae.estimators import ESTIMATORS, RLOO, make_estimator
 from discretevae.families import Bernoulli
 from discretevae.model.vae import DiscreteVAE
@@ -34,9 +33,7 @@ def data():
 
 def fitted(data, latent, config, **options):
     model = DiscreteVAE.for_data(data, latent=latent, hidden=(16,))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CollapseWarning)
-        history = train(model, data, config, **options)
+    history = train(model, data, config, **options)
     return model, history
 
 
