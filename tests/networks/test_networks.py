@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from discretevae.config import INITS, ModelConfig
-from discretevae.config.activations import ACTIVATIONS, Activation
+from discretevae.config.activations import Activation
 from discretevae.families import Bernoulli
 from discretevae.model.vae import DiscreteVAE
 from discretevae.networks.convolutional import ConvDecoder, ConvEncoder
@@ -22,7 +22,7 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", Activation.constructors())
 def test_gradients_of_both_orders_are_right(activation):
     net = MLP([3, 6, 5, 2], activation=Activation.of(activation), generator=seeded()).double()
     x = torch.randn(2, 3, generator=seeded(1), dtype=torch.float64, requires_grad=True)

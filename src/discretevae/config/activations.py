@@ -9,7 +9,6 @@ from discretevae.config.checks import one_of, rule
 from discretevae.config.spelling import Spec, spell
 
 ActivationName = Literal["relu", "leaky-relu", "tanh"]
-ACTIVATIONS: tuple[ActivationName, ...] = get_args(ActivationName)
 
 DEFAULT_SLOPE = 0.01
 """That of ``torch.nn.LeakyReLU``."""
@@ -34,7 +33,7 @@ class Activation(Spec):
     option = "activation"
     form = "relu, tanh or leaky-relu:0.2"
 
-    name: ActivationName = field(metadata=one_of(ACTIVATIONS))
+    name: ActivationName = field(metadata=one_of(get_args(ActivationName)))
     slope: float = field(default=0.0, metadata=rule(">= 0 and < 1", lambda value: 0 <= value < 1))
 
     @classmethod

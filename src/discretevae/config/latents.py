@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from discretevae.config.checks import an_int, one_of, problems_of, refuse
 from discretevae.config.spelling import Spec, spell
 from discretevae.errors import ConfigError
 
 LatentKind = Literal["bernoulli", "categorical", "gaussian", "product"]
-
-LATENT_KINDS: tuple[LatentKind, ...] = ("bernoulli", "categorical", "gaussian")
-"""Kinds of one part; a product has several."""
 
 MAX_UNITS = 1_000_000
 """Of a code, counting the categories of each variable: a larger one is a slip of the pen."""
@@ -48,7 +45,7 @@ class LatentSpec(Spec):
     form = "bernoulli:50, categorical:100, categorical:20x10, gaussian:16 or several joined by +"
     separator = "x"
 
-    kind: LatentKind = field(metadata=one_of((*LATENT_KINDS, "product")))
+    kind: LatentKind = field(metadata=one_of(get_args(LatentKind)))
     n_variables: int = field(metadata=an_int(1))
     n_categories: int = 0
     parts: tuple[LatentSpec, ...] = ()

@@ -11,7 +11,6 @@ from discretevae.config.spelling import Spec, spell
 LikelihoodKind = Literal[
     "bernoulli", "continuous-bernoulli", "gaussian", "beta-binomial", "logistic"
 ]
-LIKELIHOOD_KINDS: tuple[LikelihoodKind, ...] = get_args(LikelihoodKind)
 
 MAX_COMPONENTS = 100
 SCALES = (1e-6, 1e6)
@@ -52,7 +51,7 @@ Choices: bernoulli, continuous-bernoulli, gaussian, gaussian:learned, beta-binom
     option = "likelihood"
     form = "bernoulli, gaussian, gaussian:0.1, gaussian:learned or logistic:5"
 
-    kind: LikelihoodKind = field(metadata=one_of(LIKELIHOOD_KINDS))
+    kind: LikelihoodKind = field(metadata=one_of(get_args(LikelihoodKind)))
     scale: float | None = field(default=1.0, metadata=a_number(*SCALES))
     n_components: int = field(default=1, metadata=an_int(1, MAX_COMPONENTS))
 

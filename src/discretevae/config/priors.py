@@ -9,7 +9,6 @@ from discretevae.config.checks import is_int, one_of, problems_of, refuse
 from discretevae.config.spelling import Spec, spell
 
 PriorKind = Literal["fixed", "factorized", "autoregressive", "mixture", "layer"]
-PRIOR_KINDS: tuple[PriorKind, ...] = get_args(PriorKind)
 
 MAX_WIDTH = 100_000
 
@@ -48,7 +47,7 @@ class PriorSpec(Spec):
     option = "prior"
     form = "fixed, factorized, autoregressive, autoregressive:256,256, mixture:10 or layer:200"
 
-    kind: PriorKind = field(metadata=one_of(PRIOR_KINDS))
+    kind: PriorKind = field(metadata=one_of(get_args(PriorKind)))
     size: int = 0
     hidden: tuple[int, ...] | None = None
 

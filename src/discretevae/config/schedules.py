@@ -10,7 +10,6 @@ from discretevae.config.checks import one_of, rule
 from discretevae.config.spelling import Spec, spell
 
 ScheduleName = Literal["constant", "linear", "cosine"]
-SCHEDULES: tuple[ScheduleName, ...] = get_args(ScheduleName)
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Schedule(Spec):
     option = "lr_schedule"
     form = "constant, linear or linear:0.4, the share of the steps over which it falls to 0"
 
-    name: ScheduleName = field(metadata=one_of(SCHEDULES))
+    name: ScheduleName = field(metadata=one_of(get_args(ScheduleName)))
     share: float = field(default=1.0, metadata=rule("> 0 and <= 1", lambda value: 0 < value <= 1))
 
     @classmethod

@@ -29,6 +29,7 @@ from discretevae.estimators.base import (
     LearnedEstimator,
     injected,
     network_for,
+    score_gradient,
     with_gradient_of,
 )
 from discretevae.estimators.gumbel import conditional_logits, pull_back, relaxed, standard_noise
@@ -86,9 +87,8 @@ class MuProp(Estimator):
         fz = f(z)
         mean = family.mean(eta.detach())
         at_mean, slope = f.frozen().value_and_grad(mean.unsqueeze(0))
-        deviation = z - mean
-        left_over = fz.detach() - at_mean.detach() - (slope * deviation).flatten(2).sum(-1)
-        score = (_like(left_over, deviation) * deviation).mean(0)
+        left_over = fz.detach() - at_mean.detach() - (slope * (z - mean)).flatten(2).sum(-1)
+        score = score_gradient(family, eta, z, left_over)
         return injected(fz, eta, score + pull_back(family, mean, slope[0]))
 
 
@@ -256,7 +256,8 @@ def _controlled(
             (at_free - at_given_z).sum(), leaf, create_graph=estimator.training, retain_graph=True
         )
         deviation = z - family.mean(leaf).detach()
-        score = _like(fz.detach() - at_given_z, deviation) * deviation
+        weight = fz.detach() - at_given_z
+        score = weight.reshape(*weight.shape, *[1] * (z.ndim - 2)) * deviation
         gradient = score.mean(0) + path / samples
         # in evaluation mode nobody trains: the second derivatives are left out
         parameters = tuple(estimator.parameters())
@@ -284,8 +285,3 @@ def trained_by_variance(gradient: Tensor, parameters: Sequence[Tensor]) -> Tenso
         start=torch.zeros((), dtype=loss.dtype, device=loss.device),
     )
     return with_gradient_of(loss, term)
-
-
-def _like(per_sample: Tensor, code: Tensor) -> Tensor:
-    """Return ``[S, B]`` with trailing ones, to broadcast against ``[S, B, *z_shape]``."""
-    return per_sample.reshape(*per_sample.shape, *[1] * (code.ndim - 2))
