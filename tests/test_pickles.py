@@ -40,7 +40,7 @@ from discretevae.errors import DiscreteVAEError
 from discretevae.experiments import comparison_report
 from discretevae.experiments.paper.experiments import EXPERIMENTS
 from discretevae.experiments.paper.records import read_finished, run_folder
-from discretevae.experiments.paper.report import require_ours
+from discretevae.experiments.paper.running import require_ours
 from discretevae.experiments.sweep_plan import finished_seconds, require_free
 from discretevae.run_folder.history import read_metrics
 from discretevae.run_folder.saved_run import load_config, load_run

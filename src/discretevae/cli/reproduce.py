@@ -87,8 +87,7 @@ def command(
     if not wanted:
         _list(scale, as_json)
         return
-    from discretevae.experiments.paper.report import NUMBERS, PICTURES, REPORT
-    from discretevae.experiments.paper.running import reproduce
+    from discretevae.experiments.paper.running import NUMBERS, PICTURES, REPORT, reproduce
 
     out = out or (QUICK_OUT if quick else OUT)
     with outputs.task_bar() as progress:
