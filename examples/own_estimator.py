@@ -38,7 +38,7 @@ class MedianBaseline(dv.Estimator):
         return self.samples
 
     def baseline(self, fz: Tensor) -> Tensor:
-        """What is subtracted from f of each sample, ``[S, B]``: it knows only the others."""
+        """Return a baseline for each sample, ``[S, B]``, from the other samples alone."""
         others = [torch.cat((fz[:s], fz[s + 1 :])) for s in range(self.samples)]
         return torch.stack([rest.median(0).values for rest in others])
 
@@ -50,7 +50,7 @@ class MedianBaseline(dv.Estimator):
         *,
         generator: torch.Generator,
     ) -> dv.Estimate:
-        """An estimate of E_q f and its gradient; ``eta`` are the natural parameters of q."""
+        """Estimate E_q f and its gradient; ``eta`` are the natural parameters of q."""
         z = family.sample(eta, self.samples, generator=generator).detach()
         fz = f(z)  # [S, B], nats
         advantage = fz.detach() - self.baseline(fz.detach())
@@ -64,7 +64,7 @@ class Cheating(MedianBaseline):
     """The median of all samples, so that it knows the one that it is subtracted from."""
 
     def baseline(self, fz: Tensor) -> Tensor:
-        """The same for every sample."""
+        """Return the same baseline for every sample."""
         return fz.median(0, keepdim=True).values.expand_as(fz)
 
 

@@ -112,7 +112,7 @@ def command(out: Path | None, **options: Any) -> None:
 
 
 def parse_names(text: str) -> list[str]:
-    """Reads names with options; what holds ``=`` and no colon belongs to the name before it."""
+    """Read names with options; what holds ``=`` and no colon belongs to the name before it."""
     names: list[str] = []
     for part in filter(None, re.split(r"[;,\s]+", text)):
         if "=" in part and ":" not in part and names:

@@ -1,1 +1,1 @@
-"""What codes are for."""
+"""The uses of codes: packing, clusters, outliers, search, compression."""

@@ -74,7 +74,7 @@ class Clusters:
 
     @property
     def entropy(self) -> Array:
-        """How undecided each row is: −Σ_k p_k ln p_k, nats, from 0 to ln K; float64 ``[N]``."""
+        """The entropy of each row's cluster, −Σ_k p_k ln p_k, 0 to ln K nats; float64 ``[N]``."""
         p = self.probabilities.astype(np.float64)
         # p ln p → 0 with p → 0; abs, so that no −0 comes out
         entropy: Array = np.abs((p * np.log(np.where(p > 0, p, 1))).sum(1))

@@ -42,7 +42,7 @@ def write_parquet(
     progress: Callable[[int], object] | None = None,
     ranks: Ranks | None = None,
 ) -> list[str]:
-    """Writes the most likely code of every row, in the order of the rows, beside an id.
+    """Write the most likely code of every row, in the order of the rows, beside an id.
 
     | code | columns |
     |---|---|
@@ -140,7 +140,7 @@ def _groups(packed: Array) -> Iterator[slice]:
 
 
 def _columns(pa: Any, family: Family, packed: Array, bits_as: BitsAs) -> Iterator[Any]:
-    """The columns of some rows, from codes as `pack_codes` gives them."""
+    """Return the columns of some rows, from codes as `pack_codes` gives them."""
     if isinstance(family, Bernoulli):
         yield _bits(pa, packed, family.n_variables, bits_as)
         return

@@ -1,4 +1,4 @@
-"""Which rows are neighbors of which, and random walks from row to row."""
+"""The graph of neighboring rows, and random walks from row to row."""
 
 from __future__ import annotations
 

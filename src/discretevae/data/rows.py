@@ -35,7 +35,7 @@ from discretevae.data.stores.values import (
 from discretevae.errors import DataError, count
 
 _BYTE_ROUNDING = 1e-3
-"""How far 255 x may be from a whole number, so that k/255 in float32 still counts as one."""
+"""Largest distance of 255 x from a whole number at which k/255 in float32 counts as one."""
 
 
 @dataclass(frozen=True, eq=False)

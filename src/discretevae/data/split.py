@@ -1,4 +1,4 @@
-"""Which rows of a table without a split of its own are held out."""
+"""The rows that are held out of a table without a split of its own."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def set_weights(log_p: Tensor, log_rest: Tensor) -> tuple[Tensor, Tensor]:
 
 @functools.cache
 def _subsets(k: int, device: torch.device) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
-    """Number the subsets C of {1, …, k}, size by size from k − 1 down.
+    """Return the number of the subsets C of {1, …, k}, size by size from k − 1 down.
 
     Returns:
         For every size the numbers outside of C, ``[n, k − size]``, and the places of C with each of

@@ -1,1 +1,1 @@
-"""How good a trained model is: bounds, use of the code, information, sizes of codes."""
+"""Measures of a trained model: bounds, use of the code, information, sizes of codes."""

@@ -1,4 +1,4 @@
-"""How good a model is and how much of its code it uses, each figure with its standard error."""
+"""Bounds on the likelihood and the use of the code, each figure with its standard error."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LEAST_ROWS = 16
 
 @dataclass(frozen=True, eq=False)
 class RowScores:
-    """What is known of every row; nats, float64, each ``[N]``.
+    """The scores of every row; nats, float64, each ``[N]``.
 
     Args:
         elbo: E_q ln p(x|z) − KL.
@@ -57,13 +57,13 @@ class RowScores:
 
     @property
     def best(self) -> Tensor:
-        """What comes nearest to ln p(x): itself, or the bound of the largest S."""
+        """The nearest figure to ln p(x): itself, or the bound of the largest S."""
         return self.bound if self.log_px is None else self.log_px
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` measures; all in nats per row.
+    """The figures that `evaluate` measures; all in nats per row.
 
     Args:
         elbo: E_q ln p(x|z) − KL. Exact given the rows for an enumerable code, else with
@@ -147,7 +147,7 @@ def evaluate(
 
 
 def summary_of(scores: RowScores, model: DiscreteVAE) -> Evaluation:
-    """The means over rows, with their standard errors."""
+    """Return the means over rows, with their standard errors."""
     n = len(scores.elbo)
     bounds = {s: measured(bound) for s, bound in scores.bounds.items()}
     log_px = None if scores.log_px is None else measured(scores.log_px)

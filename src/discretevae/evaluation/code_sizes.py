@@ -1,4 +1,4 @@
-"""What a size of the code brings and costs, and which size is enough.
+"""The gain and the cost of larger codes, and the size that is enough.
 
 A code of S states holds at most ln S nats, its ceiling. One more bit raises the ceiling by
 ln 2 = 0.69 nats. Used to the full it costs as much in KL, so it pays only where it gains more than
@@ -95,7 +95,7 @@ class SizeResult:
         return self.kl.value / self.ceiling
 
     def mean(self, name: str) -> float:
-        """A figure of `SizeRun`, mean over the runs."""
+        """Return a figure of `SizeRun`, mean over the runs."""
         return math.fsum(getattr(run, name) for run in self.runs) / len(self.runs)
 
     def spread(self, name: str) -> float | None:

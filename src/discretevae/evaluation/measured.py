@@ -29,7 +29,7 @@ class Measured:
 
 
 def measured(per_row: Tensor) -> Measured:
-    """The mean over rows with its standard error.
+    """Return the mean over rows with its standard error.
 
     Example:
         >>> import torch
@@ -43,7 +43,7 @@ def measured(per_row: Tensor) -> Measured:
 
 
 def mean_of(table: Tensor) -> Measured:
-    """A mean over rows and runs with its standard error.
+    """Return the mean over rows and runs with its standard error.
 
     ``se² = Var_i(mean_r v_ri) / N + Var_r(mean_i v_ri) / R``
 

@@ -1,4 +1,4 @@
-"""How much of a code the data use."""
+"""The part of a code that the data use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ACTIVE_VARIANCE = 0.01
 
 @dataclass(frozen=True)
 class CodeUsage:
-    """How much of the code the data use.
+    """The part of the code that the data use.
 
     Of a code with a Gaussian part, ``codes_used`` and ``code_entropy`` are of its discrete part.
 
@@ -78,7 +78,7 @@ class UsageTally:
 
 
 def n_discrete_states(family: Family) -> int | None:
-    """How many values the discrete part of a code can take; None if it has none.
+    """Return the number of values of the discrete part of a code; None if it has none.
 
     Example:
         >>> from discretevae.families import family_of

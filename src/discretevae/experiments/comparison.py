@@ -63,7 +63,7 @@ class EstimatorRun:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found so far.
+    """The findings of `compare` so far.
 
     Args:
         config: model, training and data.

@@ -74,7 +74,7 @@ Tables: TypeAlias = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Sweep:
-    """What `sweep` found so far.
+    """The findings of `sweep` so far.
 
     Args:
         config: of model, training and data; its code is that of the smallest size.

@@ -21,7 +21,7 @@ MAX_VALUES = 1 << 24
 
 @dataclass(frozen=True)
 class Canvas:
-    """How rows of P values become pictures, and pictures rows.
+    """The conversion of rows of P values to pictures and back.
 
     A value x becomes the pixel 255 (x − low) / (high − low), rounded and held within 0 … 255.
 

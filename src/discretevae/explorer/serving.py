@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 BACKLOG = 128
 GRACE_SECONDS = 2
-"""How long Ctrl-C waits for answers that are on their way."""
+"""Time that Ctrl-C waits for answers that are on their way."""
 
 
 def require_web() -> None:

@@ -1,4 +1,4 @@
-"""What every family of codes can do, and which codes are small enough to enumerate."""
+"""The protocol of families of codes, and enumeration of small ones."""
 
 from __future__ import annotations
 
@@ -21,68 +21,68 @@ class Family(Protocol):
 
     @property
     def spec(self) -> LatentSpec:
-        """The family in words, as the command line spells it."""
+        """Return the family in words, as the command line spells it."""
 
     @property
     def n_variables(self) -> int:
-        """D."""
+        """Return D."""
 
     @property
     def eta_shape(self) -> tuple[int, ...]:
-        """Shape of one row's natural parameters."""
+        """Return the shape of one row's natural parameters."""
 
     @property
     def z_shape(self) -> tuple[int, ...]:
-        """Shape of one row's code z."""
+        """Return the shape of one row's code z."""
 
     @property
     def n_states(self) -> int | None:
-        """The number of values of z; None of a continuum."""
+        """Return the number of values of z; None of a continuum."""
 
     def natural_parameters(self, raw: Tensor) -> Tensor:
-        """Unconstrained network outputs ``[B, n]`` to ``eta`` ``[B, *eta_shape]``."""
+        """Turn unconstrained network outputs ``[B, n]`` into ``eta`` ``[B, *eta_shape]``."""
 
     def fixed_eta(self) -> Tensor:
-        """Natural parameters of the reference: uniform, or the standard normal."""
+        """Return the natural parameters of the reference: uniform, or the standard normal."""
 
     def log_normalizer(self, eta: Tensor) -> Tensor:
-        """A(η), ``[B]``."""
+        """Return A(η), ``[B]``."""
 
     def mean(self, eta: Tensor) -> Tensor:
-        """∇A(η) = E_q[T(z)]."""
+        """Return ∇A(η) = E_q[T(z)]."""
 
     def sufficient_statistics(self, z: Tensor) -> Tensor:
-        """T(z)."""
+        """Return T(z)."""
 
     def log_prob(self, eta: Tensor, z: Tensor) -> Tensor:
-        """ln q(z), ``[S, B]``."""
+        """Return ln q(z), ``[S, B]``."""
 
     def entropy(self, eta: Tensor) -> Tensor:
-        """H(q), ``[B]``."""
+        """Return H(q), ``[B]``."""
 
     def kl(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
-        """KL(q ‖ p) for p of the same family, ``[B]``."""
+        """Return KL(q ‖ p) for p of the same family, ``[B]``."""
 
     def kl_per_variable(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
-        """KL(q_d ‖ p_d) of each variable of the code, ``[B, D]``; adds up to `kl`."""
+        """Return KL(q_d ‖ p_d) of each variable of the code, ``[B, D]``; adds up to `kl`."""
 
     def sample(self, eta: Tensor, n_samples: int, *, generator: torch.Generator | None) -> Tensor:
-        """``n_samples`` draws, ``[S, B, *z_shape]``."""
+        """Return ``n_samples`` draws, ``[S, B, *z_shape]``."""
 
     def mode(self, eta: Tensor) -> Tensor:
-        """The most likely z, ``[B, *z_shape]``."""
+        """Return the most likely z, ``[B, *z_shape]``."""
 
     def enumerate(self) -> Tensor:
-        """Every z, ``[N, *z_shape]``."""
+        """Return every z, ``[N, *z_shape]``."""
 
     def log_prob_table(self, eta: Tensor) -> Tensor:
-        """ln q of every z in the order of `enumerate`, ``[B, N]``."""
+        """Return ln q of every z in the order of `enumerate`, ``[B, N]``."""
 
     def to_codes(self, z: Tensor) -> Tensor:
-        """z as the numbers a user keeps, ``[N, D]``."""
+        """Return z as the numbers a user keeps, ``[N, D]``."""
 
     def from_codes(self, codes: Tensor) -> Tensor:
-        """The inverse of `to_codes`."""
+        """Return the inverse of `to_codes`."""
 
 
 def is_enumerable(family: Family) -> bool:

@@ -35,17 +35,17 @@ class Bernoulli:
 
     @cached_property
     def spec(self) -> LatentSpec:
-        """``bernoulli:D``."""
+        """Return ``bernoulli:D``."""
         return LatentSpec("bernoulli", self.n_variables)
 
     @property
     def eta_shape(self) -> tuple[int, ...]:
-        """``(D,)``."""
+        """Return ``(D,)``."""
         return (self.n_variables,)
 
     @property
     def z_shape(self) -> tuple[int, ...]:
-        """``(D,)``."""
+        """Return ``(D,)``."""
         return (self.n_variables,)
 
     @property
@@ -54,49 +54,49 @@ class Bernoulli:
         return 1 << self.n_variables
 
     def natural_parameters(self, raw: Tensor) -> Tensor:
-        """The logits are the network's outputs as they are: ``[B, D]``."""
+        """Return the network's outputs, which are the logits, ``[B, D]``."""
         return raw.reshape(*raw.shape[:-1], *self.eta_shape)
 
     def fixed_eta(self) -> Tensor:
-        """Zeros: every bit is a fair coin."""
+        """Return zeros: every bit is a fair coin."""
         return torch.zeros(self.eta_shape)
 
     def log_normalizer(self, eta: Tensor) -> Tensor:
-        """A(η) = Σ_d softplus(η_d), ``[B]``."""
+        """Return A(η) = Σ_d softplus(η_d), ``[B]``."""
         return F.softplus(eta).sum(-1)
 
     def mean(self, eta: Tensor) -> Tensor:
-        """∇A(η) = sigmoid(η): the probability that each bit is 1, ``[B, D]``."""
+        """Return ∇A(η) = sigmoid(η): the probability that each bit is 1, ``[B, D]``."""
         return torch.sigmoid(eta)
 
     def sufficient_statistics(self, z: Tensor) -> Tensor:
-        """T(z) = z."""
+        """Return T(z) = z."""
         return z
 
     def log_prob(self, eta: Tensor, z: Tensor) -> Tensor:
-        """ln q(z) = Σ_d z_d η_d − softplus(η_d), ``[S, B]``.
+        """Return ln q(z) = Σ_d z_d η_d − softplus(η_d), ``[S, B]``.
 
         Written as −softplus((1 − 2z)η), which loses no digits when η is large.
         """
         return F.logsigmoid((2 * z - 1) * eta).sum(-1)
 
     def entropy(self, eta: Tensor) -> Tensor:
-        """H = A(η) − η·∇A(η), ``[B]``; formed from abs(η) so that nothing cancels."""
+        """Return H = A(η) − η·∇A(η), ``[B]``; formed from abs(η) so that nothing cancels."""
         size = eta.abs()
         return (F.softplus(-size) + size * torch.sigmoid(-size)).sum(-1)
 
     def kl(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
-        """KL(q ‖ p) = Σ_d q_d ln(q_d/p_d) + (1−q_d) ln((1−q_d)/(1−p_d)), ``[B]``."""
+        """Return Σ_d q_d ln(q_d/p_d) + (1−q_d) ln((1−q_d)/(1−p_d)), the KL, ``[B]``."""
         result: Tensor = _KL.apply(eta, prior_eta)  # type: ignore[no-untyped-call]
         return result
 
     def kl_per_variable(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
-        """KL(q_d ‖ p_d), ``[B, D]``."""
+        """Return KL(q_d ‖ p_d), ``[B, D]``."""
         off = F.logsigmoid(-eta) - F.logsigmoid(-prior_eta)
         return off + torch.sigmoid(eta) * (eta - prior_eta)
 
     def sample(self, eta: Tensor, n_samples: int, *, generator: torch.Generator | None) -> Tensor:
-        """z_d = 1 if u_d < sigmoid(η_d), one uniform u per bit, ``[S, B, D]``."""
+        """Return z_d = 1 if u_d < sigmoid(η_d), one uniform u per bit, ``[S, B, D]``."""
         u = torch.rand(
             (n_samples, *eta.shape), dtype=eta.dtype, device=eta.device, generator=generator
         )
@@ -107,20 +107,20 @@ class Bernoulli:
         return (eta > 0).to(eta.dtype)
 
     def enumerate(self) -> Tensor:
-        """All 2^D rows of bits, ``[2^D, D]``; row n is n in binary, highest bit first."""
+        """Return all 2^D rows of bits, ``[2^D, D]``; row n is n in binary, highest bit first."""
         return all_codes([2] * self.n_variables).to(torch.get_default_dtype())
 
     def log_prob_table(self, eta: Tensor) -> Tensor:
-        """Two matrix products with the table of states, ``[B, 2^D]``."""
+        """Return ln q of all states, by two matrix products, ``[B, 2^D]``."""
         states = states_like(self, eta)
         return F.logsigmoid(eta) @ states.T + F.logsigmoid(-eta) @ (1 - states).T
 
     def to_codes(self, z: Tensor) -> Tensor:
-        """Bits as uint8, ``[N, D]``."""
+        """Return bits as uint8, ``[N, D]``."""
         return z.to(torch.uint8)
 
     def from_codes(self, codes: Tensor) -> Tensor:
-        """uint8 bits to z, ``[N, D]``."""
+        """Turn uint8 bits into z, ``[N, D]``."""
         return codes.to(torch.get_default_dtype())
 
 

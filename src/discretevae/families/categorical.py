@@ -37,64 +37,64 @@ class Categorical:
 
     @cached_property
     def spec(self) -> LatentSpec:
-        """``categorical:K`` or ``categorical:DxK``."""
+        """Return ``categorical:K`` or ``categorical:DxK``."""
         return LatentSpec("categorical", self.n_variables, self.n_categories)
 
     @property
     def eta_shape(self) -> tuple[int, ...]:
-        """``(D, K)``."""
+        """Return ``(D, K)``."""
         return (self.n_variables, self.n_categories)
 
     @property
     def z_shape(self) -> tuple[int, ...]:
-        """``(D, K)``."""
+        """Return ``(D, K)``."""
         return (self.n_variables, self.n_categories)
 
     @property
     def n_states(self) -> int:
-        """K^D."""
+        """Return K^D."""
         return int(self.n_categories**self.n_variables)
 
     def natural_parameters(self, raw: Tensor) -> Tensor:
-        """The logits are the network's outputs as they are: ``[B, D·K]`` to ``[B, D, K]``."""
+        """Return the network's outputs ``[B, D·K]``, which are the logits, as ``[B, D, K]``."""
         return raw.reshape(*raw.shape[:-1], *self.eta_shape)
 
     def fixed_eta(self) -> Tensor:
-        """Zeros: every category is as likely as any other."""
+        """Return zeros: every category is as likely as any other."""
         return torch.zeros(self.eta_shape)
 
     def log_normalizer(self, eta: Tensor) -> Tensor:
-        """A(η) = Σ_d logsumexp_k η_dk, ``[B]``."""
+        """Return A(η) = Σ_d logsumexp_k η_dk, ``[B]``."""
         return torch.logsumexp(eta, -1).sum(-1)
 
     def mean(self, eta: Tensor) -> Tensor:
-        """∇A(η) = softmax(η): the probability of each category, ``[B, D, K]``."""
+        """Return ∇A(η) = softmax(η): the probability of each category, ``[B, D, K]``."""
         return _softmax(eta)
 
     def sufficient_statistics(self, z: Tensor) -> Tensor:
-        """T(z) = z, one-hot."""
+        """Return T(z) = z, one-hot."""
         return z
 
     def log_prob(self, eta: Tensor, z: Tensor) -> Tensor:
-        """ln q(z) = Σ_d Σ_k z_dk log_softmax(η)_dk, ``[S, B]``."""
+        """Return ln q(z) = Σ_d Σ_k z_dk log_softmax(η)_dk, ``[S, B]``."""
         return (z * _log_softmax(eta)).sum((-1, -2))
 
     def entropy(self, eta: Tensor) -> Tensor:
-        """H = −Σ_d Σ_k q_dk ln q_dk, ``[B]``."""
+        """Return H = −Σ_d Σ_k q_dk ln q_dk, ``[B]``."""
         log_q = _log_softmax(eta)
         return -(log_q.exp() * log_q).sum((-1, -2))
 
     def kl(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
-        """KL(q ‖ p) = Σ_d Σ_k q_dk (ln q_dk − ln p_dk), ``[B]``."""
+        """Return KL(q ‖ p) = Σ_d Σ_k q_dk (ln q_dk − ln p_dk), ``[B]``."""
         return self.kl_per_variable(eta, prior_eta).sum(-1)
 
     def kl_per_variable(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
-        """KL(q_d ‖ p_d), ``[B, D]``."""
+        """Return KL(q_d ‖ p_d), ``[B, D]``."""
         log_q = _log_softmax(eta)
         return (log_q.exp() * (log_q - _log_softmax(prior_eta))).sum(-1)
 
     def sample(self, eta: Tensor, n_samples: int, *, generator: torch.Generator | None) -> Tensor:
-        """The inverse of the cumulative distribution at one uniform per variable, ``[S, B, D, K]``.
+        """Invert the cumulative distribution at one uniform per variable, ``[S, B, D, K]``.
 
         One uniform instead of the K of the Gumbel-max trick: for K = 100 the draws would cost more
         than the decoder's first layer.
@@ -111,27 +111,27 @@ class Categorical:
         return self._one_hot(index, eta.dtype)
 
     def mode(self, eta: Tensor) -> Tensor:
-        """One-hot of the largest logit, ``[B, D, K]``."""
+        """Return one-hot of the largest logit, ``[B, D, K]``."""
         return self._one_hot(eta.argmax(-1), eta.dtype)
 
     def enumerate(self) -> Tensor:
-        """All K^D one-hot codes, ``[K^D, D, K]``; the last variable runs fastest."""
+        """Return all K^D one-hot codes, ``[K^D, D, K]``; the last variable runs fastest."""
         codes = all_codes([self.n_categories] * self.n_variables)
         return self._one_hot(codes, torch.get_default_dtype())
 
     def log_prob_table(self, eta: Tensor) -> Tensor:
-        """The log-softmax itself for one variable, else a product with the states, ``[B, K^D]``."""
+        """Return ln q of all states, by a product with them if D > 1, ``[B, K^D]``."""
         log_q = _log_softmax(eta).flatten(-2)
         if self.n_variables == 1:
             return log_q
         return log_q @ states_like(self, eta).flatten(1).T
 
     def to_codes(self, z: Tensor) -> Tensor:
-        """Category numbers as int64, ``[N, D]``."""
+        """Return category numbers as int64, ``[N, D]``."""
         return z.argmax(-1)
 
     def from_codes(self, codes: Tensor) -> Tensor:
-        """Category numbers to one-hot z, ``[N, D, K]``."""
+        """Turn category numbers into one-hot z, ``[N, D, K]``."""
         return self._one_hot(codes.long(), torch.get_default_dtype())
 
     def _one_hot(self, index: Tensor, dtype: torch.dtype) -> Tensor:

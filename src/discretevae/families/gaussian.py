@@ -36,22 +36,22 @@ class Gaussian:
 
     @cached_property
     def spec(self) -> LatentSpec:
-        """``gaussian:D``."""
+        """Return ``gaussian:D``."""
         return LatentSpec("gaussian", self.n_variables)
 
     @property
     def eta_shape(self) -> tuple[int, ...]:
-        """``(D, 2)``."""
+        """Return ``(D, 2)``."""
         return (self.n_variables, 2)
 
     @property
     def z_shape(self) -> tuple[int, ...]:
-        """``(D,)``."""
+        """Return ``(D,)``."""
         return (self.n_variables,)
 
     @property
     def n_states(self) -> None:
-        """None: a continuum."""
+        """Return None: a continuum."""
         return
 
     def natural_parameters(self, raw: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class Gaussian:
         return torch.stack((mu * precision, -0.5 * precision), -1)
 
     def fixed_eta(self) -> Tensor:
-        """The standard normal: (0, −½) for each variable."""
+        """Return the standard normal: (0, −½) for each variable."""
         return torch.tensor([0.0, -0.5]).expand(self.eta_shape).contiguous()
 
     def moments(self, eta: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,42 +70,42 @@ class Gaussian:
         return eta[..., 0] * var, var
 
     def log_normalizer(self, eta: Tensor) -> Tensor:
-        """A(η) = Σ_d μ²/(2σ²) + ln σ, ``[B]``."""
+        """Return A(η) = Σ_d μ²/(2σ²) + ln σ, ``[B]``."""
         mu, var = self.moments(eta)
         return (0.5 * mu * eta[..., 0] + 0.5 * var.log()).sum(-1)
 
     def mean(self, eta: Tensor) -> Tensor:
-        """∇A(η) = (μ, μ² + σ²), ``[B, D, 2]``."""
+        """Return ∇A(η) = (μ, μ² + σ²), ``[B, D, 2]``."""
         mu, var = self.moments(eta)
         return torch.stack((mu, mu.square() + var), -1)
 
     def sufficient_statistics(self, z: Tensor) -> Tensor:
-        """T(z) = (z, z²), ``[S, B, D, 2]``."""
+        """Return T(z) = (z, z²), ``[S, B, D, 2]``."""
         return torch.stack((z, z.square()), -1)
 
     def log_prob(self, eta: Tensor, z: Tensor) -> Tensor:
-        """ln q(z) = Σ_d −(z_d − μ_d)²/(2σ_d²) − ½ ln(2π σ_d²), ``[S, B]``."""
+        """Return ln q(z) = Σ_d −(z_d − μ_d)²/(2σ_d²) − ½ ln(2π σ_d²), ``[S, B]``."""
         mu, var = self.moments(eta)
         return (-0.5 * ((z - mu).square() / var + var.log() + math.log(2 * math.pi))).sum(-1)
 
     def entropy(self, eta: Tensor) -> Tensor:
-        """H = Σ_d ½ ln(2πe σ_d²), ``[B]``."""
+        """Return H = Σ_d ½ ln(2πe σ_d²), ``[B]``."""
         _, var = self.moments(eta)
         return (0.5 * (var.log() + math.log(2 * math.pi * math.e))).sum(-1)
 
     def kl(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
-        """KL(q ‖ p) between normals, summed over variables, ``[B]``."""
+        """Return KL(q ‖ p) between normals, summed over variables, ``[B]``."""
         return self.kl_per_variable(eta, prior_eta).sum(-1)
 
     def kl_per_variable(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
-        """KL(q_d ‖ p_d), ``[B, D]``."""
+        """Return KL(q_d ‖ p_d), ``[B, D]``."""
         mu, var = self.moments(eta)
         prior_mu, prior_var = self.moments(prior_eta)
         ratio = var / prior_var
         return 0.5 * (ratio - 1 - ratio.log() + (mu - prior_mu).square() / prior_var)
 
     def sample(self, eta: Tensor, n_samples: int, *, generator: torch.Generator | None) -> Tensor:
-        """z = μ + σε, ε ~ N(0, 1), ``[S, B, D]``; differentiable in ``eta`` (paper, section 2)."""
+        """Return z = μ + σε, ε ~ N(0, 1), ``[S, B, D]``; differentiable in ``eta``."""
         mu, var = self.moments(eta)
         noise = torch.randn(
             (n_samples, *mu.shape), dtype=eta.dtype, device=eta.device, generator=generator
@@ -117,7 +117,7 @@ class Gaussian:
         return self.moments(eta)[0]
 
     def enumerate(self) -> Tensor:
-        """There is nothing to enumerate.
+        """Refuse, for there is nothing to enumerate.
 
         Raises:
             ConfigError: always.
@@ -125,7 +125,7 @@ class Gaussian:
         raise ConfigError("a Gaussian code has no finite list of states. Sample it instead.")
 
     def log_prob_table(self, eta: Tensor) -> Tensor:
-        """There is no such table.
+        """Refuse, for there is no such table.
 
         Raises:
             ConfigError: always.
@@ -133,9 +133,9 @@ class Gaussian:
         raise ConfigError("a Gaussian code has no finite list of states. Sample it instead.")
 
     def to_codes(self, z: Tensor) -> Tensor:
-        """The real numbers themselves, ``[N, D]``."""
+        """Return the real numbers themselves, ``[N, D]``."""
         return z
 
     def from_codes(self, codes: Tensor) -> Tensor:
-        """The real numbers themselves, ``[N, D]``."""
+        """Return the real numbers themselves, ``[N, D]``."""
         return codes.to(torch.get_default_dtype())

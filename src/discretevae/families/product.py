@@ -41,100 +41,100 @@ class Product:
 
     @cached_property
     def spec(self) -> LatentSpec:
-        """The parts' spellings with + between them."""
+        """Return the parts' spellings with + between them."""
         return LatentSpec.product(*(part.spec for part in self.parts))
 
     @property
     def n_variables(self) -> int:
-        """D, of all parts together."""
+        """Return D, of all parts together."""
         return sum(part.n_variables for part in self.parts)
 
     @property
     def eta_shape(self) -> tuple[int, ...]:
-        """``(n,)``."""
+        """Return ``(n,)``."""
         return (sum(math.prod(part.eta_shape) for part in self.parts),)
 
     @property
     def z_shape(self) -> tuple[int, ...]:
-        """``(m,)``."""
+        """Return ``(m,)``."""
         return (sum(math.prod(part.z_shape) for part in self.parts),)
 
     @property
     def n_states(self) -> int | None:
-        """The product of the parts' numbers; None if one of them is a continuum."""
+        """Return the product of the parts' numbers; None if one of them is a continuum."""
         counts = [part.n_states for part in self.parts]
         return None if None in counts else math.prod(count for count in counts if count)
 
     def split_eta(self, eta: Tensor) -> list[Tensor]:
-        """``[..., n]`` to each part's ``[..., *eta_shape]``."""
+        """Split ``[..., n]`` into each part's ``[..., *eta_shape]``."""
         return _split(eta, [part.eta_shape for part in self.parts])
 
     def split_z(self, z: Tensor) -> list[Tensor]:
-        """``[..., m]`` to each part's ``[..., *z_shape]``."""
+        """Split ``[..., m]`` into each part's ``[..., *z_shape]``."""
         return _split(z, [part.z_shape for part in self.parts])
 
     def join_z(self, codes: Sequence[Tensor]) -> Tensor:
-        """The parts' z, ``[..., *z_shape]`` each, to ``[..., m]``."""
+        """Join the parts' z, ``[..., *z_shape]`` each, to ``[..., m]``."""
         shapes = [part.z_shape for part in self.parts]
         return _joined(codes, shapes)
 
     def natural_parameters(self, raw: Tensor) -> Tensor:
-        """Each part's, from its own share of the outputs: ``[B, n]``."""
+        """Return each part's, from its own share of the outputs: ``[B, n]``."""
         shares = _split(raw, [(math.prod(part.eta_shape),) for part in self.parts])
         etas = [p.natural_parameters(share) for p, share in zip(self.parts, shares, strict=True)]
         return self._join_eta(etas)
 
     def fixed_eta(self) -> Tensor:
-        """The parts' references side by side."""
+        """Return the parts' references side by side."""
         return self._join_eta([part.fixed_eta() for part in self.parts])
 
     def log_normalizer(self, eta: Tensor) -> Tensor:
-        """A(η) = Σ_parts A(η_part), ``[B]``."""
+        """Return A(η) = Σ_parts A(η_part), ``[B]``."""
         return _sum(p.log_normalizer(e) for p, e in parts_with_eta(self, eta))
 
     def mean(self, eta: Tensor) -> Tensor:
-        """∇A(η), flat like ``eta``."""
+        """Return ∇A(η), flat like ``eta``."""
         return self._join_eta([p.mean(e) for p, e in parts_with_eta(self, eta)])
 
     def sufficient_statistics(self, z: Tensor) -> Tensor:
-        """T(z), flat like ``eta``: ``[S, B, n]``."""
+        """Return T(z), flat like ``eta``: ``[S, B, n]``."""
         codes = zip(self.parts, self.split_z(z), strict=True)
         return self._join_eta([part.sufficient_statistics(code) for part, code in codes])
 
     def log_prob(self, eta: Tensor, z: Tensor) -> Tensor:
-        """ln q(z) = Σ_parts ln q(z_part), ``[S, B]``."""
+        """Return ln q(z) = Σ_parts ln q(z_part), ``[S, B]``."""
         codes = self.split_z(z)
         pairs = zip(parts_with_eta(self, eta), codes, strict=True)
         return _sum(p.log_prob(e, code) for (p, e), code in pairs)
 
     def entropy(self, eta: Tensor) -> Tensor:
-        """H = Σ_parts H, ``[B]``."""
+        """Return H = Σ_parts H, ``[B]``."""
         return _sum(p.entropy(e) for p, e in parts_with_eta(self, eta))
 
     def kl(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
-        """KL(q ‖ p) = Σ_parts KL, ``[B]``."""
+        """Return KL(q ‖ p) = Σ_parts KL, ``[B]``."""
         priors = self.split_eta(prior_eta)
         pairs = zip(parts_with_eta(self, eta), priors, strict=True)
         return _sum(p.kl(e, prior) for (p, e), prior in pairs)
 
     def kl_per_variable(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
-        """KL(q_d ‖ p_d) of the variables of all parts in their order, ``[B, D]``."""
+        """Return KL(q_d ‖ p_d) of the variables of all parts in their order, ``[B, D]``."""
         priors = self.split_eta(prior_eta)
         pairs = zip(parts_with_eta(self, eta), priors, strict=True)
         return torch.cat([p.kl_per_variable(e, prior) for (p, e), prior in pairs], -1)
 
     def sample(self, eta: Tensor, n_samples: int, *, generator: torch.Generator | None) -> Tensor:
-        """Each part's draws, ``[S, B, m]``; differentiable in a Gaussian part's ``eta`` only."""
+        """Return draws ``[S, B, m]``; differentiable in a Gaussian part's ``eta`` only."""
         return self.join_z(
             [p.sample(e, n_samples, generator=generator) for p, e in parts_with_eta(self, eta)]
         )
 
     def mode(self, eta: Tensor) -> Tensor:
-        """The most likely z, ``[B, m]``."""
+        """Return the most likely z, ``[B, m]``."""
         return self.join_z([p.mode(e) for p, e in parts_with_eta(self, eta)])
 
     def enumerate(self) -> Tensor:
-        """Every combination of the parts' states, ``[N, m]``; the last part runs fastest.
+        """Return every combination of the parts' states, ``[N, m]``; the last part runs fastest.
 
         Raises:
             ConfigError: there is a Gaussian part, or there are more than `MAX_STATES`.
@@ -148,20 +148,20 @@ class Product:
         return self.join_z([part[grid[:, i]] for i, part in enumerate(states)])
 
     def log_prob_table(self, eta: Tensor) -> Tensor:
-        """The sum over parts of each part's table, ``[B, N]``."""
+        """Return the sum over parts of each part's table, ``[B, N]``."""
         table = torch.zeros(len(eta), 1, dtype=eta.dtype, device=eta.device)
         for part, part_eta in parts_with_eta(self, eta):
             table = (table.unsqueeze(2) + part.log_prob_table(part_eta).unsqueeze(1)).flatten(1)
         return table
 
     def to_codes(self, z: Tensor) -> Tensor:
-        """``[N, D]``: int64 if all parts are discrete, else float32."""
+        """Return ``[N, D]``: int64 if all parts are discrete, else float32."""
         columns = [p.to_codes(code) for p, code in zip(self.parts, self.split_z(z), strict=True)]
         dtype = torch.int64 if self.n_states is not None else torch.float32
         return torch.cat([column.to(dtype) for column in columns], 1)
 
     def from_codes(self, codes: Tensor) -> Tensor:
-        """The inverse of `to_codes`, ``[N, m]``."""
+        """Return the inverse of `to_codes`, ``[N, m]``."""
         columns = torch.split(codes, [part.n_variables for part in self.parts], 1)
         return self.join_z([p.from_codes(c) for p, c in zip(self.parts, columns, strict=True)])
 
@@ -170,7 +170,7 @@ class Product:
 
 
 def parts_of(family: Family) -> tuple[Family, ...]:
-    """The parts of a product; of any other family, itself alone.
+    """Return the parts of a product; of any other family, itself alone.
 
     Example:
         >>> from discretevae.families import Bernoulli

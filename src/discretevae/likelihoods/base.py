@@ -1,4 +1,4 @@
-"""What every likelihood can do, and the unit in which others report it."""
+"""The protocol of likelihoods, and the unit in which others report it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from discretevae.config import LikelihoodSpec
 
 Support = Literal["unit interval", "bytes", "real"]
-"""What x may be: any number in [0, 1]; k/255 for k = 0 … 255; any number."""
+"""Values of x: any number in [0, 1]; k/255 for k = 0 … 255; any number."""
 
 
 class Likelihood(Protocol):
@@ -46,25 +46,25 @@ class Likelihood(Protocol):
     def is_probability(self) -> bool: ...  # noqa: D102
 
     def n_outputs(self, n_features: int) -> int:
-        """C·P: the numbers of the decoder for a row of P features."""
+        """Return C·P: the numbers of the decoder for a row of P features."""
 
     def is_surrogate_for(self, x: Tensor) -> bool:
         """Return whether `log_prob` of these rows is of no probability and no density."""
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
-        """ln p(x|z) of every sample and row: ``[S, B, C·P]``, ``[B, P]`` to ``[S, B]``."""
+        """Return ln p(x|z) of every sample and row: ``[S, B, C·P]``, ``[B, P]`` to ``[S, B]``."""
 
     def table(self, output: Tensor, x: Tensor) -> Tensor:
-        """ln p(x_b | state n): ``[N, C·P]``, ``[B, P]`` to ``[B, N]``."""
+        """Return ln p(x_b | state n): ``[N, C·P]``, ``[B, P]`` to ``[B, N]``."""
 
     def mean(self, output: Tensor) -> Tensor:
-        """E[x|z], the picture to show, in the units of x: ``[..., C·P]`` to ``[..., P]``."""
+        """Return E[x|z], the picture to show, in the units of x: ``[..., C·P]`` to ``[..., P]``."""
 
     def output_for(self, mean: Tensor) -> Tensor:
-        """An output whose `mean` is this, ``[P]`` to ``[C·P]``; values no output reaches move."""
+        """Return an output with this `mean`, ``[P]`` to ``[C·P]``; values out of reach move."""
 
     def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
-        """A draw x ~ p(x|z), in the units of x: ``[..., C·P]`` to ``[..., P]``."""
+        """Return a draw x ~ p(x|z), in the units of x: ``[..., C·P]`` to ``[..., P]``."""
 
 
 def bits_per_dimension(nats: float, n_features: int) -> float:

@@ -37,7 +37,7 @@ class BernoulliLikelihood:
     is_probability: ClassVar[bool] = True
 
     def n_outputs(self, n_features: int) -> int:
-        """P."""
+        """Return P."""
         return n_features
 
     def is_surrogate_for(self, x: Tensor) -> bool:
@@ -45,20 +45,20 @@ class BernoulliLikelihood:
         return bool(((x != 0) & (x != 1)).any())
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
-        """Σ_p x_p l_p − softplus(l_p) for logits l = ``output``, ``[S, B]``."""
+        """Return Σ_p x_p l_p − softplus(l_p) for logits l = ``output``, ``[S, B]``."""
         result: Tensor = _BernoulliLogProb.apply(output, x)  # type: ignore[no-untyped-call]
         return result
 
     def table(self, output: Tensor, x: Tensor) -> Tensor:
-        """x·l_nᵀ − Σ_p softplus(l_np): one matrix product, ``[B, N]``."""
+        """Return x·l_nᵀ − Σ_p softplus(l_np): one matrix product, ``[B, N]``."""
         return x @ output.T - F.softplus(output).sum(-1)
 
     def mean(self, output: Tensor) -> Tensor:
-        """x̂ = sigmoid(output)."""
+        """Return x̂ = sigmoid(output)."""
         return torch.sigmoid(output)
 
     def output_for(self, mean: Tensor) -> Tensor:
-        """logit x̂, with x̂ at least 0.001 away from 0 and 1."""
+        """Return logit x̂, with x̂ at least 0.001 away from 0 and 1."""
         return torch.logit(mean, eps=1e-3)
 
     def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:

@@ -68,15 +68,15 @@ class BetaBinomialLikelihood:
         return 2 * n_features
 
     def is_surrogate_for(self, x: Tensor) -> bool:
-        """False: it is a probability of all 8-bit values."""
+        """Return False, for it is a probability of all 8-bit values."""
         return False
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
-        """Σ_p ln p(k_p), k = 255 x, ``[S, B]``."""
+        """Return Σ_p ln p(k_p), k = 255 x, ``[S, B]``."""
         return summed(_log_mass, output, x, self.channels)
 
     def table(self, output: Tensor, x: Tensor) -> Tensor:
-        """The 256 masses of every state and feature, then a sum of those that occur, ``[B, N]``.
+        """Return sums of the masses that occur, of 256 for every state and feature, ``[B, N]``.
 
         At most 2²² masses are held at a time.
         """
@@ -87,12 +87,12 @@ class BetaBinomialLikelihood:
         return torch.sigmoid(output[..., : output.shape[-1] // 2])
 
     def output_for(self, mean: Tensor) -> Tensor:
-        """Its logit, the mean kept 0.001 away from 0 and 1; and c = 0, little concentration."""
+        """Return the logit of the mean, kept 0.001 away from 0 and 1, and c = 0."""
         logits = torch.logit(mean, eps=1e-3)
         return torch.cat((logits, torch.zeros_like(logits)), -1)
 
     def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
-        """Each k with its probability, by the inverse of the distribution function."""
+        """Draw each k with its probability, by the inverse of the distribution function."""
         return eight_bit.sample(_log_masses, self.channels, output, generator=generator)
 
 

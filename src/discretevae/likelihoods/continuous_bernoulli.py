@@ -51,27 +51,27 @@ class ContinuousBernoulliLikelihood:
     is_probability: ClassVar[bool] = False
 
     def n_outputs(self, n_features: int) -> int:
-        """P."""
+        """Return P."""
         return n_features
 
     def is_surrogate_for(self, x: Tensor) -> bool:
-        """False: it is a density for every x in [0, 1]."""
+        """Return False, for it is a density for every x in [0, 1]."""
         return False
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
-        """Σ_p x_p l_p − A(l_p) for logits l = ``output``, ``[S, B]``."""
+        """Return Σ_p x_p l_p − A(l_p) for logits l = ``output``, ``[S, B]``."""
         return summed(_log_density, output, x, 1)
 
     def table(self, output: Tensor, x: Tensor) -> Tensor:
-        """x·l_nᵀ − Σ_p A(l_np): one matrix product, ``[B, N]``."""
+        """Return x·l_nᵀ − Σ_p A(l_np): one matrix product, ``[B, N]``."""
         return x @ output.T - _normalizer_and_mean(output)[0].sum(-1)
 
     def mean(self, output: Tensor) -> Tensor:
-        """A′(l)."""
+        """Return a′(l)."""
         return _normalizer_and_mean(output)[1]
 
     def output_for(self, mean: Tensor) -> Tensor:
-        """The l of which A′(l) is the mean, found by halving; the mean kept in [0.01, 0.99]."""
+        """Return the l with A′(l) = mean, found by halving; the mean is kept in [0.01, 0.99]."""
         target = mean.double().clamp(MIN_MEAN, 1 - MIN_MEAN)
         low = torch.full_like(target, -1.1 / MIN_MEAN)
         high = -low
@@ -82,7 +82,7 @@ class ContinuousBernoulliLikelihood:
         return low.to(mean.dtype)
 
     def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
-        """The inverse of the distribution function, x = ln(1 + u (e^l − 1)) / l."""
+        """Return the inverse of the distribution function, x = ln(1 + u (e^l − 1)) / l."""
         logits = output.detach()
         u = torch.rand(logits.shape, dtype=logits.dtype, device=logits.device, generator=generator)
         # of an exponential that falls; where it rises, seen from the other end

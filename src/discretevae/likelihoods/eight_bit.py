@@ -1,4 +1,4 @@
-"""What the likelihoods of 8-bit values share: all 256 probabilities of a feature side by side."""
+"""The base of likelihoods of 8-bit values: all 256 probabilities of a feature side by side."""
 
 from __future__ import annotations
 

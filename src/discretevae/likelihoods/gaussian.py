@@ -51,15 +51,15 @@ class GaussianLikelihood:
 
     @property
     def spec(self) -> LikelihoodSpec:
-        """``gaussian``, or ``gaussian:σ``."""
+        """Return ``gaussian``, or ``gaussian:σ``."""
         return LikelihoodSpec.gaussian(self.scale)
 
     def n_outputs(self, n_features: int) -> int:
-        """P."""
+        """Return P."""
         return n_features
 
     def is_surrogate_for(self, x: Tensor) -> bool:
-        """False: it is a density for every x."""
+        """Return False, for it is a density for every x."""
         return False
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class GaussianLikelihood:
         return (-0.5 / self.scale**2) * squares - self._constant(x)
 
     def table(self, output: Tensor, x: Tensor) -> Tensor:
-        """The square expanded: (x·x̂ᵀ − ½ (x·x + x̂·x̂))/σ² − P ln σ − P/2 ln 2π, ``[B, N]``."""
+        """Return (x·x̂ᵀ − ½ (x·x + x̂·x̂))/σ² − P ln σ − P/2 ln 2π, ``[B, N]``."""
         if self.scale == 1:
             return _minus_half_squares(output, x) - self._constant(x)
         # the expanded square cancels, and 1/σ² would magnify what rounding leaves of it
@@ -76,15 +76,15 @@ class GaussianLikelihood:
         return (wide - self._constant(x)).to(output.dtype)
 
     def mean(self, output: Tensor) -> Tensor:
-        """x̂ itself."""
+        """Return x̂ itself."""
         return output
 
     def output_for(self, mean: Tensor) -> Tensor:
-        """x̂ itself."""
+        """Return x̂ itself."""
         return mean
 
     def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
-        """x̂ + σε, ε ~ N(0, 1)."""
+        """Return x̂ + σε, ε ~ N(0, 1)."""
         return output.detach() + self.scale * _noise(output, generator)
 
     def _constant(self, x: Tensor) -> float:
@@ -139,11 +139,11 @@ class LearnedGaussianLikelihood(nn.Module):
         self.log_scale.copy_(0.5 * torch.log(variance.clamp(min=SCALE_FLOOR**2 / 100)))
 
     def n_outputs(self, n_features: int) -> int:
-        """P."""
+        """Return P."""
         return n_features
 
     def is_surrogate_for(self, x: Tensor) -> bool:
-        """False: it is a density for every x."""
+        """Return False, for it is a density for every x."""
         return False
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
@@ -152,25 +152,25 @@ class LearnedGaussianLikelihood(nn.Module):
         return -0.5 * ((x - output) / scale).square().sum(-1) - self._constant(scale)
 
     def table(self, output: Tensor, x: Tensor) -> Tensor:
-        """The square expanded, one matrix product in float64, since it cancels; ``[B, N]``."""
+        """Return the square expanded, a matrix product in float64, since it cancels; ``[B, N]``."""
         scale = self.scale().double()
         wide = _minus_half_squares(output / scale, x / scale) - self._constant(scale)
         return wide.to(output.dtype)
 
     def mean(self, output: Tensor) -> Tensor:
-        """x̂ itself."""
+        """Return x̂ itself."""
         return output
 
     def output_for(self, mean: Tensor) -> Tensor:
-        """x̂ itself."""
+        """Return x̂ itself."""
         return mean
 
     def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
-        """x̂ + σε, ε ~ N(0, 1)."""
+        """Return x̂ + σε, ε ~ N(0, 1)."""
         return output.detach() + self.scale().detach() * _noise(output, generator)
 
     def extra_repr(self) -> str:
-        """The number of features."""
+        """Return the number of features."""
         return f"n_features={len(self.log_scale)}"
 
     @staticmethod

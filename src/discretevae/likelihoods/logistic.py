@@ -23,7 +23,7 @@ EDGES = 5
 """Of the 255 terms of a mean, so many are formed at once: they take that multiple of the memory."""
 
 _LEAST_DELTA = 1e-30
-"""What a width s of over e⁶³ leaves of the 254 inner values, so that its logarithm is finite."""
+"""Least probability of the 254 inner values, so that its logarithm is finite for any width."""
 
 _START_LOG_SCALE = -2.0
 _SPREAD = 0.25
@@ -75,7 +75,7 @@ class LogisticLikelihood:
 
     @property
     def spec(self) -> LikelihoodSpec:
-        """``logistic``, or ``logistic:M``."""
+        """Return ``logistic``, or ``logistic:M``."""
         return LikelihoodSpec.logistic(self.n_components)
 
     @property
@@ -84,26 +84,26 @@ class LogisticLikelihood:
         return 2 if self.n_components == 1 else 3 * self.n_components
 
     def n_outputs(self, n_features: int) -> int:
-        """C·P."""
+        """Return C·P."""
         return self.channels * n_features
 
     def is_surrogate_for(self, x: Tensor) -> bool:
-        """False: it is a probability of all 8-bit values."""
+        """Return False, for it is a probability of all 8-bit values."""
         return False
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
-        """Σ_p ln p(k_p), k = 255 x, ``[S, B]``."""
+        """Return Σ_p ln p(k_p), k = 255 x, ``[S, B]``."""
         return summed(_log_mass, output, x, self.channels)
 
     def table(self, output: Tensor, x: Tensor) -> Tensor:
-        """The 256 masses of every state and feature, then a sum of those that occur, ``[B, N]``.
+        """Return sums of the masses that occur, of 256 for every state and feature, ``[B, N]``.
 
         At most 2²² masses of components are held at a time.
         """
         return eight_bit.table(_log_masses, self.channels, output, x)
 
     def mean(self, output: Tensor) -> Tensor:
-        """Σ_{j=1}^{255} P(k ≥ j) / 255, and P(k ≥ j) = Σ_m π_m σ((μ_m − (j − ½)/255)/s_m)."""
+        """Return Σ_{j=1}^{255} P(k ≥ j) / 255,  P(k ≥ j) = Σ_m π_m σ((μ_m − (j − ½)/255)/s_m)."""
         n_features = output.shape[-1] // self.channels
         logits, mu, raw = _split(output.reshape(-1, self.channels, n_features))
         inverse_scale = (-_log_scale(raw)).exp()
@@ -116,7 +116,7 @@ class LogisticLikelihood:
         return mean.reshape(*output.shape[:-1], n_features)
 
     def output_for(self, mean: Tensor) -> Tensor:
-        """Equal components of a fixed width, side by side, moved to this mean by halving.
+        """Return equal components of a fixed width, side by side, moved to this mean by halving.
 
         The mean is kept 0.001 away from 0 and 1.
         """
@@ -129,11 +129,11 @@ class LogisticLikelihood:
         return self._placed(low).to(mean.dtype)
 
     def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
-        """Each k with its probability, by the inverse of the distribution function."""
+        """Draw each k with its probability, by the inverse of the distribution function."""
         return eight_bit.sample(_log_masses, self.channels, output, generator=generator)
 
     def _placed(self, center: Tensor) -> Tensor:
-        """The output whose components lie around this center: ``[P]`` to ``[C·P]``."""
+        """Return the output whose components lie around this center: ``[P]`` to ``[C·P]``."""
         width = torch.full_like(center, _START_LOG_SCALE)
         if self.n_components == 1:
             return torch.cat((center, width))

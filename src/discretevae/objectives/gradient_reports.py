@@ -217,7 +217,7 @@ def _draws(
     generator: torch.Generator,
     objective: Objective,
 ) -> tuple[Tensor, Tensor]:
-    """The encoder's gradient ``[R, n]`` and each row's η-gradient ``[R, B, *eta_shape]``."""
+    """Return the encoder's gradient ``[R, n]`` and each row's η-gradient ``[R, B, *eta_shape]``."""
     parameters = list(model.encoder.parameters())
     eta = model.eta(x)
     draws, eta_draws = [], []
@@ -297,7 +297,7 @@ def _step_seconds(
 
 
 def _at_rest(estimator: Estimator) -> Estimator:
-    """A copy that keeps what it has learned and learns nothing more."""
+    """Return a copy that keeps what it has learned and learns nothing more."""
     estimator = copy.deepcopy(estimator)
     return estimator.eval() if isinstance(estimator, nn.Module) else estimator
 

@@ -22,7 +22,7 @@ def multi_sample(
     generator: torch.Generator | None,
     encoder_input: Tensor | None = None,
 ) -> Terms:
-    """The K-sample bound E ln 1/K Σ_k p(x, z_k)/q(z_k|x)  (Burda et al. 2016, eq. 8).
+    """Return the K-sample bound E ln 1/K Σ_k p(x, z_k)/q(z_k|x)  (Burda et al. 2016, eq. 8).
 
     Args:
         model: the model.
@@ -62,7 +62,7 @@ def marginal(
     generator: torch.Generator | None,
     encoder_input: Tensor | None = None,
 ) -> Terms:
-    """The likelihood itself, for codes that can be enumerated.
+    """Return the likelihood itself, for codes that can be enumerated.
 
     The decoder and the prior maximize ln p(x) = ln Σ_n p(z_n) p(x|z_n). The encoder, which that
     does not need, minimizes KL(p(z|x) ‖ q(z|x)) to the exact posterior, its own separate loss.

@@ -1,4 +1,4 @@
-"""What the scikit-learn classes have in common: everything but the kind of code."""
+"""The base of the scikit-learn classes: everything but the kind of code."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class _Learned:
 # a dataclass writes the constructors: they only store, as scikit-learn asks
 @dataclass(eq=False, repr=False, kw_only=True)
 class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc]
-    """What `BernoulliVAE`, `CategoricalVAE` and `HybridVAE` have in common; make one of those.
+    """The base of `BernoulliVAE`, `CategoricalVAE` and `HybridVAE`; make one of those.
 
     ``X`` is always a numeric matrix ``[n, P]``: an array, a data frame, a nested list or, if all
     its values lie in [0, 1], a sparse matrix. Results for a row do not depend on the rows that are

@@ -39,7 +39,7 @@ HEAD_KEYS = {"format_version", "class", "parameters", "feature_names", "weights"
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Fitted:
-    """What a fitted estimator consists of, as plain data.
+    """The parts of a fitted estimator, as plain data.
 
     Args:
         class_name: of the estimator.

@@ -22,7 +22,7 @@ FIGURES = (
 """Of the test rows, as ``summary.json`` names them; nats per row."""
 
 DATASETS = {"mnist": "ylecun/mnist", "fashion-mnist": "zalando-datasets/fashion_mnist"}
-"""What the Hub calls the built-in sets that it has."""
+"""Names on the Hub of the built-in sets that it has."""
 
 SURROGATE = (
     "The test rows are grey values, of which the Bernoulli likelihood is no probability: all "

@@ -62,7 +62,7 @@ def export_onnx(
     tolerance: float = TOLERANCE,
     properties: Mapping[str, str] | None = None,
 ) -> OnnxExport:
-    """Writes ``encoder.onnx`` and ``decoder.onnx``, after onnxruntime has agreed with torch.
+    """Write ``encoder.onnx`` and ``decoder.onnx``, after onnxruntime has agreed with torch.
 
     The encoder takes ``rows`` float32 ``[N, P]`` to ``codes`` ``[N, D]`` as `DiscreteVAE.encode`
     gives them, and to ``probabilities`` ``[N, D]`` of bits, ``[N, D, K]`` of categories, or the
@@ -156,7 +156,7 @@ def _random_rows(model: DiscreteVAE) -> Tensor:
 
 
 def _codes(model: DiscreteVAE, x: Tensor) -> Tensor:
-    """The codes of the rows, and as many at random: all that a decoder may meet."""
+    """Return the codes of the rows, and as many at random: all that a decoder may meet."""
     generator = torch.Generator().manual_seed(0)
     eta = model.family.fixed_eta().expand(len(x), *model.family.eta_shape)
     drawn = model.family.to_codes(model.family.sample(eta, 1, generator=generator)[0])

@@ -58,7 +58,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Writes ``value`` as indented JSON, atomically."""
+    """Write ``value`` as indented JSON, atomically."""
     write_atomic(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 

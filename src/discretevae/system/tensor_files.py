@@ -23,10 +23,10 @@ ENTRY = "discretevae"
 would be a matter of chance, and the same weights would make different files."""
 
 HEAD, CHECKSUM = "head", "blake2b"
-"""What it holds, as JSON."""
+"""The keys of that entry, which is JSON."""
 
 MAX_HEADER_BYTES = 100_000_000
-"""What safetensors itself allows."""
+"""The limit of safetensors itself."""
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], head: Mapping[str, Any]) -> None:

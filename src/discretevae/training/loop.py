@@ -39,7 +39,7 @@ Step = Callable[[Batch, StepSettings], None]
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training has come; handed to the ``progress`` callback after every step.
+    """The progress of a training, which the ``progress`` callback gets after every step.
 
     Args:
         epoch: the epoch under way, from 1.

@@ -125,7 +125,7 @@ class PreparedTraining:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
         return self.model.device
 
     @property

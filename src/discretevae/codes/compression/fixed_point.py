@@ -60,7 +60,7 @@ class _Layer:
 
 
 def exact_network(network: nn.Module, *, input_bits: int, scale: float, bound: int) -> Network:
-    """The network as a function of whole numbers that is exact on every machine.
+    """Return the network as a function of whole numbers that is exact on every machine.
 
     Args:
         network: an MLP, a convolutional encoder or decoder, or an `nn.Sequential` of `nn.Linear`
@@ -111,7 +111,7 @@ def _not_exact(layer: nn.Module) -> ConfigError:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """What enters a layer: multiples of 2^−bits, each worth ``scale``, whole numbers ≤ bound."""
+    """The input of a layer: multiples of 2^−bits, each worth ``scale``, whole numbers ≤ bound."""
 
     bits: int = ACTIVATION_BITS
     scale: float = 1.0
@@ -119,7 +119,7 @@ class _Inputs:
 
 
 def _layer(weight: Tensor, bias: Tensor | None, inputs: _Inputs, *, terms: Sequence[int]) -> _Layer:
-    """Rounds a layer to whole numbers.
+    """Round a layer to whole numbers.
 
     Args:
         weight: as the network holds it.
@@ -145,7 +145,7 @@ def _layer(weight: Tensor, bias: Tensor | None, inputs: _Inputs, *, terms: Seque
 
 
 def _activate(sums: Tensor, bits: int, activation: nn.Module) -> Tensor:
-    """Sums of a layer, multiples of 2^−bits, to the whole numbers that enter the next one."""
+    """Turn sums of a layer, multiples of 2^−bits, into the whole input of the next one."""
     scaled = sums * 2.0 ** (ACTIVATION_BITS - bits)
     if isinstance(activation, nn.Tanh):
         values = reproducible.tanh((scaled * 2.0**-ACTIVATION_BITS).numpy())
@@ -292,7 +292,7 @@ def _masked(layer: MaskedLinear, inputs: _Inputs) -> _Layer:
 
 
 def _by_degree(degrees: Sequence[int]) -> dict[int, slice | list[int]]:
-    """The units of each degree; a slice where they are evenly spaced, which copies no weights."""
+    """Return the units of each degree; slices where evenly spaced, which copy no weights."""
     units: dict[int, list[int]] = {}
     for unit, degree in enumerate(degrees):
         units.setdefault(degree, []).append(unit)
@@ -306,7 +306,7 @@ def _as_slice(units: list[int]) -> slice | list[int]:
 
 
 def on_grid(values: Tensor, step: float, low: float, high: float) -> Array:
-    """The numbers of the grid points next to the values: int64, from 0 at ``low``.
+    """Return the numbers of the grid points next to the values: int64, from 0 at ``low``.
 
     Args:
         values: exact float64 numbers.

@@ -1,4 +1,4 @@
-"""How well the codes of candidates explain a query: what the decoder says of it."""
+"""Reranking of candidates by how well the decoder explains the query from their codes."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from discretevae.data.stores.values import Array, as_labels, check_size
 from discretevae.errors import DataError, DataWarning
 
 _EXPANSION = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
-"""How many times larger than itself a packed array can become, by the compression. NumPy writes
+"""Largest ratio of the size of an array to its packed size, by the compression. NumPy writes
 these two; of others a few bytes can become gigabytes."""
 
 _ROWS = {

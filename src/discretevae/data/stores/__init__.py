@@ -1,1 +1,1 @@
-"""Where rows lie: in memory, sparse, on disk, streamed; and their order in an epoch."""
+"""Stores of rows: in memory, sparse, on disk, streamed; and their order in an epoch."""

@@ -1,4 +1,4 @@
-"""Where the values of a table lie: what every store offers, and the plainest one.
+"""Stores of the values of a table: what every store offers, and the plainest one.
 
 | store | values lie |
 |---|---|

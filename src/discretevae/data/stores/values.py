@@ -32,7 +32,7 @@ Array = npt.NDArray[Any]
 
 
 class Facts(NamedTuple):
-    """What the rules need of values: bounds, and whether all of them are whole.
+    """The facts that the rules need of values: bounds, and whether all of them are whole.
 
     The bounds of bytes are not always the nearest ones: 0 and 255 hold for all of them.
     """

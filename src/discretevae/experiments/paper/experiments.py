@@ -90,7 +90,7 @@ class PaperFigure:
 
     @property
     def title(self) -> str:
-        """What it shows of which models."""
+        """A sentence on what the figure shows, of which models."""
         shown = [EXPERIMENTS[name] for name in self.experiments]
         models = " and ".join(experiment.model for experiment in shown)
         return f"{KIND_TITLES[self.kind]} of {models} on {shown[0].data}"
