@@ -43,7 +43,7 @@ def test_all_that_makes_a_batch_happens_where_the_values_lie(kind):
     rows = rows_of(kind)
     there = Rows(rows.values.to("meta"), rows.divisor, name=kind)
     batches = there.epoch(0, 1, 16)
-    assert batches.order.there.device.type == "meta"  # sent once, not at every step
+    assert batches.order._order_on_device.device.type == "meta"  # sent once, not at every step
     with NeverFromTheHost():
         batch = batches.take(2)
         others = there.batch(torch.tensor([3, 1])), there.batch(slice(0, 9))
