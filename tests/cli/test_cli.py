@@ -272,6 +272,12 @@ def same_run(one: Path, other: Path) -> None:
     assert summaries[0]["test"] == summaries[1]["test"]
 
 
+def test_the_run_in_the_current_folder_is_resumed(cli, copied, monkeypatch):
+    monkeypatch.chdir(copied("bernoulli:5"))
+    assert cli("train", "--resume", ".", "--epochs", "3", "--json").status == 0
+    assert Path("metrics.jsonl").read_text().count("\n") == 3
+
+
 def test_resume_prolongs(cli, copied, tmp_path):
     folder = copied("bernoulli:6")
     # two epochs and a third are three epochs in one go

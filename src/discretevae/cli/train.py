@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from discretevae.cli import arguments, outputs
 from discretevae.cli.inputs import check_device
 from discretevae.cli.model_options import check_model, load_dataset, run_config, train_config
-from discretevae.cli.train_options import DEFAULTS, HERE, train_options
+from discretevae.cli.train_options import DEFAULTS, THE_ONE_OF_OUT, train_options
 from discretevae.cli.training_bars import training_bar
 from discretevae.config import RunConfig, SaveEvery, TrainConfig
 from discretevae.config.checks import Problems
@@ -158,7 +158,7 @@ def _resumed(
     fixed = sorted(param.opts[-1] for param in given if param.name not in MAY_CHANGE)
     if fixed:
         raise ConfigError(
-            f"{', '.join(fixed)} cannot be changed when a run is resumed. Leave out, or start a "
+            f"{', '.join(fixed)} cannot be changed when a run is resumed. Leave it out, or start a "
             "new run."
         )
     changes = {p.name: options[p.name] for p in given if p.name in ("epochs", "graph")}
@@ -171,7 +171,7 @@ def _resumed(
 
 
 def _folder_to_resume(resume: Path, out: Path | None) -> Path:
-    if str(resume) != HERE:
+    if str(resume) != THE_ONE_OF_OUT:
         if out is not None and out != resume:
             raise ConfigError(f"--resume {resume} and --out {out} differ. Give one of them.")
         return resume

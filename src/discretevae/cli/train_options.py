@@ -20,8 +20,8 @@ from discretevae.config import (
 )
 
 DEFAULTS = TrainConfig()
-HERE = "."
-"""Value of ``--resume`` without a folder: the one that ``--out`` names."""
+THE_ONE_OF_OUT = "<the one of --out>"
+"""Value of ``--resume`` without a folder, which no path is: the folder that ``--out`` names."""
 
 
 class Widths(click.ParamType[tuple[int, ...]]):
@@ -194,7 +194,7 @@ _OWN = {
         "Resume this run, or the one that --out names; a larger --epochs prolongs it.",
         metavar="[RUN]",
         is_flag=False,
-        flag_value=HERE,
+        flag_value=THE_ONE_OF_OUT,
         type=arguments.PATH,
     ),
 }
