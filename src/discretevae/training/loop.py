@@ -229,11 +229,11 @@ def _train_epoch(
         position.rows += len(batch.target) if batch.weight else 0
         position.epoch_seconds += time.perf_counter() - wall_start
         position.cpu_seconds += time.process_time() - cpu_start
+        report(Progress(position.epoch, position.step, n_steps))
         due = checkpointer.is_due()
         failed, must_stop, must_save = _any_rank(prepared.ranks, failed, stop.is_set(), due)
         if failed:
             raise _not_finite("the loss", state.position, checkpointer)
-        report(Progress(position.epoch, position.step, n_steps))
         if prepared.folder is not None and (must_stop or must_save):
             _read_and_check(state, checkpointer)
             checkpointer.save()
