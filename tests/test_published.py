@@ -80,6 +80,7 @@ def test_a_method_changes_nothing_that_its_protocol_fixes(scripts):
         assert values == sorted(values, reverse=True)  # best last
 
 
+@pytest.mark.draws
 def test_of_several_seeds_the_page_has_mean_and_standard_error(scripts, tmp_path):
     _, table = scripts
     for seed, elbo in enumerate((-97.0, -96.0, -98.0)):
