@@ -50,19 +50,16 @@ def counted(distances: np.ndarray, relevant: np.ndarray) -> tuple[np.ndarray, np
     )
 
 
-CASES = [np.random.default_rng(seed) for seed in range(25)]
-
-
-@pytest.mark.parametrize("rng", CASES, ids=range(len(CASES)))
 @pytest.mark.parametrize("top", [None, 1, 2, 4, 6, 7, 20])
-def test_the_closed_form_is_the_mean_over_all_orders_of_ties(rng, top):
+def test_the_closed_form_is_the_mean_over_all_orders_of_ties(top):
     """Up to seven rows in up to four groups: every permutation is tried."""
-    rng = np.random.default_rng(rng.bit_generator.seed_seq.entropy)
-    n = int(rng.integers(1, 8))
-    distances, relevant = rng.integers(0, 4, n), rng.random(n) < 0.5
-    found = expected_average_precision(*counted(distances, relevant), top=top)
-    expected = over_all_orders(distances, relevant, lambda r: average_precision(r, top))
-    assert found == pytest.approx([expected], abs=1e-12)
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(1, 8))
+        distances, relevant = rng.integers(0, 4, n), rng.random(n) < 0.5
+        found = expected_average_precision(*counted(distances, relevant), top=top)
+        expected = over_all_orders(distances, relevant, lambda r: average_precision(r, top))
+        assert found == pytest.approx([expected], abs=1e-12), seed
 
 
 def test_ties_in_the_order_of_rows_would_be_noticed():
@@ -152,7 +149,7 @@ def test_chunks_of_queries_change_nothing(monkeypatch):
     whole = mean_average_precision(*arguments, latent="bernoulli:16", top=10)
     monkeypatch.setattr("discretevae.codes.search.average_precision.CHUNK_DISTANCES", 100)
     parts = mean_average_precision(*arguments, latent="bernoulli:16", top=10)
-    assert whole == pytest.approx(parts, abs=1e-15)
+    assert whole == pytest.approx(parts, abs=1e-12)
 
 
 def test_every_score_is_what_its_name_says():
