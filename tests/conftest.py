@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import hypothesis
 import processes
 import pytest
 import torch
@@ -21,6 +22,10 @@ from discretevae.cli import call
 
 # small matrices are faster on one thread, and the same to the bit in other processes
 torch.set_num_threads(1)
+
+# a busy machine is no fault of the code
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 SMALL = ("--hidden", "16", "--lr", "0.01", "--seed", "3")
 
