@@ -61,12 +61,12 @@ class PriorSpec(Spec):
 
     @property
     def has_closed_kl(self) -> bool:
-        """Whether KL(q ‖ p) has a closed form: where p has the form of q."""
+        """True if KL(q ‖ p) has a closed form: where p has the form of q."""
         return self.kind in ("fixed", "factorized")
 
     @property
     def is_exact(self) -> bool:
-        """Whether ln p(z) is known, and not only a bound on it."""
+        """True if ln p(z) is known, and not only a bound on it."""
         return self.kind != "layer"
 
     @classmethod

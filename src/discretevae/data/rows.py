@@ -108,12 +108,12 @@ class Rows:
 
     @property
     def is_streamed(self) -> bool:
-        """Whether the values stay on disk and are read at use."""
+        """True if the values stay on disk and are read at use."""
         return isinstance(self.values, streamed.Streamed)
 
     @cached_property
     def is_binary(self) -> bool:
-        """Whether every x is 0 or 1; looked at once, then remembered."""
+        """True if every x is 0 or 1; looked at once, then remembered."""
         return self.binarize != "none" or all(
             bool(((part == 0) | (part == self.divisor)).all()) for part in self._store.pieces()
         )

@@ -109,7 +109,7 @@ class Estimator(ABC):
     @property
     @abstractmethod
     def is_unbiased(self) -> bool:
-        """Whether theory says that the expected gradient equals the gradient of E_q f."""
+        """True if theory says that the expected gradient equals the gradient of E_q f."""
 
     @property
     @abstractmethod

@@ -141,7 +141,7 @@ class ZTest:
 
     @property
     def passed(self) -> bool:
-        """Whether no bias was seen."""
+        """True if no bias was seen."""
         return self.z <= self.threshold
 
 

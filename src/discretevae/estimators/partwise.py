@@ -69,7 +69,7 @@ class PartWise(nn.Module, Estimator):
 
     @property
     def is_unbiased(self) -> bool:
-        """Whether all of them are."""
+        """True if all of them are."""
         return all(estimator.is_unbiased for estimator in self.estimators)
 
     @property

@@ -95,7 +95,7 @@ class KLSplit:
 
     @property
     def is_saturated(self) -> bool:
-        """Whether I(n; z) is within 0.1 nats of ln N: the code may tell more, N rows cannot."""
+        """True if I(n; z) is within 0.1 nats of ln N: the code may tell more, N rows cannot."""
         return self.mutual_information.value > self.max_mutual_information - SATURATION
 
     def to_dict(self) -> dict[str, Any]:

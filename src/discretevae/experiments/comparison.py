@@ -87,7 +87,7 @@ class Comparison:
 
     @property
     def is_complete(self) -> bool:
-        """Whether a model has been trained with every estimator."""
+        """True if a model has been trained with every estimator."""
         return len(self.runs) == len(self.estimators)
 
     def to_dict(self) -> dict[str, Any]:

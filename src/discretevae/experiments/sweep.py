@@ -100,7 +100,7 @@ class Sweep:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all sizes are finished."""
+        """True if all sizes are finished."""
         return len(self.results) == len(self.sizes)
 
     def to_dict(self) -> dict[str, Any]:

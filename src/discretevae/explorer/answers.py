@@ -108,7 +108,7 @@ class Explorer:
 
     @property
     def needs_unit_interval(self) -> bool:
-        """Whether the likelihood takes values in [0, 1] only."""
+        """True if the likelihood takes values in [0, 1] only."""
         return self._model.likelihood.needs_unit_interval
 
     def model(self) -> Answer:

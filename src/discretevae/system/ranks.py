@@ -43,12 +43,12 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process evaluates, writes and prints."""
+        """True if this process evaluates, writes and prints."""
         return self.rank == 0
 
     @property
     def is_alone(self) -> bool:
-        """Whether this is the only process."""
+        """True if this is the only process."""
         return self.count == 1
 
     def average(self, tensors: Sequence[Tensor]) -> None:

@@ -45,7 +45,7 @@ class Position:
 
     @property
     def is_start(self) -> bool:
-        """Whether no step was taken yet."""
+        """True if no step was taken yet."""
         return self.is_start_of(1)
 
     def is_start_of(self, epoch: int) -> bool:
