@@ -12,6 +12,7 @@ from discretevae.likelihoods import (
     BernoulliLikelihood,
     GaussianLikelihood,
     LearnedGaussianLikelihood,
+    likelihood_named,
 )
 from discretevae.likelihoods.gaussian import SCALE_FLOOR
 
@@ -147,3 +148,76 @@ def test_a_learned_scale_is_a_parameter_and_finds_the_noise():
 def test_a_fixed_scale_must_be_positive(scale):
     with pytest.raises(ConfigError, match="scale must be > 0"):
         GaussianLikelihood(scale)
+
+
+def far_from_zero(offset: float, spread: float):
+    """Rows of 30 features, each beside one of 8 means that all lie around an offset."""
+    generator = torch.Generator().manual_seed(0)
+    output = offset + spread * torch.randn(8, 30, generator=generator)
+    x = output.repeat(4, 1) + torch.randn(32, 30, generator=generator)
+    return output, x
+
+
+def error_of_table(table, likelihood, output, x):
+    """Largest error of the value and of the gradient in ``output``, where p(x|z) counts."""
+    wide, leaf = output.double().requires_grad_(), output.clone().requires_grad_()
+    # the learned σ in float64 too, so that nothing but the table's own rounding is left
+    scale = likelihood.scale
+    scale = scale().detach().double() if callable(scale) else scale
+    exact = td.Normal(wide, scale).log_prob(x.double().unsqueeze(1)).sum(-1)
+    ours = table(likelihood, leaf, x)
+    posterior = exact.detach().softmax(1)
+    (theirs,) = torch.autograd.grad(exact, wide, posterior)
+    (grad,) = torch.autograd.grad(ours, leaf, posterior.float())
+    counts = posterior > 1e-6
+    return (ours - exact)[counts].abs().max().item(), (grad - theirs).abs().max().item()
+
+
+def uncentered(likelihood, output, x):
+    """The table as it would be without what protects it: the square expanded in float32."""
+    scale = likelihood.scale() if callable(likelihood.scale) else torch.tensor(likelihood.scale)
+    output, x = output / scale, x / scale
+    squares = x.square().sum(-1, keepdim=True) + output.square().sum(-1)
+    constant = scale.expand(30).log().sum() + 15 * math.log(2 * math.pi)
+    return x @ output.T - 0.5 * squares - constant
+
+
+@pytest.mark.parametrize("spread", [1.0, 30.0])
+@pytest.mark.parametrize("offset", [0.0, 10.0, 100.0, 1e3, 1e4])
+@pytest.mark.parametrize("text", ["gaussian", "gaussian:3", "gaussian:learned"])
+def test_a_gaussian_table_is_exact_far_from_zero(text, offset, spread):
+    likelihood = likelihood_named(text, 30)
+    if text == "gaussian:learned":
+        likelihood.start_at(torch.linspace(1, 30, 30))
+    output, x = far_from_zero(offset, spread)
+    value, gradient = error_of_table(type(likelihood).table, likelihood, output, x)
+    assert value < 1e-4
+    assert gradient < 1e-4
+    if offset >= 100 and text == "gaussian":  # the test can tell
+        value, gradient = error_of_table(uncentered, likelihood, output, x)
+        assert value > 1e-2
+
+
+def test_a_gaussian_table_is_exact_where_a_small_scale_meets_a_large_offset():
+    """σ = 0.001 beside values of 10, where float32 still tells one σ from the next."""
+    generator = torch.Generator().manual_seed(0)
+    output = 10 + 1e-3 * torch.randn(5, 30, generator=generator)
+    x = output.repeat(4, 1) + 1e-3 * torch.randn(20, 30, generator=generator)
+    learned = LearnedGaussianLikelihood(30)
+    learned.start_at(torch.full((30,), 0.0015))
+    for likelihood in (GaussianLikelihood(1e-3), learned):
+        value, _ = error_of_table(type(likelihood).table, likelihood, output, x)
+        assert value < 1e-4
+        assert error_of_table(uncentered, likelihood, output, x)[0] > 10
+
+
+def test_gradients_of_a_gaussian_table_are_those_of_its_value_to_any_order():
+    generator = torch.Generator().manual_seed(0)
+    shapes = (3, 4), (2, 4)
+    output, x = (torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes)
+    learned = LearnedGaussianLikelihood(4).double()
+    inputs = output.requires_grad_(), x.requires_grad_(), learned.log_scale
+    with torch.random.fork_rng():  # both draw directions
+        for likelihood in (GaussianLikelihood(0.5), learned):
+            assert torch.autograd.gradcheck(lambda o, x, _: likelihood.table(o, x), inputs)  # noqa: B023
+            assert torch.autograd.gradgradcheck(lambda o, x, _: likelihood.table(o, x), inputs)  # noqa: B023

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -68,12 +68,8 @@ class GaussianLikelihood:
         return (-0.5 / self.scale**2) * squares - self._constant(x)
 
     def table(self, output: Tensor, x: Tensor) -> Tensor:
-        """Return (x·x̂ᵀ − ½ (x·x + x̂·x̂))/σ² − P ln σ − P/2 ln 2π, ``[B, N]``."""
-        if self.scale == 1:
-            return _minus_half_squares(output, x) - self._constant(x)
-        # the expanded square cancels, and 1/σ² would magnify what rounding leaves of it
-        wide = _minus_half_squares(output.double(), x.double()) / self.scale**2
-        return (wide - self._constant(x)).to(output.dtype)
+        """Return −½ Σ_p ((x_p − x̂_np)/σ)² − P ln σ − P/2 ln 2π, ``[B, N]``."""
+        return (-0.5 / self.scale**2) * _squared_distances(output, x) - self._constant(x)
 
     def mean(self, output: Tensor) -> Tensor:
         """Return x̂ itself."""
@@ -152,9 +148,10 @@ class LearnedGaussianLikelihood(nn.Module):
         return -0.5 * ((x - output) / scale).square().sum(-1) - self._constant(scale)
 
     def table(self, output: Tensor, x: Tensor) -> Tensor:
-        """Return the square expanded, a matrix product in float64, since it cancels; ``[B, N]``."""
+        """Return −½ Σ_p ((x_p − x̂_np)/σ_p)² − Σ_p ln σ_p − P/2 ln 2π, ``[B, N]``."""
+        # divided in float64: what float32 rounds off a large x/σ would be multiplied by it
         scale = self.scale().double()
-        wide = _minus_half_squares(output / scale, x / scale) - self._constant(scale)
+        wide = -0.5 * _squared_distances(output / scale, x / scale) - self._constant(scale)
         return wide.to(output.dtype)
 
     def mean(self, output: Tensor) -> Tensor:
@@ -178,10 +175,41 @@ class LearnedGaussianLikelihood(nn.Module):
         return scale.log().sum() + 0.5 * len(scale) * math.log(2 * math.pi)
 
 
-def _minus_half_squares(output: Tensor, x: Tensor) -> Tensor:
-    """−½ Σ_p (x_bp − x̂_np)² as a matrix product, ``[B, N]``."""
-    squares = x.square().sum(-1, keepdim=True) + output.square().sum(-1)
-    return x @ output.T - 0.5 * squares
+def _squared_distances(output: Tensor, x: Tensor) -> Tensor:
+    """Σ_p (x_bp − x̂_np)², ``[N, P]``, ``[B, P]`` to ``[B, N]``, by a matrix product."""
+    result: Tensor = _SquaredDistances.apply(output, x)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _SquaredDistances(torch.autograd.Function):
+    """x·x + x̂·x̂ − 2 x·x̂ᵀ, which cancels: formed around the mean of x̂, and in float64.
+
+    The mean takes off what all have in common, as raw data far from 0 do; float64 keeps what is
+    left where x̂ lie far apart. The gradient cancels far less, and is formed in the inputs' own
+    type, because products in float64 cost twice as much.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(output, x)
+        a, b = (each.double() for each in _around_mean(output, x))
+        squares = b.norm(dim=-1, keepdim=True).square() + a.norm(dim=-1).square()
+        return torch.addmm(squares, b, a.T, alpha=-2).to(output.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
+        output, x = ctx.saved_tensors
+        a, b = _around_mean(output, x)
+        to_output = 2 * (grad.sum(0).unsqueeze(1) * a - grad.T @ b)
+        if not ctx.needs_input_grad[1]:
+            return to_output, None
+        return to_output, 2 * (grad.sum(1, keepdim=True) * b - grad @ a)
+
+
+def _around_mean(output: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Subtract the mean of ``output`` over states from both, which leaves x − x̂ as it is."""
+    center = output.detach().mean(0)
+    return output - center, x - center
 
 
 def _noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
