@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @arguments.path("--out", "The .index file to write.  [default: that of --add-to]")
 @arguments.option(
     "--kind",
-    "Kind of search: flat is exact; ivf and hnsw look at a part of the rows.  [default: flat]",
+    "Kind of search: flat is exact; ivf and hnsw look at a part of the codes.  [default: flat]",
     type=click.Choice(["flat", "ivf", "hnsw"]),
 )
 @arguments.path(

@@ -17,11 +17,7 @@ import numpy as np
 
 from discretevae.codes.ids import as_ids, new_ids, places_of, require_distinct
 from discretevae.codes.packed import require_packed
-from discretevae.codes.search.hamming import (
-    bits_per_difference,
-    require_searchable,
-    search_bits,
-)
+from discretevae.codes.search.hamming import require_searchable
 from discretevae.codes.search.structures import IndexKind, Structure, load_faiss, require_kind
 from discretevae.config import LatentSpec
 from discretevae.config.checks import must
@@ -65,15 +61,17 @@ class CodeIndex:
 
     The distance is the number of latent variables that differ. Neighbors are sorted by distance,
     and by id where the distance is the same; with the kind ``flat`` so are those at the end of the
-    list, which makes the answer unique. The kinds ``ivf`` and ``hnsw`` may miss some.
+    list, which makes the answer unique. The kinds ``ivf`` and ``hnsw`` may miss some, but never
+    a row that has the query's own code.
 
-    The structure that is searched is built at the first search after a change, and is not saved:
-    of 100,000 rows ``hnsw`` takes about 10 seconds. `prepare` builds it at once.
+    The structure that is searched holds every distinct code once. It is built at the first search
+    after a change, and is not saved: of 100,000 distinct codes ``hnsw`` takes some seconds.
+    `prepare` builds it at once.
 
     Args:
         codes: packed codes ``[N, ·]`` as `pack_codes` and ``encode`` give them.
         latent: what they are, such as ``bernoulli:64``.
-        kind: ``flat`` compares with every row and is exact; ``ivf`` and ``hnsw`` look at some.
+        kind: ``flat`` compares with every code and is exact; ``ivf`` and ``hnsw`` look at some.
         ids: N whole numbers from 0 on, no two alike; None for 0, 1, …, N − 1.
         fingerprint: of the model that wrote the codes; without it they can be searched by codes
             only.
@@ -237,11 +235,8 @@ class CodeIndex:
             DataError: the codes are of another kind or width.
         """
         self._require_depth("k", k)
-        bits = search_bits(self.latent, np.asarray(codes))
-        different, places = self.prepare().search(bits, int(k), effort)
-        distances, ids = different // bits_per_difference(self.latent), self._ids[places]
-        order = np.lexsort((ids, distances), axis=-1)
-        return Neighbors(np.take_along_axis(distances, order, 1), np.take_along_axis(ids, order, 1))
+        distances, places = self.prepare().search(np.asarray(codes), int(k), effort)
+        return Neighbors(distances, self._ids[places])
 
     def add(
         self,
@@ -313,7 +308,7 @@ class CodeIndex:
             MissingExtraError: faiss is not installed.
         """
         if self._structure is None:
-            self._structure = Structure(self.kind, search_bits(self.latent, self._codes))
+            self._structure = Structure(self.kind, self.latent, self._codes)
         return self._structure
 
     def save(self, path: str | Path) -> None:
