@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import warnings
@@ -10,6 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
+from discretevae.cli.streams import abandon_stdout, prepare_streams
 from discretevae.errors import DiscreteVAEError, TrainingError, TrainingInterrupted
 
 _OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory")
@@ -30,15 +32,22 @@ OPTIONS = {
 def finish(command: click.Command | Callable[[], object], name: str | None = None) -> NoReturn:
     """Run a command with the arguments of the process, and exit.
 
-    Status 0: done. 2: a user's mistake, explained in one line on standard error. 130: stopped by
-    Ctrl-C. An error that is none of the user's keeps its traceback.
+    Status 0: done. 1: nobody reads the output on. 2: a user's mistake, explained in one line on
+    standard error. 130: stopped by Ctrl-C. An error that is none of the user's keeps its
+    traceback.
 
     Args:
         command: of click, or a function that reads the arguments itself.
         name: of a click command in what it prints; None for that of the script.
     """
+    prepare_streams()
     warnings.showwarning = _show_warning
-    sys.exit(status_of(command, name))
+    status = status_of(command, name)
+    try:
+        sys.stdout.flush()
+    except OSError:  # has been told, or nobody reads on
+        abandon_stdout()
+    sys.exit(status)
 
 
 def status_of(
@@ -72,6 +81,13 @@ def status_of(
         return _complain(f"{_in_one_sentence(error)}{see}", 2)
     except DiscreteVAEError as error:
         return _complain(_message(error), 2)
+    except UnicodeEncodeError as error:  # of another package, which takes no such names
+        return _complain(
+            f"{error.object[:80]!r} is no {error.encoding} text. Rename the file or folder.", 2
+        )
+    except Warning as warning:
+        why = f"({type(warning).__name__}, which -W or PYTHONWARNINGS makes an error.)"
+        return _complain(f"{in_options(str(warning))} {why}", 2)
     except (MemoryError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(reason):
@@ -122,9 +138,14 @@ def _in_one_sentence(error: click.ClickException) -> str:
 
 
 def _complain(message: str, status: int, *, kind: str = "Error") -> int:
-    click.echo(f"{kind}: {' '.join(message.split())}", err=True)
+    _say(kind, message)
     return status
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    click.echo(f"Warning: {in_options(str(message))}", err=True)
+    _say("Warning", in_options(str(message)))
+
+
+def _say(kind: str, message: str) -> None:
+    with contextlib.suppress(OSError):  # nobody listens, which is no reason to end
+        click.echo(f"{kind}: {' '.join(message.split())}", err=True)

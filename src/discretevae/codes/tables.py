@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from discretevae.system.files import write_atomic
+from discretevae.system.files import write_atomic, write_text
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -31,4 +31,4 @@ def write_columns(path: Path, columns: Mapping[str, Array]) -> None:
     lines = [",".join(("row", *columns))]
     values = zip(*(column.tolist() for column in columns.values()), strict=True)
     lines += [",".join((str(i), *map(str, line))) for i, line in enumerate(values)]
-    write_atomic(path, ("\n".join(lines) + "\n").encode())
+    write_text(path, "\n".join(lines) + "\n")

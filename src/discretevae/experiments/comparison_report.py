@@ -19,7 +19,7 @@ from discretevae.experiments.comparison import FORMAT, Comparison, EstimatorRun,
 from discretevae.plots.comparison import elbo_figure, gradient_figure
 from discretevae.plots.pictures import save_figure
 from discretevae.run_folder.folder import prepare_folder
-from discretevae.system.files import has_format, write_atomic, write_json
+from discretevae.system.files import has_format, write_json, write_text
 
 RESULT = "comparison.json"
 TABLES = "comparison.md"
@@ -61,7 +61,7 @@ def write_tables(folder: Path, found: Comparison) -> None:
     for name in PICTURES:
         (folder / name).unlink(missing_ok=True)
     write_json(folder / RESULT, found.to_dict())
-    write_atomic(folder / TABLES, _markdown(found).encode())
+    write_text(folder / TABLES, _markdown(found))
 
 
 def write_comparison(folder: Path, found: Comparison) -> None:

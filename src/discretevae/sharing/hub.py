@@ -37,7 +37,7 @@ from discretevae.run_folder.saved_run import (
 )
 from discretevae.run_folder.summary import SUMMARY, read_summary
 from discretevae.sharing.card import model_card
-from discretevae.system.files import write_atomic, write_json
+from discretevae.system.files import write_json, write_text
 from discretevae.version import __version__
 
 CARD = "README.md"
@@ -108,7 +108,7 @@ def save_pretrained(
     with contextlib.suppress(FileNotFoundError):
         (folder / CONFIG).unlink()  # what is half replaced must not be taken for a run
     save_weights(folder, bare)
-    write_atomic(folder / CARD, card.encode())
+    write_text(folder / CARD, card)
     if isinstance(model, Run):
         save_config(folder, _without_path(model).config)
     else:

@@ -57,6 +57,11 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8, atomically; what is no text in the names of files is escaped."""
+    write_atomic(path, text.encode(errors="backslashreplace"))
+
+
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as indented JSON, atomically."""
     write_atomic(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())

@@ -7,6 +7,7 @@ other column is a feature.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,10 @@ class ParquetTable(DiskTable):
             import pyarrow.parquet as pq
         try:
             self.stamp.require(self.path.stat(), self.name)
-            with pq.ParquetFile(self.path, metadata=self._metadata, pre_buffer=False) as file:
+            with (
+                pa.OSFile(os.fsencode(self.path)) as opened,  # a name may be no text
+                pq.ParquetFile(opened, metadata=self._metadata, pre_buffer=False) as file,
+            ):
                 yield file
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # names that are no text
             if isinstance(error, PermissionError) and self._metadata is None:
