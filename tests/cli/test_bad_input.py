@@ -260,7 +260,7 @@ RUNS = [
     Case("resume two", (*RESUME, "--out", "other"), ("run", "other", "one of them"), run=BITS),
     Case(
         "resume with another lr and latent", (*RESUME, "--lr", "0.5", "--latent", "bernoulli:7"),
-        ("--latent", "--lr", "cannot be changed", "start a new run"), run=BITS,
+        ("--latent", "--lr", "bernoulli:7 was given", "start a new run"), run=BITS,
     ),
     Case(
         "resume, state cut short", (*RESUME, "--epochs", "3"), ("checkpoint", "corrupt"),

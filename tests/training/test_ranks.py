@@ -106,10 +106,10 @@ def test_no_thread_of_the_connection_outlives_it(two):
 
 def test_the_command_line_in_two_processes(ranks, tmp_path):
     folder = tmp_path / "run"
-    options = ("--latent", "bernoulli:4", "--hidden", "8", "--epochs", "2", "--out", folder)
+    job = ("train", "--latent", "bernoulli:4", "--hidden", "8", "--out", folder, "--resume")
     how = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     found = subprocess.run(
-        [sys.executable, *how, "-m", "discretevae", "train", *map(str, options), "--json"],
+        [sys.executable, *how, "-m", "discretevae", *map(str, job), "--epochs", "2", "--json"],
         capture_output=True,
         text=True,
         timeout=300,
@@ -118,9 +118,13 @@ def test_the_command_line_in_two_processes(ranks, tmp_path):
     assert found.returncode == 0, found.stderr
     assert found.stdout.count('"run"') == 1  # one of them tells
     assert {path.name for path in folder.iterdir()} >= {"summary.json", "figures", "lock"}
-    resumed = ranks(2, None, "train", "--resume", folder, "--epochs", "3")
-    assert [said.status for said in resumed] == [0, 0]
-    assert (folder / "metrics.jsonl").read_text().count("\n") == 3
+    for _ in range(2):
+        resumed = ranks(2, None, *job, "--epochs", "3")
+        assert [said.status for said in resumed] == [0, 0]
+        assert (folder / "metrics.jsonl").read_text().count("\n") == 3
+    assert ["already" in said.err for said in resumed] == [True, False]
+    refused = ranks(2, None, *job, "--lr", "0.5")
+    assert [said.status for said in refused] == [2, 2]
 
 
 def test_a_process_alone_needs_nobody(monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from click.core import ParameterSource
 from discretevae.cli import arguments, outputs
 from discretevae.cli.inputs import check_device
 from discretevae.cli.model_options import check_model, load_dataset, run_config, train_config
+from discretevae.cli.resuming import resumed_config
 from discretevae.cli.train_options import DEFAULTS, THE_ONE_OF_OUT, train_options
 from discretevae.cli.training_bars import training_bar
 from discretevae.config import RunConfig, SaveEvery, TrainConfig
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
     from discretevae.experiments.run import RunResult
     from discretevae.system.ranks import Ranks
     from discretevae.training import Method, Progress
-
-MAY_CHANGE = {
-    "epochs", "device", "data_dir", "out", "resume", "as_json", "save_every", "tensorboard",
-    "graph",
-}  # fmt: skip
-"""Options that may be given anew when a run is resumed."""
 
 
 @arguments.command(
@@ -62,12 +56,14 @@ def _train(
 ) -> None:
     from discretevae.experiments.run import run
     from discretevae.run_folder.folder import free_folder, prepare_folder
+    from discretevae.run_folder.saved_run import CONFIG
     from discretevae.training.tensorboard import writer
 
-    out: Path | None = options["out"]
-    resume = options["resume"] is not None
-    if resume:
-        out = _folder_to_resume(options["resume"], out)
+    out, resume = _folder(options["resume"], options["out"]), options["resume"] is not None
+    if out is not None and options["out"] is not None:
+        # a job script gives --out and --resume from its first start on, when there is no run yet
+        resume = resume and (out / CONFIG).exists()
+    if out is not None and resume:
         config, data, method = _resumed(ctx, out, options, ranks)
     else:
         if out is not None and ranks.is_first:
@@ -82,8 +78,11 @@ def _train(
         training_bar(config, data, is_first=ranks.is_first) as (training, evaluating),
         writer(out / "tensorboard") if has_board else contextlib.nullcontext() as board,
     ):
+        has_trained = False
 
         def progress(now: Progress) -> None:
+            nonlocal has_trained
+            has_trained = True
             training(now)
             if board is not None and now.metrics is not None:
                 board(now.metrics)
@@ -100,6 +99,10 @@ def _train(
         )
     if result is None:
         return
+    if not has_trained:
+        n_epochs = len(result.history)
+        what = "all" if n_epochs >= config.training.epochs else "training stopped early, and all"
+        click.echo(f"{out}: {what} {n_epochs} epochs are done already.", err=True)
     if options["as_json"]:
         outputs.print_json(result.to_dict())
     else:
@@ -136,7 +139,7 @@ def _resumed(
     """Return configuration, data and method of the run in ``out``.
 
     Raises:
-        ConfigError: an option was given that cannot be changed, or there is no training to resume.
+        ConfigError: an option was given that differs, or there is no training to resume.
     """
     from discretevae.data import load_data
     from discretevae.experiments.refit import PRIOR
@@ -150,29 +153,28 @@ def _resumed(
             f"{out}: its prior was fitted afterwards, so there is no training to go on with. "
             "Resume the run that it was fitted to."
         )
-    given = [
-        param
-        for param in ctx.command.params
-        if ctx.get_parameter_source(param.name or "") is not ParameterSource.DEFAULT
-    ]
-    fixed = sorted(param.opts[-1] for param in given if param.name not in MAY_CHANGE)
-    if fixed:
-        raise ConfigError(
-            f"{', '.join(fixed)} cannot be changed when a run is resumed. Leave it out, or start a "
-            "new run."
-        )
-    changes = {p.name: options[p.name] for p in given if p.name in ("epochs", "graph")}
-    training = dataclasses.replace(config.training, **changes)
-    config = dataclasses.replace(config, training=training)
+    given = {
+        name: value
+        for name, value in options.items()
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+    config = resumed_config(config, given, out)
     family = family_of(config.model.latent)
-    method = choose_method(family, training, device=ranks.device, ranks=ranks)
+    method = choose_method(family, config.training, device=ranks.device, ranks=ranks)
     data = load_data(config.data, data_dir=options["data_dir"], progress=True)
     return config, data, method
 
 
-def _folder_to_resume(resume: Path, out: Path | None) -> Path:
+def _folder(resume: Path | None, out: Path | None) -> Path | None:
+    """Return the folder that ``--resume`` and ``--out`` name, or None.
+
+    Raises:
+        ConfigError: they name two, or ``--resume`` none.
+    """
+    if resume is None:
+        return out
     if str(resume) != THE_ONE_OF_OUT:
-        if out is not None and out != resume:
+        if out is not None and out.absolute() != resume.absolute():
             raise ConfigError(f"--resume {resume} and --out {out} differ. Give one of them.")
         return resume
     if out is None:

@@ -186,12 +186,13 @@ _OWN = {
         "Write the metrics to OUT/tensorboard too; needs the extra 'tensorboard'.", is_flag=True
     ),
     "out": _own(
-        "Run folder to make; one that holds a run already is refused.  "
+        "Run folder to make; one that holds a run already needs --resume.  "
         "[default: runs/DATA-LATENT, with a number if it exists]",
         type=arguments.PATH,
     ),
     "resume": _own(
-        "Resume this run, or the one that --out names; a larger --epochs prolongs it.",
+        "Resume this run, or the one that --out names, which begins if it is not there; a larger "
+        "--epochs prolongs it.",
         metavar="[RUN]",
         is_flag=False,
         flag_value=THE_ONE_OF_OUT,

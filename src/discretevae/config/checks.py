@@ -138,6 +138,16 @@ class Option(Generic[T]):
         vars(config)[self.name] = value
 
 
+def read(owner: type, name: str, value: Any) -> Any:
+    """Return what a field of a dataclass holds when this value is given for it.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    option = vars(owner).get(name)
+    return option.read(value) if isinstance(option, Option) and value is not None else value
+
+
 def problems_of(owner: Any, quote: str = "") -> list[str]:
     """Read the spelled options of a dataclass, and return what is wrong with its fields.
 
@@ -146,12 +156,12 @@ def problems_of(owner: Any, quote: str = "") -> list[str]:
     """
     problems = []
     for field in fields(owner):
-        value, option = vars(owner)[field.name], vars(type(owner)).get(field.name)
+        value = vars(owner)[field.name]
         if value is None and "None" in str(field.type):
             continue
-        if isinstance(option, Option):
+        if isinstance(vars(type(owner)).get(field.name), Option):
             try:
-                vars(owner)[field.name] = option.read(value)
+                vars(owner)[field.name] = read(type(owner), field.name, value)
             except ConfigError as error:
                 problems += error.problems
         elif "rule" in field.metadata:

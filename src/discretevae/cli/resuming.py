@@ -1,0 +1,103 @@
+"""A run that is resumed with options: its own are accepted, others refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from discretevae.config import DataConfig, RunConfig, TrainConfig, preset
+from discretevae.config.checks import read
+from discretevae.config.spelling import short
+from discretevae.errors import ConfigError
+
+MAY_CHANGE = {"epochs", "graph"}
+"""Options that a resumed run takes anew, beside those that no configuration holds."""
+
+_OF_PRESET = {"latent", "network", "hidden", "init"}
+
+_LABELS = {"source": "`data`", "network": "the network"}
+"""Names of fields that have no option of their own."""
+
+
+def resumed_config(there: RunConfig, given: Mapping[str, Any], out: Path) -> RunConfig:
+    """Return the configuration of a run that is resumed with options.
+
+    Args:
+        there: the run's own.
+        given: values of the options that the user wrote, by their names.
+        out: the run folder.
+
+    Raises:
+        ConfigError: some differ from the run's; all are named, with both values.
+    """
+    problems = []
+    for part in (there.model, there.training, there.data):
+        for name, value in _asked(part, given).items():
+            own = getattr(part, name)
+            if own == value or (name == "estimator" and _is_same_estimator(there, value)):
+                continue
+            is_by_preset = name in _OF_PRESET and name not in given
+            problems.append(
+                f"{_LABELS.get(name, f'`{name}`')} is {_spelled(name, own)} in {out}, and "
+                f"{_spelled(name, value)} was given"
+                + (f" by `preset={given['preset']!r}`" if is_by_preset else "")
+            )
+    if problems:
+        it = "it" if len(problems) == 1 else "them"
+        raise ConfigError(f"{'; '.join(problems)}. Leave {it} out, or start a new run.")
+    changes = {name: given[name] for name in MAY_CHANGE & given.keys()}
+    return dataclasses.replace(there, training=dataclasses.replace(there.training, **changes))
+
+
+def _asked(part: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what options ask of the fields of a part of a configuration."""
+    names = [field.name for field in dataclasses.fields(part)]
+    asked = {}
+    if "preset" in given:
+        base = preset(given["preset"])
+        asked = {name: getattr(base, name) for name in names if name in _OF_PRESET}
+    # "auto" leaves a choice to the program, and for this run it is made
+    asked |= {
+        name: read(type(part), name, given[name])
+        for name in names
+        if name in given and name not in MAY_CHANGE and given[name] != "auto"
+    }
+    if isinstance(part, DataConfig) and "data" in given:
+        asked["source"] = _source(part, given["data"])
+    return asked
+
+
+def _source(there: DataConfig, data: str) -> str:
+    """Return the source of a resumed run's data: its own, if ``--data`` names that, else the other.
+
+    A file may be spelled in another way, such as from the folder that holds it.
+    """
+    own, asked = Path(there.source), Path(data)
+    if not own.is_absolute():  # a built-in name
+        return data
+    is_same = own.exists() and asked.exists() and own.samefile(asked)
+    return there.source if is_same or own == asked.absolute() else data
+
+
+def _is_same_estimator(there: RunConfig, estimator: str) -> bool:
+    """Return whether an estimator is that of a run, spelled in another way."""
+    from discretevae.families import family_of
+    from discretevae.objectives import choose_estimator
+
+    def spec(training: TrainConfig) -> str:
+        return choose_estimator(family_of(there.model.latent), training).spec
+
+    try:
+        asked = dataclasses.replace(there.training, estimator=estimator)
+        return spec(asked) == spec(there.training)
+    except ConfigError:  # it is no estimator of this code
+        return False
+
+
+def _spelled(name: str, value: object) -> str:
+    """Return the value of a field as it is written on the command line."""
+    if isinstance(value, tuple):
+        return ("x" if name == "image_size" else ",").join(map(str, value)) or "none"
+    return "not set" if value is None else short(value)
