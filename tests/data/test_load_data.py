@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from discretevae.data import load_data, load_rows
-from discretevae.errors import ConfigError, DataError
+from discretevae.errors import ConfigError, DataError, DataWarning
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_one_row_is_read_but_not_split(tmp_path):
         ({"split_seed": -1}, "split_seed"),
         ({"image_size": (0, 4)}, "image_size"),
         ({"divisor": 0}, "divisor"),
-        ({"divisor": -1, "split_seed": -1}, "divisor must be > 0. Got -1.; split_seed"),
+        ({"divisor": -1, "split_seed": -1}, "`divisor` must be > 0. Got -1.; split_seed"),
     ],
 )
 def test_arguments_outside_their_range(table_file, options, message):
@@ -101,7 +101,18 @@ def test_a_path_object_is_never_a_name(tmp_path, monkeypatch):
     with Path("digits").open("wb") as file:
         np.save(file, np.eye(4))
     assert len(load_rows(Path("digits"))) == 4
+
+
+def test_a_file_of_the_name_of_a_built_in_set_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert len(load_rows("digits")) == 1797
+    with Path("digits").open("wb") as file:
+        np.save(file, np.eye(4))
+    with pytest.warns(DataWarning, match="Write builtin:digits for the built-in set"):
+        assert len(load_rows("digits")) == 4
+    assert len(load_rows("builtin:digits")) == 1797
+    with pytest.raises(DataError, match="Did you mean digits"):
+        load_rows("builtin:digit")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

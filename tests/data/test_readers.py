@@ -137,7 +137,7 @@ BAD = [
     ("a.npz", npz(x=TABLE, data=TABLE), "x and data mean the same"),
     ("a.npz", npz(), "cannot tell which"),
     ("a.npz", npz(x=TABLE, y=np.arange(3)), "need labels of shape (4,). Got (3,)"),
-    ("a.npz", npz(x=TABLE, y=np.array(list("abcd"))), "labels must be whole numbers"),
+    ("a.npz", npz(x=TABLE, y=np.array([0.5, 1, 2, 3])), "labels must be whole numbers"),
     ("a.npz", npz(train=TABLE, test=TABLE[:, :2]), "Save both with one dtype"),
     ("a.npz", npz(train=TABLE, test=TABLE / 2), "Save both with one dtype"),
     ("a.npz", npz(train=TABLE, test=TABLE[:0]), "test 0"),

@@ -6,11 +6,22 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from discretevae.config import DataConfig, ModelConfig, RunConfig, TrainConfig, preset
+from discretevae.config import (
+    DataConfig,
+    LikelihoodSpec,
+    ModelConfig,
+    RunConfig,
+    ScaleMode,
+    TrainConfig,
+    preset,
+)
 
 if TYPE_CHECKING:
-    from discretevae.data import Dataset
+    from discretevae.data import Dataset, ReadOptions
     from discretevae.families import Family
+
+AUTO = "auto"
+"""The likelihood that follows from the data."""
 
 
 def check_model(options: dict[str, Any]) -> Family:
@@ -47,11 +58,27 @@ def load_dataset(options: dict[str, Any]) -> Dataset:
     from discretevae.data import load_data
 
     return load_data(
-        options["data"],
-        data_dir=options["data_dir"],
-        image_size=options["image_size"],
-        progress=True,
+        options["data"], data_dir=options["data_dir"], progress=True, **read_options(options)
     )
+
+
+def read_options(options: dict[str, Any]) -> ReadOptions:
+    """Return how the data are read: the scale follows from the likelihood where it may."""
+    scale: ScaleMode | None = options["scale"]
+    is_unit = options["likelihood"] != AUTO and LikelihoodSpec.of(options["likelihood"]).is_unit
+    if options["divisor"] is not None or (
+        scale == "auto" and (is_unit or options["binarize"] != "none")
+    ):
+        scale = None
+    return {
+        "label": options["label"],
+        "row_id": options["row_id"],
+        "ignore": options["ignore"],
+        "header": options["header"],
+        "image_size": options["image_size"],
+        "divisor": options["divisor"],
+        "scale": scale,
+    }
 
 
 def run_config(options: dict[str, Any], data: Dataset, training: TrainConfig) -> RunConfig:
@@ -60,17 +87,27 @@ def run_config(options: dict[str, Any], data: Dataset, training: TrainConfig) ->
     Raises:
         ConfigError: model, training and data do not go together.
     """
-    from discretevae.data import BUILTIN_NAMES
+    from discretevae.data import BUILTIN
+    from discretevae.model.row_checks import suited_likelihood
 
-    source = options["data"]
+    source, rows = options["data"], data.train
+    if options["likelihood"] == AUTO:
+        likelihood = suited_likelihood(rows.binarized(options["binarize"]))
+        options = options | {"likelihood": likelihood}
+    read: dict[str, Any] = {
+        **read_options(options),
+        "scale": None if rows.scale is None else rows.scale.kind,
+        "divisor": rows.divisor if rows.scale is None else None,
+    }
     return RunConfig(
         model=_model_config(options, n_features=data.n_features, image_shape=data.image_shape),
         training=training,
         data=DataConfig(
-            source=source if source in BUILTIN_NAMES else str(Path(source).absolute()),
-            image_size=options["image_size"],
-            divisor=data.train.divisor,
+            source=source.removeprefix(BUILTIN)
+            if data.is_builtin
+            else str(Path(source).absolute()),
             binarize=options["binarize"],
+            **read,
         ),
     )
 
@@ -86,7 +123,7 @@ def _model_config(
         hidden=base.hidden if options["hidden"] is None else options["hidden"],
         activation=options["activation"],
         init=options["init"] or base.init,
-        likelihood=options["likelihood"],
+        likelihood="bernoulli" if options["likelihood"] == AUTO else options["likelihood"],
         prior=options["prior"],
         image_shape=image_shape,
     )

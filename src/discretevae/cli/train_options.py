@@ -15,6 +15,7 @@ from discretevae.config import (
     OBJECTIVE_NAMES,
     PRECISIONS,
     PRESETS,
+    SCALE_MODES,
     STARTS,
     TrainConfig,
 )
@@ -103,10 +104,11 @@ _OWN = {
     ),
     "samples": _own("S, draws of z per row and step.  [default: the estimator's own]", type=int),
     "likelihood": _own(
-        "p(x|z): bernoulli or continuous-bernoulli for values in [0, 1]; beta-binomial or "
+        "p(x|z): auto, which is bernoulli for pictures and for 0 and 1, else gaussian:learned; "
+        "bernoulli or continuous-bernoulli for values in [0, 1]; beta-binomial or "
         "logistic for 8-bit values; for real values gaussian, with σ = 1, gaussian:0.1 with "
         "another σ, gaussian:learned with one for each feature.",
-        default="bernoulli",
+        default="auto",
     ),
     "prior": _own(
         "p(z): fixed (uniform; standard normal for Gaussian codes), or learned: factorized, "
@@ -118,6 +120,28 @@ _OWN = {
         "Bernoulli(x) every time a row is used (dynamic).",
         default="none",
         type=click.Choice(BINARIZE_MODES),
+    ),
+    "label": _own(
+        "Column of a table that holds the classes, for scoring.  [default: one called label, "
+        "target or class]",
+    ),
+    "row_id": _own(
+        "Column of a table that names the rows.  [default: one that looks like row numbers]",
+        metavar="COLUMN",
+    ),
+    "ignore": _own(
+        "Column of a table to leave out; may be repeated.", multiple=True, metavar="COLUMN"
+    ),
+    "scale": _own(
+        "Scale of the columns of a table: standard (mean 0, deviation 1), minmax (0 to 1) or none; "
+        "auto standardizes what is neither pictures nor 0 and 1, for likelihoods of real values.",
+        default="auto",
+        type=click.Choice(SCALE_MODES),
+    ),
+    "divisor": _own(
+        "One divisor for all values, in place of --scale: x = values / divisor.  [default: 255 for "
+        "whole numbers up to 255]",
+        type=float,
     ),
     "image_size": _own(
         "Height x width, such as 32x32, to which the images of a folder are resized. For a table: "
@@ -207,10 +231,16 @@ def _option(name: str) -> arguments.Decorator:
     if not isinstance(default, (int, float, type(None))):
         default = str(default)  # a spec by its spelling
     settings: dict[str, Any] = {"default": default} | _OWN[name]
+    if name == "row_id":
+        return arguments.option("--id", to=name, **settings)
     return arguments.option(f"--{name.replace('_', '-')}", **settings)
 
 
 _OPTIONS = {name: _option(name) for name in _OWN} | {
+    "header": arguments.option(
+        "--header/--no-header",
+        "Whether the first line of a text table holds names.  [default: seen from the line]",
+    ),
     "graph": arguments.option(
         "--graph/--no-graph",
         "On a GPU: record the step once as a CUDA graph, and replay it.",

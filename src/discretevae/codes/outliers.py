@@ -20,10 +20,9 @@ from PIL import Image
 
 from discretevae.codes.packing import CHUNK_VALUES
 from discretevae.data import Rows
-from discretevae.data.rows import require_rows
 from discretevae.errors import ConfigError, DataWarning, count, did_you_mean
 from discretevae.evaluation.bounds import RowScores, row_scores
-from discretevae.model.row_checks import require_fit
+from discretevae.model.row_checks import require_fit, require_rows
 from discretevae.model.vae import DiscreteVAE
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from discretevae.config.activations import RELU, Activation
 from discretevae.config.augmentations import Augment
+from discretevae.config.data_config import (
+    BINARIZE_MODES,
+    SCALE_MODES,
+    BinarizeMode,
+    DataConfig,
+    ScaleMode,
+)
 from discretevae.config.latents import LatentKind, LatentSpec
 from discretevae.config.likelihoods import LikelihoodSpec
 from discretevae.config.model_config import INITS, Init, ModelConfig
 from discretevae.config.presets import PRESETS, preset
 from discretevae.config.priors import PriorSpec
-from discretevae.config.run_config import (
-    BINARIZE_MODES,
-    BinarizeMode,
-    DataConfig,
-    RunConfig,
-    run_config_from,
-    to_dict,
-)
+from discretevae.config.run_config import RunConfig, run_config_from, to_dict
 from discretevae.config.saving import SaveEvery
 from discretevae.config.schedules import Schedule
 from discretevae.config.targets import NeighborTarget, RowTarget, Target
@@ -41,6 +41,7 @@ __all__ = [
     "PRECISIONS",
     "PRESETS",
     "RELU",
+    "SCALE_MODES",
     "STARTS",
     "Activation",
     "Augment",
@@ -58,6 +59,7 @@ __all__ = [
     "RowTarget",
     "RunConfig",
     "SaveEvery",
+    "ScaleMode",
     "Schedule",
     "Target",
     "TrainConfig",

@@ -77,6 +77,11 @@ Choices: bernoulli, continuous-bernoulli, gaussian, gaussian:learned, beta-binom
             "logistic": cls.logistic,
         }
 
+    @property
+    def is_unit(self) -> bool:
+        """True if x must lie in [0, 1]."""
+        return self.kind != "gaussian"
+
     def __str__(self) -> str:
         if self.scale is None:
             return f"{self.kind}:learned"

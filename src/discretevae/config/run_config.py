@@ -5,46 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any
 
-from discretevae.config.checks import one_of, problems_of, refuse
+from discretevae.config.checks import refuse
+from discretevae.config.data_config import DataConfig
 from discretevae.config.model_config import ModelConfig
 from discretevae.config.priors import PriorSpec
 from discretevae.config.spelling import Spec
 from discretevae.config.train_config import TrainConfig
 from discretevae.errors import ConfigError
-
-BinarizeMode = Literal["none", "threshold", "dynamic"]
-
-BINARIZE_MODES: tuple[BinarizeMode, ...] = get_args(BinarizeMode)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """The data that a run was trained on.
-
-    Args:
-        source: a built-in name or a path.
-        image_size: (height, width) that a folder of images is resized to, or None.
-        divisor: of the stored values; new rows are divided by it too.
-        binarize: ``none`` (values as they are), ``threshold`` (x > 0.5) or ``dynamic`` (x
-            redrawn as Bernoulli(x) every time it is met).
-
-    Raises:
-        ConfigError: unknown binarization.
-
-    Example:
-        >>> DataConfig(source="mnist").image_size is None
-        True
-    """
-
-    source: str = "digits"
-    image_size: tuple[int, int] | None = None
-    divisor: float = 1.0
-    binarize: BinarizeMode = field(default="none", metadata=one_of(BINARIZE_MODES))
-
-    def __post_init__(self) -> None:
-        refuse(problems_of(self, "`"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,35 +10,55 @@ Rows.from_array(array)        an array in memory
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypedDict, Unpack, get_args
 
 import torch
+from torch import Tensor
 
-from discretevae.config import BINARIZE_MODES, BinarizeMode, DataConfig
+from discretevae.config import BINARIZE_MODES, BinarizeMode, DataConfig, ScaleMode
+from discretevae.config.checks import Problems
 from discretevae.data.binarization import binarize
 from discretevae.data.builtin import BUILTIN_NAMES, load_builtin
-from discretevae.data.datasets import Dataset
+from discretevae.data.datasets import Dataset, DrawnSplit
 from discretevae.data.readers.formats import READABLE, read_path
+from discretevae.data.readers.request import Request
 from discretevae.data.rows import Rows
-from discretevae.data.split import held_out
-from discretevae.errors import ConfigError, DataError, did_you_mean
+from discretevae.data.schema import Schema, split_rows
+from discretevae.errors import ConfigError, DataError, DataWarning, did_you_mean
 
 Split = Literal["train", "test", "validation", "all"]
+
+BUILTIN = "builtin:"
+"""Before the name of a built-in set, where a file of that name may lie around."""
+
+
+class ReadOptions(TypedDict, total=False):
+    """The fields of `DataConfig` that say how a source is read."""
+
+    label: str | None
+    row_id: str | None
+    ignore: tuple[str, ...]
+    header: bool | None
+    image_size: tuple[int, int] | None
+    scale: ScaleMode | None
+    divisor: float | None
 
 
 def load_data(
     source: str | os.PathLike[str] | DataConfig,
     *,
     data_dir: str | os.PathLike[str] | None = None,
-    image_size: tuple[int, int] | None = None,
-    divisor: float | None = None,
     test_fraction: float = 0.1,
     split_seed: int = 0,
     download: bool = True,
     progress: bool = False,
+    schema: Schema | None = None,
+    **options: Unpack[ReadOptions],
 ) -> Dataset:
     """Load a data set in two parts, one to learn from and one held out.
 
@@ -48,17 +68,17 @@ def load_data(
 
     Args:
         source: the name of a built-in set (`BUILTIN_NAMES`), or a path. A `pathlib.Path` is
-            always a path. The `DataConfig` of a run names its data, and says how a file is read
-            and binarized.
+            always a path, and a file or folder in the working directory comes before a built-in
+            set of its name; ``builtin:mnist`` is always the built-in one. The `DataConfig` of a
+            run names its data, and says how a file is read and binarized.
         data_dir: where to look for the files of a built-in set first.
-        image_size: (height, width). The pictures of a folder are resized to it; the rows of a
-            table are said to be pictures of this size.
-        divisor: x = values / divisor. None: 255 for whole numbers in [0, 255], else 1; see
-            `Rows.from_array`. Give the one of a trained model to new rows for it.
         test_fraction: in (0, 1); each part gets at least one row.
         split_seed: of a generator of its own.
         download: fetch a built-in set that is found nowhere.
         progress: draw a bar while fetching, if standard error is a terminal.
+        schema: of a run, which the data are held against and read by.
+        options: fields of `DataConfig`: ``label``, ``row_id``, ``ignore``, ``header``,
+            ``image_size``, ``scale``, ``divisor``.
 
     Raises:
         ConfigError: an argument outside its range.
@@ -66,18 +86,24 @@ def load_data(
         DownloadError: a built-in set that is found nowhere and cannot be fetched.
         MissingExtraError: a Parquet file without pyarrow.
 
+    Warns:
+        DataWarning: what was assumed of the data, such as a file that is meant and not a built-in
+            set.
+
     Example:
         >>> data = load_data("digits")
         >>> len(data.train), len(data.test), data.n_features, data.image_shape
         (1500, 297, 64, (8, 8))
     """
-    _check_arguments(image_size, divisor, test_fraction, split_seed)
-    parts = _parts(source, data_dir, image_size, divisor, download, progress)
-    if "all" in parts:
-        train, test = _split(parts["all"], test_fraction, split_seed)
-    else:
-        train, test = parts["train"], parts["test"]
-    return Dataset(train.name, train, test)
+    config = _checked(source, options, test_fraction, split_seed)
+    split = partial(DrawnSplit, test_fraction=test_fraction, seed=split_seed)
+    parts = _parts(config, data_dir, download, progress, schema, split)
+    if "all" not in parts:
+        is_builtin = config.source.removeprefix(BUILTIN) in BUILTIN_NAMES
+        return Dataset(parts["train"].name, parts["train"], parts["test"], is_builtin=is_builtin)
+    rows = parts["all"]
+    drawn = _split_of(rows, split)
+    return Dataset(rows.name, *split_rows(rows, drawn, extend=False), drawn)
 
 
 def load_rows(
@@ -85,26 +111,26 @@ def load_rows(
     *,
     split: Split = "all",
     data_dir: str | os.PathLike[str] | None = None,
-    image_size: tuple[int, int] | None = None,
-    divisor: float | None = None,
     test_fraction: float = 0.1,
     split_seed: int = 0,
     download: bool = True,
     progress: bool = False,
+    schema: Schema | None = None,
+    **options: Unpack[ReadOptions],
 ) -> Rows:
     """Load one part of a data set, or all of it.
 
     Args:
         source: as for `load_data`, like all arguments but one.
         split: `train` or `test`, as `load_data` splits; `all` for all rows in the order of the
-            file; of `binarized-mnist` also `validation`.
+            source; `validation` where there is such a part.
         data_dir: where to look for the files of a built-in set first.
-        image_size: (height, width).
-        divisor: x = values / divisor.
         test_fraction: in (0, 1).
         split_seed: of a generator of its own.
         download: fetch a built-in set that is found nowhere.
         progress: draw a bar while fetching.
+        schema: of a run.
+        options: fields of `DataConfig`.
 
     Raises:
         ConfigError: an argument outside its range, or an unknown split.
@@ -118,35 +144,43 @@ def load_rows(
     """
     if split not in (choices := get_args(Split)):
         raise ConfigError(f"`split`: unknown value {split!r}. {did_you_mean(str(split), choices)}")
-    _check_arguments(image_size, divisor, test_fraction, split_seed)
-    parts = _parts(source, data_dir, image_size, divisor, download, progress)
+    config = _checked(source, options, test_fraction, split_seed)
+    drawn = partial(DrawnSplit, test_fraction=test_fraction, seed=split_seed)
+    return choose_part(_parts(config, data_dir, download, progress, schema, drawn), split, drawn)
+
+
+def choose_part(
+    parts: Mapping[str, Rows], split: Split, drawn: Callable[[int], DrawnSplit]
+) -> Rows:
+    """Return one part of those that a source has; ``drawn`` splits what comes without parts."""
     if split in parts:
         return parts[split]
     if split == "all":
         return _joined([parts[part] for part in ("train", "validation", "test") if part in parts])
     if split == "validation":
         name = next(iter(parts.values())).name
-        raise DataError(
-            f"{name} has no validation part; only binarized-mnist has one. "
-            "Choose the `split` train, test or all."
-        )
-    train, test = _split(parts["all"], test_fraction, split_seed)
+        raise DataError(f"{name} has no validation part. Choose the `split` train, test or all.")
+    train, test = split_rows(parts["all"], _split_of(parts["all"], drawn), extend=False)
     return train if split == "train" else test
 
 
-def _parts(
-    source: str | os.PathLike[str] | DataConfig,
-    data_dir: str | os.PathLike[str] | None,
-    image_size: tuple[int, int] | None,
-    divisor: float | None,
-    download: bool,
-    progress: bool,
-) -> dict[str, Rows]:
+def _split_of(rows: Rows, drawn: Callable[[int], DrawnSplit]) -> DrawnSplit:
+    if len(rows) < 2:
+        raise DataError(
+            f"{rows.name}: 1 row cannot be split into a train and a test part. Give at least 2."
+        )
+    return drawn(len(rows))
+
+
+def _config(source: object, options: ReadOptions) -> DataConfig:
+    """Return how a source is read.
+
+    Raises:
+        ConfigError: an option out of its range.
+        DataError: no name or path.
+    """
     if isinstance(source, DataConfig):
-        is_file = source.source not in BUILTIN_NAMES  # which are read in one way only
-        size, divisor = (source.image_size, source.divisor) if is_file else (None, None)
-        parts = _parts(source.source, data_dir, size, divisor, download, progress)
-        return {part: rows.binarized(source.binarize) for part, rows in parts.items()}
+        return replace(source, **options)
     if not isinstance(source, (str, os.PathLike)):
         raise DataError(
             f"source must be a name or a path. Got {type(source).__name__}. For an array in "
@@ -154,61 +188,119 @@ def _parts(
         )
     if not os.fspath(source):
         raise DataError(f"source is empty. {did_you_mean('', BUILTIN_NAMES)}")
+    name = os.fspath(source)
+    if isinstance(source, os.PathLike) and name in BUILTIN_NAMES:
+        name = str(Path(name).absolute())  # no path has the name of a set
+    return DataConfig(source=name, **options)
+
+
+def _parts(
+    config: DataConfig,
+    data_dir: str | os.PathLike[str] | None,
+    download: bool,
+    progress: bool,
+    schema: Schema | None,
+    drawn: Callable[[int], DrawnSplit],
+) -> dict[str, Rows]:
+    """Return the parts of a source, held against the schema of a run."""
+    name = builtin_name(config.source)
+    if name is None:
+        request = Request.of(config) if schema is None else schema.request(config)
+        request = replace(request, fit_rows=lambda n: drawn(n).draw()[0])
+        parts = read_path(_existing(config.source), request)
+    else:
+        parts = load_builtin(name, data_dir=data_dir, allow_download=download, progress=progress)
+        _require_own(parts["train"], config)
+    if schema is not None:
+        parts = {part: schema.hold(rows) for part, rows in parts.items()}
+    return {part: rows.binarized(config.binarize) for part, rows in parts.items()}
+
+
+def builtin_name(source: str) -> str | None:
+    """Return which built-in set a source names; None for a path.
+
+    Raises:
+        DataError: ``builtin:`` before another name.
+
+    Warns:
+        DataWarning: a file or folder of the same name in the working directory comes first.
+
+    Example:
+        >>> builtin_name("builtin:mnist"), builtin_name("mine.csv")
+        ('mnist', None)
+    """
+    if source.startswith(BUILTIN):
+        name = source.removeprefix(BUILTIN)
+        if name not in BUILTIN_NAMES:
+            raise DataError(f"{source}: no such set. {did_you_mean(name, BUILTIN_NAMES)}")
+        return name
     if source not in BUILTIN_NAMES:
-        path = Path(source)
-        try:
-            exists = path.exists()
-        except (OSError, ValueError) as error:  # no permission, or no name a file can have
-            raise DataError(f"{source!s} cannot be looked up: {error}. Check the path.") from None
-        if not exists:
-            guess = did_you_mean(str(source).lower().replace("_", "-"), BUILTIN_NAMES)
-            raise DataError(f"{source!s}: no such file or built-in data set. {guess}")
-        return read_path(path, image_size=image_size, divisor=divisor)
-    parts = load_builtin(str(source), data_dir=data_dir, allow_download=download, progress=progress)
-    train = parts["train"]
+        return None
+    if not os.path.lexists(source):
+        return source
+    warnings.warn(
+        f"{source}: taken for the file or folder of this name that lies here. Write "
+        f"{BUILTIN}{source} for the built-in set.",
+        DataWarning,
+        stacklevel=2,
+    )
+    return None
+
+
+def _existing(source: str) -> Path:
+    path = Path(source)
+    try:
+        exists = path.exists()
+    except (OSError, ValueError) as error:  # no permission, or no name a file can have
+        raise DataError(f"{source} cannot be looked up: {error}. Check the path.") from None
+    if not exists:
+        guess = did_you_mean(source.lower().replace("_", "-"), BUILTIN_NAMES)
+        raise DataError(f"{source}: no such file or built-in data set. {guess}")
+    return path
+
+
+def _require_own(rows: Rows, config: DataConfig) -> None:
+    """Refuse options that a built-in set, which is read in one way only, does not take."""
     for what, asked, own in (
-        ("pictures of size", image_size, train.image_shape),
-        ("divisor", divisor, train.divisor),
+        ("pictures of size", config.image_size, rows.image_shape),
+        ("divisor", config.divisor, rows.divisor),
     ):
         if asked is not None and asked != own:
-            raise ConfigError(f"{source}: has {what} {own}, not {asked}. Leave it out.")
-    return parts
+            raise ConfigError(f"{config.source}: has {what} {own}, not {asked}. Leave it out.")
+    if config.scale not in (None, "auto"):
+        raise ConfigError(f"{config.source}: pictures have no `scale`. Leave it out.")
+    if config.label or config.row_id or config.ignore:
+        raise ConfigError(f"{config.source}: has no columns by name. Leave them out.")
 
 
-def _check_arguments(
-    image_size: tuple[int, int] | None, divisor: float | None, test_fraction: float, seed: int
-) -> None:
-    problems = []
-    if image_size is not None and (len(image_size) != 2 or min(image_size) < 1):
-        problems.append(f"`image_size` must be (height, width), both >= 1. Got {image_size}.")
-    if divisor is not None and not 0 < divisor < float("inf"):
-        problems.append(f"divisor must be > 0. Got {divisor}.")
+def _checked(source: object, options: ReadOptions, test_fraction: float, seed: int) -> DataConfig:
+    """Return how a source is read; everything that is wrong with it or the split is named."""
+    problems, config = Problems(), DataConfig()
+    with problems:
+        config = _config(source, options)
     if not 0 < test_fraction < 1:
-        problems.append(f"test_fraction must be > 0 and < 1. Got {test_fraction}.")
+        problems.found.append(f"test_fraction must be > 0 and < 1. Got {test_fraction}.")
     if not 0 <= seed < 2**63:
-        problems.append(f"split_seed must be >= 0 and below 2**63. Got {seed}.")
-    if problems:
-        raise ConfigError(problems)
-
-
-def _split(rows: Rows, test_fraction: float, seed: int) -> tuple[Rows, Rows]:
-    if len(rows) < 2:
-        raise DataError(
-            f"{rows.name}: 1 row cannot be split into a train and a test part. Give at least 2."
-        )
-    n_test = min(max(round(len(rows) * test_fraction), 1), len(rows) - 1)
-    train, test = held_out(len(rows), n_test, seed)
-    return rows.subset(train), rows.subset(test)
+        problems.found.append(f"split_seed must be >= 0 and below 2**63. Got {seed}.")
+    problems.require_none()
+    return config
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:
-    # what comes in parts is in memory: built-in sets, and the two of an archive
+    """Return the parts as one table, in the order of the source where all come from one."""
+    # what comes in parts is in memory: built-in sets, and those of an archive
     labels = [rows.labels for rows in parts if rows.labels is not None]
-    return replace(
+    joined = replace(
         parts[0],
-        values=torch.cat([rows.values for rows in parts if isinstance(rows.values, torch.Tensor)]),
+        values=torch.cat([rows.values for rows in parts if isinstance(rows.values, Tensor)]),
         labels=torch.cat(labels) if len(labels) == len(parts) else None,
+        numbers=None,
     )
+    numbers = torch.cat([rows.source_numbers for rows in parts])
+    order = numbers.argsort()
+    if not torch.equal(numbers[order], torch.arange(len(numbers))):
+        return joined  # each part counts its own rows
+    return replace(joined.subset(order), numbers=None)
 
 
 __all__ = [
@@ -218,6 +310,7 @@ __all__ = [
     "BinarizeMode",
     "Dataset",
     "Rows",
+    "Schema",
     "Split",
     "binarize",
     "load_data",

@@ -2,16 +2,59 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
 
 from discretevae.config import BinarizeMode, DataConfig
+from discretevae.config.checks import FRACTION, an_int, problems_of, refuse
 from discretevae.data.rows import Rows
+from discretevae.data.split import held_out
 from discretevae.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class DrawnSplit:
+    """How test rows were drawn from a source without parts; see `held_out`.
+
+    Args:
+        rows: of the source then; those that came later are training rows.
+        test_fraction: share of the test rows.
+        seed: of the draw.
+
+    Raises:
+        ConfigError: a number out of its range.
+    """
+
+    rows: int = field(metadata=an_int(2))
+    test_fraction: float = field(metadata=FRACTION)
+    seed: int = field(metadata=an_int(0))
+
+    def __post_init__(self) -> None:
+        refuse(problems_of(self))
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """Return the numbers of the training rows and of the test rows, each in order.
+
+        Example:
+            >>> train, test = DrawnSplit(10, 0.2, 0).draw()
+            >>> len(train), len(test)
+            (8, 2)
+        """
+        n_test = min(max(round(self.rows * self.test_fraction), 1), self.rows - 1)
+        return held_out(self.rows, n_test, self.seed)
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Rows to learn from and rows held out, of one kind.
+
+    Args:
+        name: of the data.
+        train: rows to learn from.
+        test: rows held out.
+        split: how the test rows were drawn; None where the source has its own.
+        is_builtin: whether this is a built-in set.
 
     Raises:
         DataError: the two parts differ in width, picture shape, divisor or binarization.
@@ -25,6 +68,8 @@ class Dataset:
     name: str
     train: Rows
     test: Rows
+    split: DrawnSplit | None = None
+    is_builtin: bool = False
 
     def __post_init__(self) -> None:
         for what in ("n_features", "image_shape", "divisor", "binarize"):

@@ -12,30 +12,21 @@ from functools import cached_property
 from math import prod
 from typing import cast
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from discretevae.config import BinarizeMode
+from discretevae.config import BinarizeMode, ScaleMode
 from discretevae.data.batches import Batches
 from discretevae.data.binarization import binarize, require_mode
-from discretevae.data.stores import sparse, streamed
+from discretevae.data.classes import read_labels
+from discretevae.data.scale import ColumnScale, count_not_bytes, restored
+from discretevae.data.stores import streamed
 from discretevae.data.stores.base import InMemory, Store
 from discretevae.data.stores.disk import DiskTable
-from discretevae.data.stores.values import (
-    as_array,
-    as_labels,
-    check_image_shape,
-    scan,
-    spans,
-    storage,
-    table_shape,
-)
+from discretevae.data.stores.storing import store
+from discretevae.data.stores.values import Array, check_image_shape
 from discretevae.errors import DataError, count
-
-_BYTE_ROUNDING = 1e-3
-"""Largest distance of 255 x from a whole number at which k/255 in float32 counts as one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +43,10 @@ class Rows:
         binarize: `none` gives x itself, `threshold` 1 where x > 0.5, and `dynamic` a draw from
             Bernoulli(x) whenever a row is used; see `binarized`.
         columns: names of the features, where the file has any.
+        numbers: `[N]` int64, the number of each row in its source, from 0; None for all in order.
+        ids: `[N]` whole numbers or texts that name the rows, or None.
+        classes: names of the labels, by their number.
+        scale: how the values of each column were made; x are scaled already.
 
     Raises:
         DataError: the parts do not fit together.
@@ -72,6 +67,10 @@ class Rows:
     name: str = "rows"
     binarize: BinarizeMode = "none"
     columns: tuple[str, ...] | None = None
+    numbers: Tensor | None = None
+    ids: Array | None = None
+    classes: tuple[str, ...] | None = None
+    scale: ColumnScale | None = None
 
     def __post_init__(self) -> None:
         require_mode(self.binarize)
@@ -93,6 +92,9 @@ class Rows:
                 f"{self.name}: labels must be int64, one for each of {len(self)} rows. Got shape "
                 f"{tuple(labels.shape)}, {labels.dtype}."
             )
+        for each in (self.numbers, self.ids):
+            if each is not None and each.shape != (len(self),):
+                raise DataError(f"{self.name}: {len(self)} rows need so many ids, not {len(each)}.")
         if self.columns is not None and (got := len(self.columns)) != self.n_features:
             raise DataError(f"{self.name}: {got} names of {self.n_features} features. Give all.")
         if self.image_shape is not None:
@@ -110,6 +112,11 @@ class Rows:
     def is_streamed(self) -> bool:
         """True if the values stay on disk and are read at use."""
         return isinstance(self.values, streamed.Streamed)
+
+    @property
+    def are_bytes(self) -> bool:
+        """True if every x is k/255 for a whole k from 0 to 255."""
+        return self.binarize != "none" or not self._not_bytes[0]
 
     @cached_property
     def is_binary(self) -> bool:
@@ -213,12 +220,33 @@ class Rows:
             >>> len(Rows.from_array([[0, 1], [1, 1], [1, 0]]).subset(slice(1, None)))
             2
         """
-        labels = self.labels
+        labels, place = self.labels, index if isinstance(index, slice) else index.numpy()
         return replace(
             self,
             values=self._store.subset(index),
             labels=None if labels is None else labels[index].contiguous(),
+            numbers=self.source_numbers[index].contiguous(),
+            ids=None if self.ids is None else self.ids[place],
         )
+
+    @property
+    def source_numbers(self) -> Tensor:
+        """The number of each row in its source, counted from 0, int64 `[N]`."""
+        return torch.arange(len(self)) if self.numbers is None else self.numbers
+
+    @property
+    def row_ids(self) -> Array:
+        """The name of each row: its id, else its number in the source, `[N]`.
+
+        Example:
+            >>> Rows.from_array([[0], [1], [1]]).subset(slice(1, None)).row_ids
+            array([1, 2])
+        """
+        return self.source_numbers.numpy() if self.ids is None else self.ids
+
+    def in_source_units(self, x: Tensor) -> Array:
+        """Return x `[n, P]` in the units that the values came in, see `restored`."""
+        return restored(x, self.divisor, self.scale)
 
     def require_unit_interval(self) -> None:
         """Refuse values that no Bernoulli likelihood can take.
@@ -256,8 +284,8 @@ class Rows:
             discretevae.errors.DataError: mine: 1 value of 2 not k/255 for k = 0 to 255, such as \
 0.5. Give whole numbers from 0 to 255, or use `likelihood='continuous-bernoulli'`.
         """
-        wrong, example = (0, 0.0) if self.binarize != "none" else self._not_bytes
-        if wrong:
+        if not self.are_bytes:
+            wrong, example = self._not_bytes
             x = example / self.divisor
             other = "continuous-bernoulli" if 0 <= x <= 1 else "gaussian"
             raise DataError(
@@ -274,8 +302,12 @@ class Rows:
         labels: npt.ArrayLike | Tensor | None = None,
         image_shape: tuple[int, int] | None = None,
         divisor: float | None = None,
+        scale: ScaleMode | ColumnScale | None = None,
+        fit_rows: Callable[[int], Tensor] | None = None,
         name: str = "array",
         columns: Sequence[str] | None = None,
+        ids: Array | None = None,
+        is_table: bool = False,
         copy: bool = True,
     ) -> Rows:
         """Check an array and choose how it is stored and what it is divided by.
@@ -293,12 +325,18 @@ class Rows:
                 before or behind height and width, which set `image_shape`. Numbers or bool. A
                 matrix of scipy.sparse stays sparse. Of a table on disk, name, picture size and
                 columns are its own; a small one is loaded, others are streamed.
-            labels: `[rows]` whole numbers.
+            labels: `[rows]` whole numbers or names of classes; also `[rows, 1]` or one-hot.
             image_shape: (height, width) of the rows of a 2-D array that are pictures.
             divisor: given, it replaces the one of the table above: for instance 255 for a few
                 rows whose values all happen to be 0 or 1.
+            scale: of the columns: ``standard`` (mean 0, deviation 1), ``minmax`` (0 to 1), or that
+                of a run; ``none`` for values as they are; ``auto``: ``standard`` for values that
+                are neither pictures nor 0 and 1. None leaves it to the divisor.
+            fit_rows: from N to the numbers of the rows that a scale is chosen by.
             name: starts every message.
             columns: names of the features.
+            ids: `[rows]` names of the rows.
+            is_table: whether the dtype says nothing of grey values, as in a file of text.
             copy: False lets the table share memory with an array that nobody writes to again.
 
         Raises:
@@ -313,26 +351,15 @@ class Rows:
             >>> Rows.from_array(torch.zeros(10, 8, 8)).image_shape
             (8, 8)
         """
-        values: Tensor | Store
-        if isinstance(array, DiskTable):
-            name, image_shape, columns = array.name, array.image_shape, array.columns
-            values, divisor = streamed.from_table(array, divisor)
-        elif sparse.is_sparse(array):
-            values, divisor = sparse.from_matrix(array, name, divisor)
-        else:
-            got = as_array(array, name)
-            shape, image_shape = table_shape(got.shape, got.dtype, image_shape, name)
-            table = got.reshape(shape)
-            pieces = ((start, table[start:stop]) for start, stop in spans(shape))
-            facts = scan(pieces, table.dtype, name, divisor=divisor)
-            dtype, divisor = storage(facts, table.dtype, name, divisor=divisor)
-            # torch warns of memory that must not be written to, such as a mapped file
-            values = torch.from_numpy(
-                np.array(table, dtype, order="C") if copy else np.require(table, dtype, ["C", "W"])
-            )
-        numbers = as_labels(labels, values.shape[0], name)
-        names = None if columns is None else tuple(columns)
-        return cls(values, divisor, numbers, image_shape, name, columns=names)
+        stored = store(
+            array, scale=scale, fit_rows=fit_rows, divisor=divisor, image_shape=image_shape,
+            name=name, columns=columns, is_table=is_table, copy=copy,
+        )  # fmt: skip
+        numbers, classes = read_labels(labels, stored.values.shape[0], stored.name)
+        return cls(
+            stored.values, stored.divisor, numbers, stored.image_shape, stored.name,
+            columns=stored.columns, ids=ids, classes=classes, scale=stored.scale,
+        )  # fmt: skip
 
     @cached_property
     def _store(self) -> Store:
@@ -340,12 +367,7 @@ class Rows:
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """The least and the largest x before binarization; all values are read once.
-
-        Example:
-            >>> Rows.from_array([[0, 51], [255, 7]]).value_range
-            (0.0, 1.0)
-        """
+        """The least and the largest x before binarization; all values are read once."""
         _, low, high = self._range
         return low / self.divisor, high / self.divisor
 
@@ -361,18 +383,7 @@ class Rows:
     @cached_property
     def _not_bytes(self) -> tuple[int, float]:
         """The number of values that do not stand for k/255, and the first of them."""
-        wrong, example = 0, 0.0
-        for part in self._store.pieces():
-            if part.dtype == torch.uint8 and self.divisor == 255:
-                break  # no value of this type is anything else
-            k = part.double().mul_(255 / self.divisor)
-            whole = k.round()
-            # float32 keeps k/255 to 2e-5 of a grey level
-            bad = ((k - whole).abs() > _BYTE_ROUNDING) | (whole < 0) | (whole > 255)
-            if bad.any():
-                example = example if wrong else float(part[bad][0])
-                wrong += int(bad.sum())
-        return wrong, example
+        return count_not_bytes(self._store.pieces(), self.divisor)
 
     def _x(self, values: Tensor, generator: torch.Generator | None) -> Tensor:
         """Turn stored values, float32 and shared with nobody, into binarized x in place."""
@@ -384,15 +395,3 @@ class Rows:
     def _divisor_on_device(self) -> Tensor:
         """The divisor as a tensor: by a number, torch on a GPU multiplies its rounded inverse."""
         return torch.tensor(self.divisor, device=cast(Tensor, self.values).device)
-
-
-def require_rows(rows: object) -> None:
-    """Refuse an array in place of rows, which know what their values stand for.
-
-    Raises:
-        DataError: it is something else.
-    """
-    if not isinstance(rows, Rows):
-        raise DataError(
-            f"rows must be Rows. Got {type(rows).__name__}. Make them with Rows.from_array."
-        )

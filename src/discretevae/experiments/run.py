@@ -13,14 +13,20 @@ from typing import Any, TypeAlias
 from torch import nn
 
 from discretevae.config import RunConfig, SaveEvery
-from discretevae.data import Dataset
+from discretevae.data import Dataset, Schema
 from discretevae.errors import CollapseWarning, RunError, TrainingInterrupted
 from discretevae.evaluation.bounds import Evaluation, evaluate
 from discretevae.families import family_of
 from discretevae.model.vae import DiscreteVAE, fresh_model
 from discretevae.run_folder.folder import FIGURES, prepare_folder
 from discretevae.run_folder.history import EpochMetrics
-from discretevae.run_folder.saved_run import is_run, load_config, save_config
+from discretevae.run_folder.saved_run import (
+    is_run,
+    load_config,
+    load_schema,
+    save_config,
+    save_schema,
+)
 from discretevae.run_folder.summary import SUMMARY
 from discretevae.system.files import write_json
 from discretevae.system.locks import LOCK, writing
@@ -122,7 +128,7 @@ def run(
     if not method.ranks.is_first:
         run_training(prepared, state, progress)
         return None
-    with _kept_config(out, config, resume=resume):
+    with _kept_config(out, config, Schema.of(data), resume=resume):
         run_training(prepared, state, progress)
         warn_of_collapse(state)
         try:
@@ -178,14 +184,15 @@ def run_part(
 
 
 @contextlib.contextmanager
-def _kept_config(out: Path, config: RunConfig, *, resume: bool) -> Iterator[None]:
+def _kept_config(out: Path, config: RunConfig, schema: Schema, *, resume: bool) -> Iterator[None]:
     """Lock the folder and write the configuration; a resume that is refused changes nothing."""
-    before = load_config(out) if resume else None
+    before = (load_config(out), load_schema(out)) if resume else None
     out.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as lock:
         try:
             lock.enter_context(writing(out))
             save_config(out, config)
+            save_schema(out, schema)
         except OSError:
             _remove_if_new(out)
             raise
@@ -193,7 +200,8 @@ def _kept_config(out: Path, config: RunConfig, *, resume: bool) -> Iterator[None
             yield
         except RunError:
             if before is not None:
-                save_config(out, before)
+                save_config(out, before[0])
+                save_schema(out, before[1] or schema)
             raise
 
 

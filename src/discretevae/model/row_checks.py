@@ -2,10 +2,41 @@
 
 from __future__ import annotations
 
+from discretevae.config import LikelihoodSpec
 from discretevae.data import Rows
-from discretevae.data.rows import require_rows
+from discretevae.data.stores.sparse import Sparse
 from discretevae.errors import DataError
 from discretevae.model.vae import DiscreteVAE
+
+
+def require_rows(rows: object) -> None:
+    """Refuse an array in place of rows, which know what their values stand for.
+
+    Raises:
+        DataError: it is something else.
+    """
+    if not isinstance(rows, Rows):
+        raise DataError(
+            f"rows must be Rows. Got {type(rows).__name__}. Make them with Rows.from_array."
+        )
+
+
+def suited_likelihood(rows: Rows) -> LikelihoodSpec:
+    """Return ``bernoulli`` for 0 and 1 and for pictures, else ``gaussian:learned``.
+
+    Fractions in [0, 1] are taken for grey values if rows are pictures, or all are k/255.
+
+    Example:
+        >>> str(suited_likelihood(Rows.from_array([[0.5, 0.1], [0.25, 1.0]])))
+        'gaussian:learned'
+    """
+    low, high = rows.value_range
+    is_picture = rows.image_shape is not None or rows.divisor != 1
+    is_sparse = isinstance(rows.values, Sparse)
+    is_unit = rows.scale is None and low >= 0 and high <= 1
+    if is_unit and (rows.is_binary or is_sparse or is_picture or rows.are_bytes):
+        return LikelihoodSpec("bernoulli")
+    return LikelihoodSpec("gaussian", None)
 
 
 def require_fit(model: DiscreteVAE, rows: Rows) -> None:

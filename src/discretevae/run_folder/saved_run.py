@@ -4,6 +4,7 @@
 
     runs/NAME/
       config.json                    format, versions, model, training, data
+      schema.json                    columns, scales, classes and digests of the data
       model.safetensors              weights
       metrics.jsonl                  one line per epoch
       checkpoint/STEP.safetensors    weights, optimizer, random state, position: the last two
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from discretevae.config import RunConfig, run_config_from, to_dict
+from discretevae.data import Schema
 from discretevae.errors import ConfigError, RunError
 from discretevae.model.vae import DiscreteVAE
 from discretevae.system.files import has_format, read_json, write_json
@@ -32,6 +34,7 @@ from discretevae.version import __version__
 FORMAT = "discretevae-run"
 FORMAT_VERSION = 2
 CONFIG = "config.json"
+SCHEMA = "schema.json"
 MODEL = "model.safetensors"
 
 
@@ -43,11 +46,13 @@ class Run:
         folder: where it lies.
         config: what it was made with.
         model: the trained model, in evaluation mode.
+        schema: what it knows of its data; None if it was trained without a `Dataset`.
     """
 
     folder: Path
     config: RunConfig
     model: DiscreteVAE
+    schema: Schema | None = None
 
 
 def load_run(
@@ -107,7 +112,7 @@ def load_run(
             part.to_empty(device="cpu")
     # a module of your own is filled, not given other parameters: it may use some of them twice
     model.load_state_dict(dict(tensors), assign=not is_custom)
-    return Run(folder, config, model.to(device).eval())
+    return Run(folder, config, model.to(device).eval(), load_schema(folder, config))
 
 
 def is_run(folder: Path) -> bool:
@@ -158,6 +163,35 @@ def load_config(folder: Path) -> RunConfig:
         reason = str(error).rstrip(".").replace("`", "")  # keys of the file, no parameters
         raise RunError(f"{path}: corrupt: {reason}. Restore the file or train again.") from None
     return config
+
+
+def save_schema(folder: Path, schema: Schema) -> None:
+    """Write ``schema.json``.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    write_json(folder / SCHEMA, schema.to_dict())
+
+
+def load_schema(folder: Path, config: RunConfig | None = None) -> Schema | None:
+    """Read ``schema.json``, if it is there.
+
+    Raises:
+        RunError: the file is corrupt, or of another model.
+    """
+    path = folder / SCHEMA
+    if not path.is_file():
+        return None
+    try:
+        schema = Schema.from_dict(read_json(path))
+        expected = schema.n_features if config is None else config.model.n_features
+        if schema.n_features != expected:
+            raise ValueError(f"{schema.n_features} features, but the model has {expected}")
+    except ValueError as error:
+        reason = str(error).rstrip(".").replace("`", "")
+        raise RunError(f"{path}: corrupt: {reason}. Restore the file or train again.") from None
+    return schema
 
 
 def save_weights(folder: Path, model: nn.Module) -> None:
@@ -217,15 +251,12 @@ def _require_readable(config: RunConfig) -> None:
     data, shape = config.data, config.model.image_shape
     if not isinstance(data.source, str):
         problems.append(f"data source must be a text. Got {data.source!r}")
-    if not isinstance(data.divisor, (int, float)) or not 0 < data.divisor < float("inf"):
-        problems.append(f"divisor must be a number > 0. Got {data.divisor!r}")
-    for name, size in (("image_size", data.image_size), ("image_shape", shape)):
-        if size is not None and not (
-            isinstance(size, tuple)
-            and len(size) == 2
-            and all(type(side) is int and side > 0 for side in size)
-        ):
-            problems.append(f"{name} must be two ints >= 1. Got {size!r}")
+    if shape is not None and not (
+        isinstance(shape, tuple)
+        and len(shape) == 2
+        and all(type(side) is int and side > 0 for side in shape)
+    ):
+        problems.append(f"image_shape must be two ints >= 1. Got {shape!r}")
     if problems:
         raise ConfigError(problems)
 

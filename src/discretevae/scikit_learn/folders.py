@@ -161,7 +161,7 @@ def read_fitted(folder: Path) -> Fitted:
         model=run.model,
         history=history,
         state=state,
-        reading=Reading(config.model.likelihood, config.data.divisor, mean, scale),
+        reading=Reading(config.model.likelihood, config.data.divisor or 1.0, mean, scale),
         feature_names=None if names is None else np.asarray(names, dtype=object),
         labels=None if labels is None else labels.numpy(),
     )

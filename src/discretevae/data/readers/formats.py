@@ -11,13 +11,14 @@ from discretevae.data.readers.images import read_image_folder
 from discretevae.data.readers.npy import read_npy
 from discretevae.data.readers.npz import read_npz
 from discretevae.data.readers.parquet import read_parquet
+from discretevae.data.readers.request import Request
 from discretevae.data.readers.shards import is_shards, read_shards
 from discretevae.data.readers.tables import read_csv
 from discretevae.data.rows import Rows
 from discretevae.errors import DataError
 
-Reader = Callable[[Path, tuple[int, int] | None, float | None], Rows | dict[str, Rows]]
-"""From a path, `image_size` and `divisor` to all rows, or to parts; see `read_path`."""
+Reader = Callable[[Path, Request], Rows | dict[str, Rows]]
+"""From a path and what is asked to all rows, or to parts; see `read_path`."""
 
 _BY_SUFFIX: dict[str, Reader] = {
     ".npy": read_npy,
@@ -33,16 +34,13 @@ READABLE = (
 )
 
 
-def read_path(
-    path: Path, *, image_size: tuple[int, int] | None = None, divisor: float | None = None
-) -> dict[str, Rows]:
+def read_path(path: Path, request: Request) -> dict[str, Rows]:
     """Read a file, or a folder of pictures or of shards.
 
     Args:
         path: it must exist.
-        image_size: (height, width): pictures of a folder are resized to it; for other files it
-            says that the rows are pictures of this size.
-        divisor: x = values / divisor; chosen by `Rows.from_array` if None.
+        request: how it is to be read. Pictures of a folder are resized to its ``image_size``; for
+            other files that says that the rows are pictures of this size.
 
     Returns:
         The parts of the file: `{"all": rows}`, or `{"train": rows, "test": rows}`.
@@ -55,11 +53,11 @@ def read_path(
         >>> import tempfile, numpy as np
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     np.save(f"{folder}/mine.npy", np.eye(4))
-        ...     read_path(Path(folder, "mine.npy"))["all"].is_binary
+        ...     read_path(Path(folder, "mine.npy"), Request())["all"].is_binary
         True
     """
     try:
-        found = _reader(path)(path, image_size, divisor)
+        found = _reader(path)(path, request)
     except PermissionError as error:
         where = error.filename or path
         raise DataError(f"{where}: no permission to read it. Change its access rights.") from None

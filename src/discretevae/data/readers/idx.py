@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from discretevae.data.readers.request import Request
 from discretevae.data.rows import Rows
 from discretevae.data.stores.values import check_size
 from discretevae.errors import DataError
@@ -24,7 +25,7 @@ _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E
 _PIECE = 1 << 20
 
 
-def read_idx(path: Path, image_size: tuple[int, int] | None, divisor: float | None) -> Rows:
+def read_idx(path: Path, request: Request) -> Rows:
     """Read the pictures or rows of an IDX file.
 
     If it is named like `train-images-idx3-ubyte` and `train-labels-idx1-ubyte` lies beside it,
@@ -43,7 +44,14 @@ def read_idx(path: Path, image_size: tuple[int, int] | None, divisor: float | No
     if beside != path and beside.is_file():
         labels = array_from_idx(read_idx_bytes(beside))
     return Rows.from_array(
-        array, labels=labels, image_shape=image_size, divisor=divisor, name=str(path), copy=False
+        array,
+        labels=labels,
+        image_shape=request.image_size,
+        divisor=request.divisor,
+        scale=request.scale,
+        fit_rows=request.fit_rows,
+        name=str(path),
+        copy=False,
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from discretevae.data.readers.request import Request
 from discretevae.data.rows import Rows
 from discretevae.data.stores.values import check_size
 from discretevae.errors import DataError
@@ -20,9 +21,7 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 """Named so that Pillow does not try others; PostScript, for one, would start a program."""
 
 
-def read_image_folder(
-    path: Path, image_size: tuple[int, int] | None, divisor: float | None
-) -> Rows:
+def read_image_folder(path: Path, request: Request) -> Rows:
     """Read every picture of a folder and of the folders in it, sorted by name.
 
     Colors become grey, what is transparent becomes white, and of an animation the first picture
@@ -31,8 +30,8 @@ def read_image_folder(
 
     Args:
         path: the folder.
-        image_size: (height, width) that every picture is resized to; None if all are one size.
-        divisor: None for 255.
+        request: ``image_size`` (height, width) that every picture is resized to, None if all are
+            one size; ``divisor``, None for 255.
 
     Raises:
         DataError: no pictures, a file that is no picture, or pictures of different sizes.
@@ -40,7 +39,7 @@ def read_image_folder(
     files = _files(path)
     if not files:
         raise DataError(f"{path}: no pictures in this folder. Read are {', '.join(_FORMATS)}.")
-    values = _read_all(path, files, image_size)
+    values = _read_all(path, files, request.image_size)
     folders, labels = [file.parent for file in files], None
     if path not in folders:
         labels = np.unique([folder.name for folder in folders], return_inverse=True)[1]
@@ -48,7 +47,7 @@ def read_image_folder(
         values,
         labels=labels,
         # Pictures are 8-bit by nature, even those that happen to hold 0 and 1 only.
-        divisor=255.0 if divisor is None else divisor,
+        divisor=255.0 if request.divisor is None else request.divisor,
         name=str(path),
         copy=False,
     )

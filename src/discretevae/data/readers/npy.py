@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from discretevae.data.readers.request import Request
 from discretevae.data.rows import Rows
 from discretevae.data.stores.disk import PIECE_BYTES, DiskTable, Stamp
 from discretevae.data.stores.values import Array, check_size, table_shape
@@ -28,13 +29,18 @@ GAP_BYTES = 32 << 10
 """Reading so much more than is needed costs less than another read does."""
 
 
-def read_npy(path: Path, image_size: tuple[int, int] | None, divisor: float | None) -> Rows:
+def read_npy(path: Path, request: Request) -> Rows:
     """Read one array of numbers; a large one is streamed.
 
     Raises:
         DataError: Python objects, cut short, or no array at all.
     """
-    return Rows.from_array(NpyTable(path, image_size), divisor=divisor)
+    return Rows.from_array(
+        NpyTable(path, request.image_size),
+        divisor=request.divisor,
+        scale=request.scale,
+        fit_rows=request.fit_rows,
+    )
 
 
 class NpyTable(DiskTable):

@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from discretevae.data.classes import read_labels
 from discretevae.data.readers.npy import read_header
+from discretevae.data.readers.request import Request
 from discretevae.data.rows import Rows
 from discretevae.data.stores.sparse import Sparse, check_promise, from_parts
-from discretevae.data.stores.values import Array, as_labels, check_size
+from discretevae.data.stores.values import Array, check_size
 from discretevae.errors import DataError, DataWarning
 
 _EXPANSION = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
@@ -39,9 +43,7 @@ _SPARSE = {"format", "shape", "data"}
 _PLACES = {"csr": ("indices", "indptr"), "csc": ("indices", "indptr"), "coo": ("row", "col")}
 
 
-def read_npz(
-    path: Path, image_size: tuple[int, int] | None, divisor: float | None
-) -> dict[str, Rows]:
+def read_npz(path: Path, request: Request) -> dict[str, Rows]:
     """Read an archive of arrays: one table, or a train and a test part.
 
     Known names: `x`, `data` or `images` with `y` or `labels`; `train` and `test` or `x_train` and
@@ -56,8 +58,8 @@ def read_npz(
     """
     with NpzFile(path) as archive:
         if set(archive.names) >= _SPARSE:
-            store, divisor = _sparse(archive, path, divisor)
-            return {"all": Rows(store, divisor, None, image_size, str(path))}
+            store, divisor = _sparse(archive, path, request.divisor)
+            return {"all": Rows(store, divisor, None, request.image_size, str(path))}
         names = {name.lower(): name for name in archive.names}
         if len(archive.names) == 1:
             names = {"x": archive.names[0]}
@@ -78,15 +80,36 @@ def read_npz(
     _require_alike(arrays, path)
     # All parts in one check: what a value means must not depend on the part it is in.
     together = arrays["all"] if "all" in arrays else np.concatenate(list(arrays.values()))
+    n_train = len(arrays["train"]) if "train" in arrays else None
     whole = Rows.from_array(
-        together, image_shape=image_size, divisor=divisor, name=str(path), copy=False
-    )
+        together, image_shape=request.image_size, divisor=request.divisor, scale=request.scale,
+        fit_rows=request.fit_rows if n_train is None else lambda _: torch.arange(n_train),
+        name=str(path), copy=False,
+    )  # fmt: skip
+    labels_of, classes = _read_labels(arrays, numbers, path)
     parts, start = {}, 0
     for part, array in arrays.items():
         own = whole.subset(slice(start, start + len(array)))
-        parts[part] = replace(own, labels=as_labels(numbers[part], len(array), str(path)))
+        # rows are counted in the array that they lie in
+        parts[part] = replace(own, labels=labels_of.get(part), classes=classes, numbers=None)
         start += len(array)
     return parts
+
+
+def _read_labels(
+    arrays: dict[str, Array], labels: dict[str, Array | None], path: Path
+) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
+    """Return the labels of each part that has some, numbered alike in all, and the classes."""
+    found = {part: each for part, each in labels.items() if each is not None}
+    for part, each in found.items():
+        read_labels(each, len(arrays[part]), str(path))  # names the part that is wrong
+    sizes = [len(arrays[part]) for part in found]
+    together, classes = read_labels(
+        np.concatenate([*found.values()]) if found else None, sum(sizes), str(path)
+    )
+    if together is None:
+        return {}, None
+    return dict(zip(found, torch.split(together, sizes), strict=True)), classes
 
 
 class NpzFile:

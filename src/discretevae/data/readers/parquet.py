@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from discretevae.data.readers.request import Request
 from discretevae.data.readers.tables import label_column, refuse_counting, warn_label_is_feature
 from discretevae.data.rows import Rows
 from discretevae.data.stores.disk import PIECE_BYTES, DiskTable, Stamp, require_few_rows
@@ -24,15 +25,18 @@ GROUP_BYTES = 256 << 20
 """A row group of a streamed file is unpacked whole: it must not be larger than this."""
 
 
-def read_parquet(path: Path, image_size: tuple[int, int] | None, divisor: float | None) -> Rows:
+def read_parquet(path: Path, request: Request) -> Rows:
     """Read a Parquet table whose columns are numbers or booleans; a large one is streamed.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
         DataError: a column of another type, missing values, damaged.
     """
-    table = ParquetTable(path, image_size)
-    return Rows.from_array(table, labels=table.labels, divisor=divisor)
+    table = ParquetTable(path, request)
+    return Rows.from_array(
+        table, labels=table.labels, divisor=request.divisor, scale=request.scale,
+        fit_rows=request.fit_rows,
+    )  # fmt: skip
 
 
 class ParquetTable(DiskTable):
@@ -42,7 +46,7 @@ class ParquetTable(DiskTable):
 
     Args:
         path: of the file.
-        image_size: (height, width) of rows that are pictures.
+        request: how it is to be read.
 
     Attributes:
         labels: int64 ``[N]``, or None.
@@ -52,7 +56,7 @@ class ParquetTable(DiskTable):
         DataError: a column of another type, labels that are missing, damaged.
     """
 
-    def __init__(self, path: Path, image_size: tuple[int, int] | None = None) -> None:
+    def __init__(self, path: Path, request: Request = Request()) -> None:  # noqa: B008 - frozen
         self.name, self.path, self.stamp = str(path), path, Stamp.of(path.stat())
         self._metadata: Any = None
         with self._opened() as file:
@@ -78,9 +82,9 @@ class ParquetTable(DiskTable):
                 f"{path}: no values in an array of shape ({n_rows}, {len(columns)}). Give at "
                 "least 1 row."
             )
-        if image_size is not None:
-            check_image_shape(image_size, len(columns), self.name)
-        self.image_shape = image_size
+        self.image_shape, self.is_table = request.image_size, True
+        if self.image_shape is not None:
+            check_image_shape(self.image_shape, len(columns), self.name)
         self.columns, self._places = tuple(schema.names[i] for i in columns), columns
         self.dtype = np.result_type(*(dtypes[i] for i in columns))
         self.shape = (n_rows, len(columns))

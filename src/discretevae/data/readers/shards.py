@@ -10,12 +10,13 @@ import numpy as np
 from discretevae.data.readers.images import visible
 from discretevae.data.readers.npy import NpyTable
 from discretevae.data.readers.parquet import ParquetTable
+from discretevae.data.readers.request import Request
 from discretevae.data.rows import Rows
 from discretevae.data.stores.disk import DiskTable, Shards
 from discretevae.errors import DataError
 
-_TABLES: dict[str, Callable[[Path, tuple[int, int] | None], DiskTable]] = {
-    ".npy": NpyTable,
+_TABLES: dict[str, Callable[[Path, Request], DiskTable]] = {
+    ".npy": lambda path, request: NpyTable(path, request.image_size),
     ".parquet": ParquetTable,
 }
 
@@ -33,7 +34,7 @@ def is_shards(path: Path) -> bool:
     return any(entry.suffix.lower() in _TABLES for entry in visible(path))
 
 
-def read_shards(path: Path, image_size: tuple[int, int] | None, divisor: float | None) -> Rows:
+def read_shards(path: Path, request: Request) -> Rows:
     """Read every shard of a folder as one table, sorted by name; a large one is streamed.
 
     The divisor follows from all shards together.
@@ -50,7 +51,7 @@ def read_shards(path: Path, image_size: tuple[int, int] | None, divisor: float |
                 f"{file}: a folder of shards holds {' and '.join(_TABLES)} files only. Move "
                 "everything else elsewhere."
             )
-    tables = [_TABLES[file.suffix.lower()](file, image_size) for file in files]
+    tables = [_TABLES[file.suffix.lower()](file, request) for file in files]
     for table in tables:
         _require_same(tables[0], table)
     labels = [table.labels for table in tables if isinstance(table, ParquetTable)]
@@ -58,7 +59,13 @@ def read_shards(path: Path, image_size: tuple[int, int] | None, divisor: float |
     if 0 < len(found) < len(tables):
         raise DataError(f"{path}: {len(found)} of {len(tables)} shards have labels. Give all some.")
     joined = np.concatenate(found) if found else None
-    return Rows.from_array(Shards(str(path), tables), labels=joined, divisor=divisor)
+    return Rows.from_array(
+        Shards(str(path), tables),
+        labels=joined,
+        divisor=request.divisor,
+        scale=request.scale,
+        fit_rows=request.fit_rows,
+    )
 
 
 def _require_same(first: DiskTable, table: DiskTable) -> None:

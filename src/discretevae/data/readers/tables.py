@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from discretevae.data.readers.request import Request
 from discretevae.data.rows import Rows
 from discretevae.errors import DataError, DataWarning
 
@@ -25,7 +26,7 @@ _BLOCK = 1 << 22
 """Cells parsed in one go: their float64 copy (32 MiB) is gone before the next block is read."""
 
 
-def read_csv(path: Path, image_size: tuple[int, int] | None, divisor: float | None) -> Rows:
+def read_csv(path: Path, request: Request) -> Rows:
     """Read a text table; comma, semicolon or tab, with or without a line of names.
 
     Raises:
@@ -60,8 +61,9 @@ def read_csv(path: Path, image_size: tuple[int, int] | None, divisor: float | No
         refuse_counting(table[:, 0], path)
     columns = [name for i, name in enumerate(names) if labels is None or i != label]
     return Rows.from_array(
-        table, labels=labels, image_shape=image_size, divisor=divisor, name=str(path),
-        columns=columns or None, copy=False,
+        table, labels=labels, image_shape=request.image_size, divisor=request.divisor,
+        scale=request.scale, fit_rows=request.fit_rows, name=str(path), columns=columns or None,
+        is_table=True, copy=False,
     )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ class DiskTable(ABC):
         columns: names of the features if the file has any.
         edges: int64 ``[M + 1]``: block m holds the rows from ``edges[m]`` up to ``edges[m + 1]``.
         gap: rows between two, up to which both are read in one go.
+        is_table: whether it has columns, whose dtypes say nothing of grey values.
     """
 
     name: str
@@ -45,6 +46,7 @@ class DiskTable(ABC):
     columns: tuple[str, ...] | None = None
     edges: Index
     gap: int
+    is_table: bool = False
 
     @abstractmethod
     def read_into(self, start: int, out: Array) -> None:
@@ -155,6 +157,7 @@ class Shards(DiskTable):
     def __init__(self, name: str, tables: Sequence[DiskTable]) -> None:
         self.name, self.tables = name, tuple(tables)
         self.dtype, self.image_shape = tables[0].dtype, tables[0].image_shape
+        self.is_table = tables[0].is_table
         self.columns = next((table.columns for table in tables if table.columns), None)
         self.starts = [0, *itertools.accumulate(table.shape[0] for table in tables)]
         self.shape = (self.starts[-1], tables[0].shape[1])

@@ -183,30 +183,6 @@ def as_array(array: npt.ArrayLike | Tensor, name: str) -> Array:
         raise DataError(f"{name}: not a rectangular array of numbers ({error}).") from None
 
 
-def as_labels(labels: npt.ArrayLike | Tensor | None, n_rows: int, name: str) -> Tensor | None:
-    """Return labels as whole numbers, int64 ``[N]``.
-
-    Raises:
-        DataError: another number of labels, or not whole.
-    """
-    if labels is None:
-        return None
-    got = as_array(labels, f"{name}: labels")
-    if got.shape != (n_rows,):
-        raise DataError(
-            f"{name}: {n_rows} rows need labels of shape ({n_rows},). Got {got.shape}. "
-            "Give one label for each row."
-        )
-    if got.dtype.kind not in "biu" and not (
-        got.dtype.kind == "f" and np.isfinite(got).all() and (got == np.rint(got)).all()
-    ):
-        raise DataError(
-            f"{name}: labels must be whole numbers. Got dtype {got.dtype}. Number the classes, "
-            "for example with numpy.unique(labels, return_inverse=True)[1]."
-        )
-    return torch.from_numpy(got.astype(np.int64))
-
-
 def check_image_shape(shape: tuple[int, int], n_features: int, name: str) -> None:
     """Refuse a height and width that do not give the features of a row.
 
@@ -242,3 +218,19 @@ def spans(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
     """Return the rows of a table in pieces of about `CHUNK` values: (start, stop)."""
     step = max(1, CHUNK // max(1, shape[1]))
     return ((start, min(start + step, shape[0])) for start in range(0, shape[0], step))
+
+
+def is_grey(facts: Facts, dtype: np.dtype[Any], *, is_table: bool) -> bool:
+    """Return whether whole numbers are 8-bit grey values, rather than the columns of a table.
+
+    Bytes are, and whole numbers that reach both ends of the range; a table of text is narrowed to
+    bytes, which says nothing.
+
+    Example:
+        >>> is_grey(Facts(1, 5, True), np.dtype(np.int64), is_table=True)
+        False
+    """
+    is_bytes = facts.whole and facts.low >= 0 and facts.high <= 255
+    if not is_bytes:
+        return False
+    return (dtype == _BYTE and not is_table) or (facts.low == 0 and facts.high == 255)

@@ -1,0 +1,77 @@
+"""The data of a run, and how they are to be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from discretevae.config.checks import FLAG, POSITIVE, is_int, one_of, problems_of, refuse, rule
+
+BinarizeMode = Literal["none", "threshold", "dynamic"]
+BINARIZE_MODES: tuple[BinarizeMode, ...] = get_args(BinarizeMode)
+
+ScaleMode = Literal["auto", "standard", "minmax", "none"]
+SCALE_MODES: tuple[ScaleMode, ...] = get_args(ScaleMode)
+
+
+def _is_size(size: object) -> bool:
+    return isinstance(size, tuple) and len(size) == 2 and all(is_int(side, 1) for side in size)
+
+
+_SIZE = rule("(height, width), both >= 1", _is_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """The data that a run is trained on, and how they are read.
+
+    What was found in them (columns, scales, classes) stands in the `Schema` of the run.
+
+    Args:
+        source: a built-in name, also with ``builtin:`` before it, or a path.
+        label: the column of a table that holds the classes; None for one that is called label,
+            target or class.
+        row_id: the column of a table that names the rows; None for one that looks like it.
+        ignore: columns of a table that are left out.
+        header: whether the first line of a text table holds names; None to see from the line.
+        image_size: (height, width) that a folder of images is resized to, or None.
+        scale: ``standard`` (mean 0, deviation 1), ``minmax`` (0 to 1) or ``none`` for every
+            column; ``auto`` standardizes tables whose values are no grey values and not binary.
+            None chooses a divisor for all values, see `Rows.from_array`.
+        divisor: x = values / divisor; None to choose it by the values.
+        binarize: ``none`` (values as they are), ``threshold`` (x > 0.5) or ``dynamic`` (x
+            redrawn as Bernoulli(x) every time it is met).
+
+    Raises:
+        ConfigError: a value out of its range, a column with two roles, or a divisor beside
+            scaled columns.
+
+    Example:
+        >>> DataConfig(source="mnist").image_size is None
+        True
+    """
+
+    source: str = "digits"
+    label: str | None = None
+    row_id: str | None = None
+    ignore: tuple[str, ...] = field(
+        default=(),
+        metadata=rule("names of columns", lambda names: all(isinstance(n, str) for n in names)),
+    )
+    header: bool | None = field(default=None, metadata=FLAG)
+    image_size: tuple[int, int] | None = field(default=None, metadata=_SIZE)
+    scale: ScaleMode | None = field(default=None, metadata=one_of(SCALE_MODES))
+    divisor: float | None = field(default=None, metadata=POSITIVE)
+    binarize: BinarizeMode = field(default="none", metadata=one_of(BINARIZE_MODES))
+
+    def __post_init__(self) -> None:
+        problems = problems_of(self, "`")
+        named = [name for name in (self.label, self.row_id, *self.ignore) if name is not None]
+        if twice := sorted({name for name in named if named.count(name) > 1}):
+            problems.append(f"column {twice[0]!r} is given two roles. Name it once.")
+        if self.divisor is not None and self.scale is not None:
+            problems.append(
+                f"`divisor={self.divisor:g}` is one scale for all values, and "
+                f"`scale={self.scale!r}` another. Leave one out."
+            )
+        refuse(problems)

@@ -1,0 +1,100 @@
+"""Sums over the rows of a source, by which a file that changed is recognized."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from discretevae.config.checks import is_int
+from discretevae.data.rows import Rows
+
+LEAST_GROUP = 256
+MOST_GROUPS = 1000
+"""A change is placed to a group of rows; so many groups keep the file small."""
+
+STREAMED_ROWS = 4096
+"""Rows of a source larger than memory that are looked at: all would be a second pass over it."""
+
+CHUNK_ROWS = 4096
+
+_U64 = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Digest:
+    """A sum for each group of rows; x are summed with random weights, modulo 2**64.
+
+    It finds damage and edits, not forgeries.
+
+    Args:
+        rows: N.
+        group: rows of a group.
+        stride: every so many rows one is looked at.
+        sums: one for each group, as hexadecimal numbers.
+    """
+
+    rows: int
+    group: int
+    stride: int
+    sums: tuple[str, ...] = field(repr=False)
+
+    @classmethod
+    def of(cls, parts: Sequence[Rows]) -> Digest:
+        """Return the digest of a source whose rows lie in one or several tables.
+
+        Example:
+            >>> rows = Rows.from_array([[0, 1], [1, 1], [1, 0]])
+            >>> parts = [rows.subset(slice(1, 3)), rows.subset(slice(0, 1))]
+            >>> Digest.of([rows]) == Digest.of(parts)
+            True
+        """
+        n = sum(len(rows) for rows in parts)
+        stride = max(1, n // STREAMED_ROWS) if any(rows.is_streamed for rows in parts) else 1
+        group = max(LEAST_GROUP, -(-n // MOST_GROUPS))
+        return cls(n, group, stride, _sums(parts, n, group, stride))
+
+    def changed(self, parts: Sequence[Rows]) -> list[tuple[int, int]]:
+        """Return which of the first N rows differ, as ranges (first, last)."""
+        now = _sums(parts, self.rows, self.group, self.stride)
+        return [
+            (i * self.group, min((i + 1) * self.group, self.rows) - 1)
+            for i, (before, after) in enumerate(zip(self.sums, now, strict=True))
+            if before != after
+        ]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Digest:
+        """Return the digest that `dataclasses.asdict` gave, after a trip through JSON.
+
+        Raises:
+            ValueError: it is none.
+        """
+        digest = cls(**{**values, "sums": tuple(values["sums"])})
+        numbers = (digest.rows, digest.group, digest.stride)
+        if not all(is_int(number, 1) for number in numbers):
+            raise ValueError(f"a digest of {numbers}")
+        if len(digest.sums) != -(-digest.rows // digest.group):
+            raise ValueError(f"a digest of {len(digest.sums)} groups")
+        return digest
+
+
+def _sums(parts: Sequence[Rows], n: int, group: int, stride: int) -> tuple[str, ...]:
+    sums: _U64 = np.zeros(-(-n // group), np.uint64)
+    random = np.random.Generator(np.random.PCG64(0))
+    weights = random.integers(2**63, size=parts[0].n_features, dtype=np.uint64) * 2 + 1
+    for rows in parts:
+        plain, numbers = rows.binarized("none"), rows.source_numbers
+        chosen = ((numbers < n) & (numbers % stride == 0)).nonzero().squeeze(1)
+        for index in torch.split(chosen, CHUNK_ROWS):
+            # -0.0 is 0.0, whose bits differ
+            bits = (plain.batch(index).numpy() + np.float32(0)).view(np.uint32).astype(np.uint64)
+            at = numbers[index].numpy()
+            # a row that moves changes the sum
+            each = (bits * weights).sum(1, dtype=np.uint64) * (2 * at.astype(np.uint64) + 1)
+            np.add.at(sums, at // group, each ^ (each >> np.uint64(32)))
+    return tuple(f"{int(value):x}" for value in sums)

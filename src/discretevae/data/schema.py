@@ -1,0 +1,255 @@
+"""What a run knows of its data, and how new data are held against it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from discretevae.config import DataConfig
+from discretevae.config.checks import is_int, is_number
+from discretevae.data.classes import renumber
+from discretevae.data.datasets import Dataset, DrawnSplit
+from discretevae.data.digest import Digest
+from discretevae.data.readers.request import Request, listed
+from discretevae.data.rows import Rows
+from discretevae.data.scale import FOREIGN_ROWS, FOREIGN_WIDTH, ColumnScale
+from discretevae.errors import DataError, DataWarning
+
+FORMAT = "discretevae-schema"
+FORMAT_VERSION = 1
+
+Change = Literal["same", "grown"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Schema:
+    """What a model learned from; every command holds new data against it.
+
+    Args:
+        n_features: P.
+        columns: names of the features in their order, or None where the source has none.
+        divisor: x = values / divisor, where there is no scale.
+        scale: of the columns, or None.
+        low: the least training value in the units of the source.
+        high: the largest.
+        image_shape: (height, width) of rows that are pictures.
+        classes: names of the labels, by their number.
+        split: how the test rows were drawn; None where the source has its own.
+        digests: of the parts of the source: ``all``, or ``train`` and ``test``. Empty for
+            built-in sets, which are checked as they are read.
+    """
+
+    n_features: int
+    columns: tuple[str, ...] | None = None
+    divisor: float = 1.0
+    scale: ColumnScale | None = None
+    low: float = 0.0
+    high: float = 1.0
+    image_shape: tuple[int, int] | None = None
+    classes: tuple[str, ...] | None = None
+    split: DrawnSplit | None = None
+    digests: dict[str, Digest]
+
+    @classmethod
+    def of(cls, data: Dataset) -> Schema:
+        """Return what is to be known of data that a model learns from.
+
+        Example:
+            >>> rows = Rows.from_array([[0, 5], [16, 1], [3, 3]], divisor=16)
+            >>> schema = Schema.of(Dataset("mine", rows, rows))
+            >>> schema.high, schema.divisor
+            (16.0, 16.0)
+        """
+        rows = data.train
+        low, high = rows.value_range
+        if data.split is not None:
+            digests = {"all": Digest.of([data.train, data.test])}
+        elif data.is_builtin:
+            digests = {}
+        else:
+            digests = {"train": Digest.of([data.train]), "test": Digest.of([data.test])}
+        return cls(
+            n_features=rows.n_features,
+            columns=rows.columns,
+            divisor=rows.divisor,
+            scale=rows.scale,
+            low=low * rows.divisor,
+            high=high * rows.divisor,
+            image_shape=rows.image_shape,
+            classes=rows.classes,
+            split=data.split,
+            digests=digests,
+        )
+
+    def request(self, config: DataConfig) -> Request:
+        """Return how new data are read: as those of the run were."""
+        asked = Request.of(config)
+        if asked.divisor is not None and asked.divisor != self.divisor:
+            return replace(asked, columns=self.columns)  # as somebody said
+        divisor = self.divisor if self.scale is None else None
+        return replace(asked, columns=self.columns, scale=self.scale, divisor=divisor)
+
+    def hold(self, rows: Rows) -> Rows:
+        """Return new rows with the run's classes, if they can be of its kind.
+
+        Raises:
+            DataError: another width, picture size or range of values; both are named.
+
+        Warns:
+            DataWarning: classes that the run does not know.
+        """
+        if rows.n_features != self.n_features:
+            raise DataError(
+                f"{rows.name}: rows have {rows.n_features} features, but the model takes "
+                f"{self.n_features}. Give data of the model's own width."
+            )
+        if rows.scale is None and rows.divisor == self.divisor:
+            self._require_range(rows)
+        if self.image_shape is not None and rows.image_shape is None:
+            rows = replace(rows, image_shape=self.image_shape)
+        if self.classes is None:
+            return rows
+        labels, classes, foreign = renumber(rows.labels, rows.classes, self.classes)
+        if foreign:
+            warnings.warn(
+                f"{rows.name}: classes that the run does not know: {listed(foreign)}.",
+                DataWarning,
+                stacklevel=2,
+            )
+        return replace(rows, labels=labels, classes=classes)
+
+    def _require_range(self, rows: Rows) -> None:
+        """Refuse values that cannot be in the units of the training values.
+
+        Raises:
+            DataError: fractions or 0 and 1 where whole numbers are divided, or the reverse.
+        """
+        low, high = (end * rows.divisor for end in rows.value_range)
+        if self.divisor > 1 and self.high > 1:
+            is_foreign = 0 < high <= 1
+        elif self.high <= 1 and self.low >= 0:
+            is_foreign = high > FOREIGN_WIDTH
+        else:
+            is_foreign = self.high > FOREIGN_WIDTH and high <= 1 and len(rows) >= FOREIGN_ROWS
+        if is_foreign:
+            divided = f", which the run divides by {self.divisor:g}" if self.divisor != 1 else ""
+            raise DataError(
+                f"{rows.name}: values from {low:g} to {high:g}, but the training values run from "
+                f"{self.low:g} to {self.high:g}{divided}. Give values in the same units, or say "
+                "what divides them by `divisor`."
+            )
+
+    def compare(self, parts: dict[str, Rows], name: str) -> Change:
+        """Return whether the parts of a source are those of the training, or have more rows.
+
+        Raises:
+            DataError: rows are gone or have changed.
+        """
+        grown = False
+        for part, digest in self.digests.items():
+            rows = parts.get(part)
+            if rows is None:
+                raise DataError(f"{name}: has no part {part} any more, which the run has.")
+            if len(rows) < digest.rows:
+                raise DataError(
+                    f"{name}: has {len(rows):,} rows, but {digest.rows:,} when the run was "
+                    "trained, so which rows were held out is not known."
+                )
+            if ranges := digest.changed([rows]):
+                first, last = ranges[0]
+                more = f" and {len(ranges) - 1:,} more ranges" if ranges[1:] else ""
+                raise DataError(
+                    f"{name}: has changed since the run was trained: rows {first:,} to {last:,}"
+                    f"{more} differ, so which rows were held out is not known."
+                )
+            grown = grown or len(rows) > digest.rows
+        return "grown" if grown else "same"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the schema as plain values for JSON."""
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "n_features": self.n_features,
+            "columns": None if self.columns is None else list(self.columns),
+            "divisor": self.divisor,
+            "scale": None if self.scale is None else self.scale.to_dict(),
+            "low": self.low,
+            "high": self.high,
+            "image_shape": None if self.image_shape is None else list(self.image_shape),
+            "classes": None if self.classes is None else list(self.classes),
+            "split": None if self.split is None else asdict(self.split),
+            "digests": {part: asdict(digest) for part, digest in self.digests.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Schema:
+        """Return what `to_dict` gave, after a trip through JSON.
+
+        Raises:
+            ValueError: it is no schema, or of another format.
+        """
+        values = dict(values)
+        if values.pop("format", None) != FORMAT:
+            raise ValueError("it was not written by discretevae")
+        if (version := values.pop("format_version", None)) != FORMAT_VERSION:
+            raise ValueError(f"format version {version}, not {FORMAT_VERSION}")
+        try:
+            return cls(**_read(values))
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(str(error)) from None
+
+
+def _read(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a `Schema`, checked."""
+    n, scale, split, size = (
+        values[name] for name in ("n_features", "scale", "split", "image_shape")
+    )
+    if not is_int(n, 1):
+        raise ValueError(f"n_features is {n!r}")
+    for name in ("divisor", "low", "high"):
+        if not is_number(values[name]):
+            raise ValueError(f"{name} is {values[name]!r}")
+    if values["divisor"] <= 0:
+        raise ValueError(f"divisor is {values['divisor']!r}")
+    if size is not None and not (len(size) == 2 and all(is_int(side, 1) for side in size)):
+        raise ValueError(f"image_shape is {size!r}")
+    return values | {
+        "columns": _names(values, "columns", n),
+        "classes": _names(values, "classes", None),
+        "image_shape": None if size is None else tuple(size),
+        "scale": None if scale is None else ColumnScale.from_dict(scale, n),
+        "split": None if split is None else DrawnSplit(**split),
+        "digests": {part: Digest.from_dict(each) for part, each in values["digests"].items()},
+    }
+
+
+def _names(values: dict[str, Any], name: str, n: int | None) -> tuple[str, ...] | None:
+    names = values[name]
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+        raise ValueError(f"{name} holds no names")
+    if len(set(names)) < len(names) or n not in (None, len(names)):
+        raise ValueError(f"{len(names)} {name}, or some stand there twice")
+    return tuple(names)
+
+
+def split_rows(rows: Rows, split: DrawnSplit, *, extend: bool) -> tuple[Rows, Rows]:
+    """Return the training and the test rows of a source that may have grown.
+
+    Test rows stay what they were; rows behind those of the split are learned from if ``extend``,
+    else left out.
+    """
+    train, test = split.draw()
+    end = len(rows) if extend else split.rows
+    return rows.subset(_followed(train, split.rows, end)), rows.subset(test)
+
+
+def _followed(index: Tensor, start: int, stop: int) -> Tensor:
+    """Return the numbers, and behind them those from ``start`` to ``stop``."""
+    return torch.cat([index, torch.arange(start, stop)])
