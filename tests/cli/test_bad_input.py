@@ -140,7 +140,8 @@ DATA = [
         saved(np.where(np.arange(320).reshape(20, 16) == 3, np.inf, HALF)),
     ),
     Case(
-        "outside [0, 1]", (*MINE, "--likelihood", "bernoulli"), ("mine.npy", "-3.5 to 0.5", "--likelihood gaussian"),
+        "outside [0, 1]", (*MINE, "--likelihood", "bernoulli"),
+        ("mine.npy", "-3.5 to 0.5", "--likelihood gaussian"),
         saved(OUTSIDE),
     ),
     Case("pickled .npy", MINE, ("mine.npy", "Python objects", "never"), saved(object_array())),

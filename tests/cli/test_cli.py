@@ -133,6 +133,7 @@ def test_a_run_leaves_the_files_that_are_promised(latent, trained):
     folder = trained(latent)
     expected = {
         "config.json",
+        "schema.json",
         "model.safetensors",
         "metrics.jsonl",
         "summary.json",

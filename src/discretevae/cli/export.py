@@ -87,7 +87,7 @@ def command(
         rows=rows,
         threshold=run.config.data.binarize != "none",
         tolerance=TOLERANCE if tolerance is None else tolerance,
-        properties={"divisor": f"{run.config.data.divisor:g}"},
+        properties={"divisor": f"{run.config.data.divisor or 1:g}"},
     )
     if as_json:
         outputs.print_json(

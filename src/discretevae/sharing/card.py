@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from discretevae.codes.fingerprints import fingerprint
-from discretevae.config import RowTarget
+from discretevae.config import DataConfig, RowTarget
 from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives.choosing import estimator_name
 from discretevae.run_folder.saved_run import Run
@@ -118,7 +118,7 @@ def _of_training(run: Run) -> list[tuple[str, str]]:
     training, data = run.config.training, run.config.data
     items = [
         ("data", _code(data.source)),
-        ("values", f"divided by {data.divisor:g}" if data.divisor != 1 else "as they are"),
+        ("values", _scaling(data)),
         ("binarization", f"`{data.binarize}`"),
         ("objective", f"`{training.objective}`"),
         ("gradient estimator", _code(estimator_name(run.model.family, training))),
@@ -167,3 +167,10 @@ def _bullets(items: list[tuple[str, str]]) -> str:
 def _code(text: str) -> str:
     """Return text of the user's between backticks, in one line and without any of its own."""
     return f"`{' '.join(text.replace('`', ' ').split())}`"
+
+
+def _scaling(data: DataConfig) -> str:
+    """Return what is done with values before the model sees them."""
+    if data.scale in ("standard", "minmax"):
+        return "columns standardized" if data.scale == "standard" else "columns scaled to [0, 1]"
+    return f"divided by {data.divisor:g}" if data.divisor not in (None, 1) else "as they are"
