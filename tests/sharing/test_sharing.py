@@ -231,7 +231,7 @@ def test_half_a_replacement_is_no_run(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sharing, "write_atomic", fail)
+    monkeypatch.setattr(sharing, "write_text", fail)
     with pytest.raises(OSError, match="No space left"):
         save_pretrained(model_of(seed=2), tmp_path, overwrite=True)
     with pytest.raises(RunError, match=r"config.json is missing"):
