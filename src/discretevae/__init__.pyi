@@ -223,6 +223,7 @@ from .scikit_learn import (
     BaseVAE as BaseVAE,
     BernoulliVAE as BernoulliVAE,
     CategoricalVAE as CategoricalVAE,
+    ClusterVAE as ClusterVAE,
     HybridVAE as HybridVAE,
 )
 from .sharing.hub import (

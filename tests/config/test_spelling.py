@@ -33,6 +33,7 @@ SPELLED = {
     "bernoulli:50": LatentSpec("bernoulli", 50),
     "categorical:100": LatentSpec("categorical", 1, 100),
     "categorical:20x10": LatentSpec("categorical", 20, 10),
+    "categorical:1x1": LatentSpec("categorical", 1, 1),
     "gaussian:16": LatentSpec("gaussian", 16),
     "categorical:10+gaussian:16": LatentSpec.product(
         LatentSpec("categorical", 1, 10), LatentSpec("gaussian", 16)

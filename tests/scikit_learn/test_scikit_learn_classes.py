@@ -13,15 +13,19 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from sklearn.base import clone, is_clusterer
+from sklearn.base import ClusterMixin, clone, is_clusterer
+from sklearn.datasets import make_blobs
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks
 from sklearn.utils._testing import assert_allclose_dense_sparse
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import discretevae as dv
 from discretevae.config import LikelihoodSpec, ModelConfig, NeighborTarget, PriorSpec, TrainConfig
 from discretevae.data import Dataset, Rows
 from discretevae.errors import CollapseWarning, ConfigError, DataError, RunError, TrainingError
@@ -29,18 +33,18 @@ from discretevae.estimators import RLOO
 from discretevae.evaluation.bounds import row_scores, score_samples
 from discretevae.model.vae import fresh_model
 from discretevae.run_folder.saved_run import load_run
-from discretevae.scikit_learn import BaseVAE, BernoulliVAE, CategoricalVAE, HybridVAE
+from discretevae.scikit_learn import BaseVAE, BernoulliVAE, CategoricalVAE, ClusterVAE, HybridVAE
 from discretevae.system.tensor_files import pack_tensors, parse_tensors
 from discretevae.training import train
 
 SMALL = {"hidden": (8,), "epochs": 2, "random_state": 0}
 MEMBERS = [
     BernoulliVAE(n_bits=4, **SMALL),
-    CategoricalVAE(n_categories=3, **SMALL),
+    ClusterVAE(n_clusters=3, **SMALL),
     CategoricalVAE(n_categories=3, n_variables=2, **SMALL),
     HybridVAE(n_categories=3, n_components=2, **SMALL),
 ]
-IDS = ["bits", "category", "categories", "hybrid"]
+IDS = ["bits", "clusters", "categories", "hybrid"]
 
 # one code on few rows is no code yet: whether it carries something is not what is tested here
 members = pytest.mark.parametrize("member", MEMBERS, ids=IDS)
@@ -55,24 +59,17 @@ def table(n: int = 40, *, kind: str = "binary", seed: int = 0) -> np.ndarray:
     return (rng.random((n, 6)) < p).astype(np.float64)
 
 
-def expected_failures(estimator):
-    if getattr(estimator, "n_variables", 1) == 1:
-        return {}
-    return {"check_clustering": "of several categories none is the cluster of a row"}
+CHECKED = [
+    BernoulliVAE(n_bits=3, hidden=(), epochs=1, random_state=0),
+    CategoricalVAE(n_categories=3, hidden=(), epochs=1, random_state=0),
+    CategoricalVAE(n_categories=3, n_variables=2, hidden=(4,), epochs=1, random_state=0),
+    ClusterVAE(3, hidden=(), epochs=1, batch_size=2, lr=0.2, random_state=0),
+    HybridVAE(3, 1, hidden=(), epochs=1, random_state=0),
+]
 
 
 # scikit-learn's checks. Few steps, but enough for those that look at the clusters found.
-@parametrize_with_checks(
-    [
-        BernoulliVAE(n_bits=3, hidden=(), epochs=1, random_state=0),
-        CategoricalVAE(n_categories=3, n_variables=2, hidden=(4,), epochs=1, random_state=0),
-        CategoricalVAE(
-            3, hidden=(), objective="marginal", epochs=1, batch_size=2, lr=0.2, random_state=0
-        ),
-        HybridVAE(3, 1, hidden=(), epochs=2, batch_size=4, lr=0.05, random_state=0),
-    ],
-    expected_failed_checks=expected_failures,
-)
+@parametrize_with_checks(CHECKED)
 def test_scikit_learns_own_checks_pass(estimator, check, monkeypatch):
     """But for a tolerance: 1e-7 is meant for float64, and scores are formed in float32."""
 
@@ -81,6 +78,22 @@ def test_scikit_learns_own_checks_pass(estimator, check, monkeypatch):
 
     monkeypatch.setattr(estimator_checks, "assert_allclose_dense_sparse", close)
     check(estimator)
+
+
+def test_scikit_learns_own_checks_look_at_every_public_class():
+    public = {getattr(dv, name) for name in dv.__all__ if name.endswith("VAE")}
+    public -= {dv.BaseVAE, dv.DiscreteVAE}
+    assert public == {type(estimator) for estimator in CHECKED}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_clusterer_finds_blobs_without_being_told_how(seed):
+    """Every parameter but K at its default, seed after seed, as scikit-learn's check asks."""
+    x, y = make_blobs(n_samples=50, random_state=1)
+    vae = ClusterVAE(n_clusters=3, random_state=seed)
+    labels = vae.fit_predict(StandardScaler().fit_transform(x))
+    assert adjusted_rand_score(labels, y) > 0.7
+    assert set(labels) == {0, 1, 2}
 
 
 def test_a_fit_is_a_training_with_the_same_seed():
@@ -139,8 +152,8 @@ def test_codes_and_the_way_back(member, kind):
     x = table(kind=kind)
     vae = clone(member).fit(x)
     codes = vae.transform(x)
-    dtype = {"BernoulliVAE": "uint8", "CategoricalVAE": "int64", "HybridVAE": "float32"}
-    assert codes.dtype == dtype[type(vae).__name__]
+    dtype = {"BernoulliVAE": "uint8", "HybridVAE": "float32"}.get(type(vae).__name__, "int64")
+    assert codes.dtype == dtype
     assert codes.shape == (40, len(vae.get_feature_names_out()))
     back = vae.inverse_transform(codes)
     assert back.shape == x.shape
@@ -155,7 +168,7 @@ def test_codes_and_the_way_back(member, kind):
 def test_scores_of_standardized_columns_are_densities_of_the_values():
     # a change of units by a in every column takes ln a off, once for each
     x = table(kind="real")[:, :5]
-    vae = CategoricalVAE(3, **SMALL)
+    vae = ClusterVAE(3, **SMALL)
     small, large = vae.fit(x).score_samples(x), clone(vae).fit(1000 * x).score_samples(1000 * x)
     assert np.allclose(small - large, 5 * math.log(1000), atol=1e-3)
     # by enumeration: ln Σ_k p(k) N(x; x̂_k, s²σ²), all in the units of x
@@ -199,10 +212,9 @@ def test_a_score_that_is_no_exact_sum_is_the_bound():
     assert vae.score(x) > elbo.mean()
 
 
-@pytest.mark.parametrize("member", [MEMBERS[1], MEMBERS[3]], ids=["category", "hybrid"])
-def test_clusters_are_the_category(member):
+def test_clusters_are_the_category():
     x = table()
-    vae = clone(member)
+    vae = clone(MEMBERS[1])
     labels = vae.fit_predict(x)
     assert is_clusterer(vae)
     assert np.array_equal(labels, vae.labels_)
@@ -210,12 +222,31 @@ def test_clusters_are_the_category(member):
     assert np.array_equal(labels, vae.transform(x)[:, 0])
 
 
-@pytest.mark.parametrize("member", [MEMBERS[0], MEMBERS[2]], ids=["bits", "categories"])
-def test_what_has_no_single_category_has_no_clusters(member):
+@pytest.mark.parametrize(
+    "member",
+    [MEMBERS[0], MEMBERS[2], MEMBERS[3], CategoricalVAE(3, **SMALL)],
+    ids=["bits", "categories", "hybrid", "category"],
+)
+def test_what_is_no_clusterer_has_no_clusters(member):
     vae = clone(member).fit(table())
     assert not is_clusterer(vae)
+    assert not isinstance(vae, ClusterMixin)
     for name in ("predict", "fit_predict", "labels_"):
         assert not hasattr(vae, name)
+
+
+def test_a_single_cluster_is_the_model_of_all_rows(tmp_path):
+    """What a search over K begins with: ln p(x) is that of one Gaussian."""
+    x = table(kind="real")[:, :5]
+    vae = ClusterVAE(1, hidden=(), epochs=3, random_state=0).fit(x)
+    assert not vae.labels_.any()
+    mean = vae.inverse_transform([[0]])[0]
+    scale = vae.model_.likelihood.scale().detach().numpy() * vae._reading.scale
+    log_p = (-0.5 * ((x - mean) / scale) ** 2 - np.log(scale * math.sqrt(2 * math.pi))).sum(1)
+    assert np.allclose(vae.score_samples(x), log_p, atol=1e-3)
+    vae.save(tmp_path / "vae")
+    again = ClusterVAE.load(tmp_path / "vae")
+    assert np.array_equal(again.score_samples(x), vae.score_samples(x))
 
 
 def test_a_random_state_is_all_that_chance_depends_on():
@@ -281,7 +312,7 @@ def test_several_jobs_give_what_one_gives(backend):
 def test_pandas_in_and_out():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(table(), columns=list("abcdef"))
-    expected = (["bit0", "bit1", "bit2", "bit3"], ["category0"], ["category0", "category1"])
+    expected = (["bit0", "bit1", "bit2", "bit3"], ["cluster"], ["category0", "category1"])
     for member, names in zip(MEMBERS, (*expected, ["category0", "component0", "component1"])):  # noqa: B905
         vae = clone(member).set_output(transform="pandas").fit(frame)
         codes = vae.transform(frame)
@@ -373,7 +404,7 @@ def test_a_spec_as_a_parameter_is_saved_by_its_spelling(tmp_path):
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("saved") / "vae"
-    CategoricalVAE(n_categories=3, **SMALL).fit(table(kind="real")).save(folder)
+    ClusterVAE(n_clusters=3, **SMALL).fit(table(kind="real")).save(folder)
     return folder
 
 
@@ -409,12 +440,12 @@ def test_a_flipped_bit_is_found(saved, tmp_path):
 
 def test_files_of_two_estimators_are_not_taken_for_one(saved, tmp_path):
     folder = shutil.copytree(saved, tmp_path / "vae")
-    other = CategoricalVAE(n_categories=3, **SMALL | {"random_state": 1}).fit(table(kind="real"))
+    other = ClusterVAE(n_clusters=3, **SMALL | {"random_state": 1}).fit(table(kind="real"))
     other.save(tmp_path / "other")
     shutil.copy(tmp_path / "other" / "model.safetensors", folder)
     with pytest.raises(RunError, match="weights are not those beside it"):
         BaseVAE.load(folder)
-    with pytest.raises(RunError, match=r"holds a CategoricalVAE. Call CategoricalVAE.load."):
+    with pytest.raises(RunError, match=r"holds a ClusterVAE. Call ClusterVAE.load."):
         HybridVAE.load(saved)
 
 
@@ -437,6 +468,8 @@ def test_a_run_is_not_overwritten(saved, tmp_path):
         (BernoulliVAE(2.0), "`n_bits` must be an int >= 1. Got 2.0."),
         (BernoulliVAE(True), "`n_bits` must be an int >= 1. Got True."),
         (CategoricalVAE(1), "`n_categories` must be an int >= 2. Got 1."),
+        (CategoricalVAE(n_variables=0), "`n_variables` must be an int >= 1. Got 0."),
+        (ClusterVAE(0), "`n_clusters` must be an int >= 1. Got 0."),
         (HybridVAE(n_components=0), "`n_components` must be an int >= 1. Got 0."),
         (BernoulliVAE(hidden=(0,)), "`hidden` must be ints >= 1. Got (0,)."),
         (BernoulliVAE(lr=-1, epochs=0), "`epochs` must be an int >= 1. Got 0."),

@@ -25,6 +25,10 @@ class LatentSpec(Spec):
     ``categorical:10+gaussian:16`` one category beside 16 real numbers. Families have the same
     words: ``Bernoulli(50).spec``.
 
+    A code must be able to say something, so ``categorical:1`` is refused as a slip. A single state
+    has its use where clusters are counted, as the model of one cluster; its spelling is
+    ``categorical:1x1``.
+
     Args:
         kind: ``bernoulli``, ``categorical``, ``gaussian``, or ``product`` of several parts.
         n_variables: D, the number of latent variables, those of all parts together.
@@ -53,11 +57,8 @@ class LatentSpec(Spec):
     def __post_init__(self) -> None:
         problems = problems_of(self)
         n_gaussian = sum(part.kind == "gaussian" for part in self.parts)
-        if self.kind == "categorical" and self.n_categories < 2:
-            problems.append(
-                "there must be at least 2 categories, or the code can say nothing. "
-                f"Got {self.n_categories}."
-            )
+        if self.kind == "categorical" and self.n_categories < (1 if self.n_variables == 1 else 2):
+            problems.append(_too_few_categories(self.n_categories))
         if n_gaussian > 1:
             problems.append(f"{n_gaussian} Gaussian parts are one. Add up their variables.")
         if not problems and self.n_units > MAX_UNITS:
@@ -114,6 +115,8 @@ class LatentSpec(Spec):
         def categorical(*sizes: int) -> LatentSpec:
             if len(sizes) not in (1, 2):
                 raise ConfigError(f"it has one or two sizes. Got {len(sizes)}.")
+            if sizes == (1,):
+                raise ConfigError(_too_few_categories(1))
             return cls("categorical", 1 if len(sizes) == 1 else sizes[0], sizes[-1])
 
         return {"bernoulli": bernoulli, "categorical": categorical, "gaussian": gaussian}
@@ -121,6 +124,11 @@ class LatentSpec(Spec):
     def __str__(self) -> str:
         if self.parts:
             return "+".join(map(str, self.parts))
-        sizes = [self.n_variables] if self.n_variables > 1 or not self.n_categories else []
+        is_short = self.n_variables == 1 and self.n_categories > 1
+        sizes = [] if is_short else [self.n_variables]
         sizes += [self.n_categories] if self.n_categories else []
         return spell(self.kind, *sizes, separator=self.separator)
+
+
+def _too_few_categories(count: int) -> str:
+    return f"there must be at least 2 categories, or the code can say nothing. Got {count}."

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from sklearn.base import ClusterMixin
-from sklearn.utils.metaestimators import available_if
 
 from discretevae.codes.clusters import clusters
 from discretevae.codes.packing import Array
-from discretevae.config import LatentSpec
+from discretevae.config import LatentSpec, ObjectiveName
 from discretevae.data import Rows
 from discretevae.scikit_learn.base import BaseVAE
 
@@ -47,62 +46,11 @@ class BernoulliVAE(BaseVAE):
         return [f"bit{i}" for i in range(self.model_.family.n_variables)]
 
 
-def _has_one_category(estimator: Any) -> bool:
-    """Return True if rows are in clusters.
-
-    Raises:
-        AttributeError: they are not; says why.
-    """
-    if getattr(estimator, "n_variables", 1) != 1:
-        raise AttributeError(
-            f"{type(estimator).__name__} has clusters only with n_variables=1. Got "
-            f"{estimator.n_variables}."
-        )
-    return True
-
-
-class _Clusters(ClusterMixin):  # type: ignore[misc]
-    """For codes with one category, which is the row's cluster."""
-
-    labels_: Array
-
-    @available_if(_has_one_category)  # type: ignore[untyped-decorator]
-    def predict(self, X: Any) -> Array:  # noqa: N803 - scikit-learn's own name
-        """Return the most probable category of each row under q(z|x), int64 ``[n]``, from 0.
-
-        Only with one categorical variable.
-
-        Raises:
-            DataError: the values do not suit the model.
-        """
-        rows = self._rows(X)  # first, because it refuses what is not fitted
-        return clusters(self.model_, rows).labels
-
-    @available_if(_has_one_category)  # type: ignore[untyped-decorator]
-    def fit_predict(self, X: Any, y: Any = None, **kwargs: Any) -> Array:  # noqa: N803
-        """Return ``fit(X).labels_``; only with one categorical variable.
-
-        Args:
-            X: ``[n, P]``.
-            y: ignored.
-            kwargs: none.
-        """
-        labels: Array = super().fit_predict(X, y, **kwargs)
-        return labels
-
-    def _learn_labels(self, rows: Rows) -> None:
-        if getattr(self, "n_variables", 1) == 1:
-            self.labels_ = clusters(self.model_, rows).labels
-
-
 @dataclass(eq=False, repr=False)
-class CategoricalVAE(_Clusters, BaseVAE):
-    """A variational autoencoder whose code is D categories of K; of a single one, a clustering.
+class CategoricalVAE(BaseVAE):
+    """A variational autoencoder whose code is D categories of K; for clusters see `ClusterVAE`.
 
-    `transform` returns int64 ``[n, D]``, in columns ``category0``, ``category1`` … With
-    ``n_variables=1`` there are ``predict``, ``fit_predict`` and ``labels_``, the category of each
-    row of the last fit. The ELBO tends to leave categories empty; ``objective="marginal"``, the
-    exact ln p(x), tends to use all.
+    `transform` returns int64 ``[n, D]``, in columns ``category0``, ``category1`` …
 
     Args:
         n_categories: K.
@@ -111,11 +59,10 @@ class CategoricalVAE(_Clusters, BaseVAE):
     Example:
         >>> from sklearn.datasets import load_iris
         >>> X = load_iris().data
-        >>> vae = CategoricalVAE(n_categories=3, hidden=(16,), objective="marginal", epochs=30,
-        ...                      lr=0.01, random_state=0)
-        >>> labels = vae.fit_predict(X)
-        >>> labels.shape, bool((vae.predict(X) == labels).all())
-        ((150,), True)
+        >>> vae = CategoricalVAE(n_categories=4, n_variables=2, hidden=(16,), epochs=30, lr=0.01,
+        ...                      random_state=0).fit(X)
+        >>> vae.transform(X).shape, vae.get_feature_names_out().tolist()
+        ((150, 2), ['category0', 'category1'])
     """
 
     n_categories: int = 10
@@ -129,20 +76,66 @@ class CategoricalVAE(_Clusters, BaseVAE):
     def _code_names(self) -> list[str]:
         return [f"category{i}" for i in range(self.model_.family.n_variables)]
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        if self.n_variables != 1:  # several categories are no clustering
-            tags.estimator_type = None
-        return tags
+
+@dataclass(eq=False, repr=False)
+class ClusterVAE(ClusterMixin, BaseVAE):  # type: ignore[misc]
+    """A clustering: a variational autoencoder whose code is one category, the row's cluster.
+
+    A mixture p(x) = Σ_k p(k) p(x|k) whose components a decoder describes, and an encoder that says
+    which one a row is from. It is trained on ln p(x) itself, because the ELBO tends to leave
+    clusters empty; some may be empty all the same. `transform` returns what `predict` does as a
+    column, int64 ``[n, 1]``; `inverse_transform` of it the mean of each row's cluster.
+
+    Args:
+        n_clusters: K.
+        objective: as for `BaseVAE`, but ``marginal`` by default.
+        lr: as for `BaseVAE`, but 0.01 by default. All other parameters and the attributes are those
+            of `BaseVAE`.
+
+    Attributes:
+        labels_: the cluster of each row of the last fit, int64 ``[n]``, from 0.
+
+    Example:
+        >>> from sklearn.datasets import load_iris
+        >>> X = load_iris().data
+        >>> vae = ClusterVAE(n_clusters=3, hidden=(16,), epochs=30, random_state=0)
+        >>> labels = vae.fit_predict(X)
+        >>> labels.shape, bool((vae.predict(X) == labels).all())
+        ((150,), True)
+    """
+
+    n_clusters: int = 10
+    objective: ObjectiveName = field(default="marginal", kw_only=True)
+    lr: float = field(default=0.01, kw_only=True)
+
+    _sizes: ClassVar = {"n_clusters": 1}
+
+    def predict(self, X: Any) -> Array:  # noqa: N803 - scikit-learn's own name
+        """Return the most probable cluster of each row under q(z|x), int64 ``[n]``, from 0.
+
+        Raises:
+            DataError: the values do not suit the model.
+        """
+        rows = self._rows(X)  # first, because it refuses what is not fitted
+        return clusters(self.model_, rows).labels
+
+    def _latent(self) -> LatentSpec:
+        return LatentSpec("categorical", 1, int(self.n_clusters))
+
+    def _code_names(self) -> list[str]:
+        return ["cluster"]
+
+    def _learn_labels(self, rows: Rows) -> None:
+        self.labels_ = clusters(self.model_, rows).labels
 
 
 @dataclass(eq=False, repr=False)
-class HybridVAE(_Clusters, BaseVAE):
+class HybridVAE(BaseVAE):
     """A variational autoencoder whose code is one category of K beside D real numbers.
 
-    The category says which cluster a row is in, the real numbers, standard normal under the prior,
-    how it differs within it. `transform` returns float32 ``[n, 1 + D]``, in columns ``category0``,
-    ``component0``, ``component1`` …; ``predict``, ``fit_predict`` and ``labels_`` the category.
+    The category says of which kind a row is, the real numbers, standard normal under the prior, how
+    it differs within its kind. `transform` returns float32 ``[n, 1 + D]``, in columns
+    ``category0``, ``component0``, ``component1`` …
 
     Args:
         n_categories: K.
