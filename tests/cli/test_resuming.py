@@ -78,6 +78,31 @@ def test_other_spellings_of_the_same_are_accepted(run, cli, here):
     assert load_config(folder).training.lr == 0.01
 
 
+TABLE = "row,a,b,c,label\n" + "".join(f"{i},{i % 7},0.{i},2.5,{i % 2}\n" for i in range(40))
+ROLES = ("--label", "label", "--id", "row", "--ignore", "c", "--header")
+
+
+@pytest.mark.parametrize("scale", [
+    (), ("--scale", "none"), ("--scale", "standard"), ("--scale", "minmax"), ("--divisor", "40"),
+    ("--scale", "auto", "--likelihood", "auto"), ("--scale", "none", "--likelihood", "gaussian"),
+], ids=" ".join)  # fmt: skip
+def test_roles_and_scales_of_a_table_are_compared(scale, here, cli):
+    Path("t.csv").write_text(TABLE)
+    job = ("train", "--data", "t.csv", *ROLES, *scale, *TINY, "--epochs", "1", "--out", "run")
+    assert cli(*job).status == 0
+    said = cli(*job, "--resume")
+    assert said.status == 0, said.err
+    for other in [
+        ("--label", "a"), ("--id", "b"), ("--ignore", "b"), ("--ignore", "c", "--ignore", "a"),
+        ("--no-header",), ("--divisor", "3"),
+        ("--scale", "standard" if "minmax" in scale else "minmax"),
+    ]:  # fmt: skip
+        said = cli("train", "--resume", "run", *other)
+        assert said.status == 2, (other, said.err)
+        assert f"{other[0].replace('--no-', '--')} is " in said.err
+        assert "was given" in said.err
+
+
 def test_the_default_that_was_chosen_may_be_named(run, cli):
     folder = run(*TINY)
     assert cli("train", "--resume", folder, "--estimator", "exact").status == 0
@@ -137,10 +162,11 @@ def test_what_differs_is_refused_with_both_values(run, cli):
 def test_a_folder_of_a_built_in_name_is_not_the_built_in_set(here, cli):
     options = ("--hidden", "4", "--latent", "bernoulli:2", "--epochs", "1", "--out", "run")
     assert cli("train", "--data", "digits", *options).status == 0
+    for name in ("digits", "builtin:digits"):
+        assert cli("train", "--data", name, *options, "--resume").status == 0
     Path("digits").mkdir()
     said = cli("train", "--data", "./digits", *options, "--resume")
-    assert "--data is digits in run, and ./digits was given." in said.err
-    assert cli("train", "--data", "digits", *options, "--resume").status == 0
+    assert f"--data is digits in run, and {here / 'digits'} was given." in said.err
 
 
 def test_what_no_result_depends_on_may_change(run, cli, here):

@@ -64,6 +64,8 @@ def _asked(part: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         for name in names
         if name in given and name not in MAY_CHANGE and given[name] != "auto"
     }
+    if asked.get("scale") == "none":
+        asked |= {"scale": None, "divisor": 1.0}  # which is how it is kept
     if isinstance(part, DataConfig) and "data" in given:
         asked["source"] = _source(part, given["data"])
     return asked
@@ -74,9 +76,13 @@ def _source(there: DataConfig, data: str) -> str:
 
     A file may be spelled in another way, such as from the folder that holds it.
     """
+    from discretevae.data import builtin_name
+
+    if (name := builtin_name(data)) is not None:
+        return name
     own, asked = Path(there.source), Path(data)
-    if not own.is_absolute():  # a built-in name
-        return data
+    if not own.is_absolute():  # a built-in name, and a path is asked for
+        return str(asked.absolute())
     is_same = own.exists() and asked.exists() and own.samefile(asked)
     return there.source if is_same or own == asked.absolute() else data
 
@@ -98,6 +104,8 @@ def _is_same_estimator(there: RunConfig, estimator: str) -> bool:
 
 def _spelled(name: str, value: object) -> str:
     """Return the value of a field as it is written on the command line."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
     if isinstance(value, tuple):
         return ("x" if name == "image_size" else ",").join(map(str, value)) or "none"
     return "not set" if value is None else short(value)
