@@ -168,6 +168,12 @@ def inputs(split: str, *, has_device: bool = True) -> Decorator:
             split,
             type=click.Choice(SPLITS),
         ),
+        option(
+            "--divisor",
+            "x = values / divisor, for DATA in other units than those of the training.  [default: "
+            "as in training]",
+            type=float,
+        ),
         *([device] if has_device else []),
         data_dir,
     ]
@@ -181,6 +187,7 @@ def inputs(split: str, *, has_device: bool = True) -> Decorator:
             data: str | None,
             split: Split,
             data_dir: Path | None,
+            divisor: float | None,
             device: str = "cpu",
             **options: Any,
         ) -> Any:
@@ -188,7 +195,7 @@ def inputs(split: str, *, has_device: bool = True) -> Decorator:
                 raise click.UsageError(
                     f"data are named twice: {argument} and {data}. Name them once."
                 )
-            source = Inputs(run_folder, argument or data, split, device, data_dir)
+            source = Inputs(run_folder, argument or data, split, device, data_dir, divisor)
             return function(source, **options)
 
         decorated: Callable[..., Any] = with_inputs

@@ -18,7 +18,8 @@ MAX_PICTURES = 120
 @click.argument("codes", metavar="CODES", type=arguments.PATH)
 @arguments.path(
     "--out",
-    f"File to write: .npy for the values (float32), or .png for the first {MAX_PICTURES}.",
+    f"File to write: .npy or .csv for the values in the units of the data, or .png for the first "
+    f"{MAX_PICTURES}.",
     required=True,
 )
 @arguments.device
@@ -35,5 +36,5 @@ def command(run_folder: Path, codes: Path, out: Path, device: str, as_json: bool
     shape = run.config.model.image_shape
     limit = MAX_PICTURES if outputs.is_picture(out, shape) else None
     rows = decode_codes(run.model, read_codes(codes, run.model.family)[:limit])
-    outputs.write_rows(out, rows, shape, f"{len(rows)} decoded codes")
+    outputs.write_rows(out, rows, run, f"{len(rows)} decoded codes")
     outputs.report_rows(as_json, out=out, rows=len(rows))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +25,7 @@ class Inputs:
         split: part of the data.
         device: where to compute.
         data_dir: folder of the built-in sets.
+        divisor: of the values, in place of the run's own.
     """
 
     folder: Path
@@ -33,6 +33,7 @@ class Inputs:
     split: Split
     device: str
     data_dir: Path | None
+    divisor: float | None = None
 
     @cached_property
     def run(self) -> Run:
@@ -59,18 +60,21 @@ class Inputs:
         Args:
             data: a built-in name or a path; None for the run's own data.
             split: part of the data.
-
-        Warns:
-            DataWarning: fractions were divided as the run's data were.
         """
-        from discretevae.data import load_rows
+        from discretevae.data import load_rows, load_run_rows
         from discretevae.model.row_checks import require_fit
 
-        own = self.run.config.data
-        source = replace(own, source=data or own.source)
-        rows = load_rows(source, split=split, data_dir=self.data_dir, progress=True)
+        own, schema = self.run.config.data, self.run.schema
+        if self.divisor is not None:
+            own = replace(own, divisor=self.divisor, scale=None)
+        if schema is None:
+            source = replace(own, source=data or own.source)
+            rows = load_rows(source, split=split, data_dir=self.data_dir, progress=True)
+        else:
+            rows = load_run_rows(
+                own, schema, split, source=data, data_dir=self.data_dir, progress=True
+            )
         require_fit(self.run.model, rows)
-        _warn_of_fractions(rows)
         return rows
 
     def check_output(self, path: Path | None, option: str, *suffixes: str) -> None:
@@ -122,28 +126,6 @@ def open_run(folder: Path, device: str) -> Run:
     from discretevae.run_folder.saved_run import load_run
 
     return load_run(folder, device=check_device(device))
-
-
-def _warn_of_fractions(rows: Rows) -> None:
-    """Warn of values that were divided as the run's data were, though they hardly need it.
-
-    Warns:
-        DataWarning: they have fractions, and none is above 1.
-    """
-    from torch import Tensor
-
-    from discretevae.errors import DataWarning
-
-    values, divisor = rows.values, rows.divisor
-    if divisor <= 1 or not isinstance(values, Tensor) or not values.is_floating_point():
-        return
-    if 0 < (high := float(values.max())) <= 1:
-        warnings.warn(
-            f"{rows.name}: fractions up to {high:g}, divided by {divisor:g} as the data of the "
-            f"run were. If they lie in [0, 1] already, multiply them by {divisor:g} first.",
-            DataWarning,
-            stacklevel=2,
-        )
 
 
 def require_suffix(path: Path, *suffixes: str, option: str = "--out") -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import re
 import sys
@@ -19,6 +21,9 @@ from discretevae.errors import ConfigError, count
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
+
+    from discretevae.codes.packing import Array
+    from discretevae.run_folder.saved_run import Run
 
 _NUMBER = re.compile(r"[-+−–<≤∞×]?\s*(\d|$)|< noise")
 """Begins a cell that stands to the right of its column."""
@@ -81,30 +86,70 @@ def draw(figure: Figure, path: Path, **settings: Any) -> None:
 
 
 def is_picture(out: Path, image_shape: tuple[int, int] | None) -> bool:
-    """Return whether rows are to be written as a picture, and not as ``.npy``.
+    """Return whether rows are to be written as a picture, and not as ``.npy`` or ``.csv``.
 
     Raises:
         ConfigError: the model's rows are no pictures, or the suffix is another.
     """
-    require_suffix(out, ".png", ".npy")
-    if out.suffix.lower() == ".npy":
+    require_suffix(out, ".png", ".npy", ".csv")
+    if out.suffix.lower() != ".png":
         return False
     if image_shape is None:
-        raise ConfigError(f"{out}: the model's rows are no pictures. Pass --out with .npy.")
+        raise ConfigError(f"{out}: the model's rows are no pictures. Pass --out with .npy or .csv.")
     return True
 
 
-def write_rows(out: Path, rows: Tensor, image_shape: tuple[int, int] | None, title: str) -> None:
-    """Write rows ``[N, P]`` as one PNG of N pictures, or as float32 ``.npy``."""
+def write_rows(out: Path, x: Tensor, run: Run, title: str) -> None:
+    """Write rows ``[N, P]`` as one PNG of N pictures, or as values in the units of the run's data.
+
+    ``.npy`` holds float32, or float64 of scaled columns; ``.csv`` has the names of the columns.
+    """
+    image_shape = run.config.model.image_shape
     if is_picture(out, image_shape) and image_shape is not None:
         from discretevae.plots.pictures import image_grid
 
-        draw(image_grid(rows, image_shape, title), out)
+        draw(image_grid(x, image_shape, title), out)
         return
-    from discretevae.system.files import array_bytes, write_atomic
+    write_values(out, in_source_units(x, run), run)
 
-    shape = (len(rows), *(image_shape or rows.shape[1:]))
-    write_atomic(make_parent(out), array_bytes(rows.float().reshape(shape).numpy()))
+
+def in_source_units(x: Tensor, run: Run) -> Array:
+    """Return x ``[N, P]`` in the units of the data that a run was trained on."""
+    from discretevae.data.scale import restored
+
+    schema = run.schema
+    return restored(x, 1.0, None) if schema is None else restored(x, schema.divisor, schema.scale)
+
+
+def whole_in_source_units(symbols: Array, run: Run) -> Array:
+    """Return decompressed whole numbers ``[N, P]`` in the units of a run's data, uint8 if they fit.
+
+    The numbers are k for x = k/255, or 0 and 1.
+    """
+    import numpy as np
+    import torch
+
+    top = 255 if run.model.likelihood.support == "bytes" else 1
+    values = in_source_units(torch.from_numpy(symbols).float() / top, run)
+    whole = np.rint(values)
+    fits = np.abs(values - whole).max() < 1e-3 and whole.min() >= 0 and whole.max() <= 255
+    return whole.astype(np.uint8) if fits else values
+
+
+def write_values(out: Path, values: Array, run: Run) -> None:
+    """Write values ``[N, P]`` to ``.npy``, pictures as ``[N, height, width]``, or to ``.csv``."""
+    from discretevae.system.files import array_bytes, write_atomic, write_text
+
+    if out.suffix.lower() == ".csv":
+        names = None if run.schema is None else run.schema.columns
+        text = io.StringIO(newline="")
+        lines = csv.writer(text, lineterminator="\n")
+        lines.writerows([names] if names is not None else [])
+        lines.writerows(values.tolist())
+        write_text(make_parent(out), text.getvalue())
+        return
+    shape = (len(values), *(run.config.model.image_shape or values.shape[1:]))
+    write_atomic(make_parent(out), array_bytes(values.reshape(shape)))
 
 
 @contextlib.contextmanager

@@ -43,11 +43,14 @@ def command(
     prior and the new one are measured on the run's test rows, in nats per row, and their samples
     drawn side by side.
     """
-    from discretevae.data import load_data
+    from discretevae.data import load_data, load_run_data
     from discretevae.experiments.refit import refit_prior
 
     run = open_run(run_folder, device)
-    data = load_data(run.config.data, data_dir=data_dir, progress=True)
+    if run.schema is None:
+        data = load_data(run.config.data, data_dir=data_dir, progress=True)
+    else:
+        data = load_run_data(run.config.data, run.schema, data_dir=data_dir, progress=True)
     with outputs.task_bar() as progress:
         result = refit_prior(run, data, prior, progress=progress, **options)
     if as_json:

@@ -12,7 +12,8 @@ from discretevae.cli.inputs import Inputs
 @arguments.option("--n", "Number of rows, the first.", 36, type=arguments.COUNT)
 @arguments.path(
     "--out",
-    "A .png picture of rows above reconstructions, or .npy of the latter (float32).  "
+    "A .png picture of rows above reconstructions, or .npy or .csv of the latter in the units of "
+    "the data.  "
     "[default: RUN/figures/reconstructions.png]",
 )
 @arguments.inputs("test")
@@ -23,7 +24,7 @@ def command(source: Inputs, n: int, out: Path | None, as_json: bool) -> None:
     A reconstruction is E[x|z], the mean under the decoder. Rows of a run that was trained with
     --binarize are made binary first, 1 where x > 0.5.
     """
-    source.check_output(out, "--out", ".png", ".npy")
+    source.check_output(out, "--out", ".png", ".npy", ".csv")
     out = out or source.folder / "figures" / "reconstructions.png"
     rows = source.rows()
     n = min(n, len(rows))
@@ -34,5 +35,5 @@ def command(source: Inputs, n: int, out: Path | None, as_json: bool) -> None:
         outputs.draw(reconstructions(model, rows, n=n), out)
     else:
         x = rows.deterministic().batch(slice(0, n)).to(model.device)
-        outputs.write_rows(out, model.reconstruct(x).cpu(), source.image_shape, "")
+        outputs.write_rows(out, model.reconstruct(x).cpu(), source.run, "")
     outputs.report_rows(as_json, out=out, rows=n)

@@ -33,6 +33,9 @@ def resumed_config(there: RunConfig, given: Mapping[str, Any], out: Path) -> Run
         ConfigError: some differ from the run's; all are named, with both values.
     """
     problems = []
+    moved = _moved_source(there.data, given)
+    if moved is not None:
+        there = dataclasses.replace(there, data=dataclasses.replace(there.data, source=moved))
     for part in (there.model, there.training, there.data):
         for name, value in _asked(part, given).items():
             own = getattr(part, name)
@@ -71,6 +74,17 @@ def _asked(part: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     return asked
 
 
+def _moved_source(there: DataConfig, given: Mapping[str, Any]) -> str | None:
+    """Return the path that ``--data`` names, if the run's data were a file or folder, too.
+
+    Whether they are the same data, or may be others, is seen when they are read.
+    """
+    if "data" not in given or not Path(there.source).is_absolute():
+        return None
+    source = Path(_source(there, given["data"]))
+    return str(source) if source.is_absolute() and str(source) != there.source else None
+
+
 def _source(there: DataConfig, data: str) -> str:
     """Return the source of a resumed run's data: its own, if ``--data`` names that, else the other.
 
@@ -84,7 +98,7 @@ def _source(there: DataConfig, data: str) -> str:
     if not own.is_absolute():  # a built-in name, and a path is asked for
         return str(asked.absolute())
     is_same = own.exists() and asked.exists() and own.samefile(asked)
-    return there.source if is_same or own == asked.absolute() else data
+    return there.source if is_same else str(asked.absolute())
 
 
 def _is_same_estimator(there: RunConfig, estimator: str) -> bool:

@@ -18,7 +18,8 @@ from discretevae.cli.inputs import open_run
 )
 @arguments.path(
     "--out",
-    "A .png picture, or .npy for the values (float32).  [default: RUN/figures/samples.png]",
+    "A .png picture, or .npy or .csv for the values in the units of the data.  "
+    "[default: RUN/figures/samples.png]",
 )
 @arguments.seed
 @arguments.device
@@ -44,5 +45,5 @@ def command(
     outputs.is_picture(out, shape)  # refuses other files before anything is drawn
     generator = generator_for(seed, "figures", device=device)
     rows = run.model.sample(n, generator=generator, temperature=temperature).cpu()
-    outputs.write_rows(out, rows, shape, f"{n} samples of the prior")
+    outputs.write_rows(out, rows, run, f"{n} samples of the prior")
     outputs.report_rows(as_json, out=out, rows=n)

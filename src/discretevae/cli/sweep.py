@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NOT_OF_TRAIN = {
     "preset", "data", "latent", "out", "resume", "save_every", "tensorboard", "validation",
-    "patience", "kl_warmup", "free_bits",
+    "patience", "kl_warmup", "free_bits", "extend", "new_data",
 }  # fmt: skip
 """Options of ``train`` that a sweep does not have, or has in another place; the rest is shared."""
 

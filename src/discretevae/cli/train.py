@@ -68,6 +68,8 @@ def _train(
     else:
         if out is not None and ranks.is_first:
             prepare_folder(out, resume=False)
+        if options["extend"] or options["new_data"]:
+            raise ConfigError("--extend and --new-data are for a run that is resumed.")
         config, data, method = _fresh(options, ranks)
         out = out or free_folder(Path("runs"), config)
     ranks.wait()  # all have looked at the folder before the first of them writes to it
@@ -141,10 +143,10 @@ def _resumed(
     Raises:
         ConfigError: an option was given that differs, or there is no training to resume.
     """
-    from discretevae.data import load_data
+    from discretevae.data import load_data, load_run_data
     from discretevae.experiments.refit import PRIOR
     from discretevae.families import family_of
-    from discretevae.run_folder.saved_run import load_config
+    from discretevae.run_folder.saved_run import load_config, load_schema
     from discretevae.training import choose_method
 
     config = load_config(out)
@@ -161,7 +163,14 @@ def _resumed(
     config = resumed_config(config, given, out)
     family = family_of(config.model.latent)
     method = choose_method(family, config.training, device=ranks.device, ranks=ranks)
-    data = load_data(config.data, data_dir=options["data_dir"], progress=True)
+    schema = load_schema(out)
+    if schema is None:
+        data = load_data(config.data, data_dir=options["data_dir"], progress=True)
+    else:
+        data = load_run_data(
+            config.data, schema, data_dir=options["data_dir"], extend=options["extend"],
+            new_data=options["new_data"], progress=True,
+        )  # fmt: skip
     return config, data, method
 
 

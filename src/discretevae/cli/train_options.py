@@ -222,6 +222,15 @@ _OWN = {
         flag_value=THE_ONE_OF_OUT,
         type=arguments.PATH,
     ),
+    "extend": _own(
+        "With --resume: learn from rows that were added to the data since, too. Rows that were "
+        "held out stay held out.",
+        is_flag=True,
+    ),
+    "new_data": _own(
+        "With --resume: go on with data that are not those of the run; they are split anew.",
+        is_flag=True,
+    ),
 }
 """Settings of the options by name; those of a field of `TrainConfig` have the field's default."""
 

@@ -81,6 +81,11 @@ class Dataset:
                 )
 
     @property
+    def n_first(self) -> int:
+        """The number of training rows that were there when the data were split."""
+        return len(self.train) if self.split is None else len(self.split.draw()[0])
+
+    @property
     def n_features(self) -> int:
         """P, the number of values in a row."""
         return self.train.n_features

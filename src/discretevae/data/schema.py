@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from discretevae.config import DataConfig
 from discretevae.config.checks import is_int, is_number
@@ -239,17 +238,11 @@ def _names(values: dict[str, Any], name: str, n: int | None) -> tuple[str, ...] 
     return tuple(names)
 
 
-def split_rows(rows: Rows, split: DrawnSplit, *, extend: bool) -> tuple[Rows, Rows]:
-    """Return the training and the test rows of a source that may have grown.
+def split_rows(rows: Rows, split: DrawnSplit) -> tuple[Rows, Rows]:
+    """Return the training and the test rows of a source that may have grown since the split.
 
-    Test rows stay what they were; rows behind those of the split are learned from if ``extend``,
-    else left out.
+    Test rows stay what they were; rows behind those of the split are training rows.
     """
     train, test = split.draw()
-    end = len(rows) if extend else split.rows
-    return rows.subset(_followed(train, split.rows, end)), rows.subset(test)
-
-
-def _followed(index: Tensor, start: int, stop: int) -> Tensor:
-    """Return the numbers, and behind them those from ``start`` to ``stop``."""
-    return torch.cat([index, torch.arange(start, stop)])
+    later = torch.arange(split.rows, len(rows))
+    return rows.subset(torch.cat([train, later])), rows.subset(test)

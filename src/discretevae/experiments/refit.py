@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from discretevae.config import PriorSpec
-from discretevae.data import Dataset
+from discretevae.data import Dataset, Schema
 from discretevae.errors import ConfigError
 from discretevae.evaluation.bounds import Evaluation, row_scores, summary_of
 from discretevae.evaluation.measured import Measured, measured
@@ -19,7 +19,7 @@ from discretevae.plots.pictures import prior_samples, save_figure
 from discretevae.priors import make_prior
 from discretevae.run_folder.folder import FIGURES, prepare_folder
 from discretevae.run_folder.history import METRICS, read_metrics
-from discretevae.run_folder.saved_run import Run, save_config, save_weights
+from discretevae.run_folder.saved_run import Run, save_config, save_schema, save_weights
 from discretevae.run_folder.summary import SUMMARY
 from discretevae.system.files import write_atomic, write_json
 from discretevae.system.locks import writing
@@ -146,6 +146,8 @@ def refit_prior(
             _pictures(run, model, out, seed),
         )
         _summarize(run, result)
+        save_schema(out, run.schema or Schema.of(data))
+        save_schema(out, run.schema or Schema.of(data))
         save_config(out, config)  # last: without it the folder is no run, and not resumed
     return result
 

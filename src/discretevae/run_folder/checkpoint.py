@@ -74,7 +74,10 @@ def save_state(folder: Path, step: int, content: bytes) -> Path:
     path = folder / STATES / f"{step:012d}.safetensors"
     path.parent.mkdir(exist_ok=True)
     write_atomic(path, content)
-    for old in state_paths(folder)[KEPT:]:
+    # with fewer rows in an epoch than before, those of the old count have larger numbers
+    others = [other for other in state_paths(folder) if other != path]
+    before = [other for other in others if other.name < path.name][: KEPT - 1]
+    for old in set(others) - set(before):
         with contextlib.suppress(OSError):  # one too many does no harm
             old.unlink()
     return path

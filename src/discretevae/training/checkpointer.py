@@ -31,7 +31,7 @@ class Checkpointer:
     def __init__(self, prepared: PreparedTraining, state: TrainingState) -> None:
         self.folder, self.ranks = prepared.folder, prepared.ranks
         self.save_every, self.steps_per_epoch = prepared.save_every, prepared.steps_per_epoch
-        self.state = state
+        self.state, self.n_rows = state, len(prepared.train_rows)
         self.lock = contextlib.ExitStack()
         self.last_time, self.last_step = time.monotonic(), 0
         self.config: bytes | None = None
@@ -74,6 +74,7 @@ class Checkpointer:
         state, ranks = self.state, self.ranks
         generators = {n: ranks.gather(g.get_state()) for n, g in state.generators.items()}
         position = state.position.with_sums(ranks.total(state.position.sums()))
+        position.train_rows = self.n_rows
         if ranks.is_first:
             try:
                 if not self.folder.is_dir():
@@ -104,6 +105,9 @@ class Checkpointer:
             return
         state = self.state
         state.restore(content, self.folder / STATES, self.ranks.rank)
+        if state.position.train_rows not in (0, self.n_rows):
+            # other rows come in another order: the epoch that was begun begins anew
+            state.position = state.position.same_epoch()
         if self.ranks.is_first:
             state.history = self._history(self.folder, state.position)
         else:  # the sums of the epoch so far are the first rank's

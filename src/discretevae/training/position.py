@@ -17,6 +17,7 @@ class Position:
         epoch: counted from 1.
         step: steps taken in this epoch.
         rows: rows seen in this epoch.
+        train_rows: rows to learn from, N; 0 before the first step.
         loss: summed over those rows, like the next three.
         log_likelihood: E_q ln p(x|z).
         kl: KL(q(z|x) ‖ p(z)).
@@ -40,6 +41,7 @@ class Position:
     epoch_seconds: float = 0.0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    train_rows: int = 0
     best_elbo: float | None = None
     best_epoch: int = 0
 
@@ -58,6 +60,15 @@ class Position:
             epoch=self.epoch + 1,
             seconds=self.seconds + self.epoch_seconds,
             cpu_seconds=self.cpu_seconds,
+            train_rows=self.train_rows,
+            best_elbo=self.best_elbo,
+            best_epoch=self.best_epoch,
+        )
+
+    def same_epoch(self) -> Position:
+        """Return the start of this epoch."""
+        return replace(
+            Position(epoch=self.epoch, seconds=self.seconds, cpu_seconds=self.cpu_seconds),
             best_elbo=self.best_elbo,
             best_epoch=self.best_epoch,
         )
@@ -89,8 +100,8 @@ class Position:
                 isinstance(value, (int, float)) or (name == "best_elbo" and value is None)
             ):
                 raise ValueError(f"{name} is {value!r}")
-        if not (isinstance(values["epoch"], int) and isinstance(values["step"], int)):
-            raise ValueError("epoch and step must be whole numbers")
+        if not (all(isinstance(values[name], int) for name in ("epoch", "step", "train_rows"))):
+            raise ValueError("epoch, step and train_rows must be whole numbers")
         if values["epoch"] < 1 or values["step"] < 0:
             raise ValueError(f"epoch {values['epoch']}, step {values['step']}")
         return cls(**values)

@@ -174,7 +174,7 @@ def prepare_training(
         require_fit(model, rows)
     if config.start == "mean":
         model.start_bias()
-    train_rows, validation_rows = _validation_split(data.train, config)
+    train_rows, validation_rows = _validation_split(data, config)
     test_rows = data.test.subset(some_rows(data.test, TEST_ROWS, config.seed, "test rows"))
     return PreparedTraining(
         model=model,
@@ -191,16 +191,18 @@ def prepare_training(
     )
 
 
-def _validation_split(rows: Rows, config: TrainConfig) -> tuple[Rows, Rows | None]:
+def _validation_split(data: Dataset, config: TrainConfig) -> tuple[Rows, Rows | None]:
     """Split into rows to learn from, and rows that are evaluated for early stopping."""
+    rows, n_first = data.train, data.n_first
     if not config.validation:
         return rows, None
-    n_held = round(len(rows) * config.validation)
-    if not 0 < n_held < len(rows):
+    n_held = round(n_first * config.validation)
+    if not 0 < n_held < n_first:
         raise ConfigError(
-            f"`validation={config.validation:g}` of {len(rows):,} rows leaves "
-            f"{len(rows) - n_held} to learn from and {n_held} to validate on. Give more rows, or "
+            f"`validation={config.validation:g}` of {n_first:,} rows leaves "
+            f"{n_first - n_held} to learn from and {n_held} to validate on. Give more rows, or "
             "another share."
         )
-    learned, held = held_out(len(rows), n_held, config.seed)
-    return rows.subset(learned), rows.subset(held)
+    learned, held = held_out(n_first, n_held, config.seed)
+    later = torch.arange(n_first, len(rows))  # rows that were added may not change what is held out
+    return rows.subset(torch.cat([learned, later])), rows.subset(held)

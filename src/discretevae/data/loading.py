@@ -1,0 +1,304 @@
+"""From a name, a file or a folder to rows."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypedDict, Unpack, get_args
+
+import torch
+from torch import Tensor
+
+from discretevae.config import DataConfig, ScaleMode
+from discretevae.config.checks import Problems
+from discretevae.data.builtin import BUILTIN_NAMES, load_builtin
+from discretevae.data.datasets import Dataset, DrawnSplit
+from discretevae.data.readers.formats import read_path
+from discretevae.data.readers.request import Request
+from discretevae.data.rows import Rows
+from discretevae.data.schema import Schema, split_rows
+from discretevae.errors import ConfigError, DataError, DataWarning, did_you_mean
+
+Split = Literal["train", "test", "validation", "all"]
+
+BUILTIN = "builtin:"
+"""Before the name of a built-in set, where a file of that name may lie around."""
+
+DEFAULT_SPLIT = partial(DrawnSplit, test_fraction=0.1, seed=0)
+"""From N to the split of data that nobody asked another one of."""
+
+
+class ReadOptions(TypedDict, total=False):
+    """The fields of `DataConfig` that say how a source is read."""
+
+    label: str | None
+    row_id: str | None
+    ignore: tuple[str, ...]
+    header: bool | None
+    image_size: tuple[int, int] | None
+    scale: ScaleMode | None
+    divisor: float | None
+
+
+def load_data(
+    source: str | os.PathLike[str] | DataConfig,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    test_fraction: float = 0.1,
+    split_seed: int = 0,
+    download: bool = True,
+    progress: bool = False,
+    schema: Schema | None = None,
+    **options: Unpack[ReadOptions],
+) -> Dataset:
+    """Load a data set in two parts, one to learn from and one held out.
+
+    Built-in sets have their own split. Of a file or folder without one, `test_fraction` of the
+    rows is held out, drawn by `split_seed`: the draw depends on the number of rows only, so that
+    a later evaluation on the same file meets the same held-out rows.
+
+    Args:
+        source: the name of a built-in set (`BUILTIN_NAMES`), or a path. A `pathlib.Path` is
+            always a path, and a file or folder in the working directory comes before a built-in
+            set of its name; ``builtin:mnist`` is always the built-in one. The `DataConfig` of a
+            run names its data, and says how a file is read and binarized.
+        data_dir: where to look for the files of a built-in set first.
+        test_fraction: in (0, 1); each part gets at least one row.
+        split_seed: of a generator of its own.
+        download: fetch a built-in set that is found nowhere.
+        progress: draw a bar while fetching, if standard error is a terminal.
+        schema: of a run, which the data are held against and read by.
+        options: fields of `DataConfig`: ``label``, ``row_id``, ``ignore``, ``header``,
+            ``image_size``, ``scale``, ``divisor``.
+
+    Raises:
+        ConfigError: an argument outside its range.
+        DataError: no such data, or data that cannot be used; see `Rows.from_array`.
+        DownloadError: a built-in set that is found nowhere and cannot be fetched.
+        MissingExtraError: a Parquet file without pyarrow.
+
+    Warns:
+        DataWarning: what was assumed of the data, such as a file that is meant and not a built-in
+            set.
+
+    Example:
+        >>> data = load_data("digits")
+        >>> len(data.train), len(data.test), data.n_features, data.image_shape
+        (1500, 297, 64, (8, 8))
+    """
+    config = _checked(source, options, test_fraction, split_seed)
+    split = partial(DrawnSplit, test_fraction=test_fraction, seed=split_seed)
+    parts = load_parts(
+        config, data_dir=data_dir, download=download, progress=progress, schema=schema, split=split
+    )
+    if "all" not in parts:
+        is_builtin = config.source.removeprefix(BUILTIN) in BUILTIN_NAMES
+        return Dataset(parts["train"].name, parts["train"], parts["test"], is_builtin=is_builtin)
+    rows = parts["all"]
+    drawn = _split_of(rows, split)
+    return Dataset(rows.name, *split_rows(rows, drawn), drawn)
+
+
+def load_rows(
+    source: str | os.PathLike[str] | DataConfig,
+    *,
+    split: Split = "all",
+    data_dir: str | os.PathLike[str] | None = None,
+    test_fraction: float = 0.1,
+    split_seed: int = 0,
+    download: bool = True,
+    progress: bool = False,
+    schema: Schema | None = None,
+    **options: Unpack[ReadOptions],
+) -> Rows:
+    """Load one part of a data set, or all of it.
+
+    Args:
+        source: as for `load_data`, like all arguments but one.
+        split: `train` or `test`, as `load_data` splits; `all` for all rows in the order of the
+            source; `validation` where there is such a part.
+        data_dir: where to look for the files of a built-in set first.
+        test_fraction: in (0, 1).
+        split_seed: of a generator of its own.
+        download: fetch a built-in set that is found nowhere.
+        progress: draw a bar while fetching.
+        schema: of a run.
+        options: fields of `DataConfig`.
+
+    Raises:
+        ConfigError: an argument outside its range, or an unknown split.
+        DataError: as for `load_data`, and a split that the source does not have.
+        DownloadError: as for `load_data`.
+        MissingExtraError: as for `load_data`.
+
+    Example:
+        >>> len(load_rows("digits")), len(load_rows("digits", split="test"))
+        (1797, 297)
+    """
+    if split not in (choices := get_args(Split)):
+        raise ConfigError(f"`split`: unknown value {split!r}. {did_you_mean(str(split), choices)}")
+    config = _checked(source, options, test_fraction, split_seed)
+    drawn = partial(DrawnSplit, test_fraction=test_fraction, seed=split_seed)
+    parts = load_parts(
+        config, data_dir=data_dir, download=download, progress=progress, schema=schema, split=drawn
+    )
+    return choose_part(parts, split, drawn)
+
+
+def choose_part(
+    parts: Mapping[str, Rows], split: Split, drawn: Callable[[int], DrawnSplit] = DEFAULT_SPLIT
+) -> Rows:
+    """Return one part of those that a source has; ``drawn`` splits what comes without parts."""
+    if split in parts:
+        return parts[split]
+    if split == "all":
+        return _joined([parts[part] for part in ("train", "validation", "test") if part in parts])
+    if split == "validation":
+        name = next(iter(parts.values())).name
+        raise DataError(f"{name} has no validation part. Choose the `split` train, test or all.")
+    train, test = split_rows(parts["all"], _split_of(parts["all"], drawn))
+    return train if split == "train" else test
+
+
+def _split_of(rows: Rows, drawn: Callable[[int], DrawnSplit]) -> DrawnSplit:
+    if len(rows) < 2:
+        raise DataError(
+            f"{rows.name}: 1 row cannot be split into a train and a test part. Give at least 2."
+        )
+    return drawn(len(rows))
+
+
+def _config(source: object, options: ReadOptions) -> DataConfig:
+    """Return how a source is read.
+
+    Raises:
+        ConfigError: an option out of its range.
+        DataError: no name or path.
+    """
+    if isinstance(source, DataConfig):
+        return replace(source, **options)
+    if not isinstance(source, (str, os.PathLike)):
+        raise DataError(
+            f"source must be a name or a path. Got {type(source).__name__}. For an array in "
+            "memory call Rows.from_array."
+        )
+    if not os.fspath(source):
+        raise DataError(f"source is empty. {did_you_mean('', BUILTIN_NAMES)}")
+    name = os.fspath(source)
+    if isinstance(source, os.PathLike) and name in BUILTIN_NAMES:
+        name = str(Path(name).absolute())  # no path has the name of a set
+    return DataConfig(source=name, **options)
+
+
+def load_parts(
+    config: DataConfig,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    download: bool = True,
+    progress: bool = False,
+    schema: Schema | None = None,
+    split: Callable[[int], DrawnSplit] = DEFAULT_SPLIT,
+) -> dict[str, Rows]:
+    """Return the parts of a source, held against the schema of a run."""
+    name = builtin_name(config.source)
+    if name is None:
+        request = Request.of(config) if schema is None else schema.request(config)
+        request = replace(request, fit_rows=lambda n: split(n).draw()[0])
+        parts = read_path(_existing(config.source), request)
+    else:
+        parts = load_builtin(name, data_dir=data_dir, allow_download=download, progress=progress)
+        _require_own(parts["train"], config)
+    if schema is not None:
+        parts = {part: schema.hold(rows) for part, rows in parts.items()}
+    return {part: rows.binarized(config.binarize) for part, rows in parts.items()}
+
+
+def builtin_name(source: str) -> str | None:
+    """Return which built-in set a source names; None for a path.
+
+    Raises:
+        DataError: ``builtin:`` before another name.
+
+    Warns:
+        DataWarning: a file or folder of the same name in the working directory comes first.
+
+    Example:
+        >>> builtin_name("builtin:mnist"), builtin_name("mine.csv")
+        ('mnist', None)
+    """
+    if source.startswith(BUILTIN):
+        name = source.removeprefix(BUILTIN)
+        if name not in BUILTIN_NAMES:
+            raise DataError(f"{source}: no such set. {did_you_mean(name, BUILTIN_NAMES)}")
+        return name
+    if source not in BUILTIN_NAMES:
+        return None
+    if not os.path.lexists(source):
+        return source
+    warnings.warn(
+        f"{source}: taken for the file or folder of this name that lies here. Write "
+        f"{BUILTIN}{source} for the built-in set.",
+        DataWarning,
+        stacklevel=2,
+    )
+    return None
+
+
+def _existing(source: str) -> Path:
+    path = Path(source)
+    try:
+        exists = path.exists()
+    except (OSError, ValueError) as error:  # no permission, or no name a file can have
+        raise DataError(f"{source} cannot be looked up: {error}. Check the path.") from None
+    if not exists:
+        guess = did_you_mean(source.lower().replace("_", "-"), BUILTIN_NAMES)
+        raise DataError(f"{source}: no such file or built-in data set. {guess}")
+    return path
+
+
+def _require_own(rows: Rows, config: DataConfig) -> None:
+    """Refuse options that a built-in set, which is read in one way only, does not take."""
+    for what, asked, own in (
+        ("pictures of size", config.image_size, rows.image_shape),
+        ("divisor", config.divisor, rows.divisor),
+    ):
+        if asked is not None and asked != own:
+            raise ConfigError(f"{config.source}: has {what} {own}, not {asked}. Leave it out.")
+    if config.scale not in (None, "auto"):
+        raise ConfigError(f"{config.source}: pictures have no `scale`. Leave it out.")
+    if config.label or config.row_id or config.ignore:
+        raise ConfigError(f"{config.source}: has no columns by name. Leave them out.")
+
+
+def _checked(source: object, options: ReadOptions, test_fraction: float, seed: int) -> DataConfig:
+    """Return how a source is read; everything that is wrong with it or the split is named."""
+    problems, config = Problems(), DataConfig()
+    with problems:
+        config = _config(source, options)
+    if not 0 < test_fraction < 1:
+        problems.found.append(f"test_fraction must be > 0 and < 1. Got {test_fraction}.")
+    if not 0 <= seed < 2**63:
+        problems.found.append(f"split_seed must be >= 0 and below 2**63. Got {seed}.")
+    problems.require_none()
+    return config
+
+
+def _joined(parts: Sequence[Rows]) -> Rows:
+    """Return the parts as one table, in the order of the source where all come from one."""
+    # what comes in parts is in memory: built-in sets, and those of an archive
+    labels = [rows.labels for rows in parts if rows.labels is not None]
+    joined = replace(
+        parts[0],
+        values=torch.cat([rows.values for rows in parts if isinstance(rows.values, Tensor)]),
+        labels=torch.cat(labels) if len(labels) == len(parts) else None,
+        numbers=None,
+    )
+    numbers = torch.cat([rows.source_numbers for rows in parts])
+    order = numbers.argsort()
+    if not torch.equal(numbers[order], torch.arange(len(numbers))):
+        return joined  # each part counts its own rows
+    return replace(joined.subset(order), numbers=None)

@@ -1,0 +1,162 @@
+"""The data of a run, found again: rows that were held out stay held out."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+from discretevae.config import DataConfig
+from discretevae.data.builtin import BUILTIN_NAMES
+from discretevae.data.datasets import Dataset, DrawnSplit
+from discretevae.data.loading import BUILTIN, DEFAULT_SPLIT, Split, choose_part, load_parts
+from discretevae.data.rows import Rows
+from discretevae.data.schema import Schema, split_rows
+from discretevae.errors import DataError, DataWarning
+
+
+def load_run_data(
+    config: DataConfig,
+    schema: Schema,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    extend: bool = False,
+    new_data: bool = False,
+    progress: bool = False,
+) -> Dataset:
+    """Load the data that a run goes on learning from.
+
+    Args:
+        config: of the run; its source may have moved.
+        schema: of the run.
+        data_dir: where to look for the files of a built-in set first.
+        extend: whether rows that came behind the others are learned from, too.
+        new_data: whether other data may stand in the place of the run's; they are split anew.
+        progress: draw a bar while fetching.
+
+    Raises:
+        DataError: the data have changed, or do not suit the run.
+
+    Warns:
+        DataWarning: rows were added and are left out.
+    """
+    config = _own_source(config, schema)
+    parts = load_parts(config, data_dir=data_dir, progress=progress, schema=schema)
+    name = next(iter(parts.values())).name
+    if new_data:
+        split = None if schema.split is None else _same_rule(schema.split, parts)
+    else:
+        parts, split = _known_parts(parts, schema, name, extend=extend), schema.split
+    if "train" in parts:
+        is_builtin = not schema.digests
+        return Dataset(name, parts["train"], parts["test"], is_builtin=is_builtin)
+    rows = parts["all"]
+    split = split or DEFAULT_SPLIT(len(rows))
+    return Dataset(name, *split_rows(rows, split), split)
+
+
+def load_run_rows(
+    config: DataConfig,
+    schema: Schema,
+    split: Split,
+    *,
+    source: str | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    progress: bool = False,
+) -> Rows:
+    """Load rows to use a run on: a part of its own data, or others.
+
+    Args:
+        config: of the run, or one that says how other data are read.
+        schema: of the run.
+        split: of its own data, `train` and `test` are those of the training, wherever they lie
+            today; other data are split anew.
+        source: a built-in name or a path; None for the run's own data.
+        data_dir: where to look for the files of a built-in set first.
+        progress: draw a bar while fetching.
+
+    Raises:
+        DataError: the run's own data have changed, so that it is not known what was held out; or
+            rows that are not of the run's kind.
+
+    Warns:
+        DataWarning: the run's own data have changed or grown.
+    """
+    asked = replace(config, source=source) if source else _own_source(config, schema)
+    parts = load_parts(asked, data_dir=data_dir, progress=progress, schema=schema)
+    if not schema.digests:
+        return choose_part(parts, split)
+    name, is_own = next(iter(parts.values())).name, _is_same(config.source, source)
+    if split == "all":
+        if is_own:
+            _warn_of_change(parts, schema, name)
+        return choose_part(parts, split)
+    try:
+        parts = _known_parts(parts, schema, name, extend=False)
+    except DataError as error:
+        if is_own:
+            raise DataError(
+                f"{error} Pass `split='all'`, or give the data of the training."
+            ) from None
+        return choose_part(parts, split)
+    if "all" in parts and schema.split is not None:
+        train, test = split_rows(parts["all"], schema.split)
+        parts = {"train": train, "test": test}
+    return choose_part(parts, split)
+
+
+def _known_parts(
+    parts: dict[str, Rows], schema: Schema, name: str, *, extend: bool
+) -> dict[str, Rows]:
+    """Return the rows that a run knows, and with ``extend`` those that came behind them."""
+    if not schema.digests or schema.compare(parts, name) == "same" or extend:
+        return parts
+    known = {part: digest.rows for part, digest in schema.digests.items()}
+    n_new = sum(len(parts[part]) - n for part, n in known.items())
+    warnings.warn(
+        f"{name}: has {n_new:,} rows more than when the run was trained. They are left out; a "
+        "training that is resumed with `extend` learns from them, too.",
+        DataWarning,
+        stacklevel=3,
+    )
+    return parts | {part: parts[part].subset(slice(0, n)) for part, n in known.items()}
+
+
+def _warn_of_change(parts: dict[str, Rows], schema: Schema, name: str) -> None:
+    try:
+        schema.compare(parts, name)
+    except DataError as error:
+        warnings.warn(str(error), DataWarning, stacklevel=3)
+
+
+def _same_rule(split: DrawnSplit, parts: dict[str, Rows]) -> DrawnSplit | None:
+    """Return the split of other data by the rule of a run's."""
+    return replace(split, rows=len(parts["all"])) if "all" in parts else None
+
+
+def _own_source(config: DataConfig, schema: Schema) -> DataConfig:
+    """Return the configuration of a run, by which its own data are found.
+
+    Raises:
+        DataError: the file or folder is gone.
+    """
+    if config.source in BUILTIN_NAMES and not schema.digests:
+        # a file of that name, which came later, is not meant
+        return replace(config, source=BUILTIN + config.source)
+    if not Path(config.source).exists():
+        raise DataError(
+            f"{config.source}: the data of the run are not there any more. Say where they are by "
+            "`data`."
+        )
+    return config
+
+
+def _is_same(own: str, source: str | None) -> bool:
+    """Return whether a source is that of the run."""
+    if source is None or source == own:
+        return True
+    if source in BUILTIN_NAMES or own in BUILTIN_NAMES:
+        return False
+    path, other = Path(own), Path(source)
+    return path.exists() and other.exists() and path.samefile(other)
