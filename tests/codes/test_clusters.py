@@ -492,6 +492,7 @@ SCHEMA = {
     "in_use": int,
     "mean_entropy": float,
     "clusters": list,
+    "classes": type(None),
     "scores": dict,
 }
 
@@ -517,7 +518,15 @@ def test_the_command_writes_and_says_what_was_found(mixture, cli, tmp_path):
     assert sum(map(sum, facts["scores"]["confusion"])) == 1797
     sizes = np.bincount(labels, minlength=4)
     for k, each in enumerate(facts["clusters"]):
-        assert list(each) == ["cluster", "rows", "share", "mean_probability", "majority", "matched"]
+        assert list(each) == [
+            "cluster",
+            "rows",
+            "share",
+            "mean_probability",
+            "majority",
+            "matched",
+            "surest",
+        ]
         assert (each["cluster"], each["rows"]) == (k, sizes[k])
         if sizes[k]:
             counts = np.bincount(truth[labels == k], minlength=10)
@@ -540,10 +549,11 @@ def test_words_and_a_table_of_labels(copied, cli, tmp_path):
     assert f"picture  {folder / 'figures' / 'clusters.png'}" in said.out
     assert (folder / "figures" / "clusters.png").is_file()
     lines = out.read_text().splitlines()
-    assert lines[0] == "row,cluster,probability"
+    assert lines[0] == "id,cluster,probability"
     table = np.loadtxt(out, delimiter=",", skiprows=1)
-    found = clusters(load_run(folder).model, load_rows("digits", split="test"))
-    assert table[:, 0].tolist() == list(range(297))
+    rows = load_rows("digits", split="test")
+    found = clusters(load_run(folder).model, rows)
+    assert table[:, 0].tolist() == rows.source_numbers.tolist()
     assert np.array_equal(table[:, 1], found.labels)
     assert table[:, 2] == pytest.approx(found.confidence, rel=1e-5)
 

@@ -376,13 +376,15 @@ def test_the_command_writes_what_python_gives(cli, trained, tmp_path):
     )
     found = fitted.measure(rows)
     table = np.genfromtxt(out, delimiter=",", names=True)
-    assert table.dtype.names == ("row", "score", "decision", "label", "bound", "complexity")
-    assert np.array_equal(table["row"], np.arange(297))
+    assert table.dtype.names == ("id", "score", "decision", "label", "bound", "complexity")
+    numbers = rows.source_numbers.numpy()
+    assert np.array_equal(table["id"], numbers)
     columns = {"score": "scores", "decision": "decisions", "label": "labels"}
     for name in ("score", "decision", "label", "bound", "complexity"):
         expected = getattr(found, columns.get(name, name))
         np.testing.assert_allclose(table[name], expected, rtol=1e-5, atol=1e-4)
-    assert [each["row"] for each in facts["worst"]] == found.worst(4).tolist()
+    assert [each["row"] for each in facts["worst"]] == numbers[found.worst(4)].tolist()
+    assert [each["id"] for each in facts["worst"]] == numbers[found.worst(4)].tolist()
     assert [each["class"] for each in facts["worst"]] == rows.labels[found.worst(4)].tolist()
     assert facts["worst"][0]["score"] == pytest.approx(found.scores.min())
     assert (facts["outliers"], facts["rows"]) == (found.n_outliers, 297)
@@ -398,7 +400,7 @@ def test_the_command_writes_what_python_gives(cli, trained, tmp_path):
         assert np.array_equal(arrays["label"], found.labels)
     lines = said.out.splitlines()
     assert lines[0].split() == ["row", "score", "decision", "label", "ln", "p(x)", "L(x)", "class"]
-    assert lines[1].split()[0] == str(found.worst(1)[0])
+    assert lines[1].split()[0] == str(numbers[found.worst(1)[0]])
     assert f"outliers  {found.n_outliers} of 297 rows" in said.out
     assert "with 10 % of 1,500 train rows below it" in said.out
     assert "surrogate" in said.out

@@ -123,6 +123,7 @@ def test_encode_and_decode_are_reconstruct(latent, cli, trained, tmp_path):
     assert said.status == 0
     array = np.load(codes, allow_pickle=False)
     facts = {"rows": 297, "out": str(codes), "dtype": str(array.dtype), "shape": [*array.shape]}
+    facts["ids"] = str(tmp_path / "c.ids.csv")
     assert json.loads(said.out) == facts
     assert cli("decode", folder, codes, "--out", back).status == 0
     assert cli("reconstruct", folder, "--n", "1000", "--out", direct).status == 0

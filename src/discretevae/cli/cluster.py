@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 )
 @arguments.path(
     "--out",
-    "A .csv of each row's cluster and its probability, or .npz with those of all clusters.  "
+    "A .csv of each row's id, cluster and its probability, or .npz with those of all clusters.  "
     "[default: none]",
 )
 @arguments.path(
@@ -77,7 +77,7 @@ def command(
         found = clusters(run.model, rows, samples=samples, seed=seed, progress=progress)
     scores = None if rows.labels is None else match_clusters(found.labels, rows.labels.numpy())
     if out is not None:
-        _write(out, found)
+        _write(out, found, rows)
     if picture is not None and shape is not None:
         from discretevae.codes.clusters import cluster_centers
         from discretevae.plots.clusters import cluster_figure
@@ -87,7 +87,7 @@ def command(
         outputs.draw(figure, picture, dpi=120, colors=64)
     if map_path is not None:
         _draw_map(map_path, run, found, rows)
-    facts = _facts(found, scores)
+    facts = _facts(found, scores, rows)
     if as_json:
         paths = {"out": out, "picture": picture, "map": map_path}
         outputs.print_json(
@@ -117,12 +117,14 @@ def command(
     outputs.print_paths(written=out, picture=picture, map=map_path)
 
 
-def _write(out: Path, found: Clusters) -> None:
+def _write(out: Path, found: Clusters, rows: Rows) -> None:
+    from discretevae.codes.ids import ids_of
     from discretevae.codes.tables import write_columns
 
     is_csv = out.suffix.lower() == ".csv"
     more = {"probability": found.confidence} if is_csv else {"probabilities": found.probabilities}
-    write_columns(outputs.make_parent(out), {"cluster": found.labels, **more})
+    columns = {"id": ids_of(rows), "cluster": found.labels, **more}
+    write_columns(outputs.make_parent(out), columns)
 
 
 def _draw_map(path: Path, run: Run, found: Clusters, rows: Rows) -> None:
@@ -138,14 +140,18 @@ def _draw_map(path: Path, run: Run, found: Clusters, rows: Rows) -> None:
     outputs.draw(latent_map(torch.from_numpy(means), found, centers=centers), path, colors=64)
 
 
-def _facts(found: Clusters, scores: ClusterScores | None) -> dict[str, Any]:
+def _facts(found: Clusters, scores: ClusterScores | None, rows: Rows) -> dict[str, Any]:
     """Return what was measured, as plain values for JSON."""
+    from discretevae.codes.ids import ids_of
+
+    ids = ids_of(rows)
     majority = {} if scores is None else scores.majority
     mapping = {} if scores is None else scores.mapping
     each = []
     for cluster, size in enumerate(found.sizes.tolist()):
         most = majority.get(cluster)
-        confidence = found.confidence[found.members(cluster)]
+        members = found.members(cluster)
+        confidence = found.confidence[members]
         each.append(
             {
                 "cluster": cluster,
@@ -154,6 +160,7 @@ def _facts(found: Clusters, scores: ClusterScores | None) -> dict[str, Any]:
                 "mean_probability": float(confidence.mean(dtype="f8")) if size else None,
                 "majority": None if most is None else {"label": most[0], "share": most[1]},
                 "matched": mapping.get(cluster),
+                "surest": ids[members[:1]].tolist()[0] if size else None,
             }
         )
     return {
@@ -163,23 +170,29 @@ def _facts(found: Clusters, scores: ClusterScores | None) -> dict[str, Any]:
         "in_use": int((found.sizes > 0).sum()),
         "mean_entropy": float(found.entropy.mean()),
         "clusters": each,
+        "classes": None if rows.classes is None else list(rows.classes),
         "scores": None if scores is None else scores.to_dict(),
     }
 
 
 def _lines(facts: dict[str, Any]) -> list[list[str]]:
     """Return one line for each cluster that has rows, the largest first."""
-    lines = [[facts["kind"], "rows", "share", "probability"]]
+    from discretevae.codes.ids import short_name
+    from discretevae.data.classes import class_name
+
+    lines = [[facts["kind"], "rows", "share", "probability", "surest row"]]
     if facts["scores"] is not None:
         lines[0] += ["largest label", "matched"]
     for each in sorted(facts["clusters"], key=lambda each: -each["rows"]):
         if not each["rows"]:
             continue
         cells = [str(each["cluster"]), f"{each['rows']:,}", f"{100 * each['share']:.1f} %"]
-        cells.append(f"{each['mean_probability']:.3f}")
+        cells += [f"{each['mean_probability']:.3f}", short_name(each["surest"])]
         if facts["scores"] is not None:
             most, matched = each["majority"], each["matched"]
-            cells.append(f"{most['label']}: {100 * most['share']:.1f} %")
-            cells.append("–" if matched is None else str(matched))
+            name = short_name(class_name(most["label"], facts["classes"]))
+            cells.append(f"{name}: {100 * most['share']:.1f} %")
+            matched = "–" if matched is None else class_name(matched, facts["classes"])
+            cells.append(short_name(matched))
         lines.append(cells)
     return lines

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +16,7 @@ from discretevae.cli.inputs import Inputs, check_device, refuse_same_file, requi
 
 if TYPE_CHECKING:
     from discretevae.codes.columns import BitsAs
+    from discretevae.data import Rows
 
 
 @arguments.command("encode", "runs/digits digits --out codes.npy")
@@ -22,8 +25,8 @@ if TYPE_CHECKING:
 )
 @arguments.path(
     "--ids",
-    "With .parquet: a .npy file of whole numbers, one for each row.  [default: rows are counted "
-    "from 0]",
+    "With .parquet: a .npy file of whole numbers, one for each row.  [default: the ids of the "
+    "rows, else their numbers in the source]",
     to="ids_path",
 )
 @arguments.option(
@@ -45,7 +48,8 @@ def command(
     memory. Started by torchrun, several processes share the work.
 
     A .parquet file, for databases, holds an id for each row, the bits as bytes in one column, and a
-    column for each category or real number.
+    column for each category or real number. Beside codes.npy, codes.ids.csv holds the ids of the
+    rows, such as names of files, unless they only count the rows from 0.
     """
     from discretevae.codes.columns import write_parquet
     from discretevae.codes.ids import read_ids
@@ -61,13 +65,17 @@ def command(
     with joined(check_device(source.device)) as ranks:
         source = replace(source, device=str(ranks.device))
         # codes in a folder of shards would be read as one of them
-        for path in (out, out.parent):
+        ids_out = None if is_table else out.with_suffix(".ids.csv")
+        for path in (out, out.parent, *([ids_out] if ids_out else [])):
             refuse_same_file(path, source.name, "data")
         rows = source.rows()
         if ranks.is_first:
             outputs.make_parent(out)
         write = partial(write_parquet, ids=ids, bits_as=bits_as or "binary")
-        with outputs.counting_bar("encoding", len(rows)) as progress:
+        with (
+            outputs.counting_bar("encoding", len(rows)) as progress,
+            _ids_beside(ids_out if ranks.is_first else None, rows) as has_ids,
+        ):
             written = (write if is_table else encode_rows)(
                 source.run.model,
                 rows,
@@ -79,7 +87,32 @@ def command(
         return
     if isinstance(written, list):
         outputs.report_rows(as_json, out=out, rows=len(rows), columns=written)
+        return
+    facts = {"dtype": str(written.dtype), "shape": list(written.shape)}
+    outputs.report_rows(
+        as_json, out=out, rows=len(written), **facts, ids=str(ids_out) if has_ids else None
+    )
+    if has_ids and not as_json:
+        click.echo(f"their ids written to {ids_out}")
+
+
+@contextlib.contextmanager
+def _ids_beside(path: Path | None, rows: Rows) -> Iterator[bool]:
+    """Write the ids of rows to a file that takes its name when the block is left; yield if so.
+
+    Ids that only count the rows are not written; those of earlier codes are then removed.
+    """
+    from discretevae.codes.ids import are_counted, ids_of
+    from discretevae.codes.tables import csv_parts
+    from discretevae.system.files import atomic_file
+
+    if path is None:
+        yield False
+    elif are_counted(ids := ids_of(rows)):
+        yield False
+        path.unlink(missing_ok=True)
     else:
-        outputs.report_rows(
-            as_json, out=out, rows=len(written), dtype=str(written.dtype), shape=list(written.shape)
-        )
+        with atomic_file(path) as file:
+            for part in csv_parts({"id": ids}):
+                file.write(part)
+            yield True

@@ -48,7 +48,7 @@ SURROGATE = (
     multiple=True,
 )
 @arguments.path(
-    "--per-row", "A .csv or .npz of the figures of every row under RUN.  [default: none]"
+    "--per-row", "A .csv or .npz of the id of every row and its figures under RUN.  [default: none]"
 )
 @arguments.path(
     "--picture",
@@ -96,7 +96,7 @@ def command(
     results = [summary_of(score, run.model) for score, run in zip(scores, runs, strict=True)]
     splits = [_split(run, rows, seed) for run in runs] if split_kl else [None] * len(runs)
     if per_row is not None:
-        _write_rows(per_row, scores[0])
+        _write_rows(per_row, scores[0], rows)
     if picture is not None:
         from discretevae.plots.evaluation import side_by_side
 
@@ -196,15 +196,16 @@ def _object(run: Run, result: Evaluation, parts: KLSplit | None) -> dict[str, An
     return values if parts is None else values | {"kl_split": parts.to_dict()}
 
 
-def _write_rows(out: Path, scores: RowScores) -> None:
+def _write_rows(out: Path, scores: RowScores, rows: Rows) -> None:
     """Write one line, or one entry of every array, for each row."""
+    from discretevae.codes.ids import ids_of
     from discretevae.codes.tables import write_columns
 
     columns = {"elbo": scores.elbo, "log_likelihood": scores.log_likelihood, "kl": scores.kl}
     columns |= {f"bound_{samples}": bound for samples, bound in scores.bounds.items()}
     if scores.log_px is not None:
         columns["log_px"] = scores.log_px
-    arrays = {name: column.numpy() for name, column in columns.items()}
+    arrays = {"id": ids_of(rows)} | {name: column.numpy() for name, column in columns.items()}
     write_columns(outputs.make_parent(out), arrays)
 
 

@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 )
 @arguments.path(
     "--out",
-    "A .csv or .npz of every row's score, decision, label, bound and complexity.  [default: none]",
+    "A .csv or .npz of every row's id, score, decision, label, bound and complexity.  "
+    "[default: none]",
 )
 @arguments.path(
     "--picture", "A .png of the rows with the lowest and the highest scores.  [default: none]"
@@ -93,7 +94,7 @@ def command(
     with outputs.counting_bar("scoring rows", len(rows)) as progress:
         found = fitted.measure(rows, progress=progress)
     if out is not None:
-        _write(out, found)
+        _write(out, found, rows)
     if picture is not None and shape is not None:
         from discretevae.plots.outliers import outlier_figure
 
@@ -127,25 +128,35 @@ def _drawn(rows: Rows, limit: int, seed: int) -> Rows:
     return rows.subset(torch.from_numpy(np.sort(drawn)))
 
 
-def _write(out: Path, found: OutlierScores) -> None:
+def _write(out: Path, found: OutlierScores, rows: Rows) -> None:
+    from discretevae.codes.ids import ids_of
     from discretevae.codes.tables import write_columns
 
-    columns = {"score": found.scores, "decision": found.decisions, "label": found.labels}
+    columns = {
+        "id": ids_of(rows),
+        "score": found.scores,
+        "decision": found.decisions,
+        "label": found.labels,
+    }
     columns |= {"bound": found.bound, "complexity": found.complexity}
     write_columns(outputs.make_parent(out), columns)
 
 
 def _facts(fitted: Outliers, found: OutlierScores, rows: Rows, n: int) -> dict[str, Any]:
     """Return what was measured, as plain values for JSON."""
+    from discretevae.codes.ids import ids_of
+
+    ids, numbers = ids_of(rows).tolist(), rows.source_numbers.tolist()
     worst = [
         {
-            "row": row,
+            "id": ids[row],
+            "row": numbers[row],
             "score": float(found.scores[row]),
             "decision": float(found.decisions[row]),
             "bound": float(found.bound[row]),
             "complexity": float(found.complexity[row]),
             "label": int(found.labels[row]),
-            "class": None if rows.labels is None else int(rows.labels[row]),
+            "class": None if rows.labels is None else _class(rows, int(rows.labels[row])),
         }
         for row in found.worst(n).tolist()
     ]
@@ -164,15 +175,25 @@ def _facts(fitted: Outliers, found: OutlierScores, rows: Rows, n: int) -> dict[s
     }
 
 
+def _class(rows: Rows, label: int) -> str | int:
+    """Return the name of a label, or the label where classes have no names."""
+    from discretevae.data.classes import class_name
+
+    return label if rows.classes is None else class_name(label, rows.classes)
+
+
 def _print(facts: dict[str, Any]) -> None:
+    from discretevae.codes.ids import short_name
+
     bound = "ln p(x)" if facts["is_exact"] else "bound"
     with_class = facts["worst"][0]["class"] is not None
-    header = ["row", "score", "decision", "label", bound, "L(x)"]
+    has_names = isinstance(facts["worst"][0]["id"], str)
+    header = ["id" if has_names else "row", "score", "decision", "label", bound, "L(x)"]
     lines = [[*header, "class"] if with_class else header]
     for each in facts["worst"]:
-        cells = [f"{each['row']}", f"{each['score']:.2f}", f"{each['decision']:+.2f}"]
+        cells = [short_name(each["id"]), f"{each['score']:.2f}", f"{each['decision']:+.2f}"]
         cells += [f"{each['label']:+d}", f"{each['bound']:.2f}", f"{each['complexity']:.2f}"]
-        lines.append([*cells, str(each["class"])] if with_class else cells)
+        lines.append([*cells, short_name(each["class"])] if with_class else cells)
     outputs.print_table(lines)
     of = bound if facts["is_exact"] else f"{facts['samples']}-sample bound on ln p(x)"
     score = of if facts["correction"] == "none" else f"{of} + L(x)"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from discretevae.codes.fingerprints import fingerprint
-from discretevae.codes.ids import new_ids
+from discretevae.codes.ids import ids_of, new_ids
 from discretevae.codes.packing import encode_rows
 from discretevae.data import Rows
 from discretevae.errors import ConfigError, needs_extra
@@ -46,7 +46,7 @@ def write_parquet(
 
     | code | columns |
     |---|---|
-    | all | ``id``, int64 |
+    | all | ``id``, int64 or text |
     | bits | ``code``, fixed-size binary, ⌈D/8⌉ bytes, the first bit highest; or D characters |
     | categories | ``z0`` … ``z{D−1}``, numbers from 0, int32 |
     | real numbers | ``z0`` … ``z{D−1}``, float32 |
@@ -63,7 +63,8 @@ def write_parquet(
         model: the model.
         rows: N rows, binarized as in training.
         out: the file.
-        ids: whole numbers, one for each row, all different; None for 0 … N − 1.
+        ids: whole numbers, one for each row, all different; None for those of the rows: of
+            pictures the names of their files, else the numbers in the source.
         bits_as: ``binary``, or ``text`` for strings of 0 and 1.
         progress: called with the number of rows done after every chunk.
         ranks: the processes that share the work; None for this one alone.
@@ -93,8 +94,9 @@ def write_parquet(
         raise ConfigError(
             f"a code of {model.family.spec} has no bits to write as text. Leave that out."
         )
-    numbers, ranks = new_ids(ids, len(rows)), ranks or Ranks()
-    schema = _schema(pa, model, bits_as)
+    names, ranks = ids_of(rows) if ids is None else new_ids(ids, len(rows)), ranks or Ranks()
+    has_numbers = names.dtype.kind == "i"
+    schema = _schema(pa, model, bits_as, pa.int64() if has_numbers else pa.string())
     encode = partial(encode_rows, model, rows, progress=progress, ranks=ranks)
     if not ranks.is_first:
         encode(out=out)  # which the first rank alone writes
@@ -104,14 +106,20 @@ def write_parquet(
         with atomic_file(out) as file, pq.ParquetWriter(file, schema) as writer:
             for part in _groups(packed):
                 columns = _columns(pa, model.family, packed[part], bits_as)
-                arrays = [pa.array(numbers[part]), *columns]
+                own = names[part] if has_numbers else [_text(each) for each in names[part]]
+                arrays = [pa.array(own), *columns]
                 writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
         del packed  # the map of the temporary file
     return list(schema.names)
 
 
-def _schema(pa: Any, model: DiscreteVAE, bits_as: BitsAs) -> Any:
-    fields = [pa.field("id", pa.int64(), nullable=False)]
+def _text(name: str) -> str:
+    """Return a name of which what is no text is escaped, as the name of a file may hold."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def _schema(pa: Any, model: DiscreteVAE, bits_as: BitsAs, of_ids: Any) -> Any:
+    fields = [pa.field("id", of_ids, nullable=False)]
     parts = parts_of(model.family)
     has_several = sum(isinstance(part, Bernoulli) for part in parts) > 1
     first = 0

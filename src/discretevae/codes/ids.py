@@ -1,16 +1,58 @@
-"""Ids of rows in an index: read, given or counted on, and looked up."""
+"""Ids of rows: those of the data, read, given or counted on, and looked up."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from discretevae.codes.packed import map_npy
 from discretevae.errors import DataError
 
+if TYPE_CHECKING:
+    from discretevae.data import Rows
+
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def ids_of(rows: Rows) -> Array:
+    """Return the ids of rows as int64 or as texts ``[N]``; numbers in the source for want of ids.
+
+    Texts are Python's, in an array of objects: one long id does not make all of them long.
+    """
+    ids = rows.row_ids
+    if ids.dtype.kind in "iu" and not (ids.size and int(ids.max()) >= 2**63):
+        return ids.astype(np.int64)
+    return as_names([str(each) for each in ids.tolist()])
+
+
+def as_names(names: list[str]) -> Array:
+    """Return texts as an array of objects, ``[N]``."""
+    array = np.empty(len(names), object)
+    array[:] = names
+    return array
+
+
+def are_counted(ids: Array) -> bool:
+    """Return whether ids are 0 … N − 1, which say no more than the order of the rows does."""
+    return ids.dtype.kind == "i" and bool((ids == np.arange(len(ids))).all())
+
+
+def short_name(name: object, most: int = 40) -> str:
+    r"""Return a name on one line and of so many characters at most, shortened in the middle.
+
+    Example:
+        >>> short_name("holiday/beach-at-sunset-0012.png", 20), short_name("a\tb"), short_name(7)
+        ('holiday/b…t-0012.png', 'a\\tb', '7')
+    """
+    text = "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(name)
+    )
+    if len(text) <= most:
+        return text
+    head = (most - 1) // 2
+    return f"{text[:head]}…{text[head + 1 - most :]}"
 
 
 def read_ids(path: Path) -> Array:
