@@ -34,6 +34,7 @@ from discretevae.evaluation.bounds import row_scores, score_samples
 from discretevae.model.vae import fresh_model
 from discretevae.run_folder.saved_run import load_run
 from discretevae.scikit_learn import BaseVAE, BernoulliVAE, CategoricalVAE, ClusterVAE, HybridVAE
+from discretevae.scikit_learn.reading import weighted_rows
 from discretevae.system.tensor_files import pack_tensors, parse_tensors
 from discretevae.training import train
 
@@ -99,12 +100,13 @@ def test_a_clusterer_finds_blobs_without_being_told_how(seed):
 def test_a_fit_is_a_training_with_the_same_seed():
     x = table()
     vae = BernoulliVAE(n_bits=4, hidden=(8,), epochs=3, lr=0.02, random_state=5).fit(x)
-    rows = Rows.from_array(x)
+    rows = Rows.from_array(weighted_rows(x, None)[0])
     config = ModelConfig(n_features=6, latent="bernoulli:4", hidden=(8,))
     model = fresh_model(config, seed=5)
     train(model, Dataset("X", rows, rows), TrainConfig(epochs=3, lr=0.02, seed=5))
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, vae.model_.state_dict()[name])
+    rows = Rows.from_array(x)
     assert torch.equal(torch.from_numpy(vae.transform(x)), model.encode(rows.batch(slice(None))))
     assert np.array_equal(vae.score_samples(x), score_samples(model, rows).float().numpy())
 

@@ -25,7 +25,7 @@ from discretevae.data.stores import streamed
 from discretevae.data.stores.base import InMemory, Store
 from discretevae.data.stores.disk import DiskTable
 from discretevae.data.stores.storing import store
-from discretevae.data.stores.values import Array, check_image_shape
+from discretevae.data.stores.values import Array, check_image_shape, check_weights
 from discretevae.errors import DataError, count
 
 
@@ -47,6 +47,7 @@ class Rows:
         ids: `[N]` whole numbers or texts that name the rows, or None.
         classes: names of the labels, by their number.
         scale: how the values of each column were made; x are scaled already.
+        weights: `[N]` float32, how many rows each counts for in training; None for one.
 
     Raises:
         DataError: the parts do not fit together.
@@ -71,6 +72,7 @@ class Rows:
     ids: Array | None = None
     classes: tuple[str, ...] | None = None
     scale: ColumnScale | None = None
+    weights: Tensor | None = None
 
     def __post_init__(self) -> None:
         require_mode(self.binarize)
@@ -82,9 +84,7 @@ class Rows:
                     f"{tuple(values.shape)}, {values.dtype}. Rows.from_array converts."
                 )
             if not values.is_contiguous():
-                raise DataError(
-                    f"{self.name}: values must be contiguous. Call .contiguous() on them."
-                )
+                raise DataError(f"{self.name}: values must be contiguous. Call .contiguous().")
         if not 0 < self.divisor < float("inf"):
             raise DataError(f"{self.name}: divisor must be > 0 and finite. Got {self.divisor}.")
         if labels is not None and (labels.shape != (len(self),) or labels.dtype != torch.int64):
@@ -95,6 +95,7 @@ class Rows:
         for each in (self.numbers, self.ids):
             if each is not None and each.shape != (len(self),):
                 raise DataError(f"{self.name}: {len(self)} rows need so many ids, not {len(each)}.")
+        check_weights(self.weights, len(self), self.name)
         if self.columns is not None and (got := len(self.columns)) != self.n_features:
             raise DataError(f"{self.name}: {got} names of {self.n_features} features. Give all.")
         if self.image_shape is not None:
@@ -227,6 +228,7 @@ class Rows:
             labels=None if labels is None else labels[index].contiguous(),
             numbers=self.source_numbers[index].contiguous(),
             ids=None if self.ids is None else self.ids[place],
+            weights=None if self.weights is None else self.weights[index].contiguous(),
         )
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -31,6 +31,20 @@ class Terms:
     kl: Tensor
     diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
     control_loss: Tensor | None = None
+
+    def weighted(self, weights: Tensor) -> Terms:
+        """Return every figure of each row times the row's weight, ``[B]``, where 1 is the average.
+
+        The loss is then Σ_b w_b loss_b / B. What trains the estimator's own parameters counts every
+        row once: it makes the gradient less noisy, and no other.
+        """
+        return replace(
+            self,
+            surrogate=weights * self.surrogate,
+            log_likelihood=weights * self.log_likelihood,
+            kl=weights * self.kl,
+            diagnostics={name: weights * figure for name, figure in self.diagnostics.items()},
+        )
 
     @property
     def elbo(self) -> Tensor:

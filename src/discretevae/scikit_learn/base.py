@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from discretevae.codes.packing import Array, encode_rows, unpack_codes
 from discretevae.config import (
@@ -41,7 +41,7 @@ from discretevae.scikit_learn.fitting import (
     train_in_memory,
 )
 from discretevae.scikit_learn.folders import Fitted, corrupt, read_fitted, write_fitted
-from discretevae.scikit_learn.reading import NAME, Reading, read_codes
+from discretevae.scikit_learn.reading import NAME, Reading, read_codes, weighted_rows
 from discretevae.system.randomness import generator_for
 from discretevae.training import Progress
 
@@ -125,14 +125,18 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def _code_names(self) -> list[str]:
         """Return a name for each column of the codes."""
 
-    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803 - scikit-learn's own names
-        """Train a fresh model on the rows of ``X``.
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:  # noqa: N803
+        """Train a fresh model on the rows of ``X``, whose order does not matter.
 
         Args:
             X: ``[n, P]``.
             y: ignored.
+            sample_weight: how many rows each row counts for, ``[n]``, a number for all, or None for
+                1. Whole numbers are as good as so many copies of the row, 0 as none; others weigh
+                its loss, over the mean weight, so that a step is as large as without weights.
 
         Raises:
+            ValueError: weights that are negative, NaN, all 0 or of another number.
             ConfigError: one or several parameters are wrong; all are named.
             DataError: the values do not suit the likelihood.
             TrainingError: the loss is no longer finite.
@@ -141,14 +145,19 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             CollapseWarning: the code carries little.
         """
         values = self._validated(X, reset=True)
-        self._train(*self._start(values), self._config.training)
+        self._train(*self._start(values, sample_weight), self._config.training)
+        self._learn_labels(values)
         advice = collapse_advice(self.model_.family.spec, self.history_[-1])
         if advice is not None:
             warnings.warn(advice, CollapseWarning, stacklevel=2)
         return self
 
-    def partial_fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:  # noqa: N803
         """Train for one pass over the rows of ``X``, from where the last call or ``fit`` ended.
+
+        They may be other rows, and more or fewer: rows of earlier calls are not kept. Their number
+        decides the steps of a pass, and B where ``batch_size`` is None; options of an estimator
+        that change from step to step count the steps of passes like this one.
 
         The first call settles everything that ``fit`` would, such as the likelihood and the mean of
         each column; later ones only follow ``lr``, ``batch_size`` and ``verbose``. Adam's moments
@@ -158,6 +167,7 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         Args:
             X: ``[n, P]``.
             y: ignored.
+            sample_weight: as for `fit`.
 
         Raises:
             ConfigError: one or several parameters are wrong; all are named.
@@ -167,8 +177,9 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         is_first = not hasattr(self, "model_")
         values = self._validated(X, reset=is_first)
         if is_first:
-            model, rows = self._start(values)
+            model, rows = self._start(values, sample_weight)
             self._train(model, rows, replace(self._config.training, epochs=1))
+            self._learn_labels(values)
             return self
         model = copy.deepcopy(self.model_)
         given = plain_parameters(self)
@@ -178,7 +189,10 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             batch_size=given["batch_size"],
             lr=given["lr"],
         )
-        self._train(model, self._reading.rows(values, model), config, self._state, self.history_)
+        part, weights = weighted_rows(values, sample_weight)
+        rows = self._reading.rows(part, model, weights)
+        self._train(model, rows, config, self._state, self.history_)
+        self._learn_labels(values)
         return self
 
     def transform(self, X: Any) -> Array:  # noqa: N803
@@ -222,14 +236,17 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         nats: Array = (scores.numpy() + self._reading.log_jacobian(model)).astype(np.float32)
         return nats
 
-    def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:  # noqa: N803
         """Return the mean of `score_samples`, nats per row.
 
         Args:
             X: ``[n, P]``.
             y: ignored.
+            sample_weight: weights of the rows in the mean, ``[n]``; None for equal ones.
         """
-        return float(self.score_samples(X).mean(dtype=np.float64))
+        nats = self.score_samples(X).astype(np.float64)
+        weights = _check_sample_weight(sample_weight, nats[:, None], ensure_non_negative=True)
+        return float(np.average(nats, weights=weights))
 
     def sample(self, n_samples: int = 1, *, noise: bool = False) -> Array:
         """Return rows for codes drawn from the prior, ``[n_samples, P]``, in the units of X.
@@ -340,13 +357,14 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         check_is_fitted(self)
         return self._reading.rows(self._validated(X, reset=False), self.model_)
 
-    def _start(self, values: Any) -> tuple[DiscreteVAE, Rows]:
-        """Return a fresh model and the rows."""
+    def _start(self, values: Any, sample_weight: Any) -> tuple[DiscreteVAE, Rows]:
+        """Return a fresh model and the rows to learn from."""
+        values, weights = weighted_rows(values, sample_weight)
         parameters = plain_parameters(self)
-        config, reading = configure(parameters, self._sizes, self._latent, values)
+        config, reading = configure(parameters, self._sizes, self._latent, values, weights)
         seed = config.training.seed
         model = fresh_model(config.model, seed=seed)
-        rows = reading.rows(values, model)
+        rows = reading.rows(values, model, weights)
         self._config, self._reading, self.seed_ = config, reading, seed
         return model, rows
 
@@ -364,14 +382,13 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         )
         self._config = replace(self._config, training=config)
         self.model_, self.history_, self._state = model, done, after
-        self._learn_labels(rows)
 
     def _print(self, now: Progress) -> None:
         if now.metrics is not None:
             m = now.metrics
             print(f"{type(self).__name__}: epoch {m.epoch}  loss {m.loss:.3f}  KL {m.kl:.3f} nats")
 
-    def _learn_labels(self, rows: Rows) -> None:
+    def _learn_labels(self, values: Any) -> None:
         """Set ``labels_``, where the class has clusters."""
 
 

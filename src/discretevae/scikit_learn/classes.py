@@ -10,7 +10,6 @@ from sklearn.base import ClusterMixin
 from discretevae.codes.clusters import clusters
 from discretevae.codes.packing import Array
 from discretevae.config import LatentSpec, ObjectiveName
-from discretevae.data import Rows
 from discretevae.scikit_learn.base import BaseVAE
 
 
@@ -125,8 +124,8 @@ class ClusterVAE(ClusterMixin, BaseVAE):  # type: ignore[misc]
     def _code_names(self) -> list[str]:
         return ["cluster"]
 
-    def _learn_labels(self, rows: Rows) -> None:
-        self.labels_ = clusters(self.model_, rows).labels
+    def _learn_labels(self, values: Any) -> None:
+        self.labels_ = clusters(self.model_, self._reading.rows(values, self.model_)).labels
 
 
 @dataclass(eq=False, repr=False)

@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
+from discretevae.codes.packing import Array
 from discretevae.config import (
     DataConfig,
     LatentSpec,
@@ -72,6 +73,7 @@ def configure(
     least: Mapping[str, int],
     latent: Callable[[], LatentSpec],
     values: Any,
+    weights: Array | None = None,
 ) -> tuple[RunConfig, Reading]:
     """Return the configuration that parameters describe, and how the matrix is read.
 
@@ -80,6 +82,7 @@ def configure(
         least: of the parameters that are sizes of the code, the least that each can be.
         latent: returns the code; called if the sizes are right.
         values: the matrix ``[N, P]`` to fit.
+        weights: of its rows, ``[N]``, or None.
 
     Raises:
         ConfigError: parameters are wrong; all of them are named.
@@ -94,7 +97,7 @@ def configure(
     reading, seed, training = Reading(LikelihoodSpec("bernoulli")), 0, TrainConfig()
     model = ModelConfig(n_features=values.shape[1])
     with problems:
-        reading = Reading.of(values, parameters["likelihood"])
+        reading = Reading.of(values, parameters["likelihood"], weights)
     with problems:
         seed = seed_from(parameters["random_state"])
     with problems:

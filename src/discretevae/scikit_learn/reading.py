@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import scipy.sparse
 import torch
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.validation import check_array
+from sklearn.utils.validation import _check_sample_weight, check_array
 from torch import Tensor
 
 from discretevae.codes.packing import Array
@@ -23,6 +23,12 @@ from discretevae.model.vae import DiscreteVAE
 AUTO = "auto"
 NAME = "X"
 """Begins the messages about a matrix."""
+
+MOST_COPIES = 10
+"""Of rows with whole weights, on average: copies take memory, and time as so many rows would."""
+
+PIECE = 4096
+"""Rows that are multiplied at a time, because numpy makes float64 of bytes before."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +51,10 @@ class Reading:
     scale: Array | None = None
 
     @classmethod
-    def of(cls, values: Any, likelihood: str | LikelihoodSpec) -> Reading:
-        """Return what suits a matrix ``[N, P]``.
+    def of(
+        cls, values: Any, likelihood: str | LikelihoodSpec, weights: Array | None = None
+    ) -> Reading:
+        """Return what suits a matrix ``[N, P]``, whose rows may have weights ``[N]``.
 
         Raises:
             ConfigError: there is no such likelihood.
@@ -60,12 +68,12 @@ class Reading:
         if scipy.sparse.issparse(values):
             raise DataError(_SPARSE)
         with np.errstate(all="ignore"):  # what overflows is refused below
-            scaler = StandardScaler().fit(values.astype(np.float64))
+            scaler = StandardScaler().fit(values.astype(np.float64), sample_weight=weights)
         if not (np.isfinite(scaler.mean_).all() and np.isfinite(scaler.scale_).all()):
             raise DataError(f"{NAME}: values too large for their variance. Rescale them.")
         return cls(LikelihoodSpec("gaussian", None), 1.0, scaler.mean_, scaler.scale_)
 
-    def rows(self, values: Any, model: DiscreteVAE) -> Rows:
+    def rows(self, values: Any, model: DiscreteVAE, weights: Array | None = None) -> Rows:
         """Return the matrix ``[N, P]`` as rows of a width and range that the model takes.
 
         Raises:
@@ -78,7 +86,9 @@ class Reading:
         else:
             rows = _from_array((values.astype(np.float64) - self.mean) / self.scale, 1.0)
         require_fit(model, rows)
-        return rows
+        if weights is None:
+            return rows
+        return replace(rows, weights=torch.from_numpy(weights / weights.mean()).float())
 
     def values(self, x: Tensor) -> Array:
         """Return x ``[N, P]`` in the units of the matrix: float64 if standardized, else float32."""
@@ -109,6 +119,39 @@ _SPARSE = (
 def _from_array(values: Any, divisor: float | None) -> Rows:
     # shared with the caller, who writes to it no more than a single call takes
     return Rows.from_array(values, divisor=divisor, name=NAME, copy=False)
+
+
+def weighted_rows(values: Any, sample_weight: Any) -> tuple[Any, Array | None]:
+    """Return the matrix to learn from, ``[n, P]``, and the weights of its rows or None.
+
+    Whole weights are copies of rows, which is what they stand for, up to `MOST_COPIES` times as
+    many as there are rows. Other weights are factors. Rows without weight are left out.
+
+    The order is that of a number formed from the values of each row, whatever order they come in.
+    So a weighted matrix is learned from exactly as one with its rows repeated, in any order.
+
+    Args:
+        values: the matrix ``[N, P]``, dense or CSR.
+        sample_weight: one weight for each row, one for all, or None.
+
+    Raises:
+        ValueError: scikit-learn's own, of weights that are no such numbers.
+    """
+    chosen, weights = np.arange(values.shape[0]), None
+    if sample_weight is not None:
+        every = _check_sample_weight(
+            sample_weight, values, dtype=np.float64, ensure_non_negative=True
+        )
+        chosen = np.flatnonzero(every)
+        weights = every[chosen]
+        if (weights == np.rint(weights)).all() and weights.sum() <= MOST_COPIES * len(every):
+            chosen, weights = np.repeat(chosen, weights.astype(np.int64)), None
+    direction = np.random.default_rng(0).standard_normal(values.shape[1])
+    starts = range(0, values.shape[0], PIECE)
+    with np.errstate(all="ignore"):  # what overflows is refused later
+        keys = np.concatenate([values[start : start + PIECE] @ direction for start in starts])
+    order = np.argsort(keys[chosen], kind="stable")
+    return values[chosen[order]], None if weights is None else weights[order]
 
 
 def read_codes(codes: Any, spec: LatentSpec, names: list[str]) -> Tensor:

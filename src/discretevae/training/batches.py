@@ -25,11 +25,14 @@ class Batch:
         weight: factor of this process's loss, n_own · count / n_all, which makes the mean over
             processes the mean over rows; 0 for a process without rows, which takes part only so
             that the others need not wait.
+        row_weights: of each row, over the mean weight of all rows; None where all count the same.
+            The steps of an epoch add up to the weighted objective, whatever rows they hold.
     """
 
     target: Tensor
     encoder_input: Tensor | None = None
     weight: float = 1.0
+    row_weights: Tensor | None = None
 
 
 class BatchMaker:
@@ -50,6 +53,10 @@ class BatchMaker:
         self.mode = prepared.train_rows.binarize
         # a picture is distorted before it is binarized, so the rows come as they are stored
         self.rows = resident(prepared.train_rows.binarized("none"), generator.device)
+        weights = self.rows.weights
+        if weights is not None:
+            weights = (weights.double() / weights.mean(dtype=torch.float64)).float()
+        self.row_weights = weights
         self.image_shape = prepared.model.config.image_shape
         self.augment = config.augment
         self.neighbors: NeighborGraph | None = None
@@ -69,9 +76,11 @@ class BatchMaker:
         rank, count = self.ranks.rank, self.ranks.count
         n_rows = min(self.batch_size, len(self.rows) - step * self.batch_size)
         x, target = self._rows_of(step, rank, count)
+        row_weights = self._weights_of(step, rank, count)
         weight = len(x) * count / n_rows
         if not len(x):  # fewer rows than processes: this one keeps step on a row of another
             x, target = (whole[:1] for whole in self._rows_of(step, 0, 1))
+            row_weights = None
         encoder_input = None
         if self.augment is not None and self.image_shape is not None:
             encoder_input = distort(x, self.augment, self.image_shape, generator=self.generator)
@@ -79,7 +88,8 @@ class BatchMaker:
             encoder_input = x
         if encoder_input is not None:
             encoder_input = binarize(encoder_input, self.mode, self.generator)
-        return Batch(binarize(target, self.mode, self.generator), encoder_input, weight)
+        target = binarize(target, self.mode, self.generator)
+        return Batch(target, encoder_input, weight, row_weights)
 
     def _rows_of(self, step: int, rank: int, count: int) -> tuple[Tensor, Tensor]:
         """Return the rows of a process and the rows that their codes have to explain."""
@@ -90,6 +100,12 @@ class BatchMaker:
         start = self.order.numbers(step, rank=rank, ranks=count)
         end = self.neighbors.walk(start, self.walk_steps, generator=self.generator)
         return x, _moved(self.rows.batch(end), device)
+
+    def _weights_of(self, step: int, rank: int, count: int) -> Tensor | None:
+        if self.row_weights is None:
+            return None
+        numbers = self.order.numbers(step, rank=rank, ranks=count)
+        return _moved(self.row_weights[numbers], self.generator.device)
 
 
 def _moved(rows: Tensor, device: torch.device) -> Tensor:

@@ -73,7 +73,8 @@ def train(
 
     Args:
         model: the model; it is not moved, so put it on its device before.
-        data: training and test rows, binarized as the model is to meet them.
+        data: training and test rows, binarized as the model is to meet them; training rows may have
+            weights.
         config: how to train; None takes the defaults.
         estimator: in place of the one that ``config`` names, also one of your own.
         out: a run folder to keep metrics, weights and checkpoints in; None keeps nothing.

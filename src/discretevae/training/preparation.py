@@ -12,7 +12,7 @@ from torch import Tensor
 from discretevae.config import RunConfig, SaveEvery, TrainConfig, auto_batch_size
 from discretevae.data import Dataset, Rows
 from discretevae.data.split import held_out
-from discretevae.errors import ConfigError
+from discretevae.errors import ConfigError, DataError
 from discretevae.estimators import Estimator
 from discretevae.families import Family
 from discretevae.model.row_checks import require_fit
@@ -166,7 +166,7 @@ def prepare_training(
     Raises:
         ConfigError: the configuration does not fit the model, there are too few rows for the share
             that is held out, or there is no bias to start at the mean.
-        DataError: the rows do not fit the model.
+        DataError: the rows do not fit the model, or none of them has a weight.
     """
     config, device = method.config, model.device
     RunConfig(model=model.config, training=config)  # refuses options that do not fit the model
@@ -175,6 +175,7 @@ def prepare_training(
     if config.start == "mean":
         model.start_bias()
     train_rows, validation_rows = _validation_split(data, config)
+    _require_usable_weights(train_rows, config)
     test_rows = data.test.subset(some_rows(data.test, TEST_ROWS, config.seed, "test rows"))
     return PreparedTraining(
         model=model,
@@ -189,6 +190,24 @@ def prepare_training(
         resume=resume,
         save_every=SaveEvery.of(save_every),
     )
+
+
+def _require_usable_weights(rows: Rows, config: TrainConfig) -> None:
+    """Refuse weights of rows that are all 0, or that a part of the training would pass over.
+
+    Raises:
+        ConfigError: an option knows no weights.
+        DataError: no row counts, or the rows lie on disk.
+    """
+    if rows.weights is None:
+        return
+    if not rows.weights.any():
+        raise DataError(f"{rows.name}: every weight is 0. Give some row a weight > 0.")
+    if rows.is_streamed:
+        raise DataError(f"{rows.name}: rows on disk have no weights. Load them into memory.")
+    for name in ("free_bits", "graph"):
+        if getattr(config, name):
+            raise ConfigError(f"`{name}` knows no weights of rows. Leave `{name}` out.")
 
 
 def _validation_split(data: Dataset, config: TrainConfig) -> tuple[Rows, Rows | None]:

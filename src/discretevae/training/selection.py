@@ -49,10 +49,12 @@ def probe_rows(rows: Rows, seed: int) -> Tensor:
 
 
 def mean_row(rows: Rows) -> Tensor:
-    """Return the mean row ``[P]`` of the values that training meets."""
+    """Return the mean row ``[P]`` of the values that training meets, each by its weight."""
     if rows.binarize == "dynamic":
         rows = rows.binarized("none")  # a draw from Bernoulli(x) has the mean x
-    total = torch.zeros(rows.n_features, dtype=torch.float64)
+    weights = torch.ones(len(rows)) if rows.weights is None else rows.weights
+    total, done = torch.zeros(rows.n_features, dtype=torch.float64), 0
     for x in rows.chunks(MEAN_ROWS):
-        total += x.sum(0, dtype=torch.float64)
-    return (total / len(rows)).float()
+        total += weights[done : done + len(x)].double() @ x.double()
+        done += len(x)
+    return (total / weights.sum(dtype=torch.float64)).float()

@@ -36,6 +36,8 @@ def take_step(
         generator=state.generators["samples"],
         encoder_input=batch.encoder_input,
     )
+    if batch.row_weights is not None:
+        terms = terms.weighted(batch.row_weights)
     # most batches: saves a multiplication
     loss = terms.loss if batch.weight == 1 else terms.loss * batch.weight
     state.optimizer.zero_grad()

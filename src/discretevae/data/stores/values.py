@@ -234,3 +234,24 @@ def is_grey(facts: Facts, dtype: np.dtype[Any], *, is_table: bool) -> bool:
     if not is_bytes:
         return False
     return (dtype == _BYTE and not is_table) or (facts.low == 0 and facts.high == 255)
+
+
+def check_weights(weights: Tensor | None, n_rows: int, name: str) -> None:
+    """Refuse weights that are not one finite float32 number >= 0 for each row.
+
+    Raises:
+        DataError: they are not.
+    """
+    if weights is None:
+        return
+    if weights.shape != (n_rows,) or weights.dtype != torch.float32:
+        raise DataError(
+            f"{name}: weights must be float32, one for each of {n_rows:,} rows. Got shape "
+            f"{tuple(weights.shape)}, {weights.dtype}."
+        )
+    wrong = ~((weights >= 0) & weights.isfinite())
+    if wrong.any():
+        raise DataError(
+            f"{name}: weights must be >= 0 and finite. Got {weights[wrong][0].item():g} for row "
+            f"{int(wrong.int().argmax())}."
+        )
