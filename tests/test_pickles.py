@@ -198,13 +198,19 @@ CASES = [
     # by its content
     *(
         Case(name, rows_from(name), ("data.readers.formats._by_magic", IDX, NPY, NPZ))
-        for name in ("x", "x.gz", "x.idx", "x-idx3-ubyte", "x.png", "x.pkl", "x.pt", "x.zip")
+        for name in ("x", "x.gz", "x.idx", "x-idx3-ubyte", "x.pkl", "x.pt", "x.zip")
     ),
+    Case("x, told from others", rows_from("x"), tuple(
+        f"data.readers.foreign.{name}" for name in ("recognize", "_in_zip", "_in_gzip")
+    )),
+    Case("x.png", rows_from("x.png"), (PHOTO,)),
     Case("labels beside pictures", rows_from(
         LABELS, asked=PIXELS, beside=PIXELS, good=THREE
     ), (IDX,)),
     # a folder
     Case("a picture", rows_from("photos/1.png", asked="photos"), (PHOTO,)),
+    Case("no picture", rows_from("photos/1.dat", asked="photos"),
+         ("data.readers.images._starts_as_picture",)),
     Case("a class", rows_from("photos/cat/1.png", asked="photos"), (PHOTO,)),
     Case("a picture too many", rows_from(
         "photos/2.png", asked="photos", beside="1.png", good=PICTURE

@@ -117,8 +117,8 @@ def objects_npy():
 FULL = idx(TABLE)
 BAD = [
     ("a.npy", objects_npy(), "holds Python objects, which are never loaded"),
-    ("a.npy", pickle.dumps(Payload()), "not a NumPy array"),
-    ("a.npy", b"", "not a NumPy array"),
+    ("a.npy", pickle.dumps(Payload()), "a pickle, which could run any code"),
+    ("a.npy", b"", "the file is empty"),
     ("a.npy", b"\x93NUMPY\x09\x00", "not a NumPy array"),
     ("a.npy", npy(TABLE)[:40], "not a NumPy array"),
     ("a.npy", npy(TABLE)[:-3], "ends after 9 of 12 bytes"),
@@ -138,13 +138,14 @@ BAD = [
     ("a.npz", npz(), "cannot tell which"),
     ("a.npz", npz(x=TABLE, y=np.arange(3)), "need labels of shape (4,). Got (3,)"),
     ("a.npz", npz(x=TABLE, y=np.array([0.5, 1, 2, 3])), "labels must be whole numbers"),
-    ("a.npz", npz(train=TABLE, test=TABLE[:, :2]), "Save both with one dtype"),
-    ("a.npz", npz(train=TABLE, test=TABLE / 2), "Save both with one dtype"),
-    ("a.npz", npz(train=TABLE, test=TABLE[:0]), "test 0"),
+    ("a.npz", npz(train=TABLE, test=TABLE[:, :2]), "Save all with one dtype"),
+    ("a.npz", npz(train=TABLE, test=TABLE / 2), "Save all with one dtype"),
+    ("a.npz", npz(train=TABLE, test=TABLE[:0]), "test has 0 rows"),
     ("a.npz", zip_of("x.npy", objects_npy()), "holds Python objects"),
     ("a.npz", zip_of("x.npy", lying_npy((2**40, 9))), "array 'x': its header promises"),
     ("a.npz", zip_of("x.npy", lying_npy((9, 9))), "cut short"),
-    ("a.idx", b"", "unknown kind of file"),
+    ("a.idx", b"", "the file is empty"),
+    ("a.bin", b"what is this", "unknown kind of file. Pass .npy, .npz"),
     ("a.idx", FULL[:3], "unknown kind of file"),
     ("a.idx", FULL[:7], "ends within its header"),
     ("a.idx", FULL[:-5], f"ends after {len(FULL) - 5} of {len(FULL)} bytes. Delete it and fetch"),
@@ -179,9 +180,13 @@ BAD = [
     ("a.csv", b"x" * 200_000, "not a table of numbers"),
     ("a.csv", b"\x00\x01\x02", "a.csv"),
     ("a.parquet", b"PAR1 nothing", "not a Parquet file"),
-    ("a.xlsx", b"PK\x03\x04 nothing", "unknown kind of file. Pass .npy, .npz"),
-    ("a.pkl", pickle.dumps(Payload()), "unknown kind of file"),
-    ("a.pt", zip_of("x/data.pkl", pickle.dumps(Payload())), "cannot tell which array"),
+    ("a.xlsx", b"PK\x03\x04 nothing", "an Excel workbook. Save the sheet as CSV"),
+    ("a.pkl", pickle.dumps(Payload()), "a pickle, which could run any code"),
+    (
+        "a.pt",
+        zip_of("x/data.pkl", pickle.dumps(Payload())),
+        "a file of PyTorch, which holds a pickle",
+    ),
 ]
 
 

@@ -175,5 +175,5 @@ def test_a_shard_that_changes_meanwhile(folder, monkeypatch):
 
 def test_a_folder_of_pictures_stays_one(folder):
     for number in range(3):
-        Image.new("L", (4, 5), number).save(folder / f"{number}.png")
+        Image.new("L", (4, 5), 100 + number).save(folder / f"{number}.png")
     assert load_rows(folder).image_shape == (5, 4)

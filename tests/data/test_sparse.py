@@ -63,7 +63,7 @@ def test_any_rows_of_any_table(data, n, width):
     table = table.reshape(n, width)
     divisor = data.draw(st.sampled_from([None, 255.0, 2.0]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("discretevae.data.stores.values._FAINT", 0)
+        patch.setattr("discretevae.data.stores.values.FAINT", 0)
         sparse = Rows.from_array(sp.csr_array(table), divisor=divisor)
         full = Rows.from_array(table, divisor=divisor)
     same(sparse, full)

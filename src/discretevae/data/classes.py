@@ -58,7 +58,9 @@ def read_labels(
             f"{name}: {n_rows} rows need labels of shape ({n_rows},). Got {got.shape}. "
             "Give one label for each row."
         )
-    if got.dtype.kind in "US" or (got.dtype.kind == "O" and all(isinstance(v, str) for v in got)):
+    if got.dtype.kind == "S":
+        got = np.char.decode(got, "utf-8", "replace")
+    if got.dtype.kind == "U" or (got.dtype.kind == "O" and all(isinstance(v, str) for v in got)):
         return number_classes([str(value) for value in got.tolist()])
     is_whole = got.dtype.kind in "biu" or (
         got.dtype.kind == "f" and np.isfinite(got).all() and (got == np.rint(got)).all()

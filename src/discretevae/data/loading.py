@@ -156,7 +156,10 @@ def choose_part(
     if split in parts:
         return parts[split]
     if split == "all":
-        return _joined([parts[part] for part in ("train", "validation", "test") if part in parts])
+        names = ["train", "validation", "test"]
+        if parts["test"] is parts.get("validation"):
+            names.remove("test")
+        return _joined([parts[part] for part in names if part in parts])
     if split == "validation":
         name = next(iter(parts.values())).name
         raise DataError(f"{name} has no validation part. Choose the `split` train, test or all.")
@@ -214,7 +217,10 @@ def load_parts(
         _require_own(parts["train"], config)
     if schema is not None:
         parts = {part: schema.hold(rows) for part, rows in parts.items()}
-    return {part: rows.binarized(config.binarize) for part, rows in parts.items()}
+    parts = {part: rows.binarized(config.binarize) for part, rows in parts.items()}
+    if "validation" in parts:  # it is what is held out where nothing else is
+        parts.setdefault("test", parts["validation"])
+    return parts
 
 
 def builtin_name(source: str) -> str | None:

@@ -86,11 +86,14 @@ class Schema:
 
     def request(self, config: DataConfig) -> Request:
         """Return how new data are read: as those of the run were."""
-        asked = Request.of(config)
+        asked = replace(Request.of(config), columns=self.columns, run_size=self.image_shape)
         if asked.divisor is not None and asked.divisor != self.divisor:
-            return replace(asked, columns=self.columns)  # as somebody said
-        divisor = self.divisor if self.scale is None else None
-        return replace(asked, columns=self.columns, scale=self.scale, divisor=divisor)
+            return asked  # as somebody said
+        if self.scale is not None:
+            return replace(asked, scale=self.scale, divisor=None)
+        is_white = self.low >= 0 and self.high <= self.divisor
+        white = self.divisor if is_white else None
+        return replace(asked, scale=None, divisor=self.divisor, run_white=white)
 
     def hold(self, rows: Rows) -> Rows:
         """Return new rows with the run's classes, if they can be of its kind.

@@ -6,8 +6,9 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from discretevae.data.readers.foreign import PICTURE_SUFFIXES, recognize, recognize_name
 from discretevae.data.readers.idx import is_idx, read_idx
-from discretevae.data.readers.images import read_image_folder
+from discretevae.data.readers.images import is_picture, read_images
 from discretevae.data.readers.npy import read_npy
 from discretevae.data.readers.npz import read_npz
 from discretevae.data.readers.parquet import read_parquet
@@ -26,24 +27,30 @@ _BY_SUFFIX: dict[str, Reader] = {
     ".csv": read_csv,
     ".tsv": read_csv,
     ".parquet": read_parquet,
+    **dict.fromkeys(PICTURE_SUFFIXES, read_images),
 }
 
+_WITHOUT_NAMES = (read_npy, read_npz, read_idx, read_images)
+
 READABLE = (
-    ".npy, .npz, .csv, .tsv, .parquet, IDX (plain or .gz), or a folder of pictures or of .npy and "
-    ".parquet files"
+    ".npy, .npz, .csv, .tsv, .parquet, IDX (plain or .gz), a picture, or a folder of "
+    "pictures or of .npy and .parquet files"
 )
 
 
 def read_path(path: Path, request: Request) -> dict[str, Rows]:
     """Read a file, or a folder of pictures or of shards.
 
+    What cannot be read is refused by what it really is, where that is known.
+
     Args:
         path: it must exist.
-        request: how it is to be read. Pictures of a folder are resized to its ``image_size``; for
+        request: how it is to be read. Files of pictures are resized to its ``image_size``; for
             other files that says that the rows are pictures of this size.
 
     Returns:
-        The parts of the file: `{"all": rows}`, or `{"train": rows, "test": rows}`.
+        The parts of the file: `{"all": rows}`, or `train` and at least one of `test` and
+        `validation`.
 
     Raises:
         DataError: what the reader found wrong, or nothing that can be read.
@@ -57,7 +64,13 @@ def read_path(path: Path, request: Request) -> dict[str, Rows]:
         True
     """
     try:
-        found = _reader(path)(path, request)
+        try:
+            found = _read(path, request)
+        except DataError:
+            foreign = recognize(path) if path.is_file() else None
+            if foreign is None:
+                raise
+            raise foreign.error(path) from None
     except PermissionError as error:
         where = error.filename or path
         raise DataError(f"{where}: no permission to read it. Change its access rights.") from None
@@ -66,9 +79,20 @@ def read_path(path: Path, request: Request) -> dict[str, Rows]:
     return found if isinstance(found, dict) else {"all": found}
 
 
+def _read(path: Path, request: Request) -> Rows | dict[str, Rows]:
+    reader = _reader(path)
+    asks_by_name = request.label or request.row_id or request.ignore
+    if asks_by_name and reader in _WITHOUT_NAMES and request.columns is None:
+        raise DataError(
+            f"{path}: has no columns by name, which `label`, `row_id` and `ignore` are for. Leave "
+            "them out."
+        )
+    return reader(path, request)
+
+
 def _reader(path: Path) -> Reader:
     if path.is_dir():
-        return read_shards if is_shards(path) else read_image_folder
+        return read_shards if is_shards(path) else read_images
     if not path.is_file():
         raise DataError(f"{path} is neither a file nor a folder. Pass {READABLE}.")
     suffix = path.suffix.lower()
@@ -77,8 +101,8 @@ def _reader(path: Path) -> Reader:
 
 def _by_magic(path: Path) -> Reader:
     with path.open("rb") as file:
-        head = file.read(6)
-    if head == b"\x93NUMPY":
+        head = file.read(12)
+    if head[:6] == b"\x93NUMPY":
         return read_npy
     if is_idx(head) or head[:2] == b"\x1f\x8b":
         return read_idx
@@ -86,4 +110,8 @@ def _by_magic(path: Path) -> Reader:
         return read_npz
     if head[:4] == b"PAR1":
         return read_parquet
+    if is_picture(head):
+        return read_images
+    if (foreign := recognize_name(path)) is not None:
+        raise foreign.error(path)
     raise DataError(f"{path}: unknown kind of file. Pass {READABLE}.")

@@ -1,18 +1,20 @@
-"""A folder of pictures: each becomes one row of grey values."""
+"""Pictures, one or a folder of them: each becomes one row of grey values."""
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from discretevae.data.classes import natural_key
+from discretevae.data.readers.foreign import describe, is_picture_name, recognize, recognize_name
 from discretevae.data.readers.request import Request
+from discretevae.data.readers.white import Levels, choose_white, to_one_scale
 from discretevae.data.rows import Rows
-from discretevae.data.stores.values import check_size
-from discretevae.errors import DataError
+from discretevae.data.stores.values import Array, check_size
+from discretevae.errors import DataError, DataWarning, count
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -20,37 +22,57 @@ if TYPE_CHECKING:
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 """Named so that Pillow does not try others; PostScript, for one, would start a program."""
 
+_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"II*\0", b"MM\0*")
 
-def read_image_folder(path: Path, request: Request) -> Rows:
-    """Read every picture of a folder and of the folders in it, sorted by name.
+_LITTER = ("thumbs.db", "desktop.ini", "__macosx")
+"""What systems leave in folders and archives of pictures."""
+
+
+def read_images(path: Path, request: Request) -> Rows:
+    """Read a picture, or every picture of a folder and of the folders in it, in natural order.
 
     Colors become grey, what is transparent becomes white, and of an animation the first picture
-    counts. If every picture lies in a sub-folder, the sub-folders are the classes: label k is the
-    k-th sub-folder by name. Hidden files and folders are skipped.
+    counts. If every picture lies in a sub-folder, the names of the sub-folders are the classes.
+    The names of the files, relative to the folder, are the ids. Hidden files and folders are
+    skipped.
 
     Args:
-        path: the folder.
+        path: the file or folder.
         request: ``image_size`` (height, width) that every picture is resized to, None if all are
-            one size; ``divisor``, None for 255.
+            one size; ``divisor``, None for the value of white, see `choose_white`.
 
     Raises:
         DataError: no pictures, a file that is no picture, or pictures of different sizes.
+
+    Warns:
+        DataWarning: white is another value than the files alone say, or bits were dropped.
     """
-    files = _files(path)
-    if not files:
-        raise DataError(f"{path}: no pictures in this folder. Read are {', '.join(_FORMATS)}.")
-    values = _read_all(path, files, request.image_size)
-    folders, labels = [file.parent for file in files], None
-    if path not in folders:
-        labels = np.unique([folder.name for folder in folders], return_inverse=True)[1]
+    folder, files = (path, _files(path)) if path.is_dir() else (path.parent, [path])
+    size = request.run_size if request.image_size is None else request.image_size
+    values, bits, levels = _read_all(path, files, size)
+    divisor, white = choose_white(levels, request, str(path))
+    names = [file.relative_to(folder).as_posix() for file in files]
+    has_classes = all("/" in name for name in names)
     return Rows.from_array(
-        values,
-        labels=labels,
-        # Pictures are 8-bit by nature, even those that happen to hold 0 and 1 only.
-        divisor=255.0 if request.divisor is None else request.divisor,
+        to_one_scale(values, bits, levels, divisor, white),
+        labels=[file.parent.name for file in files] if has_classes else None,
+        divisor=divisor,
+        scale=request.scale,
+        fit_rows=request.fit_rows,
         name=str(path),
+        ids=np.array(names),
         copy=False,
     )
+
+
+def is_picture(head: bytes) -> bool:
+    """Return whether these first bytes start a picture that can be read.
+
+    Example:
+        >>> is_picture(b"GIF89a"), is_picture(b"PAR1")
+        (True, False)
+    """
+    return head.startswith(_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
 def _files(path: Path) -> list[Path]:
@@ -60,84 +82,151 @@ def _files(path: Path) -> list[Path]:
     for file in files:
         if file.is_dir():
             raise DataError(
-                f"{file}: pictures may lie one folder deep, not two. Move its files up, or pass "
-                "that folder itself."
+                f"{file}: pictures may lie one folder deep, not two. Pass {file.parent}, or move "
+                "its files up."
             )
         if not file.is_file():  # to open a pipe would wait for ever
             raise DataError(f"{file}: a broken link or no regular file. Remove it.")
+    if not files:
+        raise DataError(f"{path}: no pictures in this folder. Read are {', '.join(_FORMATS)}.")
+    if not any(is_picture_name(file.name) or _starts_as_picture(file) for file in files):
+        raise DataError(
+            f"{path}: no pictures in this folder, but {describe(files)}. Read are "
+            f"{', '.join(_FORMATS)}; pass one file of another kind by its own name."
+        )
     return files
 
 
+def _starts_as_picture(path: Path) -> bool:
+    with path.open("rb") as file:
+        return is_picture(file.read(12))
+
+
 def visible(path: Path) -> list[Path]:
-    """Return the files and folders in a folder, sorted by name, but those that are hidden."""
-    return sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    """Return the files and folders in a folder in natural order, but those that are hidden."""
+    found = [
+        entry
+        for entry in path.iterdir()
+        if not entry.name.startswith(".") and entry.name.lower() not in _LITTER
+    ]
+    return sorted(found, key=lambda entry: natural_key(entry.name))
+
+
+class _Grey(NamedTuple):
+    """A picture as grey values, and the facts of its file."""
+
+    values: Array
+    bits: int
+    peak: int
+    is_widened: bool = False
+    is_cut: bool = False
 
 
 def _read_all(
-    path: Path, files: list[Path], image_size: tuple[int, int] | None
-) -> npt.NDArray[np.uint8]:
+    path: Path, files: list[Path], size: tuple[int, int] | None
+) -> tuple[Array, Array, Levels]:
+    """Return the values ``[N, H, W]`` uint8 or uint16, the bits ``[N]`` of each file, and levels.
+
+    Bytes are kept as such until a file of 16 bits is met.
+    """
     from PIL import Image
 
+    bits, levels, cut = np.empty(len(files), np.uint8), Levels(), []
     with warnings.catch_warnings():
         # Pillow only warns of pictures whose size could fill the memory, up to twice its limit.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        shape = _read(files[0], image_size).shape
+        shape = _read(files[0], size).values.shape
         check_size(str(path), (len(files), *shape), 1)
-        values = np.empty((len(files), *shape), np.uint8)
+        values: Array = np.empty((len(files), *shape), np.uint8)
         for row, file in enumerate(files):
-            picture = _read(file, image_size)
-            if picture.shape != shape:
+            grey = _read(file, size)
+            if grey.values.shape != shape:
+                height, width = grey.values.shape
                 raise DataError(
                     f"{path}: pictures of different sizes: {files[0].name} is {shape[0]}x"
-                    f"{shape[1]}, {file.name} is {picture.shape[0]}x{picture.shape[1]} (height x "
-                    "width). Pass one size for all, for example `image_size=(32, 32)`."
+                    f"{shape[1]}, {file.name} is {height}x{width} (height x width). Pass one size "
+                    "for all, for example `image_size=(32, 32)`."
                 )
-            values[row] = picture
-    return values
+            if grey.bits == 16 and values.dtype == np.uint8:
+                check_size(str(path), values.shape, 4)
+                values = values.astype(np.uint16)
+            values[row], bits[row] = grey.values, grey.bits
+            levels.add(grey.bits, grey.peak, is_widened=grey.is_widened)
+            if grey.is_cut:
+                cut.append(file)
+    if cut:
+        warnings.warn(
+            f"{path}: {count(len(cut), 'picture')} of 16 bits in color or with transparency, such "
+            f"as {cut[0].name}: the upper 8 bits are read. Save them in grey to keep all.",
+            DataWarning,
+            stacklevel=3,
+        )
+    return values, bits, levels
 
 
-def _read(file: Path, image_size: tuple[int, int] | None) -> npt.NDArray[np.uint8]:
+def _read(file: Path, size: tuple[int, int] | None) -> _Grey:
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(file, formats=_FORMATS) as image:
-            grey = _grey(image)
-        if image_size is not None:
-            height, width = image_size
-            grey = grey.resize((width, height), Image.Resampling.BILINEAR)
-        return np.asarray(grey, np.uint8)
+            return _grey(image, size, file)
     except (MemoryError, PermissionError, DataError):
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise DataError(f"{file}: too large a picture ({error}) Make it smaller.") from None
     except UnidentifiedImageError:
+        found = recognize(file) or recognize_name(file)
+        what = f" ({found.what})" if found is not None else ""
         raise DataError(
-            f"{file}: not a picture. Read are {', '.join(_FORMATS)}; move other files elsewhere."
+            f"{file}: not a picture{what}. Read are {', '.join(_FORMATS)}; move other files "
+            "elsewhere."
         ) from None
     except Exception as error:
         # Decoders of damaged files raise almost anything: struct.error, SyntaxError, IndexError.
         raise DataError(f"{file}: damaged picture ({error}). Replace or remove it.") from None
 
 
-def _grey(image: Picture) -> Picture:
+def _grey(image: Picture, size: tuple[int, int] | None, file: Path) -> _Grey:
     from PIL import Image, ImageOps
 
-    mode = image.mode
-    if mode.startswith("I") or mode == "F":
-        wide = np.asarray(image)
-        if mode == "F" or wide.min() < 0 or wide.max() > 65535:
-            raise DataError(
-                f"{_source(image)}: pictures of mode {mode} have no fixed white. "
-                "Save it with 8 or 16 bits."
-            )
-        # Pillow clips 16-bit values to 255; the upper 8 bits are what was meant.
-        image = Image.fromarray((wide >> 8).astype(np.uint8))
+    # Pillow reads colors with 8 bits, whatever the file holds; its tiles name what that is
+    deep_tiles = (";16B", ";16L", ";16N")
+    is_cut = not image.mode.startswith("I") and any(
+        kind in str(tile[3]) for tile in getattr(image, "tile", ()) for kind in deep_tiles
+    )
     image = ImageOps.exif_transpose(image)
-    if mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+    if image.mode.startswith("I") or image.mode == "F":
+        return _deep(image, size, file)
+    bits = 1 if image.mode == "1" else 8
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("L")
+    grey = image.convert("L")
+    peak = 255 if bits == 1 else int(np.asarray(grey).max())
+    return _Grey(np.asarray(_resized(grey, size), np.uint8), bits, peak, is_cut=is_cut)
 
 
-def _source(image: Picture) -> str:
-    return str(getattr(image, "filename", "picture"))
+def _deep(image: Picture, size: tuple[int, int] | None, file: Path) -> _Grey:
+    """Return a grey picture of 16 bits, in which transparent is 65535."""
+    from PIL import Image
+
+    wide = np.asarray(image)
+    if image.mode == "F" or wide.min() < 0 or wide.max() > 65535:
+        raise DataError(
+            f"{file}: pictures of mode {image.mode} have no fixed white. Save it with 8 or 16 bits."
+        )
+    is_opaque = wide != image.info.get("transparency", -1)
+    opaque = wide[is_opaque]
+    values = np.where(is_opaque, wide, 65535).astype(np.uint16)
+    if size is not None:  # float32, since Pillow cannot resize all pictures of 16 bits
+        resized = _resized(Image.fromarray(values.astype(np.float32)), size)
+        values = np.rint(np.asarray(resized)).astype(np.uint16)
+    return _Grey(values, 16, int(opaque.max(initial=0)), not (opaque % 257).any())
+
+
+def _resized(image: Picture, size: tuple[int, int] | None) -> Picture:
+    from PIL import Image
+
+    if size is None:
+        return image
+    return image.resize((size[1], size[0]), Image.Resampling.BILINEAR)

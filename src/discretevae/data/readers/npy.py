@@ -161,7 +161,8 @@ def read_header(file: IO[bytes], label: str) -> tuple[tuple[int, ...], np.dtype[
         ) from None
     if dtype.hasobject:
         raise DataError(
-            f"{label} holds Python objects, which are never loaded. Save a numeric array instead."
+            f"{label} holds Python objects, which are never loaded. Save an array of numbers, or "
+            "names of classes by array.astype(str)."
         )
     return shape, dtype, by_columns
 

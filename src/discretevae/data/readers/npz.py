@@ -29,29 +29,33 @@ _EXPANSION = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
 """Largest ratio of the size of an array to its packed size, by the compression. NumPy writes
 these two; of others a few bytes can become gigabytes."""
 
-_ROWS = {
-    "all": ("x", "data", "images"),
-    "train": ("train", "x_train", "train_data", "train_images"),
-    "test": ("test", "x_test", "test_data", "test_images"),
-}
-_LABELS = {
-    "all": ("y", "labels", "label", "target", "targets"),
-    "train": ("y_train", "train_labels", "labels_train"),
-    "test": ("y_test", "test_labels", "labels_test"),
-}
+_PARTS = {"train": ("train",), "test": ("test",), "validation": ("validation", "valid", "val")}
+
+
+def _names(whole: str, forms: str) -> dict[str, tuple[str, ...]]:
+    """Return the names of arrays by part: of the whole, and each part's name in every form."""
+    return {"all": tuple(whole.split())} | {
+        part: tuple(form.format(name) for name in names for form in forms.split())
+        for part, names in _PARTS.items()
+    }
+
+
+_ROWS = _names("x data images", "{} x_{} {}_x {}_data data_{} {}_images images_{}")
+_LABELS = _names("y labels label target targets", "y_{} {}_y {}_labels labels_{} {}_targets")
 _SPARSE = {"format", "shape", "data"}
 _PLACES = {"csr": ("indices", "indptr"), "csc": ("indices", "indptr"), "coo": ("row", "col")}
 
 
 def read_npz(path: Path, request: Request) -> dict[str, Rows]:
-    """Read an archive of arrays: one table, or a train and a test part.
+    """Read an archive of arrays: one table, or parts.
 
-    Known names: `x`, `data` or `images` with `y` or `labels`; `train` and `test` or `x_train` and
-    `x_test` with `y_train` and `y_test`. An archive of one array may call it anything. What
-    `scipy.sparse.save_npz` wrote is known by its own names, and stays sparse.
+    Known names: `x`, `data` or `images` with `y` or `labels`; `train`, `test` and `val` or
+    `x_train`, `x_test` and `x_val` with `y_train`, `y_test` and `y_val`. An archive of one array
+    may call it anything. What `scipy.sparse.save_npz` wrote is known by its own names, and stays
+    sparse.
 
     Returns:
-        `{"all": rows}`, or `{"train": rows, "test": rows}`.
+        `{"all": rows}`, or `train` and at least one of `test` and `validation`.
 
     Raises:
         DataError: no known names, Python objects, damaged, or larger than memory should hold.
@@ -67,7 +71,7 @@ def read_npz(path: Path, request: Request) -> dict[str, Rows]:
             {part: name for part in _ROWS if (name := _pick(names, known[part], path))}
             for known in (_ROWS, _LABELS)
         )
-        if rows.keys() not in ({"all"}, {"train", "test"}):
+        if rows.keys() not in ({"all"}, {"train", "test"}, {"train", "validation"}, {*_PARTS}):
             raise DataError(
                 f"{path}: cannot tell which array holds the rows: {', '.join(archive.names)}. "
                 "Name them x (and y), or train and test, when saving."
@@ -206,14 +210,15 @@ def _pick(names: dict[str, str], known: tuple[str, ...], path: Path) -> str | No
 def _require_alike(arrays: dict[str, Array], path: Path) -> None:
     if "all" in arrays:
         return
-    train, test = arrays["train"], arrays["test"]
-    if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
-        raise DataError(
-            f"{path}: train is {train.dtype} of shape {train.shape}, test {test.dtype} of shape "
-            f"{test.shape}. Save both with one dtype and the same features."
-        )
-    if not (len(train) and len(test)):
-        raise DataError(f"{path}: train has {len(train)} rows and test {len(test)}. Give both 1.")
+    train = arrays["train"]
+    for part, array in arrays.items():
+        if train.shape[1:] != array.shape[1:] or train.dtype != array.dtype:
+            raise DataError(
+                f"{path}: train is {train.dtype} of shape {train.shape}, {part} {array.dtype} of "
+                f"shape {array.shape}. Save all with one dtype and the same features."
+            )
+        if not len(array):
+            raise DataError(f"{path}: {part} has 0 rows. Give every part at least 1.")
 
 
 def _sparse(archive: NpzFile, path: Path, divisor: float | None) -> tuple[Sparse, float]:

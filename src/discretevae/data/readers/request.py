@@ -33,6 +33,8 @@ class Request:
         header: whether the first line of a text table holds names; None to see from the line.
         columns: names of the features of a run, in their order; None for all that there are.
         fit_rows: from N to the numbers of the rows that a scale is chosen by; None for all rows.
+        run_size: (height, width) of the pictures of a run, which files of pictures are resized to.
+        run_white: the value of white in a run; files of pictures that go beyond it have their own.
     """
 
     image_size: tuple[int, int] | None = None
@@ -44,6 +46,8 @@ class Request:
     header: bool | None = None
     columns: tuple[str, ...] | None = None
     fit_rows: Callable[[int], Tensor] | None = None
+    run_size: tuple[int, int] | None = None
+    run_white: float | None = None
 
     @classmethod
     def of(cls, config: DataConfig) -> Request:

@@ -1,4 +1,4 @@
-"""A folder of `.npy` and `.parquet` files whose rows make one table, sorted by their names."""
+"""A folder of `.npy` and `.parquet` files whose rows make one table, in their natural order."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def is_shards(path: Path) -> bool:
 
 
 def read_shards(path: Path, request: Request) -> Rows:
-    """Read every shard of a folder as one table, sorted by name; a large one is streamed.
+    """Read every shard of a folder as one table, in natural order; a large one is streamed.
 
     The divisor follows from all shards together.
 

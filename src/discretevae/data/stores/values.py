@@ -23,7 +23,7 @@ MAX_BYTES = 16 * 2**30
 CHUNK = 1 << 22
 """Values looked at in one go: large enough to be fast, small enough (32 MiB) not to matter."""
 
-_FAINT = 64
+FAINT = 64
 """Whole numbers that stay below this are rarely 8-bit grey values; worth a warning."""
 
 _BYTE = np.dtype(np.uint8)
@@ -107,7 +107,7 @@ def storage(
     is_bytes = facts.whole and facts.low >= 0 and facts.high <= 255
     if divisor is None:
         divisor = 255.0 if is_bytes and facts.high > 1 else 1.0
-        if 1 < facts.high < _FAINT and is_bytes and dtype != _BYTE:
+        if 1 < facts.high < FAINT and is_bytes and dtype != _BYTE:
             warnings.warn(
                 f"{name}: whole numbers from 0 to {facts.high:g}, read as 8-bit grey values: "
                 f"x is at most {facts.high / 255:.2g}. If {facts.high:g} is meant to be 1, "

@@ -1,0 +1,181 @@
+"""What a file that cannot be read really is, and what to do with it instead."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from discretevae.data.readers.request import listed
+from discretevae.errors import DataError
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+
+
+class Foreign(NamedTuple):
+    """A kind of file that is not read, and the way from it to one that is."""
+
+    what: str
+    advice: str
+
+    def error(self, path: Path) -> DataError:
+        """Return the refusal of a file."""
+        return DataError(f"{path}: {self.what}. {self.advice}.")
+
+
+_ARRAY = "Load it with the program that wrote it, and save the array with numpy.save"
+_TABLE = "Save it as CSV or Parquet"
+_UNPACK = "Unpack it, and pass what is in it"
+
+_PICKLE = Foreign("a pickle, which could run any code and is never loaded", _ARRAY)
+_TORCH = Foreign("a file of PyTorch, which holds a pickle and is never loaded", _ARRAY)
+_HDF5 = Foreign("an HDF5 file", "Open it with h5py, and save the array with numpy.save")
+_MATLAB = Foreign("a MATLAB file", "Open it with scipy.io.loadmat, and save the array")
+_EXCEL = Foreign("an Excel workbook", "Save the sheet as CSV")
+_TENSORS = Foreign("a safetensors file", "Save the tensor that holds the rows with numpy.save")
+_ARROW = Foreign("an Arrow or Feather file", "Save it as Parquet")
+_JSON = Foreign("a JSON file", _TABLE)
+_OTHER_PICTURE = Foreign("a picture of a kind that is not read", "Save it as PNG")
+_FILM = Foreign("a film", "Save its frames as pictures, and pass their folder")
+_STATISTICS = Foreign("data of R, Stata or SPSS", _TABLE)
+_SOUND = Foreign("a sound", "Save its samples, as rows of one length, with numpy.save")
+_TEXT = Foreign("a text file", "Save a table of numbers as CSV")
+
+_BY_MAGIC: tuple[tuple[bytes, Foreign], ...] = (
+    (rb"\x89HDF\r\n\x1a\n", _HDF5),
+    (rb"MATLAB [57]\.\d MAT", _MATLAB),
+    (rb"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", _TORCH),
+    (rb"\x80[\x02-\x05]", _PICKLE),
+    (rb".{4}\0{4}\{\"", _TENSORS),  # the length of a header of JSON, then the header
+    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", Foreign("an old Office document", "Save it as CSV")),
+    (rb"ARROW1|FEA1", _ARROW),
+    (rb"Obj\x01", Foreign("an Avro file", "Save it as Parquet")),
+    (rb"SQLite format 3\0", Foreign("an SQLite database", _TABLE)),
+    (rb"CDF[\x01\x02\x05]", Foreign("a NetCDF file", _ARRAY)),
+    (rb"SIMPLE  =", Foreign("a FITS file", _ARRAY)),
+    (rb".{128}DICM", Foreign("a DICOM picture", "Save it as 16-bit PNG")),
+    (rb"BZh\d1AY&SY", Foreign("a file packed by bzip2", _UNPACK)),
+    (rb"\xfd7zXZ\0", Foreign("a file packed by xz", _UNPACK)),
+    (rb"\x28\xb5\x2f\xfd", Foreign("a file packed by zstd", _UNPACK)),
+    (rb"7z\xbc\xaf\x27\x1c|Rar!\x1a", Foreign("an archive", _UNPACK)),
+    (rb".{257}ustar", Foreign("a tar archive", _UNPACK)),
+    (rb"%PDF-", Foreign("a PDF document", "Save its tables as CSV, its pictures as PNG")),
+    (rb"8BPS\0|\0\0\0\x0cjP  |.{4}ftyp(heic|mif1|avif)", _OTHER_PICTURE),
+    (rb".{4}ftyp|\x1a\x45\xdf\xa3|RIFF.{4}AVI ", _FILM),
+    (rb"RIFF.{4}WAVE|ID3[\x02-\x04]|OggS\0|fLaC\0", _SOUND),
+    (rb"version https://git-lfs", Foreign("a pointer of Git LFS", "Run git lfs pull")),
+    (rb"\s*<(!doctype )?html", Foreign("a web page, no data", "Fetch the file itself")),
+)
+
+_BY_SUFFIX = {
+    **dict.fromkeys((".pt", ".pth", ".ckpt"), _TORCH),
+    **dict.fromkeys((".pkl", ".pickle", ".joblib"), _PICKLE),
+    **dict.fromkeys((".h5", ".hdf5"), _HDF5),
+    ".mat": _MATLAB,
+    ".safetensors": _TENSORS,
+    **dict.fromkeys((".xlsx", ".xls", ".xlsm"), _EXCEL),
+    **dict.fromkeys((".json", ".jsonl", ".ndjson"), _JSON),
+    **dict.fromkeys((".feather", ".arrow"), _ARROW),
+    **dict.fromkeys((".rds", ".rdata", ".dta", ".sav"), _STATISTICS),
+    **dict.fromkeys((".mp4", ".webm", ".mov", ".avi", ".mkv"), _FILM),
+    **dict.fromkeys((".wav", ".mp3"), _SOUND),
+    **dict.fromkeys((".svg", ".heic", ".avif", ".ppm", ".pgm"), _OTHER_PICTURE),
+    **dict.fromkeys((".txt", ".md", ".xml", ".yaml", ".yml", ".html"), _TEXT),
+}
+
+_IN_ZIP = {
+    "data.pkl": _TORCH,
+    "xl/workbook.xml": _EXCEL,
+    "xl/workbook.bin": _EXCEL,
+    "word/document.xml": Foreign("a Word document", "Save its table as CSV"),
+    "ppt/presentation.xml": Foreign("a PowerPoint document", "Save its pictures as PNG"),
+    "content.xml": Foreign("an OpenDocument file", "Save the sheet as CSV"),
+    "model.weights.h5": Foreign("a Keras model", "Pass the data that it was trained on"),
+}
+
+
+def recognize(path: Path) -> Foreign | None:
+    """Return what a file is by its first bytes; None if it may be one that can be read.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "mine.dat")
+        ...     _ = file.write_bytes(b"%PDF-1.7")
+        ...     recognize(file).what
+        'a PDF document'
+    """
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head:
+        return Foreign("the file is empty", "Fetch or save it again")
+    if head[:4] == b"PK\x03\x04":
+        return _in_zip(path)
+    return _in_gzip(path) if head[:2] == b"\x1f\x8b" else _by_magic(head)
+
+
+def recognize_name(path: Path) -> Foreign | None:
+    """Return what a file of this name should be, where its bytes say nothing.
+
+    Example:
+        >>> recognize_name(Path("x.joblib")).what
+        'a pickle, which could run any code and is never loaded'
+    """
+    return _BY_SUFFIX.get(path.suffix.lower())
+
+
+def _by_magic(head: bytes) -> Foreign | None:
+    flags = re.DOTALL | re.IGNORECASE
+    return next((found for magic, found in _BY_MAGIC if re.match(magic, head, flags)), None)
+
+
+def _in_zip(path: Path) -> Foreign | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+    except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError):
+        return None  # cut short: what it was is not known
+    if not names or any(name.endswith(".npy") for name in names):
+        return None
+    for name, found in _IN_ZIP.items():
+        # PyTorch puts everything into a folder of the file's name
+        if any(each == name or each.split("/")[1:] == [name] for each in names):
+            return found
+    if any(is_picture_name(name) for name in names):
+        return Foreign("an archive of pictures", "Unpack it, and pass the folder")
+    return Foreign(f"a zip archive of {listed(names, 3)}", _UNPACK)
+
+
+def _in_gzip(path: Path) -> Foreign | None:
+    try:
+        with gzip.open(path) as file:
+            head = file.read(512)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return None
+    found = _by_magic(head)
+    if head[:6] == b"\x93NUMPY" or head[:2] == b"PK":
+        found = Foreign("an array of NumPy", _UNPACK)
+    if found is None:
+        return None
+    return Foreign(f"{found.what}, packed by gzip", _UNPACK)
+
+
+def is_picture_name(name: str) -> bool:
+    """Return whether a file of this name claims to be a picture that can be read."""
+    return PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES
+
+
+def describe(files: Sequence[Path]) -> str:
+    """Return what the files of a folder are, for a message.
+
+    Example:
+        >>> describe([Path("a.csv"), Path("b.csv")])
+        '.csv files, such as a.csv'
+    """
+    kinds = sorted({file.suffix.lower() or "nameless" for file in files})
+    return f"{', '.join(kinds[:3])} files, such as {files[0].name}"
