@@ -139,6 +139,8 @@ REFUSED = [
     (LatentSpec, "categorical", "one or two sizes. Got 0."),
     (LatentSpec, "categorical:2x3x4", "one or two sizes. Got 3."),
     (LatentSpec, "categorical:1", "at least 2 categories, or the code can say nothing. Got 1."),
+    (LatentSpec, "categorical:20x1", "at least 2 categories"),
+    (LatentSpec, "categorical:1x1+gaussian:3", "at least 2 categories"),
     (LatentSpec, "categorical:20x0", "at least 2 categories"),
     (LatentSpec, "categorical:0x10", "n_variables must be an int >= 1"),
     (LatentSpec, "categorical:1001x1000", "more than 1,000,000 units"),

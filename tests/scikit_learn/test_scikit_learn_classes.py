@@ -249,6 +249,13 @@ def test_a_single_cluster_is_the_model_of_all_rows(tmp_path):
     vae.save(tmp_path / "vae")
     again = ClusterVAE.load(tmp_path / "vae")
     assert np.array_equal(again.score_samples(x), vae.score_samples(x))
+    with pytest.raises(ConfigError, match="has one state, which no coder takes"):
+        dv.compress(ClusterVAE(1, **SMALL).fit(table()).model_, table())
+    for name in ("carms", "local-expectation", "reinmax"):
+        one = ClusterVAE(1, objective="elbo", estimator=name, **SMALL)
+        with pytest.raises(ConfigError, match="leaves nothing to estimate"):
+            one.fit(table())
+    assert np.isfinite(ClusterVAE(1, objective="elbo", **SMALL).fit(table()).score(table()))
 
 
 def test_a_random_state_is_all_that_chance_depends_on():

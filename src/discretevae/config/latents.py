@@ -59,6 +59,8 @@ class LatentSpec(Spec):
         n_gaussian = sum(part.kind == "gaussian" for part in self.parts)
         if self.kind == "categorical" and self.n_categories < (1 if self.n_variables == 1 else 2):
             problems.append(_too_few_categories(self.n_categories))
+        if any(part.n_states == 1 for part in self.parts):
+            problems.append(_too_few_categories(1))
         if n_gaussian > 1:
             problems.append(f"{n_gaussian} Gaussian parts are one. Add up their variables.")
         if not problems and self.n_units > MAX_UNITS:

@@ -53,6 +53,11 @@ def choose_estimator(family: Family, config: TrainConfig) -> Estimator:
         samples = WAKE_SLEEP_SAMPLES
     estimator = estimator_for(name, family, samples=samples)
     check_pair(config.objective, estimator)
+    if family.n_states == 1 and config.objective == "elbo" and not isinstance(estimator, Exact):
+        raise ConfigError(
+            f"a code of one state, {family.spec}, leaves nothing to estimate. Choose "
+            "`estimator='exact'`."
+        )
     if isinstance(estimator, (Exact, UnorderedSet)) and not is_enumerable(family):
         raise ConfigError(
             f"estimator {name} needs a code of at most {MAX_STATES:,} states; {family.spec} has "

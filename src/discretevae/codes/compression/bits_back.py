@@ -34,8 +34,8 @@ def scheme_for(model: DiscreteVAE) -> Scheme:
     """Return how a model codes its rows, several lanes at a time.
 
     Raises:
-        ConfigError: its code has a part of real numbers, its likelihood is a density, or its prior
-            gives no probabilities.
+        ConfigError: its code has a part of real numbers or a single state, its likelihood is a
+            density, or its prior gives no probabilities.
         MissingExtraError: constriction is not installed.
     """
     family, prior = model.family, model.prior
@@ -43,6 +43,10 @@ def scheme_for(model: DiscreteVAE) -> Scheme:
         raise ConfigError(
             f"latent {family.spec} has a part of real numbers, and compression is for discrete "
             "codes. Train with bits or categories, such as `latent='bernoulli:64'`."
+        )
+    if family.n_states == 1:
+        raise ConfigError(
+            f"latent {family.spec} has one state, which no coder takes. Train with more."
         )
     if not isinstance(prior, AutoregressivePrior | FactorizedPrior):
         raise ConfigError(
