@@ -68,7 +68,7 @@ def trained_codes(name: str, bits: int, data_dir: Path | None) -> tuple[Array, A
 def times(rows: int, queries: Array) -> dict[str, Any]:
     """The ratio of the speed of our search to that of faiss, and whether they found the same."""
     codes = made_codes(rows, 0)
-    index = CodeIndex(codes, f"bernoulli:{BITS}")
+    index = CodeIndex.from_codes(codes, f"bernoulli:{BITS}")
     bare = load_faiss().IndexBinaryFlat(BITS)
     bare.add(codes)
     ours: list[float] = []
@@ -103,13 +103,13 @@ def times(rows: int, queries: Array) -> dict[str, Any]:
 def kinds(source: str, codes: Array, queries: Array) -> list[dict[str, Any]]:
     """Seconds to build and to load, bytes, speed and recall of each kind, at the default effort."""
     latent = f"bernoulli:{8 * codes.shape[1]}"
-    exact = CodeIndex(codes, latent).search_codes(queries, K)
+    exact = CodeIndex.from_codes(codes, latent).search_codes(queries, K)
     lines = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "codes.index"
         for kind in INDEX_KINDS:
             began = time.perf_counter()
-            index = CodeIndex(codes, latent, kind=kind)  # type: ignore[arg-type]
+            index = CodeIndex.from_codes(codes, latent, kind=kind)  # type: ignore[arg-type]
             index.prepare()
             built = time.perf_counter() - began
             index.save(path)
@@ -155,7 +155,7 @@ def alone(codes: Path, n_queries: int) -> dict[str, Any]:
     """What a process holds that builds the index, and then loads it and searches it."""
     before = peak_memory_mb()
     path = codes.with_suffix(".index")
-    index = CodeIndex(np.load(codes), f"bernoulli:{BITS}")
+    index = CodeIndex.from_codes(np.load(codes), f"bernoulli:{BITS}")
     index.prepare()
     index.save(path)
     built = peak_memory_mb()

@@ -31,10 +31,8 @@ from .codes.search.average_precision import (
     RetrievalScores as RetrievalScores,
     mean_average_precision as mean_average_precision,
 )
-from .codes.search.index import (
-    CodeIndex as CodeIndex,
-    Neighbors as Neighbors,
-)
+from .codes.search.index import CodeIndex as CodeIndex
+from .codes.search.neighbors import Neighbors as Neighbors
 from .codes.search.retrieval import (
     RetrievalEntry as RetrievalEntry,
     RetrievalReport as RetrievalReport,

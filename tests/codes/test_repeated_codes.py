@@ -49,7 +49,7 @@ def test_rows_of_the_query_s_own_code_are_never_missed(kind, bits, distinct, eff
         return
     codes, queries = repeated(bits, distinct, 5000)
     ids = np.random.default_rng(1).permutation(10**6)[: len(codes)]
-    index = CodeIndex(codes, f"bernoulli:{bits}", kind=kind, ids=ids)
+    index = CodeIndex.from_codes(codes, f"bernoulli:{bits}", kind=kind, ids=ids)
     found = index.search_codes(queries, 10, effort=effort)
     distance = apart(queries, codes, f"bernoulli:{bits}")
     distances, expected = nearest(distance, ids, 10)
@@ -70,7 +70,7 @@ def test_rows_of_the_query_s_own_code_are_never_missed(kind, bits, distinct, eff
 @pytest.mark.parametrize("k", [1, 7, 500])
 def test_all_codes_equal(kind, k):
     codes, ids = np.full((500, 2), 9, np.uint8), np.random.default_rng(0).permutation(500)
-    index = CodeIndex(codes, "bernoulli:16", kind=kind, ids=ids)
+    index = CodeIndex.from_codes(codes, "bernoulli:16", kind=kind, ids=ids)
     require_exact(index, np.array([[9, 9], [0, 255]], np.uint8), codes, ids, k)
 
 
@@ -80,7 +80,7 @@ def test_more_neighbors_than_distinct_codes_are_exact(kind, k):
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 60, (1000, 1)).astype(np.uint8)
     ids = rng.permutation(5000)[:1000]
-    index = CodeIndex(codes, "bernoulli:8", kind=kind, ids=ids)
+    index = CodeIndex.from_codes(codes, "bernoulli:8", kind=kind, ids=ids)
     assert len(np.unique(codes)) == 60
     require_exact(index, codes[:20] ^ np.uint8(3), codes, ids, k)
 
@@ -93,7 +93,7 @@ def test_flat_cuts_ties_of_many_codes_by_id(latent, k):
     values, width = (30, 2) if "x" in latent else (256, 1)
     codes = rng.integers(0, values, (200, width)).astype(np.uint8)
     ids = rng.permutation(200)
-    require_exact(CodeIndex(codes, latent, ids=ids), codes[:50], codes, ids, k)
+    require_exact(CodeIndex.from_codes(codes, latent, ids=ids), codes[:50], codes, ids, k)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -101,7 +101,7 @@ def test_the_last_row_of_a_code_goes_and_comes_again(kind):
     codes, _ = repeated(16, 300, 2000)
     lone = np.array([[0b10101010, 0b11001100]], np.uint8)
     assert not (codes == lone).all(1).any()
-    index = CodeIndex(codes, "bernoulli:16", kind=kind)
+    index = CodeIndex.from_codes(codes, "bernoulli:16", kind=kind)
     for number in (9000, 3000):
         index.add_codes(lone, ids=[number])
         found = index.search_codes(lone, 2)
@@ -122,7 +122,7 @@ def test_the_last_row_of_a_code_goes_and_comes_again(kind):
 def test_a_saved_index_answers_alike(kind, tmp_path):
     codes, queries = repeated(16, 2000, 5000)
     ids = np.random.default_rng(1).permutation(5000)
-    index = CodeIndex(codes, "bernoulli:16", kind=kind, ids=ids)
+    index = CodeIndex.from_codes(codes, "bernoulli:16", kind=kind, ids=ids)
     index.save(tmp_path / "a.index")
     again = CodeIndex.load(tmp_path / "a.index")
     assert np.array_equal(again.search_codes(queries).ids, index.search_codes(queries).ids)
@@ -132,7 +132,7 @@ def test_a_saved_index_answers_alike(kind, tmp_path):
 def test_codes_that_are_all_equally_far_still_find_their_own(kind):
     """No walk is led anywhere; the query's own code is looked up."""
     codes = np.random.default_rng(0).integers(0, 2000, (5000, 1)).astype(np.uint16)
-    index = CodeIndex(codes, "categorical:2000", kind=kind)
+    index = CodeIndex.from_codes(codes, "categorical:2000", kind=kind)
     found = index.search_codes(codes[:100], 1, effort=1)
     assert not found.distances.any()
     assert np.array_equal(found.ids[:, 0], [np.flatnonzero(codes == own)[0] for own in codes[:100]])
@@ -146,8 +146,8 @@ def test_islands_far_from_each_other_are_found(kind):
     centers = rng.random((8, 64)) < 0.5
     bits = centers[rng.integers(0, 8, 4000)] ^ (rng.random((4000, 64)) < 0.03)
     codes = np.packbits(bits, axis=1)
-    exact = CodeIndex(codes, "bernoulli:64").search_codes(codes[:100])
-    found = CodeIndex(codes, "bernoulli:64", kind=kind).search_codes(codes[:100])
+    exact = CodeIndex.from_codes(codes, "bernoulli:64").search_codes(codes[:100])
+    found = CodeIndex.from_codes(codes, "bernoulli:64", kind=kind).search_codes(codes[:100])
     assert not found.distances[:, 0].any()
     assert (found.distances <= exact.distances[:, -1:]).mean() >= 0.98
 
@@ -155,24 +155,24 @@ def test_islands_far_from_each_other_are_found(kind):
 @pytest.mark.parametrize("effort", [2000, 10**12])
 def test_as_many_candidates_as_codes_make_hnsw_exact(effort):
     codes, queries = repeated(16, 2000, 5000)
-    index = CodeIndex(codes, "bernoulli:16", kind="hnsw")
+    index = CodeIndex.from_codes(codes, "bernoulli:16", kind="hnsw")
     found = index.search_codes(queries, effort=effort)
-    exact = CodeIndex(codes, "bernoulli:16").search_codes(queries)
+    exact = CodeIndex.from_codes(codes, "bernoulli:16").search_codes(queries)
     assert np.array_equal(found.ids, exact.ids)
     assert np.array_equal(found.distances, exact.distances)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_queries_find_nothing(kind):
-    found = CodeIndex(np.zeros((20, 1), np.uint8), "bernoulli:8", kind=kind).search_codes(
-        np.zeros((0, 1), np.uint8), 3
-    )
+    found = CodeIndex.from_codes(
+        np.zeros((20, 1), np.uint8), "bernoulli:8", kind=kind
+    ).search_codes(np.zeros((0, 1), np.uint8), 3)
     assert found.ids.shape == found.distances.shape == (0, 3)
 
 
 def test_chunks_of_rows_change_nothing(monkeypatch):
     codes, queries = repeated(8, 40, 2000)
-    index = CodeIndex(codes, "bernoulli:8")
+    index = CodeIndex.from_codes(codes, "bernoulli:8")
     whole = index.search_codes(queries, 30)
     monkeypatch.setattr("discretevae.codes.search.distinct.CHUNK_ROWS", 3000)
     parts = index.search_codes(queries, 30)
@@ -194,7 +194,7 @@ def test_memory_is_that_of_the_rows():
 
     codes = np.zeros((200_000, 2), np.uint8)
     codes[::2] = 1
-    index = CodeIndex(codes, "bernoulli:16")
+    index = CodeIndex.from_codes(codes, "bernoulli:16")
     tracemalloc.start()
     index.search_codes(codes[:3], 100_000)
     peak = tracemalloc.get_traced_memory()[1]

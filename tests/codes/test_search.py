@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from discretevae import CodeIndex, DiscreteVAE, encode_rows, load_data, unpack_codes
+from discretevae import CodeIndex, DiscreteVAE, encode_rows, load_data, load_rows, unpack_codes
 from discretevae.codes.search.hamming import hamming_distances, search_bits
 from discretevae.codes.search.index import FORMAT_VERSION
 from discretevae.codes.search.structures import INDEX_KINDS as KINDS
@@ -71,7 +71,7 @@ def codes(model, digits):
 def test_flat_finds_what_sorting_everything_by_distance_and_id_finds(latent, k):
     codes, queries = some_codes(latent, 300), some_codes(latent, 40, seed=1)
     ids = np.random.default_rng(2).permutation(10_000)[:300]
-    index = CodeIndex(codes, latent, ids=ids)
+    index = CodeIndex.from_codes(codes, latent, ids=ids)
     found = index.search_codes(queries, k)
     distances, expected = nearest(differing(latent, queries, codes), ids, k)
     assert np.array_equal(found.distances, distances)
@@ -85,7 +85,7 @@ def test_many_rows_at_one_distance_are_cut_by_id():
     codes = np.zeros((70_000, 2), np.uint8)
     codes[::2] = 255
     ids = np.random.default_rng(0).permutation(70_000)
-    found = CodeIndex(codes, "bernoulli:16", ids=ids).search_codes(codes[:3], 20)
+    found = CodeIndex.from_codes(codes, "bernoulli:16", ids=ids).search_codes(codes[:3], 20)
     for row, own in enumerate(codes[:3]):
         alike = np.sort(ids[(codes == own).all(1)])
         assert np.array_equal(found.ids[row], alike[:20])
@@ -98,7 +98,7 @@ def test_an_order_of_ties_that_ignores_ids_is_noticed():
     by_row = ids[np.arange(5)][None]
     assert not np.array_equal(by_row, expected)
     assert np.array_equal(
-        CodeIndex(codes, "bernoulli:8", ids=ids).search_codes(codes[:1], 5).ids, expected
+        CodeIndex.from_codes(codes, "bernoulli:8", ids=ids).search_codes(codes[:1], 5).ids, expected
     )
 
 
@@ -121,13 +121,13 @@ def test_chunks_of_bits_change_nothing(monkeypatch):
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
 def test_approximate_kinds_find_most_and_the_same_every_time(kind, codes):
     """Shares of the 10 nearest at the default effort; built twice, they answer alike."""
-    exact = CodeIndex(codes, "bernoulli:16").search_codes(codes[:200], 10)
-    one = CodeIndex(codes, "bernoulli:16", kind=kind)
+    exact = CodeIndex.from_codes(codes, "bernoulli:16").search_codes(codes[:200], 10)
+    one = CodeIndex.from_codes(codes, "bernoulli:16", kind=kind)
     found = one.search_codes(codes[:200], 10)
     share = (found.distances <= exact.distances[:, -1:]).mean()
     assert share > 0.9
     assert (np.diff(found.distances, axis=1) >= 0).all()
-    again = CodeIndex(codes, "bernoulli:16", kind=kind).search_codes(codes[:200], 10)
+    again = CodeIndex.from_codes(codes, "bernoulli:16", kind=kind).search_codes(codes[:200], 10)
     assert np.array_equal(found.ids, again.ids)
     # and what they say of a row is true
     true = differing("bernoulli:16", codes[:200], codes)
@@ -135,8 +135,8 @@ def test_approximate_kinds_find_most_and_the_same_every_time(kind, codes):
 
 
 def test_all_lists_find_all(codes):
-    exact = CodeIndex(codes, "bernoulli:16").search_codes(codes[:50], 10)
-    index = CodeIndex(codes, "bernoulli:16", kind="ivf")
+    exact = CodeIndex.from_codes(codes, "bernoulli:16").search_codes(codes[:50], 10)
+    index = CodeIndex.from_codes(codes, "bernoulli:16", kind="ivf")
     least = index.search_codes(codes[:50], 10, effort=1).distances
     most = index.search_codes(codes[:50], 10, effort=10**9).distances
     assert np.array_equal(most, exact.distances)
@@ -148,15 +148,15 @@ def test_all_lists_find_all(codes):
 def test_every_row_can_be_asked_for(kind, codes):
     """k of all rows: no list and no walk may come back with too few."""
     few = codes[:120]
-    found = CodeIndex(few, "bernoulli:16", kind=kind).search_codes(few[:5], 120)
+    found = CodeIndex.from_codes(few, "bernoulli:16", kind=kind).search_codes(few[:5], 120)
     assert np.array_equal(np.sort(found.ids, axis=1), np.tile(np.arange(120), (5, 1)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_row_and_one_thousand_equal_rows(kind):
-    one = CodeIndex(np.array([[3]], np.uint8), "bernoulli:8", kind=kind, ids=[77])
+    one = CodeIndex.from_codes(np.array([[3]], np.uint8), "bernoulli:8", kind=kind, ids=[77])
     assert one.search_codes(np.array([[1]], np.uint8), 1).ids.tolist() == [[77]]
-    same = CodeIndex(np.zeros((1000, 1), np.uint8), "bernoulli:8", kind=kind)
+    same = CodeIndex.from_codes(np.zeros((1000, 1), np.uint8), "bernoulli:8", kind=kind)
     assert not same.search_codes(np.zeros((1, 1), np.uint8), 50).distances.any()
 
 
@@ -166,7 +166,7 @@ def test_ids_stay_with_their_rows_through_every_change(kind, latent, tmp_path):
     codes = some_codes(latent, 400)
     rng = np.random.default_rng(5)
     ids = rng.choice(2**40, 400, replace=False)
-    index = CodeIndex(codes[:250], latent, kind=kind, ids=ids[:250])
+    index = CodeIndex.from_codes(codes[:250], latent, kind=kind, ids=ids[:250])
     index.add_codes(codes[250:300], ids=ids[250:300])
     gone = ids[[3, 0, 260, 299]]
     index.remove(gone)
@@ -182,7 +182,7 @@ def test_ids_stay_with_their_rows_through_every_change(kind, latent, tmp_path):
         assert np.array_equal(held.codes_of(ids[kept]), codes[kept])
         effort = None if kind == "flat" else 10**9
         found = held.search_codes(codes[kept][:60], 5, effort=effort)
-        fresh = CodeIndex(codes[kept], latent, kind=kind, ids=ids[kept])
+        fresh = CodeIndex.from_codes(codes[kept], latent, kind=kind, ids=ids[kept])
         expected = fresh.search_codes(codes[kept][:60], 5, effort=effort)
         assert np.array_equal(found.ids, expected.ids)
         true = differing(latent, codes[kept][:60], codes[kept])
@@ -198,7 +198,7 @@ def test_ids_stay_with_their_rows_through_every_change(kind, latent, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_answers_depend_on_the_rows_and_not_on_how_they_came_in(kind, codes, tmp_path):
-    index = CodeIndex(codes[:1000], "bernoulli:16", kind=kind)
+    index = CodeIndex.from_codes(codes[:1000], "bernoulli:16", kind=kind)
     index.search_codes(codes[:1], 1)
     index.save(tmp_path / "a.index")
     loaded = CodeIndex.load(tmp_path / "a.index")
@@ -206,7 +206,9 @@ def test_answers_depend_on_the_rows_and_not_on_how_they_came_in(kind, codes, tmp
         held.add_codes(codes[1000:])
     loaded.remove([3, 1200])
     loaded.add_codes(codes[[3, 1200]], ids=[3, 1200])
-    whole = CodeIndex(codes[::-1], "bernoulli:16", kind=kind, ids=np.arange(len(codes))[::-1])
+    whole = CodeIndex.from_codes(
+        codes[::-1], "bernoulli:16", kind=kind, ids=np.arange(len(codes))[::-1]
+    )
     for number, held in enumerate((index, loaded, whole)):
         held.save(tmp_path / str(number))
         assert (tmp_path / str(number)).read_bytes() == (tmp_path / "0").read_bytes()
@@ -215,7 +217,7 @@ def test_answers_depend_on_the_rows_and_not_on_how_they_came_in(kind, codes, tmp
 
 
 def test_new_rows_get_the_numbers_behind_the_largest():
-    index = CodeIndex(np.zeros((2, 1), np.uint8), "bernoulli:8", ids=[9, 4])
+    index = CodeIndex.from_codes(np.zeros((2, 1), np.uint8), "bernoulli:8", ids=[9, 4])
     index.add_codes(np.zeros((2, 1), np.uint8))
     assert sorted(index.ids.tolist()) == [4, 9, 10, 11]
 
@@ -269,7 +271,7 @@ def test_another_model_is_refused(model, digits):
     for attempt in (index.search, index.add):
         with pytest.raises(DataError, match="built with another model"):
             attempt(other, digits.test)
-    bare = CodeIndex(encode_rows(model, digits.test), "bernoulli:16")
+    bare = CodeIndex.from_codes(encode_rows(model, digits.test), "bernoulli:16")
     with pytest.raises(DataError, match="made of codes without a model"):
         bare.search(model, digits.test)
 
@@ -313,7 +315,7 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_are_said_and_change_nothing(mistake):
     attempt, error, message = MISTAKES[mistake]
-    index = CodeIndex(BYTE, "bernoulli:6")
+    index = CodeIndex.from_codes(BYTE, "bernoulli:6")
     with pytest.raises(error, match=message):
         attempt(index)
     assert index.ids.tolist() == [0, 1, 2]
@@ -321,7 +323,7 @@ def test_mistakes_are_said_and_change_nothing(mistake):
 
 
 def test_an_effort_below_one_is_refused():
-    index = CodeIndex(BYTE, "bernoulli:6", kind="ivf")
+    index = CodeIndex.from_codes(BYTE, "bernoulli:6", kind="ivf")
     with pytest.raises(ConfigError, match=r"`effort` must be an int >= 1\. Got 0"):
         index.search_codes(BYTE, 1, effort=0)
 
@@ -339,18 +341,18 @@ def test_an_effort_below_one_is_refused():
 )
 def test_what_no_index_can_be_made_of(codes, latent, options, message):
     if message is None:
-        index = CodeIndex(codes, latent, **options)
+        index = CodeIndex.from_codes(codes, latent, **options)
         with pytest.raises(DataError, match="no numbers are left"):
             index.add_codes(codes)
         return
     with pytest.raises((ConfigError, DataError), match=message):
-        CodeIndex(codes, latent, **options)
+        CodeIndex.from_codes(codes, latent, **options)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_file_is_refused_whatever_the_damage(kind, codes, tmp_path):
     path = tmp_path / "a.index"
-    CodeIndex(codes[:200], "bernoulli:16", kind=kind).save(path)
+    CodeIndex.from_codes(codes[:200], "bernoulli:16", kind=kind).save(path)
     good = path.read_bytes()
     rng = np.random.default_rng(0)
     for size in [*range(0, 120, 3), *rng.integers(120, len(good), 10)]:
@@ -415,7 +417,7 @@ def _drop(key):
 )
 def test_a_file_made_up_with_a_right_checksum_is_refused(change, codes, tmp_path):
     path = tmp_path / "a.index"
-    CodeIndex(codes[:300], "bernoulli:16").save(path)
+    CodeIndex.from_codes(codes[:300], "bernoulli:16").save(path)
     arrays, head = read_arrays(path)
     write_arrays(path, arrays, head)
     assert len(CodeIndex.load(path)) == 300  # nothing was changed yet
@@ -441,7 +443,7 @@ def test_a_newer_format_and_other_files_are_named(tmp_path):
 
 def test_saving_leaves_the_old_file_if_it_fails(tmp_path, monkeypatch):
     path = tmp_path / "a.index"
-    index = CodeIndex(BYTE, "bernoulli:8")
+    index = CodeIndex.from_codes(BYTE, "bernoulli:8")
     index.save(path)
     before = path.read_bytes()
 
@@ -468,7 +470,7 @@ def test_without_faiss_the_extra_is_named(monkeypatch, model, digits, tmp_path):
 
 def test_a_loaded_index_is_searched_without_torch(tmp_path, python):
     path = tmp_path / "a.index"
-    CodeIndex(BYTE, "bernoulli:8").save(path)
+    CodeIndex.from_codes(BYTE, "bernoulli:8").save(path)
     code = f"""
 import sys
 import numpy as np
@@ -507,7 +509,8 @@ def test_the_command_finds_what_the_index_finds(cli, indexed, tmp_path, digits):
         f"{number} ({distance})"
         for number, distance in zip(values["ids"][0], values["distances"][0], strict=True)
     )
-    assert said.out.splitlines()[0] == f"0: {first}"
+    assert values["queries"] == digits.test.source_numbers.tolist()
+    assert said.out.splitlines()[0] == f"{values['queries'][0]}: {first}"
     for name in ("found.npz", "found.json"):
         said = cli("search", path, "--run", run, "--k", 2, "--rerank", 9, "--out", tmp_path / name)
         assert said.out == f"297 rows written to {tmp_path / name}\n"
@@ -533,18 +536,20 @@ def test_the_command_draws_queries_with_their_neighbors(cli, indexed, tmp_path):
     assert picture.read_bytes()[1:4] == b"PNG"
     said = cli("search", path, *options, "--data", "digits", "--data-split", "test")
     assert said.status == 2
-    assert "digits: has 297 rows, but id" in said.err
+    assert "digits: has no row" in said.err
 
 
 def test_the_picture_is_of_the_rows_that_were_indexed(cli, trained, tmp_path):
     run, path, picture = trained("bernoulli:8"), tmp_path / "test.index", tmp_path / "near.png"
     assert cli("index", run, "--split", "test", "--out", path).status == 0
-    options = ("--run", run, "--picture", picture, "--data", "digits")
-    said = cli("search", path, *options)  # all rows, of which the first are others
+    options = ("--run", run, "--picture", picture, "--data")
+    np.save(tmp_path / "other.npy", load_rows("digits").values.flip(0).numpy())
+    said = cli("search", path, *options, tmp_path / "other.npy")
     assert said.status == 2
     assert re.search(r"rows have other codes than the rows of these\s+ids in the index", said.err)
     assert not picture.exists()
-    assert cli("search", path, *options, "--data-split", "test").status == 0
+    for split in ("test", "all"):  # by their numbers in the source, rows are found in either
+        assert cli("search", path, *options, "digits", "--data-split", split).status == 0
 
 
 def test_without_k_there_are_ten_neighbors_or_as_many_as_there_are(cli, trained, tmp_path):
@@ -553,7 +558,7 @@ def test_without_k_there_are_ten_neighbors_or_as_many_as_there_are(cli, trained,
     said = cli("index", run, rows, "--out", path)
     assert said.out == f"1 row written to {path}\n"
     said = cli("search", path, rows, "--run", run)
-    assert (said.status, said.out) == (0, "0: 0 (0)\n")
+    assert (said.status, said.out) == (0, "0: 0 (0, itself)\n")
 
 
 @pytest.mark.parametrize("k", ["3", 2.0, None, True, 0])
@@ -578,7 +583,8 @@ def test_rows_are_added_and_removed_by_the_command(cli, indexed, tmp_path):
     np.save(ids, np.arange(297) + 9000)
     more = ("index", run, "--split", "test", "--add-to", path)
     assert cli(*more, "--ids", ids).status == 0
-    assert CodeIndex.load(path).ids.tolist() == [*range(1500), *range(9000, 9297)]
+    numbers = load_rows("digits", split="train").source_numbers.tolist()
+    assert CodeIndex.load(path).ids.tolist() == [*numbers, *range(9000, 9297)]
     said = cli(*more, "--ids", ids)
     assert said.status == 2
     assert "9000, 9001, 9002, … (297) are there already" in said.err

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 )
 @arguments.path(
     "--ids",
-    "A .npy file of whole numbers, one for each row.  [default: rows are counted from 0]",
+    "A .npy file of whole numbers, one for each row.  [default: the ids of the rows, else their "
+    "numbers in the source]",
     to="ids_file",
 )
 @arguments.path(
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 )
 @arguments.path(
     "--remove",
-    "A .npy file of ids to remove from the index --add-to; no rows are added unless DATA is given.",
+    "A .npy file of ids, or of names, to remove from the index --add-to; no rows are added unless "
+    "DATA is given.",
     to="remove_file",
 )
 @arguments.inputs("all")
@@ -48,9 +50,10 @@ def command(
 ) -> None:
     """Write the code of every row of DATA (else of the run's own data) to an index for `search`.
 
-    Needs the extra 'search'. The distance is the number of latent variables that differ. With
-    --add-to, rows of DATA go into an existing index, behind its largest id unless --ids says
-    otherwise; with --remove as well, the ids in that file are removed first.
+    Needs the extra 'search'. The distance is the number of latent variables that differ. Rows go by
+    their ids: names of files, a column of ids, else numbers in the source. With --add-to, rows of
+    DATA go into an existing index, numbers behind its largest where some are taken; with --remove
+    as well, the ids in that file are removed first.
     """
     from discretevae.codes.ids import read_ids
     from discretevae.codes.search.hamming import require_searchable
@@ -68,7 +71,7 @@ def command(
     for path, what in ((source.data, "data"), (ids_file, "ids"), (remove_file, "ids")):
         refuse_same_file(target, path, what)
     ids = None if ids_file is None else read_ids(ids_file)
-    gone = None if remove_file is None else read_ids(remove_file)
+    gone = None if remove_file is None else read_ids(remove_file, or_names=True)
     index = None if add_to is None else CodeIndex.load(add_to)
     require_searchable(load_config(source.folder).model.latent)
     run = source.run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,9 +12,14 @@ from discretevae.cli.inputs import Inputs, refuse_same_file, require_suffix
 from discretevae.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from discretevae.codes.search.index import CodeIndex, Neighbors
+    import numpy as np
+
+    from discretevae.codes.search.index import CodeIndex
+    from discretevae.codes.search.neighbors import Neighbors
     from discretevae.data import Rows, Split
     from discretevae.run_folder.saved_run import Run
+
+    Array = np.ndarray[Any, np.dtype[Any]]
 
 SHOWN = 12
 """Queries whose neighbors are printed or drawn."""
@@ -88,9 +93,11 @@ def command(
     """Find the rows of INDEX whose codes are nearest to those of the rows of QUERY.
 
     Needs the extra 'search'. The distance is the number of latent variables that differ. Rows at
-    the same distance are sorted by id. Without QUERY, the queries are the test rows of the run's
-    own data. --picture needs ids that count the rows of DATA from 0.
+    the same distance are sorted by id. QUERY is any data, a single picture too; without it, the
+    queries are the test rows of the run's own data. Rows go by their ids, such as names of files; a
+    row that is the query itself is marked. --picture needs the rows that were indexed.
     """
+    from discretevae.codes.ids import ids_of
     from discretevae.codes.search.index import CodeIndex
 
     if out is not None:
@@ -116,13 +123,15 @@ def command(
     found = index.search(run.model, rows, k, rerank=rerank, effort=effort)
     if picture is not None and gallery is not None:
         _draw(index, run, rows, gallery, found, picture)
+    ids = ids_of(rows)
     if out is not None:
-        _write(out, found)
+        _write(out, found, ids)
     if as_json:
-        outputs.print_json(found.to_dict() | {"rows": len(rows), "k": k})
+        facts = {"rows": len(rows), "k": k, "queries": ids.tolist()}
+        outputs.print_json(found.to_dict() | facts)
         return
     if out is None and picture is None:
-        _print(found)
+        _print(found, ids)
     if out is not None:
         outputs.report_rows(False, out=out, rows=len(rows))
     if picture is not None:
@@ -135,56 +144,79 @@ def _draw(
     import numpy as np
     import torch
 
+    from discretevae.codes.ids import ids_of
     from discretevae.codes.packing import encode_rows
     from discretevae.plots.search import neighbor_figure
 
-    ids = found.ids[:SHOWN]
-    if ids.max() >= len(gallery):
-        raise DataError(
-            f"{gallery.name}: has {len(gallery):,} rows, but id {ids.max()} was found. Give the "
-            "rows that were indexed, whose ids count them from 0."
-        )
     if gallery.image_shape is None:
         return
-    drawn = np.unique(ids)
-    again = encode_rows(run.model, gallery.subset(torch.from_numpy(drawn)))
+    ids = found.ids[:SHOWN]
+    names = (found.ids if found.names is None else found.names)[:SHOWN]
+    places = _places(gallery, names)
+    drawn, first = np.unique(ids, return_index=True)
+    again = encode_rows(run.model, gallery.subset(torch.from_numpy(places.reshape(-1)[first])))
     wrong = drawn[(again != index.codes_of(drawn)).any(1)]
     if 2 * len(wrong) > len(drawn):  # of the right rows rounding may turn a bit here and there
         raise DataError(
             f"{gallery.name}: {len(wrong)} of {len(drawn)} rows have other codes than the rows of "
             "these ids in the index. Give the rows that were indexed, with their --data-split."
         )
-    neighbors = gallery.binarized("none").batch(torch.from_numpy(ids.reshape(-1).copy()))
+    neighbors = gallery.binarized("none").batch(torch.from_numpy(places.reshape(-1)))
     figure = neighbor_figure(
         rows.binarized("none").batch(slice(0, SHOWN)),
         neighbors.reshape(*ids.shape, -1),
         gallery.image_shape,
         distances=found.distances[:SHOWN].tolist(),
+        names=np.column_stack([ids_of(rows)[:SHOWN].astype(object), names]).tolist(),
         title=f"Queries, and the nearest of {len(index):,} rows; numbers are distances",
     )
     outputs.draw(figure, picture)
 
 
-def _write(out: Path, found: Neighbors) -> None:
+def _places(gallery: Rows, names: Array) -> Array:
+    """Return the numbers of rows in the gallery by their names, or ids, ``[Q, k]``.
+
+    Raises:
+        DataError: the gallery has no such row.
+    """
+    import numpy as np
+
+    from discretevae.codes.ids import ids_of
+
+    wanted, own = set(map(str, names.reshape(-1).tolist())), map(str, ids_of(gallery).tolist())
+    place = {name: i for i, name in enumerate(own) if name in wanted}
+    missing = sorted(wanted - set(place))
+    if missing:
+        raise DataError(
+            f"{gallery.name}: has no row {missing[0]}, which was found. Give the rows that were "
+            "indexed."
+        )
+    return np.array([[place[str(name)] for name in line] for line in names.tolist()])
+
+
+def _write(out: Path, found: Neighbors, ids: Array) -> None:
     from discretevae.codes.tables import write_columns
     from discretevae.system.files import write_json
 
     outputs.make_parent(out)
     if out.suffix.lower() == ".json":
-        write_json(out, found.to_dict())
+        write_json(out, {"queries": ids.tolist(), **found.to_dict()})
         return
-    arrays = {"distances": found.distances, "ids": found.ids}
-    if found.log_likelihoods is not None:
-        arrays["log_likelihoods"] = found.log_likelihoods
-    write_columns(out, arrays)
+    write_columns(out, {"queries": ids, **found.arrays()})
 
 
-def _print(found: Neighbors) -> None:
+def _print(found: Neighbors, ids: Array) -> None:
     """Print a line for each of the first queries."""
-    for row, (ids, distances) in enumerate(
-        zip(found.ids[:SHOWN].tolist(), found.distances[:SHOWN].tolist(), strict=True)
-    ):
-        pairs = (f"{number} ({distance})" for number, distance in zip(ids, distances, strict=True))
-        click.echo(f"{row}: {'  '.join(pairs)}")
+    from discretevae.codes.ids import short_name
+
+    names = found.ids if found.names is None else found.names
+    for row, query in enumerate(ids[:SHOWN].tolist()):
+        cells = []
+        for column, (name, distance) in enumerate(
+            zip(names[row], found.distances[row], strict=True)
+        ):
+            is_own = found.own is not None and found.own[row, column]
+            cells.append(f"{short_name(name)} ({distance}{', itself' if is_own else ''})")
+        click.echo(f"{short_name(query)}: {'  '.join(cells)}")
     if len(found.ids) > SHOWN:
         click.echo(f"… and {len(found.ids) - SHOWN:,} more queries; --out writes all of them")

@@ -55,13 +55,15 @@ def short_name(name: object, most: int = 40) -> str:
     return f"{text[:head]}…{text[head + 1 - most :]}"
 
 
-def read_ids(path: Path) -> Array:
-    """Read whole numbers from a ``.npy`` file, int64 ``[N]``.
+def read_ids(path: Path, *, or_names: bool = False) -> Array:
+    """Read whole numbers from a ``.npy`` file, int64 ``[N]``; texts too where names will do.
 
     Raises:
         DataError: the file is missing, no ``.npy``, or holds something else.
     """
     ids = map_npy(path, "Save whole numbers with numpy.save.")
+    if or_names and isinstance(ids, np.ndarray) and ids.dtype.kind == "U" and ids.ndim == 1:
+        return as_names(ids.tolist())
     try:
         return as_ids(ids)
     except DataError as error:

@@ -71,6 +71,7 @@ def encode_rows(
     rows: Rows,
     *,
     progress: Callable[[int], object] | None = None,
+    look: Callable[[Tensor], object] | None = None,
     out: Path | None = None,
     ranks: Ranks | None = None,
 ) -> Array:
@@ -83,6 +84,7 @@ def encode_rows(
         model: the model.
         rows: N rows, binarized as in training; of dynamic ones the most likely values are encoded.
         progress: called with the number of rows done after every chunk.
+        look: called with every chunk of rows ``[B, P]`` that this process encodes.
         out: a ``.npy`` file to write, chunk by chunk, so that neither rows nor codes need fit into
             memory; what is there stays until the new file is whole. The first rank writes it.
         ranks: the processes that share the work; None for this one alone.
@@ -103,7 +105,7 @@ def encode_rows(
     """
     require_fit(model, rows)
     ranks = ranks or Ranks()
-    parts = _encoded(model, rows.deterministic(), progress, ranks)
+    parts = _encoded(model, rows.deterministic(), progress, look or (lambda _: None), ranks)
     if out is None:
         return np.concatenate(list(parts))
     if not ranks.is_first:
@@ -126,6 +128,7 @@ def _encoded(
     model: DiscreteVAE,
     rows: Rows,
     progress: Callable[[int], object] | None,
+    look: Callable[[Tensor], object],
     ranks: Ranks,
 ) -> Iterator[Array]:
     """Yield the packed codes, chunk by chunk; of each round of chunks a rank encodes one."""
@@ -139,6 +142,7 @@ def _encoded(
         return rows.batch(slice(start, start + size))
 
     for start, x in zip(rounds, one_ahead(read, rounds), strict=True):
+        look(x)
         own = pack_codes(model.family, model.encode(x.to(device)))
         for place, part in enumerate(_of_all(own, size, ranks)):
             left = len(rows) - (start + place * size)

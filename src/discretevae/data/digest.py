@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from discretevae.config.checks import is_int
 from discretevae.data.rows import Rows
@@ -83,18 +84,30 @@ class Digest:
         return digest
 
 
+def row_sums(x: Tensor) -> _U64:
+    """Return a sum of each row of x ``[B, P]``, weighted at random, modulo 2**64; ``[B]``.
+
+    Example:
+        >>> one, other, same = row_sums(torch.tensor([[0.0, 1], [1, 0], [-0.0, 1]])).tolist()
+        >>> one == same, one == other
+        (True, False)
+    """
+    random = np.random.Generator(np.random.PCG64(0))
+    weights = random.integers(2**63, size=x.shape[1], dtype=np.uint64) * 2 + 1
+    # -0.0 is 0.0, whose bits differ
+    bits = (x.cpu().numpy() + np.float32(0)).view(np.uint32).astype(np.uint64)
+    sums: _U64 = (bits * weights).sum(1, dtype=np.uint64)
+    return sums
+
+
 def _sums(parts: Sequence[Rows], n: int, group: int, stride: int) -> tuple[str, ...]:
     sums: _U64 = np.zeros(-(-n // group), np.uint64)
-    random = np.random.Generator(np.random.PCG64(0))
-    weights = random.integers(2**63, size=parts[0].n_features, dtype=np.uint64) * 2 + 1
     for rows in parts:
         plain, numbers = rows.binarized("none"), rows.source_numbers
         chosen = ((numbers < n) & (numbers % stride == 0)).nonzero().squeeze(1)
         for index in torch.split(chosen, CHUNK_ROWS):
-            # -0.0 is 0.0, whose bits differ
-            bits = (plain.batch(index).numpy() + np.float32(0)).view(np.uint32).astype(np.uint64)
             at = numbers[index].numpy()
             # a row that moves changes the sum
-            each = (bits * weights).sum(1, dtype=np.uint64) * (2 * at.astype(np.uint64) + 1)
+            each = row_sums(plain.batch(index)) * (2 * at.astype(np.uint64) + 1)
             np.add.at(sums, at // group, each ^ (each >> np.uint64(32)))
     return tuple(f"{int(value):x}" for value in sums)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,10 @@ def save_figure(figure: Figure, path: Path, *, dpi: int = 100, colors: int | Non
     """
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    with warnings.catch_warnings():
+        # a name in letters that the font lacks is drawn with boxes in their place
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     if colors is not None:
         with Image.open(buffer) as full:
             # dots of noise instead of a nearest color would cost more than they are worth

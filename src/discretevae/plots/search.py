@@ -10,9 +10,13 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from discretevae.codes.ids import short_name
 from discretevae.codes.search.retrieval import RetrievalEntry, RetrievalReport
 from discretevae.plots.comparison import COLORS
 from discretevae.plots.pictures import MAX_INCHES, gap_of, mosaic, show_picture
+
+NAME_LENGTH = 14
+"""Characters that fit below a picture."""
 
 KINDS = ("model", "itq", "pca sign", "random projections")
 
@@ -23,13 +27,23 @@ def neighbor_figure(
     image_shape: tuple[int, int],
     *,
     distances: Sequence[Sequence[int]] | None = None,
+    names: Sequence[Sequence[object]] | None = None,
     title: str = "Queries, and their nearest rows by code",
 ) -> Figure:
-    """Return queries ``[Q, P]`` at the left of their neighbors ``[Q, k, P]``, the nearest first."""
+    """Return queries ``[Q, P]`` at the left of their neighbors ``[Q, k, P]``, the nearest first.
+
+    Args:
+        queries: Q pictures.
+        neighbors: k of each.
+        image_shape: height and width.
+        distances: to write below the neighbors.
+        names: of each query and its neighbors, to write below them.
+        title: of the figure.
+    """
     height, width = image_shape
     count, k = neighbors.shape[:2]
     gap = gap_of(image_shape)
-    text = 0 if distances is None else max(2, round(0.3 * height))
+    text = ((distances is not None) + (names is not None)) * max(2, round(0.3 * height))
     line = height + 2 * gap + text
     left = width + 2 * gap + max(2, width // 4)
     ground = np.ones((count * line, left + k * (width + gap) + gap))
@@ -44,11 +58,14 @@ def neighbor_figure(
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     show_picture(axes, ground, title)
-    for row, line_of in enumerate(distances or ()):
-        for column, distance in enumerate(line_of):
-            x = left + gap + column * (width + gap) + width / 2
-            y = row * line + height + 2 * gap + text / 2 - 0.5
-            axes.text(x, y, str(distance), ha="center", va="center", fontsize=6, color="0.3")
+    for row in range(count):
+        y = row * line + height + 2 * gap + text / 2 - 0.5
+        for column in range(k + 1):
+            cell = [short_name(names[row][column], NAME_LENGTH)] if names else []
+            cell += [str(distances[row][column - 1])] if distances and column else []
+            x = gap + width / 2 + (left + (column - 1) * (width + gap) if column else 0)
+            said = axes.text(x, y, "\n".join(cell), ha="center", va="center", fontsize=6)
+            said.set(color="0.3", parse_math=False)
     return figure
 
 

@@ -7,17 +7,19 @@ codes without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from discretevae.codes.ids import as_ids, new_ids, places_of, require_distinct
+from discretevae.codes.ids import as_ids, ids_of, new_ids, places_of, require_distinct
 from discretevae.codes.packed import require_packed
+from discretevae.codes.search.entries import Entries, encode_entries, ids_and_names
 from discretevae.codes.search.hamming import require_searchable
+from discretevae.codes.search.neighbors import Neighbors
 from discretevae.codes.search.structures import IndexKind, Structure, load_faiss, require_kind
 from discretevae.config import LatentSpec
 from discretevae.config.checks import must
@@ -33,29 +35,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 FORMAT_VERSION = 1
 
 
-@dataclass(frozen=True, eq=False)
-class Neighbors:
-    """The nearest rows of each of Q queries, the nearest first.
-
-    Args:
-        distances: int32 ``[Q, k]``, the number of latent variables that differ.
-        ids: int64 ``[Q, k]``.
-        log_likelihoods: ln p(x|z) of the query under each neighbor's code, nats, float64
-            ``[Q, k]``; None unless they were asked for.
-    """
-
-    distances: Array
-    ids: Array
-    log_likelihoods: Array | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return ids and distances as plain values for JSON."""
-        values = {"distances": self.distances.tolist(), "ids": self.ids.tolist()}
-        if self.log_likelihoods is not None:
-            values["log_likelihoods"] = self.log_likelihoods.tolist()
-        return values
-
-
 class CodeIndex:
     """Codes of rows with an id each, among which the nearest to a query are found.
 
@@ -68,43 +47,55 @@ class CodeIndex:
     after a change, and is not saved: of 100,000 distinct codes ``hnsw`` takes some seconds.
     `prepare` builds it at once.
 
-    Args:
-        codes: packed codes ``[N, ·]`` as `pack_codes` and ``encode`` give them.
-        latent: what they are, such as ``bernoulli:64``.
-        kind: ``flat`` compares with every code and is exact; ``ivf`` and ``hnsw`` look at some.
-        ids: N whole numbers from 0 on, no two alike; None for 0, 1, …, N − 1.
-        fingerprint: of the model that wrote the codes; without it they can be searched by codes
-            only.
-
-    Raises:
-        ConfigError: the code has a Gaussian part, or the kind is unknown.
-        DataError: the codes are not of this latent, none at all, or the ids do not fit them.
+    `build` makes one of rows, `from_codes` of codes, and `load` reads one.
 
     Example:
-        >>> index = CodeIndex(np.array([[0], [7], [6]], np.uint8), "bernoulli:8")
+        >>> index = CodeIndex.from_codes(np.array([[0], [7], [6]], np.uint8), "bernoulli:8")
         >>> index.search_codes(np.array([[7]], np.uint8), k=2).ids
         array([[1, 2]])
     """
 
-    _structure: Structure | None
-
     def __init__(
-        self,
+        self, entries: Entries, latent: LatentSpec, kind: IndexKind, fingerprint: str | None
+    ) -> None:
+        require_kind(kind)
+        require_searchable(latent)
+        if not len(entries.ids):
+            raise DataError("an index needs at least 1 row. Got none.")
+        require_packed(latent, entries.codes)
+        self.latent, self.kind, self.fingerprint = latent, kind, fingerprint
+        self._entries = entries
+        self._structure: Structure | None = None
+
+    @classmethod
+    def from_codes(
+        cls,
         codes: Array,
         latent: str | LatentSpec,
         *,
         kind: IndexKind = "flat",
         ids: Any = None,
+        names: Sequence[str] | None = None,
         fingerprint: str | None = None,
-    ) -> None:
-        self.latent = LatentSpec.of(latent)
-        require_kind(kind)
-        require_searchable(self.latent)
-        if not len(codes):
-            raise DataError("an index needs at least 1 row. Got none.")
-        require_packed(self.latent, codes)
-        self.kind, self.fingerprint = kind, fingerprint
-        self._keep(codes, new_ids(ids, len(codes)))
+    ) -> CodeIndex:
+        """Return an index of codes.
+
+        Args:
+            codes: packed codes ``[N, ·]`` as `pack_codes` and ``encode`` give them.
+            latent: what they are, such as ``bernoulli:64``.
+            kind: ``flat`` compares with every code and is exact; ``ivf`` and ``hnsw`` look at some.
+            ids: N whole numbers from 0 on, no two alike; None for 0, 1, …, N − 1.
+            names: of the rows, which may repeat; None where the ids will do.
+            fingerprint: of the model that wrote the codes; without it they can be searched by
+                codes only.
+
+        Raises:
+            ConfigError: the code has a Gaussian part, or the kind is unknown.
+            DataError: the codes are not of this latent, none at all, or ids or names do not fit
+                them.
+        """
+        entries = Entries.of(codes, new_ids(ids, len(codes)), names)
+        return cls(entries, LatentSpec.of(latent), kind, fingerprint)
 
     @classmethod
     def build(
@@ -121,8 +112,9 @@ class CodeIndex:
         Args:
             model: whose code is discrete throughout.
             rows: N rows, binarized as in training.
-            kind: as for the class.
-            ids: as for the class.
+            kind: as for `from_codes`.
+            ids: as for `from_codes`; None for those of the rows, or their numbers in the source.
+                Ids of rows that are texts, or repeat, become names.
             progress: called with the number of rows encoded after every chunk.
 
         Raises:
@@ -139,28 +131,25 @@ class CodeIndex:
             ((2, 3), [0, 0])
         """
         from discretevae.codes.fingerprints import fingerprint
-        from discretevae.codes.packing import encode_rows
 
         # mistakes are named before the rows are encoded, which takes its time
         require_kind(kind)
         require_searchable(model.family.spec)
-        numbers = new_ids(ids, len(rows))
-        codes = encode_rows(model, rows, progress=progress)
-        return cls(
-            codes,
-            model.family.spec,
-            kind=kind,
-            ids=numbers,
-            fingerprint=fingerprint(model),
-        )
+        entries = encode_entries(model, rows, *ids_and_names(rows, ids), progress)
+        return cls(entries, model.family.spec, kind, fingerprint(model))
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._entries.ids)
 
     @property
     def ids(self) -> Array:
         """Ids of all rows, int64 ``[N]``, rising."""
-        return self._ids.copy()
+        return self._entries.ids.copy()
+
+    @property
+    def names(self) -> list[str] | None:
+        """Names of all rows, in the order of `ids`; None where the ids are the names."""
+        return None if self._entries.names is None else self._entries.names.tolist()
 
     def codes_of(self, ids: Any) -> Array:
         """Return the packed codes of rows, ``[n, ·]``.
@@ -169,12 +158,11 @@ class CodeIndex:
             DataError: there are no such ids.
 
         Example:
-            >>> index = CodeIndex(np.array([[5], [7]], np.uint8), "bernoulli:8")
+            >>> index = CodeIndex.from_codes(np.array([[5], [7]], np.uint8), "bernoulli:8")
             >>> index.codes_of([1])
             array([[7]], dtype=uint8)
         """
-        codes: Array = self._codes[places_of(as_ids(ids), self._ids)]
-        return codes
+        return self._entries.take(places_of(as_ids(ids), self._entries.ids)).codes
 
     def search(
         self,
@@ -200,8 +188,6 @@ class CodeIndex:
             ConfigError: k, R or the effort is out of range.
             DataError: the index was built with another model, or the rows do not fit it.
         """
-        from discretevae.codes.packing import encode_rows
-
         self.require_model(model)
         depth = k if rerank is None else rerank
         self._require_depth("k", k)
@@ -210,17 +196,12 @@ class CodeIndex:
             if rerank < k:
                 raise ConfigError(f"`rerank` must be at least `k`. Got {rerank} and {k}.")
         load_faiss()  # that it is missing is said before the rows are encoded
-        queries = encode_rows(model, rows)
-        found = self.search_codes(queries, depth, effort=effort)
-        if rerank is None:
-            return found
-        from discretevae.codes.search.reranking import log_likelihoods
-
-        candidates = self._codes[places_of(found.ids.reshape(-1), self._ids)]
-        log_px = log_likelihoods(model, rows, candidates, depth)
-        order = np.lexsort((found.ids, found.distances, -log_px), axis=-1)[:, :k]
-        parts = (found.distances, found.ids, log_px)
-        return Neighbors(*(np.take_along_axis(part, order, 1) for part in parts))
+        queries = encode_entries(model, rows, np.arange(len(rows)), None, None)
+        found = self.search_codes(queries.codes, depth, effort=effort)
+        if rerank is not None:
+            found = self._reranked(model, rows, found, k)
+        own = self._entries.are_own(found.ids, ids_of(rows), queries.sums)
+        return replace(found, own=own)
 
     def search_codes(self, codes: Array, k: int = 10, *, effort: int | None = None) -> Neighbors:
         """Return the k rows nearest to codes; needs no model.
@@ -236,7 +217,9 @@ class CodeIndex:
         """
         self._require_depth("k", k)
         distances, places = self.prepare().search(np.asarray(codes), int(k), effort)
-        return Neighbors(distances, self._ids[places])
+        entries = self._entries
+        names = None if entries.names is None else entries.names[places]
+        return Neighbors(distances, entries.ids[places], names=names)
 
     def add(
         self,
@@ -251,55 +234,59 @@ class CodeIndex:
         Args:
             model: the one that the index was built with.
             rows: n rows, binarized as in training.
-            ids: n whole numbers that are not taken; None for those behind the largest.
+            ids: n whole numbers that are not taken; None for those of the rows as for `build`,
+                where numbers in the source that are taken become those behind the largest.
             progress: as for `build`.
 
         Raises:
             DataError: another model, rows that do not fit it, or ids that are taken; the index is
                 then what it was before.
         """
-        from discretevae.codes.packing import encode_rows
-
         self.require_model(model)
-        numbers = new_ids(ids, len(rows), self._ids)  # a mistake is named before rows are encoded
-        codes = encode_rows(model, rows, progress=progress)
-        self.add_codes(codes, ids=numbers)
+        named = ids_and_names(rows, ids, self._entries.ids)  # mistakes, before rows are encoded
+        self._keep(self._entries.joined(encode_entries(model, rows, *named, progress)))
 
-    def add_codes(self, codes: Array, *, ids: Any = None) -> None:
+    def add_codes(
+        self, codes: Array, *, ids: Any = None, names: Sequence[str] | None = None
+    ) -> None:
         """Add further codes, packed as `pack_codes` gives them.
 
         Raises:
             DataError: codes of another kind, or ids that are taken; the index is then what it was.
 
         Example:
-            >>> index = CodeIndex(np.array([[5], [7]], np.uint8), "bernoulli:8")
+            >>> index = CodeIndex.from_codes(np.array([[5], [7]], np.uint8), "bernoulli:8")
             >>> index.add_codes(np.array([[1]], np.uint8), ids=[40])
             >>> index.ids
             array([ 0,  1, 40])
         """
-        numbers = new_ids(ids, len(codes), self._ids)
+        numbers = new_ids(ids, len(codes), self._entries.ids)
         require_packed(self.latent, codes)
-        self._keep(np.concatenate([self._codes, codes]), np.concatenate([self._ids, numbers]))
+        self._keep(self._entries.joined(Entries.of(codes, numbers, names)))
 
     def remove(self, ids: Any) -> None:
-        """Remove rows.
+        """Remove the rows with these ids, or all with these names.
 
         Raises:
-            DataError: an id is not there or named twice, or no row would be left; the index is
-                then what it was.
+            DataError: an id or name is not there, an id is given twice, or no row would be left;
+                the index is then what it was.
 
         Example:
-            >>> index = CodeIndex(np.array([[5], [7]], np.uint8), "bernoulli:8")
+            >>> index = CodeIndex.from_codes(np.array([[5], [7]], np.uint8), "bernoulli:8")
             >>> index.remove([0])
             >>> index.ids
             array([1])
         """
-        numbers = as_ids(ids)
-        require_distinct(numbers)
-        kept = np.delete(np.arange(len(self)), places_of(numbers, self._ids))
+        entries, given = self._entries, np.asarray(ids)
+        if given.dtype.kind in "UO" and entries.names is not None:
+            places = entries.places(given)
+        else:
+            require_distinct(numbers := as_ids(ids))
+            places = places_of(numbers, entries.ids)
+        kept = np.delete(np.arange(len(self)), places)
         if not len(kept):
             raise DataError("no row would be left in the index. Delete the file instead.")
-        self._keep(self._codes[kept], self._ids[kept])
+        self._keep(entries.take(kept))
 
     def prepare(self) -> Structure:
         """Return the structure that is searched; build it unless it is there.
@@ -308,11 +295,11 @@ class CodeIndex:
             MissingExtraError: faiss is not installed.
         """
         if self._structure is None:
-            self._structure = Structure(self.kind, self.latent, self._codes)
+            self._structure = Structure(self.kind, self.latent, self._entries.codes)
         return self._structure
 
     def save(self, path: str | Path) -> None:
-        """Write codes, ids and the fingerprint of the model, atomically.
+        """Write codes, ids, names and the fingerprint of the model, atomically.
 
         Raises:
             OSError: the disk is full or the folder cannot be written to.
@@ -323,7 +310,7 @@ class CodeIndex:
             "latent": str(self.latent),
             "kind": self.kind,
         }
-        write_arrays(Path(path), {"codes": self._codes, "ids": self._ids}, head)
+        write_arrays(Path(path), self._entries.to_arrays(), head)
 
     @classmethod
     def load(cls, path: str | Path) -> CodeIndex:
@@ -342,13 +329,9 @@ class CodeIndex:
         try:
             arrays, head = read_arrays(path)
             if (version := head["index_version"]) == FORMAT_VERSION:
-                return cls(
-                    arrays["codes"],
-                    head["latent"],
-                    kind=head["kind"],
-                    ids=arrays["ids"],
-                    fingerprint=head["fingerprint"],
-                )
+                entries = Entries.from_arrays(arrays)
+                latent = LatentSpec.of(head["latent"])
+                return cls(entries, latent, head["kind"], head["fingerprint"])
         except FileNotFoundError:
             raise DataError(f"{path}: no such index. Check the path.") from None
         except OSError as error:
@@ -379,11 +362,17 @@ class CodeIndex:
                 "the model of the index, or build the index again."
             )
 
-    def _keep(self, codes: Array, ids: Array) -> None:
-        """Hold these rows, sorted by id: `Structure` breaks ties by place."""
-        order = np.argsort(ids)
-        self._codes, self._ids = codes[order], ids[order]
-        self._structure = None
+    def _reranked(self, model: DiscreteVAE, rows: Rows, found: Neighbors, k: int) -> Neighbors:
+        from discretevae.codes.search.reranking import log_likelihoods
+
+        candidates = self.codes_of(found.ids.reshape(-1))
+        log_px = log_likelihoods(model, rows, candidates, found.ids.shape[1])
+        order = np.lexsort((found.ids, found.distances, -log_px), axis=-1)[:, :k]
+        arrays = (found.arrays() | {"log_likelihoods": log_px}).items()
+        return Neighbors(**{name: np.take_along_axis(each, order, 1) for name, each in arrays})
+
+    def _keep(self, entries: Entries) -> None:
+        self._entries, self._structure = entries, None
 
     def _require_depth(self, name: str, k: int) -> None:
         if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:

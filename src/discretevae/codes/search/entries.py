@@ -1,0 +1,195 @@
+"""The rows of an index: codes, ids, names, and what a row that comes again is recognized by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from discretevae.codes.ids import as_names, ids_of, new_ids, places_of
+from discretevae.errors import DataError
+
+if TYPE_CHECKING:
+    from discretevae.data import Rows
+    from discretevae.model.vae import DiscreteVAE
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+MAX_NAME_BYTES = 1 << 16
+"""Of a name in UTF-8; paths have 4,096 at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Entries:
+    """N rows of an index, sorted by id.
+
+    Args:
+        codes: packed codes, ``[N, ·]``.
+        ids: int64 ``[N]``, all different.
+        names: texts ``[N]``, which may repeat; None where the ids are the names.
+        sums: of the values of each row, uint32 ``[N]``; 0 where they are not known.
+    """
+
+    codes: Array
+    ids: Array
+    names: Array | None
+    sums: Array
+
+    @classmethod
+    def of(
+        cls,
+        codes: Array,
+        ids: Array,
+        names: Sequence[str] | Array | None = None,
+        sums: Array | None = None,
+    ) -> Entries:
+        """Return rows given in any order.
+
+        Raises:
+            DataError: not one name for each row, or one that is too long.
+        """
+        if names is not None:
+            names = as_names([str(name) for name in names])
+            if len(names) != len(ids):
+                raise DataError(f"{len(names):,} names for {len(ids):,} rows. Give one for each.")
+            longest = max(map(len, map(_encoded, names)), default=0)
+            if longest > MAX_NAME_BYTES:
+                most = f"{MAX_NAME_BYTES:,} bytes"
+                raise DataError(f"names must have at most {most}. One has {longest:,}.")
+        sums = np.zeros(len(ids), np.uint32) if sums is None else sums
+        return cls(codes, ids, names, sums).take(np.argsort(ids))
+
+    def take(self, places: Array) -> Entries:
+        """Return the rows at some places."""
+        names = None if self.names is None else self.names[places]
+        return Entries(self.codes[places], self.ids[places], names, self.sums[places])
+
+    def joined(self, other: Entries) -> Entries:
+        """Return the rows of both; where one has names, the ids of the other become names."""
+        names = None
+        if self.names is not None or other.names is not None:
+            names = np.concatenate([self.all_names(), other.all_names()])
+        parts = ((self.codes, other.codes), (self.ids, other.ids), (self.sums, other.sums))
+        codes, ids, sums = map(np.concatenate, parts)
+        return Entries.of(codes, ids, names, sums)
+
+    def all_names(self) -> Array:
+        """Return the names of the rows, else their ids as texts."""
+        return as_names([str(i) for i in self.ids.tolist()]) if self.names is None else self.names
+
+    def places(self, names: Array) -> Array:
+        """Return the places of all rows with one of these names.
+
+        Raises:
+            DataError: no row has one of them.
+        """
+        wanted, known = set(names.tolist()), self.all_names()
+        missing = sorted(wanted - set(known.tolist()))
+        if missing:
+            raise DataError(f"names must be in the index, but {missing[0]!r} is not.")
+        return np.flatnonzero([name in wanted for name in known])
+
+    def are_own(self, found: Array, ids: Array, sums: Array) -> Array:
+        """Return which of the rows found are the queries themselves, bool ``[Q, k]``.
+
+        Args:
+            found: ids of rows, ``[Q, k]``.
+            ids: of the queries, numbers or texts, ``[Q]``.
+            sums: of the queries.
+        """
+        places = places_of(found.reshape(-1), self.ids).reshape(found.shape)
+        if self.names is None and ids.dtype.kind == "i":
+            alike = found == ids[:, None]
+        else:
+            alike = self.all_names()[places] == as_names([str(i) for i in ids.tolist()])[:, None]
+        known = self.sums[places]
+        own: Array = alike.astype(bool) & (known == sums[:, None]) & (known > 0)
+        return own
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Return what a file keeps; `from_arrays` takes it back."""
+        arrays = {"codes": self.codes, "ids": self.ids, "sums": self.sums}
+        if self.names is not None:
+            each = [_encoded(name) for name in self.names]
+            arrays["name_lengths"] = np.array([len(name) for name in each], np.int64)
+            arrays["names"] = np.frombuffer(b"".join(each), np.uint8)
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> Entries:
+        """Return the rows of a file.
+
+        Raises:
+            KeyError: an array is missing.
+            ValueError: arrays do not fit each other, or are of other types.
+        """
+        codes, sums, names = arrays["codes"], arrays.get("sums"), None
+        ids = new_ids(arrays["ids"], len(codes))
+        if sums is not None and (sums.dtype != np.uint32 or sums.shape != ids.shape):
+            raise ValueError(f"sums are {sums.dtype} {list(sums.shape)}")
+        if "names" in arrays:
+            names = _cut(arrays["names"], arrays["name_lengths"])
+        return cls.of(codes, ids, names, sums)
+
+
+def ids_and_names(rows: Rows, ids: Any, taken: Array | None = None) -> tuple[Array, Array | None]:
+    """Return the ids of rows in an index, int64 ``[n]``, and their names where ids cannot be so.
+
+    Whole numbers that are ids of the rows, and numbers of rows in their source, are ids in the
+    index. Other ids of rows, texts or numbers that repeat, are names, beside ids that count on.
+
+    Args:
+        rows: n rows.
+        ids: numbers to take in place of the rows' own, or None.
+        taken: ids of other rows; numbers in the source then count on, if one of them is taken.
+
+    Raises:
+        DataError: ids that do not fit the rows, or are taken.
+    """
+    own = ids_of(rows)
+    if ids is None and own.dtype.kind == "i" and own.min() >= 0 and len(np.unique(own)) == len(own):
+        is_free = taken is None or (
+            rows.numbers is not None and not len(np.intersect1d(own, taken))
+        )
+        ids = own if rows.ids is not None or is_free else None
+    elif ids is None:
+        names = own if own.dtype.kind == "O" else as_names([str(i) for i in own.tolist()])
+        return new_ids(None, len(rows), taken), names
+    return new_ids(ids, len(rows), taken), None
+
+
+def encode_entries(
+    model: DiscreteVAE,
+    rows: Rows,
+    ids: Array,
+    names: Array | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Entries:
+    """Return the codes of rows, and the sums by which they are recognized."""
+    from discretevae.codes.packing import encode_rows
+    from discretevae.data.digest import row_sums
+
+    sums: list[Array] = []
+    codes = encode_rows(model, rows, progress=progress, look=lambda x: sums.append(row_sums(x)))
+    # 0 is for sums that are not known
+    short = np.maximum(np.concatenate(sums) >> np.uint64(32), 1).astype(np.uint32)
+    return Entries.of(codes, ids, names, short)
+
+
+def _cut(names: Array, lengths: Array) -> list[str]:
+    """Return names that lie behind each other, from their bytes and their lengths."""
+    if names.dtype != np.uint8 or lengths.dtype != np.int64 or (names.ndim, lengths.ndim) != (1, 1):
+        raise ValueError(f"names are {names.dtype}, their lengths {lengths.dtype}")
+    if not all(0 <= length <= MAX_NAME_BYTES for length in lengths.tolist()):
+        raise ValueError("names are too long")
+    if lengths.sum() != len(names):
+        raise ValueError("names do not have their lengths")
+    content, ends = names.tobytes(), np.cumsum(lengths)
+    pairs = zip((ends - lengths).tolist(), ends.tolist(), strict=True)
+    return [content[a:b].decode(errors="surrogatepass") for a, b in pairs]
+
+
+def _encoded(name: str) -> bytes:
+    return name.encode(errors="surrogatepass")  # names of files may be no text

@@ -1,0 +1,39 @@
+"""What a search finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbors:
+    """The nearest rows of each of Q queries, the nearest first.
+
+    Args:
+        distances: int32 ``[Q, k]``, the number of latent variables that differ.
+        ids: int64 ``[Q, k]``.
+        log_likelihoods: ln p(x|z) of the query under each neighbor's code, nats, float64
+            ``[Q, k]``; None unless they were asked for.
+        names: of the neighbors, texts ``[Q, k]``; None if the rows of the index have no names.
+        own: True where the neighbor is the query itself: of the same id or name, and the same
+            values; bool ``[Q, k]``. None of codes, which say neither.
+    """
+
+    distances: Array
+    ids: Array
+    log_likelihoods: Array | None = None
+    names: Array | None = None
+    own: Array | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all that is known as plain values for JSON."""
+        return {name: array.tolist() for name, array in self.arrays().items()}
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the fields that are not None."""
+        return {name: array for name, array in vars(self).items() if array is not None}
