@@ -5,6 +5,7 @@ import pytest
 from scipy import sparse
 
 from discretevae.data import Rows, load_rows
+from discretevae.data.ranges import require_bytes
 from discretevae.errors import DataError
 
 FINE = [
@@ -29,7 +30,7 @@ WRONG = [
 
 @pytest.mark.parametrize("array", FINE)
 def test_bytes_are_bytes_however_they_come(array):
-    Rows.from_array(array).require_bytes()
+    require_bytes(Rows.from_array(array))
 
 
 @pytest.mark.parametrize(("array", "how_many", "which", "advice"), WRONG)
@@ -37,7 +38,7 @@ def test_other_values_are_refused_with_an_example(array, how_many, which, advice
     rows = Rows.from_array(array, name="mine")
     for _ in range(2):
         with pytest.raises(DataError) as caught:
-            rows.require_bytes()
+            require_bytes(rows)
         message = str(caught.value)
         assert how_many in message
         assert which in message
@@ -48,30 +49,30 @@ def test_other_values_are_refused_with_an_example(array, how_many, which, advice
 def test_the_divisor_decides_what_a_stored_byte_stands_for():
     sixteenths = Rows.from_array(np.array([[0, 8, 16]], np.uint8), divisor=16, name="digits")
     with pytest.raises(DataError, match=r"1 value of 3 not k/255.*such as 0\.5"):
-        sixteenths.require_bytes()
-    Rows.from_array(np.array([[0, 8, 15]], np.uint8), divisor=15).require_bytes()
+        require_bytes(sixteenths)
+    require_bytes(Rows.from_array(np.array([[0, 8, 15]], np.uint8), divisor=15))
 
 
 def test_built_in_digits_are_no_bytes():
     with pytest.raises(DataError, match="not k/255"):
-        load_rows("digits").require_bytes()
+        require_bytes(load_rows("digits"))
 
 
 def test_a_subset_is_looked_at_by_itself():
     rows = Rows.from_array(np.array([[0.2, 1.0], [0.5, 0.0]]))
-    rows.subset(slice(0, 1)).require_bytes()
+    require_bytes(rows.subset(slice(0, 1)))
     with pytest.raises(DataError):
-        rows.subset(slice(1, 2)).require_bytes()
+        require_bytes(rows.subset(slice(1, 2)))
 
 
 def test_sparse_rows_are_looked_at_entry_by_entry():
     table = np.zeros((50, 20))
     table[3, 4], table[30, 0] = 0.2, 1.0
-    Rows.from_array(sparse.csr_array(table)).require_bytes()
-    Rows.from_array(sparse.csr_array((255 * table).astype(np.uint8))).require_bytes()
+    require_bytes(Rows.from_array(sparse.csr_array(table)))
+    require_bytes(Rows.from_array(sparse.csr_array((255 * table).astype(np.uint8))))
     table[7, 7] = 0.3333
     with pytest.raises(DataError, match=r"1 value of 1,000 not k/255.*such as 0\.3333"):
-        Rows.from_array(sparse.csr_array(table)).require_bytes()
+        require_bytes(Rows.from_array(sparse.csr_array(table)))
 
 
 def write_npy(path, table):
@@ -111,10 +112,10 @@ def test_rows_on_disk_are_looked_at_from_end_to_end(write, is_streamed, tmp_path
         rows = load_rows(write(folder, table))
         assert rows.is_streamed == is_streamed
         if fine:
-            rows.require_bytes()
+            require_bytes(rows)
         else:
             with pytest.raises(DataError, match="1 value of 600 not k/255"):
-                rows.require_bytes()
+                require_bytes(rows)
 
 
 def test_stored_bytes_are_known_without_being_read(tmp_path, monkeypatch):
@@ -130,5 +131,5 @@ def test_stored_bytes_are_known_without_being_read(tmp_path, monkeypatch):
         return between(self, start, stop)
 
     monkeypatch.setattr(type(rows.values), "between", counted)
-    rows.require_bytes()
+    require_bytes(rows)
     assert len(asked) <= 1

@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from discretevae.config import DataConfig
 from discretevae.data import Dataset, Rows, binarize, load_rows
+from discretevae.data.ranges import require_bytes, require_unit_interval
 from discretevae.data.split import held_out
 from discretevae.errors import ConfigError, DataError, DataWarning
 
@@ -171,14 +172,14 @@ def test_is_binary(array, options, binary):
 
 
 def test_require_unit_interval():
-    Rows.from_array([[0, 255]]).require_unit_interval()
-    Rows.from_array([[0.0, 0.5, 1.0]]).require_unit_interval()
+    require_unit_interval(Rows.from_array([[0, 255]]))
+    require_unit_interval(Rows.from_array([[0.0, 0.5, 1.0]]))
     with pytest.raises(DataError) as caught:
-        Rows.from_array([[-0.5, 0.5], [1.5, 3.0]], name="mine").require_unit_interval()
+        require_unit_interval(Rows.from_array([[-0.5, 0.5], [1.5, 3.0]], name="mine"))
     for part in ("mine", "3 values of 4", "-0.5 to 3", "`likelihood='gaussian'`"):
         assert part in str(caught.value)
     with pytest.raises(DataError, match="1 value of 2"):
-        Rows.from_array([[0, 17]], divisor=16).require_unit_interval()
+        require_unit_interval(Rows.from_array([[0, 17]], divisor=16))
 
 
 @pytest.mark.parametrize(
@@ -263,7 +264,7 @@ def test_rows_know_their_binarization():
     assert (black.is_binary, grey.is_binary, grey.is_binary) == (True, False, False)
     assert black.subset(slice(1, 2)).batch(torch.tensor([0])).tolist() == [[1, 1]]
     assert black.epoch(0, 1, 2).take(0).sum() == 2
-    black.require_bytes()
+    require_bytes(black)
     dynamic = black.binarized("dynamic")
     assert torch.equal(dynamic.deterministic().batch(slice(None)), black.batch(slice(None)))
     assert black.deterministic() is black
@@ -283,10 +284,7 @@ def test_rows_know_their_binarization():
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 50), st.integers(1, 50))
 def test_what_is_drawn_does_not_depend_on_how_rows_are_cut(n, width, one, other):
     rows = Rows.from_array(np.full((n, width), 0.5)).binarized("dynamic")
-    drawn = [
-        torch.cat(list(rows.chunks(size, generator=torch.Generator().manual_seed(7))))
-        for size in (one, other)
-    ]
+    drawn = [torch.cat(list(rows.chunks(size, seed=7))) for size in (one, other)]
     assert torch.equal(*drawn)
 
 

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from discretevae.data import Rows, load_data, load_rows
+from discretevae.data.ranges import require_unit_interval
 from discretevae.data.stores.sparse import Sparse
 from discretevae.errors import DataError, DataWarning
 
@@ -72,7 +73,7 @@ def test_any_rows_of_any_table(data, n, width):
     for chosen in (index, cut):
         assert torch.equal(sparse.batch(chosen), full.batch(chosen))
         assert torch.equal(sparse.subset(chosen).batch(slice(None)), full.batch(chosen))
-    assert sparse._range == full._range
+    assert sparse.range_facts == full.range_facts
     for step in range(len(full.epoch(0, 1, 3))):
         assert torch.equal(sparse.epoch(0, 1, 3).take(step), full.epoch(0, 1, 3).take(step))
 
@@ -93,15 +94,15 @@ def test_entries_may_come_twice_and_in_any_order(tmp_path):
 
 def test_the_rules_see_the_zeros():
     """A full column of 2s is bytes; with a zero beside it, too; 0.5 makes all floats."""
-    assert Rows.from_array(sp.csr_array(np.full((3, 2), -1.5)))._range[1:] == (-1.5, -1.5)
-    assert Rows.from_array(sp.csr_array(np.diag([-1.5, -2.0])))._range[1:] == (-2.0, 0.0)
+    assert Rows.from_array(sp.csr_array(np.full((3, 2), -1.5))).range_facts[1:] == (-1.5, -1.5)
+    assert Rows.from_array(sp.csr_array(np.diag([-1.5, -2.0]))).range_facts[1:] == (-2.0, 0.0)
     assert Rows.from_array(sp.csr_array((3, 2))).is_binary
     with pytest.warns(DataWarning, match="from 0 to 7"):
         rows = Rows.from_array(sp.csr_array(np.diag([7, 5])))
     assert rows.divisor == 255
-    rows.require_unit_interval()
+    require_unit_interval(rows)
     with pytest.raises(DataError, match=r"1 value of 4 outside \[0, 1\]; all range from -3 to 1"):
-        Rows.from_array(sp.csr_array(np.diag([1, -3]))).require_unit_interval()
+        require_unit_interval(Rows.from_array(sp.csr_array(np.diag([1, -3]))))
 
 
 def test_labels_pictures_and_splits(tmp_path):
@@ -131,7 +132,7 @@ def test_only_entries_and_a_batch_are_held(monkeypatch):
         np, "zeros", lambda shape, *a, **k: made.append(shape) or real(shape, *a, **k)
     )
     rows = Rows.from_array(matrix)
-    rows.require_unit_interval()
+    require_unit_interval(rows)
     assert rows.divisor == 1
     batch = rows.epoch(0, 1, 4).take(5)
     assert batch.shape == (4, n)
@@ -307,7 +308,7 @@ def test_sums_of_one_place_that_are_too_large_are_told(tmp_path):
             load_rows(tmp_path / "a.npz")
     wide = np.array([2**62, 2**62, 1])
     sp.save_npz(tmp_path / "a.npz", sp.coo_array((wide, place), shape=(2, 3)))
-    assert load_rows(tmp_path / "a.npz")._range[1:] == (0, 2.0**63)
+    assert load_rows(tmp_path / "a.npz").range_facts[1:] == (0, 2.0**63)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from hypothesis import given, settings, strategies as st
 from test_rows import REFUSED, STORED
 
 from discretevae.data import Rows, load_data, load_rows
+from discretevae.data.ranges import require_unit_interval
 from discretevae.data.readers.npy import NpyTable
 from discretevae.data.stores.shuffling import BlockOrder, Windowed
 from discretevae.data.stores.streamed import Streamed
@@ -156,7 +157,7 @@ def test_a_file_is_looked_at_once_or_not_at_all(tmp_path, small, counted, dtype,
     np.save(tmp_path / "a.npy", (numbered(500) / (1 if dtype is np.uint8 else 300)).astype(dtype))
     rows = load_rows(tmp_path / "a.npy", divisor=divisor)
     assert sum(counted) == expected
-    rows.require_unit_interval()
+    require_unit_interval(rows)
     assert sum(counted) == expected, "the bounds are known"
 
 
@@ -164,8 +165,8 @@ def test_values_outside_the_unit_interval_are_counted(both):
     plain, rows = both(np.linspace(-0.5, 0.9, 100).reshape(50, 2))
     for table in (rows, rows.subset(slice(0, 40)), plain):
         with pytest.raises(DataError, match=r"-0.5 to 0.[69].*`likelihood='gaussian'`"):
-            table.require_unit_interval()
-    rows.subset(slice(25, 50)).require_unit_interval()
+            require_unit_interval(table)
+    require_unit_interval(rows.subset(slice(25, 50)))
 
 
 @given(data=st.data(), n=st.integers(1, 60), width=st.integers(1, 50))

@@ -17,7 +17,6 @@ from discretevae.evaluation import bounds as evaluation
 from discretevae.evaluation.bounds import evaluate, row_scores, score_samples
 from discretevae.evaluation.information import kl_split
 from discretevae.model.vae import DiscreteVAE
-from discretevae.system.randomness import generator_for
 
 LATENTS = ("bernoulli:6", "categorical:5", "categorical:2x3")
 LIKELIHOODS = ("bernoulli", "gaussian")
@@ -484,8 +483,11 @@ def test_what_is_drawn_of_a_row_depends_neither_on_samples_nor_chunks_nor_the_mo
     drawn = [torch.cat(parts) for parts in seen]
     assert len({len(parts) for parts in seen}) > 2
     assert all(torch.equal(each, drawn[0]) for each in drawn[1:])
-    expected = rows.batch(slice(None), generator=generator_for(3, "binarization"))
+    expected = torch.cat([*rows.chunks(7, seed=3)])
     assert torch.equal(drawn[0], expected)
+    # a row's pixels follow from its number, not from the rows beside it
+    some = torch.tensor([5, 2, 3])
+    assert torch.equal(torch.cat([*rows.subset(some).chunks(2, seed=3)]), expected[some])
 
 
 def test_binarized_rows_are_scored_as_bits():

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from discretevae.config import BINARIZE_MODES, BinarizeMode
 from discretevae.errors import ConfigError, did_you_mean
+from discretevae.system.randomness import seed_for
+
+PHILOX_NUMBERS = 4
+"""Numbers of 64 bits that Philox makes of a counter."""
 
 
 def binarize(x: Tensor, mode: BinarizeMode, generator: torch.Generator | None = None) -> Tensor:
@@ -43,6 +48,40 @@ def binarize(x: Tensor, mode: BinarizeMode, generator: torch.Generator | None = 
         )
     u = torch.rand(x.shape, generator=generator, device=generator.device).to(x.device)
     return (u < x).float()
+
+
+def binarize_rows(x: Tensor, numbers: Tensor, seed: int) -> Tensor:
+    """Return a draw of Bernoulli(x) for each row, which follows from its number and the seed alone.
+
+    It does not depend on the rows that are drawn together, nor on anything drawn before.
+
+    Args:
+        x: grey values in [0, 1], ``[B, P]``.
+        numbers: of the rows, int64 ``[B]``.
+        seed: of all draws.
+
+    Example:
+        >>> x = torch.full((2, 3), 0.5)
+        >>> both = binarize_rows(x, torch.tensor([7, 4]), seed=0)
+        >>> bool((both[1] == binarize_rows(x[1:], torch.tensor([4]), seed=0)[0]).all())
+        True
+    """
+    width = -(-x.shape[1] // PHILOX_NUMBERS)
+    at, drawn = numbers.tolist(), []
+    start = 0
+    while start < len(at):
+        # numbers that follow each other are drawn in one go
+        stop = start + 1
+        while stop < len(at) and at[stop] == at[stop - 1] + 1:
+            stop += 1
+        random = np.random.Generator(
+            np.random.Philox(key=seed_for(seed, "binarization"), counter=at[start] * width)
+        )
+        u = random.random((stop - start, width * PHILOX_NUMBERS), np.float64)
+        drawn.append(u[:, : x.shape[1]])
+        start = stop
+    u = np.concatenate(drawn) if drawn else np.empty(x.shape)
+    return (torch.from_numpy(u).to(x.device) < x).float()
 
 
 def require_mode(mode: str) -> None:

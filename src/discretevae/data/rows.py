@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import prod
 from typing import cast
 
 import numpy.typing as npt
@@ -18,15 +17,15 @@ from torch import Tensor
 
 from discretevae.config import BinarizeMode, ScaleMode
 from discretevae.data.batches import Batches
-from discretevae.data.binarization import binarize, require_mode
+from discretevae.data.binarization import binarize, binarize_rows, require_mode
 from discretevae.data.classes import read_labels
-from discretevae.data.scale import ColumnScale, count_not_bytes, restored
+from discretevae.data.scale import ColumnScale, count_not_bytes
 from discretevae.data.stores import streamed
 from discretevae.data.stores.base import InMemory, Store
 from discretevae.data.stores.disk import DiskTable
 from discretevae.data.stores.storing import store
 from discretevae.data.stores.values import Array, check_image_shape, check_weights
-from discretevae.errors import DataError, count
+from discretevae.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,14 +109,19 @@ class Rows:
         return self.values.shape[1]
 
     @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Numbers between which every stored value lies, where they are known without looking."""
+        return self._store.bounds
+
+    @property
     def is_streamed(self) -> bool:
-        """True if the values stay on disk and are read at use."""
+        """True if the values stay on disk, and are read at use."""
         return isinstance(self.values, streamed.Streamed)
 
     @property
     def are_bytes(self) -> bool:
         """True if every x is k/255 for a whole k from 0 to 255."""
-        return self.binarize != "none" or not self._not_bytes[0]
+        return self.binarize != "none" or not self.not_bytes[0]
 
     @cached_property
     def is_binary(self) -> bool:
@@ -181,20 +185,25 @@ class Rows:
         self,
         size: int,
         *,
-        generator: torch.Generator | None = None,
+        seed: int | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> Iterator[Tensor]:
-        """Yield all rows in their order as `batch` gives them, `size` at a time.
+        """Yield all rows in their order, `size` at a time.
 
-        What is drawn for a row with a generator on the CPU does not depend on `size`. `progress` is
-        called with the number of rows done after every chunk.
+        Dynamic ones are drawn by ``seed``: what is drawn for a row follows from its number in the
+        source and the seed alone, whatever `size` is. `progress` is called with the number of rows
+        done after every chunk.
 
         Example:
             >>> [len(x) for x in Rows.from_array([[0], [1], [1]]).chunks(2)]
             [2, 1]
         """
+        rows = self if self.binarize != "dynamic" or seed is None else self.binarized("none")
         for start in range(0, len(self), size):
-            yield self.batch(slice(start, start + size), generator=generator)
+            x = rows.batch(slice(start, start + size))
+            if rows is not self and seed is not None:
+                x = binarize_rows(x, self.source_numbers[start : start + size], seed)
+            yield x
             if progress is not None:
                 progress(min(start + size, len(self)))
 
@@ -221,6 +230,7 @@ class Rows:
             >>> len(Rows.from_array([[0, 1], [1, 1], [1, 0]]).subset(slice(1, None)))
             2
         """
+        index = index if isinstance(index, slice) else torch.as_tensor(index)
         labels, place = self.labels, index if isinstance(index, slice) else index.numpy()
         return replace(
             self,
@@ -246,55 +256,10 @@ class Rows:
         """
         return self.source_numbers.numpy() if self.ids is None else self.ids
 
-    def in_source_units(self, x: Tensor) -> Array:
-        """Return x `[n, P]` in the units that the values came in, see `restored`."""
-        return restored(x, self.divisor, self.scale)
-
-    def require_unit_interval(self) -> None:
-        """Refuse values that no Bernoulli likelihood can take.
-
-        Raises:
-            DataError: some x lies outside [0, 1].
-        """
-        bounds = self._store.bounds
-        if bounds is not None and bounds[0] >= 0 and bounds[1] <= self.divisor:
-            return
-        outside, low, high = self._range
-        if outside:
-            divided = "" if self.divisor == 1 else f", divided by {self.divisor:g},"
-            raise DataError(
-                f"{self.name}: {count(outside, 'value')} of {prod(self.values.shape):,}{divided} "
-                f"outside [0, 1]; all range from {low / self.divisor:g} to "
-                f"{high / self.divisor:g}. "
-                "Rescale them to [0, 1], or use `likelihood='gaussian'`."
-            )
-
-    def require_bytes(self) -> None:
-        """Refuse values that are not k/255 for k = 0 … 255, which 8-bit likelihoods need.
-
-        Bytes with the divisor 255 and binarized values are known to be so; everything else is
-        looked at once.
-
-        Raises:
-            DataError: some x is not; one of them is named.
-
-        Example:
-            >>> Rows.from_array([[0, 255], [51, 7]]).require_bytes()
-            >>> Rows.from_array([[0.0, 0.5]], name="mine").require_bytes()
-            Traceback (most recent call last):
-            ...
-            discretevae.errors.DataError: mine: 1 value of 2 not k/255 for k = 0 to 255, such as \
-0.5. Give whole numbers from 0 to 255, or use `likelihood='continuous-bernoulli'`.
-        """
-        if not self.are_bytes:
-            wrong, example = self._not_bytes
-            x = example / self.divisor
-            other = "continuous-bernoulli" if 0 <= x <= 1 else "gaussian"
-            raise DataError(
-                f"{self.name}: {count(wrong, 'value')} of {prod(self.values.shape):,} not k/255 "
-                f"for k = 0 to 255, such as {x:g}. Give whole numbers from 0 to 255, or use "
-                f"`likelihood={other!r}`."
-            )
+    @property
+    def log_jacobian(self) -> float:
+        """ln abs(∂x/∂values) of scaled columns, nats per row; 0 for others."""
+        return 0.0 if self.scale is None else self.scale.log_jacobian
 
     @classmethod
     def from_array(
@@ -339,7 +304,7 @@ class Rows:
             columns: names of the features.
             ids: `[rows]` names of the rows.
             is_table: whether the dtype says nothing of grey values, as in a file of text.
-            copy: False lets the table share memory with an array that nobody writes to again.
+            copy: False shares memory with an array that nobody writes to again.
 
         Raises:
             DataError: not numbers, wrong shape, empty, NaN, infinite, too large for float32.
@@ -370,11 +335,11 @@ class Rows:
     @property
     def value_range(self) -> tuple[float, float]:
         """The least and the largest x before binarization; all values are read once."""
-        _, low, high = self._range
+        _, low, high = self.range_facts
         return low / self.divisor, high / self.divisor
 
     @cached_property
-    def _range(self) -> tuple[int, float, float]:
+    def range_facts(self) -> tuple[int, float, float]:
         """The number of values outside of [0, divisor], the least and the largest of all."""
         outside, low, high = 0, float("inf"), float("-inf")
         for part in self._store.pieces():
@@ -383,7 +348,7 @@ class Rows:
         return outside, low, high
 
     @cached_property
-    def _not_bytes(self) -> tuple[int, float]:
+    def not_bytes(self) -> tuple[int, float]:
         """The number of values that do not stand for k/255, and the first of them."""
         return count_not_bytes(self._store.pieces(), self.divisor)
 

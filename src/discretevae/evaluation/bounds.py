@@ -19,7 +19,6 @@ from discretevae.likelihoods import bits_per_dimension
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
 from discretevae.system.precision import computing
-from discretevae.system.randomness import generator_for
 
 DECODER_ROWS = 4096
 """Decoder rows in one go: large enough for the matrix products, small enough for the cache."""
@@ -64,6 +63,8 @@ class RowScores:
 @dataclass(frozen=True)
 class Evaluation:
     """The figures that `evaluate` measures; all in nats per row.
+
+    Of columns that were scaled, likelihoods are densities of the values as they came.
 
     Args:
         elbo: E_q ln p(x|z) − KL. Exact given the rows for an enumerable code, else with
@@ -208,8 +209,7 @@ def row_scores(
     chunk = DECODER_ROWS if exact else max(LEAST_ROWS, DECODER_ROWS // sizes[-1])
     columns: list[Tensor] = []
     tally, is_surrogate = UsageTally(model.family), False
-    draws = generator_for(seed, "binarization")
-    for x in rows.chunks(chunk, generator=draws, progress=progress):
+    for x in rows.chunks(chunk, seed=seed, progress=progress):
         x = x.to(model.device)
         is_surrogate = is_surrogate or model.likelihood.is_surrogate_for(x)
         eta = model.eta(x)
@@ -230,6 +230,8 @@ def row_scores(
             "Rescale their values."
         )
     likelihood, kl, *others = scores
+    if not model.likelihood.is_probability:  # densities, in the units that the rows came in
+        likelihood, *others = (figure + rows.log_jacobian for figure in (likelihood, *others))
     bounds = dict(zip(sizes, others, strict=False))
     log_px = others[len(sizes)] if exact else None
     return RowScores(likelihood - kl, likelihood, kl, bounds, log_px, tally.result(), is_surrogate)

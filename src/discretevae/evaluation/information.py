@@ -40,7 +40,6 @@ from discretevae.families import (
 )
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
-from discretevae.system.randomness import generator_for
 
 BLOCK = 1 << 20
 """Numbers in the largest block of draws × rows: 8 MiB, and never less than one draw."""
@@ -176,7 +175,7 @@ def kl_split(
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
 
-    eta = _natural_parameters(model, rows, generator_for(seed, "binarization"))
+    eta = _natural_parameters(model, rows, seed)
     if is_enumerable(model.family) and model.prior.is_exact:
         draws = _enumerated(model, eta, progress)
     else:
@@ -341,11 +340,11 @@ def _measured(known: float, drawn: Tensor) -> Measured:
     return Measured(known + drawn.mean().item(), se)
 
 
-def _natural_parameters(model: DiscreteVAE, rows: Rows, generator: torch.Generator) -> Tensor:
+def _natural_parameters(model: DiscreteVAE, rows: Rows, seed: int) -> Tensor:
     """Return η of all rows, float64 ``[N, *eta_shape]``."""
     shape = model.family.eta_shape
     step = min(DECODER_ROWS, max(1, BLOCK // math.prod(shape)))
-    etas = [model.eta(x.to(model.device)) for x in rows.chunks(step, generator=generator)]
+    etas = [model.eta(x.to(model.device)) for x in rows.chunks(step, seed=seed)]
     eta = torch.cat(etas).double()
     bad = int((~eta.flatten(1).isfinite()).any(1).sum())
     if bad:

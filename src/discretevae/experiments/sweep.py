@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -56,7 +56,6 @@ from discretevae.run_folder.folder import FIGURES
 from discretevae.run_folder.saved_run import load_run
 from discretevae.system.files import write_json
 from discretevae.system.locks import writing
-from discretevae.system.randomness import generator_for
 from discretevae.system.tensor_files import checksum, read_tensors, write_tensors
 
 SCORES = "row_scores.safetensors"
@@ -345,6 +344,5 @@ def drawn_once(rows: Rows, seed: int) -> Rows:
     """Draw dynamic rows once for all sizes, which are compared row by row."""
     if rows.binarize != "dynamic":
         return rows
-    draws = rows.chunks(ROWS_AT_A_TIME, generator=generator_for(seed, "sweep binarization"))
-    values = torch.cat([x.byte() for x in draws])
-    return Rows(values, image_shape=rows.image_shape, name=rows.name)
+    values = torch.cat([x.byte() for x in rows.chunks(ROWS_AT_A_TIME, seed=seed)])
+    return replace(rows, values=values, divisor=1.0, binarize="none")

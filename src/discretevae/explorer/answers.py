@@ -175,7 +175,11 @@ class Explorer:
         eta = model.eta(x.to(model.device)).cpu()
         if not bool(eta.isfinite().all()):
             raise DataError("the row: its code is beyond float32. Choose values nearer to 0.")
-        scores = row_scores(model, Rows(x.contiguous(), name="the row"), samples=SCORE_SAMPLES)
+        scores = row_scores(
+            model,
+            Rows(x.contiguous(), name="the row", scale=self.gallery.rows.scale),
+            samples=SCORE_SAMPLES,
+        )
         codes = family.to_codes(family.mode(eta))
         figures = {"elbo": scores.elbo, "kl": scores.kl, "log_likelihood": scores.log_likelihood}
         return {

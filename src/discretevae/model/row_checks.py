@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from discretevae.config import LikelihoodSpec
 from discretevae.data import Rows
+from discretevae.data.ranges import require_bytes, require_unit_interval
 from discretevae.data.stores.sparse import Sparse
 from discretevae.errors import DataError
 from discretevae.model.vae import DiscreteVAE
@@ -59,6 +60,6 @@ def require_fit(model: DiscreteVAE, rows: Rows) -> None:
             "Give data of the model's own width."
         )
     if model.likelihood.support == "bytes":
-        rows.require_bytes()
+        require_bytes(rows)
     elif model.likelihood.needs_unit_interval:
-        rows.require_unit_interval()
+        require_unit_interval(rows)

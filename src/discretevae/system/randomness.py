@@ -20,6 +20,10 @@ def generator_for(
         purpose: such as ``"order", epoch``.
         device: where the random numbers are drawn.
     """
+    return torch.Generator(device).manual_seed(seed_for(seed, *purpose))
+
+
+def seed_for(seed: int, *purpose: str | int) -> int:
+    """Return the seed of one purpose, below 2**63, which follows from the run's seed."""
     text = "/".join(str(part) for part in (seed, *purpose))
-    digest = hashlib.sha256(text.encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

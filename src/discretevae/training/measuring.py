@@ -37,13 +37,15 @@ def measure_epoch(
     def measured(rows: Rows) -> Evaluation:
         return evaluate(state.evaluated_model, rows, samples=1, seed=config.seed)
 
+    # the units of the rows as they came, as for the test rows
+    shift = 0.0 if state.model.likelihood.is_probability else prepared.train_rows.log_jacobian
     tested = measured(prepared.test_rows)
     held_out = prepared.validation_rows
     validated = None if held_out is None else measured(held_out).elbo
     return EpochMetrics(
         epoch=epoch,
-        loss=totals.loss / totals.rows,
-        log_likelihood=totals.log_likelihood / totals.rows,
+        loss=totals.loss / totals.rows - shift,
+        log_likelihood=totals.log_likelihood / totals.rows + shift,
         kl=totals.kl / totals.rows,
         test_elbo=tested.elbo.value,
         test_elbo_se=tested.elbo.se,

@@ -13,7 +13,6 @@ from discretevae.errors import ConfigError
 from discretevae.families import Gaussian
 from discretevae.model.vae import DiscreteVAE
 from discretevae.priors import MixturePrior
-from discretevae.system.randomness import generator_for
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -110,7 +109,7 @@ def place_mixture(model: DiscreteVAE, rows: Rows, *, seed: int = 0) -> None:
     order = np.random.default_rng(seed).permutation(len(rows))[:MAX_ROWS]
     chosen = rows.subset(torch.from_numpy(np.sort(order)))
     means, variances = [], []
-    for x in chosen.chunks(4096, generator=generator_for(seed, "binarization")):
+    for x in chosen.chunks(4096, seed=seed):
         mean, variance = family.moments(model.eta(x.to(model.device)))
         means.append(mean.double().cpu())
         variances.append(variance.double().cpu())

@@ -152,7 +152,7 @@ def expected_log_prob(
     device = next(model.encoder.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
     found = []
-    for x in rows.chunks(batch_size, generator=generator_for(seed, "binarization")):
+    for x in rows.chunks(batch_size, seed=seed):
         eta = model.eta(x.to(device))
         z = model.family.sample(eta, samples, generator=generator)
         found.append(prior.log_prob(z, generator=generator).mean(0).double().cpu())

@@ -101,8 +101,8 @@ def choose_roles(
         DataWarning: the columns of a run stand in another order.
 
     Example:
-        >>> choose_roles(["b", "label", "a"], Request(columns=("a", "b")), "mine").features
-        (2, 0)
+        >>> choose_roles(["a", "label", "b"], Request(), "mine").features
+        (0, 2)
     """
     place = {name: i for i, name in enumerate(names)}
     if len(place) < len(names):
