@@ -109,6 +109,8 @@ def test_a_single_picture_is_one_row(tmp_path, name):
     assert load_rows(tmp_path / name, image_size=(3, 2)).n_features == 6
     with pytest.raises(DataError, match="1 row cannot be split"):
         load_data(tmp_path / name)
+    with pytest.raises(DataError, match=r"1 row cannot be split .* Choose `split='all'`"):
+        load_rows(tmp_path / name, split="test")
 
 
 def test_new_pictures_get_the_size_of_a_run(tmp_path):

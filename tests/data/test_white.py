@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from discretevae.data import Schema, load_data, load_rows
+from discretevae.data.readers.white import Levels, to_one_scale
 from discretevae.errors import DataError, DataWarning
 
 SIDES = (4, 6)
@@ -120,6 +122,12 @@ def test_files_of_8_and_16_bits_together(tmp_path, top, white):
     assert (rows.values.dtype == torch.uint8) == (white == 255)
 
 
+def test_widened_files_beside_those_of_8_bits_stay_bytes(tmp_path):
+    rows = quiet(save(tmp_path / "p", a=ramp(200, np.uint8), b=ramp(200) * 257))
+    assert (rows.divisor, rows.values.dtype) == (255, torch.uint8)
+    assert torch.equal(rows.values[0], rows.values[1])
+
+
 @pytest.mark.parametrize("divisor", [1000, 255, 1, 4095, 65535])
 def test_a_divisor_overrides(tmp_path, divisor):
     folder = save(tmp_path / "p", a=ramp(900))
@@ -133,7 +141,7 @@ def test_scaled_columns_are_made_of_values_as_they_are(tmp_path):
     raw = load_rows(folder, scale="none")
     assert np.array_equal(raw.values[0].reshape(SIDES).numpy(), ramp(3000))
     scaled = load_rows(folder, scale="minmax")
-    assert np.allclose(scaled.in_source_units(scaled.values)[0].reshape(SIDES), ramp(3000))
+    assert np.allclose(scaled.scale.restore(scaled.values)[0].reshape(SIDES), ramp(3000))
     assert quiet(folder, scale="auto").divisor == 4095
 
 
@@ -177,6 +185,13 @@ def test_16_bits_are_resized_without_loss_of_range(tmp_path):
     assert quiet(tmp_path, image_size=(4, 4)).values.unique().tolist() == [3000]
 
 
+def test_bytes_are_not_copied():
+    values = np.zeros((3, *SIDES), np.uint8)
+    levels = Levels(Counter({8: 3}), {8: 200})
+    bits = np.full(3, 8, np.uint8)
+    assert to_one_scale(values, bits, levels, 255, {8: 255}) is values
+
+
 # -- pictures for a run
 
 
@@ -203,6 +218,8 @@ def test_new_pictures_for_a_run_of_8_bits(tmp_path):
     schema = schema_of(save(tmp_path / "train", a=ramp(255, np.uint8), b=ramp(90, np.uint8)))
     same = load_rows(save(tmp_path / "same", a=ramp(90, np.uint8)), schema=schema)
     assert np.array_equal(same.values[0].reshape(SIDES).numpy(), ramp(90))
+    widened = load_rows(save(tmp_path / "widened", a=ramp(90) * 257), schema=schema)
+    assert torch.equal(widened.values, same.values)
     with pytest.warns(DataWarning, match="4,095 is taken for white"):
         deep = load_rows(save(tmp_path / "deep", a=ramp(4095)), schema=schema)
     assert (deep.divisor, deep.values.dtype) == (255, torch.uint8)

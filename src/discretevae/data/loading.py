@@ -99,7 +99,7 @@ def load_data(
         is_builtin = config.source.removeprefix(BUILTIN) in BUILTIN_NAMES
         return Dataset(parts["train"].name, parts["train"], parts["test"], is_builtin=is_builtin)
     rows = parts["all"]
-    drawn = _split_of(rows, split)
+    drawn = _split_of(rows, split, "Give at least 2.")
     return Dataset(rows.name, *split_rows(rows, drawn), drawn)
 
 
@@ -163,14 +163,15 @@ def choose_part(
     if split == "validation":
         name = next(iter(parts.values())).name
         raise DataError(f"{name} has no validation part. Choose the `split` train, test or all.")
-    train, test = split_rows(parts["all"], _split_of(parts["all"], drawn))
+    drawn_split = _split_of(parts["all"], drawn, "Choose `split='all'`.")
+    train, test = split_rows(parts["all"], drawn_split)
     return train if split == "train" else test
 
 
-def _split_of(rows: Rows, drawn: Callable[[int], DrawnSplit]) -> DrawnSplit:
+def _split_of(rows: Rows, drawn: Callable[[int], DrawnSplit], advice: str) -> DrawnSplit:
     if len(rows) < 2:
         raise DataError(
-            f"{rows.name}: 1 row cannot be split into a train and a test part. Give at least 2."
+            f"{rows.name}: 1 row cannot be split into a train and a test part. {advice}"
         )
     return drawn(len(rows))
 

@@ -36,7 +36,8 @@ class Levels:
         """Count one more picture."""
         self.numbers[bits] += 1
         self.peaks[bits] = max(peak, self.peaks.get(bits, 0))
-        self.is_widened = self.is_widened and is_widened
+        if bits == 16:
+            self.is_widened = self.is_widened and is_widened
 
 
 def choose_white(levels: Levels, request: Request, name: str) -> tuple[float, dict[int, float]]:
@@ -75,7 +76,8 @@ def choose_white(levels: Levels, request: Request, name: str) -> tuple[float, di
             exceeds = request.run_white == divisor and not is_scaled and peak > divisor
             if not exceeds and not (bits == 8 and divisor > 255):
                 own[bits] = divisor
-        is_news = any(own[bits] != divisor for bits in peaks)
+        is_exact = divisor == 255 and levels.is_widened
+        is_news = any(own[bits] != divisor and not (bits == 16 and is_exact) for bits in peaks)
     if is_news:
         found = "; ".join(
             f"{count(levels.numbers[bits], 'picture')} of {bits} bits with values up to "
