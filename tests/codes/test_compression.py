@@ -529,8 +529,9 @@ def test_the_global_random_state_is_not_touched():
 
 def test_the_command_line_compresses_and_makes_the_rows_again(cli, copied, tmp_path):
     run = copied("bernoulli:16")
-    rows = np.random.default_rng(0).integers(0, 2, (20, P), np.uint8)
-    np.save(tmp_path / "rows.npy", rows * np.uint8(16))  # the largest grey level of the digits
+    # 16 is the white of the digits
+    rows = np.random.default_rng(0).integers(0, 2, (20, P), np.uint8) * np.uint8(16)
+    np.save(tmp_path / "rows.npy", rows)
     done = cli("compress", run, tmp_path / "rows.npy", "--out", tmp_path / "f.dvz")
     assert done.status == 0, done.err
     assert done.out.startswith("20 rows written to ")
@@ -538,7 +539,7 @@ def test_the_command_line_compresses_and_makes_the_rows_again(cli, copied, tmp_p
     assert done.status == 0, done.err
     assert json.loads(done.out)["rows"] == 20
     back = np.load(tmp_path / "back.npy")
-    assert back.shape == (20, 8, 8)
+    assert (back.shape, back.dtype) == ((20, 8, 8), np.uint8)
     assert np.array_equal(back.reshape(20, P), rows)
 
 

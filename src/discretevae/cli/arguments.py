@@ -170,8 +170,8 @@ def inputs(split: str, *, has_device: bool = True) -> Decorator:
         ),
         option(
             "--divisor",
-            "x = values / divisor, for DATA in other units than those of the training.  [default: "
-            "as in training]",
+            "Divisor of DATA in other units than those of the training: x = values / divisor.  "
+            "[default: as in training]",
             type=float,
         ),
         *([device] if has_device else []),
