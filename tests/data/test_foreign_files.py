@@ -146,6 +146,17 @@ def test_a_database(tmp_path):
         load_rows(tmp_path / "x.db")
 
 
+@pytest.mark.parametrize("name", ["x", "x.npz", "x.zip", "x.xlsx"])
+def test_a_part_of_an_archive_is_refused_in_one_line(tmp_path, name):
+    more_disks = b"PK\x06\x07" + bytes(12) + struct.pack("<I", 2)
+    (tmp_path / name).write_bytes(
+        b"PK\x03\x04" + bytes(99) + more_disks + b"PK\x05\x06" + bytes(18)
+    )
+    with pytest.raises(DataError) as caught:
+        load_rows(tmp_path / name)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize("cut", [1, 5, 30, 100, 300])
 def test_an_archive_cut_short_is_refused_in_one_line(tmp_path, cut):
     path = tmp_path / "x.pt"

@@ -106,7 +106,7 @@ def _by_magic(path: Path) -> Reader:
         return read_npy
     if is_idx(head) or head[:2] == b"\x1f\x8b":
         return read_idx
-    if head[:4] == b"PK\x03\x04" and zipfile.is_zipfile(path):
+    if head[:4] == b"PK\x03\x04" and _is_zip(path):
         return read_npz
     if head[:4] == b"PAR1":
         return read_parquet
@@ -115,3 +115,10 @@ def _by_magic(path: Path) -> Reader:
     if (foreign := recognize_name(path)) is not None:
         raise foreign.error(path)
     raise DataError(f"{path}: unknown kind of file. Pass {READABLE}.")
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # one of several parts
+        return False
