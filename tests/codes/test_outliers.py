@@ -337,7 +337,8 @@ def test_the_picture_shows_the_lowest_and_the_highest_rows(data, tmp_path):
     orders = [np.argsort(s)[:5] for s in (bound, -bound, total, -total)]
     for axes, score, order in zip(figure.axes, (bound, bound, total, total), orders, strict=True):
         labels_below = axes.get_xticklabels()
-        expected = [f"{score[row]:.1f}\nrow {row}" for row in order]
+        numbers = data.test.source_numbers.tolist()
+        expected = [f"{score[row]:.1f}\nrow {numbers[row]:,}" for row in order]
         assert [label.get_text() for label in labels_below] == expected
         is_red = [label.get_color() == "tab:red" for label in labels_below]
         assert is_red == [labels[row] == -1 for row in order]

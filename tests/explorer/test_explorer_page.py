@@ -142,7 +142,9 @@ def test_rows_are_picked_by_hand_by_label_and_by_the_address(visit: Any, server:
     expect(page.locator("#rows button").first).to_have_attribute("data-row", str(first))
     expect(page.locator("#rows button")).to_have_count(len(wanted["rows"]))
     page.locator("#rows button").first.click()
-    expect(page.locator("figure:has(#original)")).to_contain_text("label 3")
+    expect(page.locator("figure:has(#original)")).to_contain_text(
+        f"row {first} (number {wanted['rows'][0]['id']} in the data), label 3"
+    )
 
     page.go_back()
     one.shows("#original", pixels)
@@ -458,7 +460,7 @@ def test_texts_of_the_data_stay_texts(visit: Any) -> None:
         if answer.ok:
             told = answer.json()
             for row in told["rows"] if isinstance(told.get("rows"), list) else ():
-                row["label"] = evil
+                row["label"] = row["id"] = evil
             if "run" in told:
                 told["run"] = told["data"]["name"] = evil
                 told["data"]["labels"][0] = evil
@@ -474,7 +476,7 @@ def test_texts_of_the_data_stay_texts(visit: Any) -> None:
     page = one.open("#/code?row=2")
     expect(page.locator("#run strong")).to_have_text(evil)
     expect(page.locator("#label option").nth(1)).to_have_text(evil)
-    expect(page.locator("figure:has(#original)")).to_contain_text(evil)
+    expect(page.locator("figure:has(#original)")).to_contain_text(f"{evil} (row 2), label {evil}")
     assert [*sections(page)] == [*FILLED]
     page.evaluate("location.hash = '#/code?row=99999'")
     expect(page.locator("#code-trouble")).to_contain_text(evil)

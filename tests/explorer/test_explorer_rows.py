@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from explorer_members import MODELS, codes_of, explorer_of, grey, pixels
 
 from discretevae import load_data, load_rows, load_run, row_scores
 from discretevae.codes.clusters import cluster_centers, clusters
+from discretevae.codes.ids import as_names
 from discretevae.data import Rows
 from discretevae.errors import ConfigError, DataError
 from discretevae.explorer.answers import Explorer
@@ -86,9 +88,36 @@ def test_of_many_rows_some_are_kept_as_bytes_with_their_numbers():
     facts = explorer.model()["data"]
     assert (facts["n_rows"], facts["n_available"]) == (70, 1500)
     numbers = [r["number"] for r in explorer.rows(0, 70)["rows"]]
-    assert numbers == spread(1500, 70).tolist()
-    assert np.diff(numbers).min() >= 21
-    assert torch.equal(explorer.gallery.rows.values, rows.values[numbers])
+    kept = spread(1500, 70)
+    assert numbers == rows.source_numbers[kept].tolist()
+    assert [r["id"] for r in explorer.rows(0, 70)["rows"]] == numbers
+    assert np.diff(kept).min() >= 21
+    assert torch.equal(explorer.gallery.rows.values, rows.values[kept])
+    whole = load_rows("digits")
+    assert torch.equal(explorer.gallery.rows.values, whole.values[numbers])
+
+
+def test_rows_and_classes_go_by_their_names():
+    rows = load_data("digits").test.subset(slice(0, 120))
+    awkward = ["img2.png", "<b>", "two\nlines", "x" * 999, "雪", "\udcff"]
+    names = as_names([*awkward, *"abcd" * 40][:120])
+    classes = tuple(f"class {'zyxwvutsrq'[i]}" for i in range(10))
+    explorer = explorer_of(rows=replace(rows, ids=names, classes=classes))
+    told = explorer.rows(0, 120)["rows"]
+    assert [r["id"] for r in told[:3]] == ["img2.png", "<b>", "two\\nlines"]
+    assert len(told[3]["id"]) == 200
+    assert [r["id"] for r in told[4:]] == ["雪", "\\udcff", *names[6:]]
+    assert [r["label"] for r in told] == [classes[label] for label in rows.labels.tolist()]
+    assert explorer.model()["data"]["labels"] == list(classes)  # by number, not by name
+    chosen = explorer.rows(0, 200, classes[3])["rows"]
+    assert [r["row"] for r in chosen] == np.flatnonzero(rows.labels.numpy() == 3).tolist()
+    with pytest.raises(ConfigError, match="Choose one of: class z, class y"):
+        explorer.rows(0, 10, "3")
+    counts = explorer.clusters()["clusters"][0]["label_counts"]
+    assert set(counts) <= set(classes)
+    near = explorer.neighbors(codes_of(explorer)[0], 5, 0)["rows"]
+    assert all(r["id"] == told[r["row"]]["id"] for r in near)
+    json.dumps([told, near])
 
 
 def test_the_answer_is_the_same_however_rows_are_cut_into_chunks(monkeypatch):

@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from discretevae.codes.ids import ids_of, short_name
 from discretevae.data import Rows, binarize
+from discretevae.data.classes import class_name
 from discretevae.errors import ConfigError, DataError
 from discretevae.evaluation.bounds import row_scores
 from discretevae.explorer.effects import (
@@ -58,6 +60,9 @@ MAX_KEPT_EFFECTS = 256
 """Variables whose effects are remembered."""
 
 MAX_LABELS = 100
+MAX_ID = 200
+"""Characters of an id; longer ones are shortened in the middle."""
+
 MAX_EPOCHS = 2000
 
 
@@ -97,9 +102,9 @@ class Explorer:
         self.canvas = canvas_for(run.model, self.gallery.rows)
         self.columns = None if rows.columns is None else list(rows.columns)
         labels = self.gallery.rows.labels
-        self.labels = (
-            [] if labels is None else [str(label) for label in torch.unique(labels).tolist()]
-        )
+        known = [] if labels is None else torch.unique(labels).tolist()
+        self.labels = {self._class_name(label): label for label in known}
+        """The numbers of the labels by the names of their classes."""
         self.pause: Callable[[], object] = lambda: None
         """Called between the variables of an overview, so that others can be answered."""
         self._effects: dict[int, Answer] = {}
@@ -131,7 +136,7 @@ class Explorer:
                 "n_rows": len(self.gallery),
                 "n_available": self.gallery.n_available,
                 "has_labels": self.gallery.rows.labels is not None,
-                "labels": self.labels[:MAX_LABELS],
+                "labels": list(self.labels)[:MAX_LABELS],
             },
             "has_clusters": True,
             "has_own_clusters": has_own_clusters(self._model),
@@ -141,7 +146,7 @@ class Explorer:
         }
 
     def rows(self, start: int, count: int, label: str | None = None) -> Answer:
-        """Return rows from ``start``, of one label or of all.
+        """Return rows from ``start``, of one label, by its name, or of all.
 
         Raises:
             ConfigError: no row has this label.
@@ -150,9 +155,9 @@ class Explorer:
             return self._page(np.arange(len(self.gallery)), start, count)
         labels = self.gallery.rows.labels
         if labels is None or label not in self.labels:
-            known = ", ".join(self.labels[:20]) or "none"
+            known = ", ".join(list(self.labels)[:20]) or "none"
             raise ConfigError(f"label {label[:40]!r} is not in the data. Choose one of: {known}.")
-        return self._page(np.flatnonzero(labels.numpy() == int(label)), start, count)
+        return self._page(np.flatnonzero(labels.numpy() == self.labels[label]), start, count)
 
     def encode_row(self, row: int) -> Answer:
         """Return the code of a row that is kept, see `encode`."""
@@ -269,7 +274,7 @@ class Explorer:
                 own = labels[torch.from_numpy(members)]
                 names, sizes = torch.unique(own, return_counts=True)
                 pairs = zip(names.tolist(), sizes.tolist(), strict=True)
-                counts = {str(name): size for name, size in pairs}
+                counts = {self._class_name(name): size for name, size in pairs}
             found.append(
                 {"cluster": k, "size": len(members), "label_counts": counts, "picture": picture}
             )
@@ -355,16 +360,26 @@ class Explorer:
         return {"total": len(rows), "start": start, "rows": self._described(shown)}
 
     def _described(self, rows: np.ndarray[Any, np.dtype[Any]]) -> list[Answer]:
-        """Return rows with their number in the data, label, and picture."""
+        """Return rows with their id and number in the source, label, and picture."""
         index, labels = torch.from_numpy(np.ascontiguousarray(rows)), self.gallery.rows.labels
         self.canvas.require_few(len(rows))
         pictures = self.canvas.pictures(self.gallery.x(index))
-        names = [None] * len(rows) if labels is None else [str(n) for n in labels[index].tolist()]
-        each = zip(rows.tolist(), self.gallery.numbers[rows].tolist(), names, pictures, strict=True)
+        kept = self.gallery.rows.subset(index)
+        of_rows = [None] * len(rows) if labels is None else labels[index].tolist()
+        columns = (rows.tolist(), ids_of(kept).tolist(), kept.source_numbers.tolist(), of_rows)
         return [
-            {"row": row, "number": number, "label": label, "picture": picture}
-            for row, number, label, picture in each
+            {
+                "row": row,
+                "id": short_name(own, MAX_ID) if isinstance(own, str) else own,
+                "number": number,
+                "label": None if label is None else self._class_name(label),
+                "picture": picture,
+            }
+            for row, own, number, label, picture in zip(*columns, pictures, strict=True)
         ]
+
+    def _class_name(self, label: int) -> str:
+        return class_name(label, self.gallery.rows.classes)
 
 
 def _finite(value: Any) -> Any:

@@ -28,7 +28,6 @@ class Gallery:
 
     Args:
         rows: the rows, as they are stored: bytes stay bytes.
-        numbers: of each row its number in the data that were given, int64 ``[N]``.
         n_available: how many rows these data have.
         codes: the most likely code of each row, ``[N, V]`` as `DiscreteVAE.encode` gives it.
         usage: of each variable mean_n q(1|x_n) of a bit, mean_n q(k|x_n) ``[K]`` of a category,
@@ -39,7 +38,6 @@ class Gallery:
     """
 
     rows: Rows
-    numbers: Array
     n_available: int
     codes: Tensor
     usage: list[float | list[float]]
@@ -90,7 +88,6 @@ def gallery_of(
             usage += part.mean(own).double().mean(0).tolist()
     return Gallery(
         kept,
-        chosen.numpy(),
         len(rows),
         model.family.to_codes(model.family.mode(eta)).cpu(),
         usage,

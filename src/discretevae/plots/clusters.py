@@ -13,7 +13,9 @@ from torch import Tensor
 
 from discretevae.codes.cluster_scores import ClusterScores
 from discretevae.codes.clusters import Clusters
+from discretevae.codes.ids import ids_of, short_name
 from discretevae.data import Rows
+from discretevae.data.classes import class_name
 from discretevae.errors import count
 from discretevae.plots.pictures import gap_of, mosaic, show_picture
 
@@ -23,8 +25,11 @@ MAX_LINES = 30
 CERTAIN, UNCERTAIN = 10, 5
 
 INCHES, CAPTION_INCHES, HEAD_INCHES = 9.0, 2.1, 0.5
-LEAST_INCHES = 0.32
-"""Two lines of text and some air."""
+LEAST_INCHES = 0.46
+"""Three lines of text and some air."""
+
+NAME_LENGTH = 24
+"""Characters that fit into a caption."""
 
 MAX_INCHES = 45
 
@@ -76,7 +81,8 @@ def cluster_figure(
 
     Behind the center as the decoder draws it stand the 10 rows with the highest probability of
     the cluster, then, of its other rows, the 5 with the lowest. On the left are its number, its
-    rows and their share, and with ``scores`` its largest class with the share of it.
+    rows and their share, with ``scores`` its largest class with the share of it, and the id of the
+    first row that is drawn.
     """
     height, width = image_shape
     gap = gap_of(image_shape)
@@ -106,7 +112,8 @@ def cluster_figure(
     names = ("center", "most certain", "least certain")
     axes.set_xticks(starts, names, fontsize=8, ha="left", color="0.3")
     middles = np.arange(len(lines)) * line_height + height / 2 + gap
-    axes.set_yticks(middles, _captions(found, lines, scores), fontsize=7.5, linespacing=1.25)
+    captions = _captions(found, lines, scores, rows)
+    axes.set_yticks(middles, captions, fontsize=7.5, linespacing=1.25, parse_math=False)
     return figure
 
 
@@ -160,9 +167,10 @@ def _title(found: Clusters, shown: int) -> str:
 
 
 def _captions(
-    found: Clusters, lines: Sequence[ShownCluster], scores: ClusterScores | None
+    found: Clusters, lines: Sequence[ShownCluster], scores: ClusterScores | None, rows: Rows
 ) -> list[str]:
     """Return the text beside each line."""
+    ids = ids_of(rows)
     majority = {} if scores is None else scores.majority
     captions = []
     for line in lines:
@@ -171,6 +179,10 @@ def _captions(
         text = f"{found.kind} {line.cluster}: {count(size, 'row')}, {share_of_all:.1f} %"
         if line.cluster in majority:
             of, share = majority[line.cluster]
-            text += f"\nlabel {of}: {100 * share:.1f} % of them"
+            what = "label" if rows.classes is None else "class"
+            name = short_name(class_name(of, rows.classes), NAME_LENGTH)
+            text += f"\n{what} {name}: {100 * share:.1f} % of them"
+        if line.certain:
+            text += f"\nsurest row: {short_name(ids[line.certain[0]], NAME_LENGTH)}"
         captions.append(text)
     return captions

@@ -11,7 +11,7 @@ export const current = {
   model: null,
   source: "", // "row", "drawn", "code"
   row: null,
-  label: null,
+  name: null, // of the row, with its label
   input: null,
   base: null, // the code that the encoder gave, or that was opened
   probabilities: null,
@@ -76,17 +76,24 @@ async function redraw() {
   emit("picture");
 }
 
-/** The label of a row, null where it has none or is not there. */
-export const labelOf = (row, signal) =>
-  get(`/api/rows?start=${row}&count=1`, signal).then((answer) => answer.rows[0]?.label ?? null, () => null);
+/** What a row is called: by its id, its number in the data, and its place among the rows that are kept. */
+export function rowName({ row, id, label }) {
+  const place = typeof id === "string" ? `${id} (row ${row})` : `row ${row}${id === row ? "" : ` (number ${id} in the data)`}`;
+  return label === null ? place : `${place}, label ${label}`;
+}
+
+/** The name of a row that is only a number as yet. */
+export const nameOfRow = (row, signal) =>
+  get(`/api/rows?start=${row}&count=1`, signal).then(
+    ({ rows }) => (rows.length > 0 ? rowName(rows[0]) : `row ${row}`), () => `row ${row}`);
 
 async function encode(body, source, row = null) {
   problem = "";
   let answer;
   try {
     answer = await encoding.run(async (signal) => {
-      const label = row === null ? null : labelOf(row, signal);
-      return { ...(await post("/api/encode", body, signal)), label: await label };
+      const name = row === null ? null : nameOfRow(row, signal);
+      return { ...(await post("/api/encode", body, signal)), name: await name };
     });
   } catch (error) {
     fail(error);
@@ -98,7 +105,7 @@ async function encode(body, source, row = null) {
   Object.assign(current, {
     source,
     row,
-    label: answer.label,
+    name: answer.name,
     input: answer.input,
     base: answer.code,
     probabilities: answer.probabilities,
@@ -123,7 +130,7 @@ export async function openCode(code) {
   encoding.cancel();
   [past, future] = [[], []];
   Object.assign(current, {
-    source: "code", row: null, label: null, input: null, base: code, probabilities: null,
+    source: "code", row: null, name: null, input: null, base: code, probabilities: null,
     figures: null, code, picture: null, reconstruction: null,
   });
   emit("source");
@@ -217,7 +224,7 @@ export const nameOf = (variable) =>
   `${{ bit: "bit", category: "category", real: "number" }[variable.kind]} ${variable.index}`;
 
 export function sourceText() {
-  if (current.source === "row") return `row ${current.row}${current.label === null ? "" : `, label ${current.label}`}`;
+  if (current.source === "row") return current.name;
   return current.source === "drawn" ? "your drawing" : "a code without a row";
 }
 

@@ -32,9 +32,3 @@ export function tiles(name, properties) {
   };
   return { grid, draw, mark };
 }
-
-/** What a row is called; its number in the data too where only some of the rows are kept. */
-export function rowName(row) {
-  const number = row.number === undefined || row.number === row.row ? "" : ` (number ${row.number} in the data)`;
-  return `row ${row.row}${number}${row.label === null ? "" : `, label ${row.label}`}`;
-}

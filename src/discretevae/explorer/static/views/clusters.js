@@ -3,8 +3,8 @@
 import { get, Latest } from "../api.js";
 import { show } from "../draw.js";
 import { attempt, button, count, el, plural, roving, say } from "../dom.js";
-import { current, fitting } from "../store.js";
-import { rowName, tiles } from "../tiles.js";
+import { current, fitting, rowName } from "../store.js";
+import { tiles } from "../tiles.js";
 
 export function mount(body, app) {
   const { labels } = current.model.data;

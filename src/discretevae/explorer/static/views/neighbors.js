@@ -3,8 +3,8 @@
 import { Latest, post } from "../api.js";
 import { show } from "../draw.js";
 import { attempt, button, el, figure, say } from "../dom.js";
-import { changed, current, describe, fitting, keyOf, on, sourceText } from "../store.js";
-import { rowName, tiles } from "../tiles.js";
+import { changed, current, describe, fitting, keyOf, on, rowName, sourceText } from "../store.js";
+import { tiles } from "../tiles.js";
 
 export function mount(body, app) {
   const asking = new Latest();

@@ -2,8 +2,8 @@
 
 import { Latest, get } from "../api.js";
 import { attempt, button, count, el, field, option } from "../dom.js";
-import { current, fitting, on } from "../store.js";
-import { rowName, tiles } from "../tiles.js";
+import { current, fitting, on, rowName } from "../store.js";
+import { tiles } from "../tiles.js";
 
 /** The grid of rows; `open(row)` is called with the index of the one that was chosen. */
 export function picker(open) {

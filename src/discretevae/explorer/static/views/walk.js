@@ -3,7 +3,7 @@
 import { get, Latest, post } from "../api.js";
 import { difference, fullScale, legend, show, showDifference } from "../draw.js";
 import { attempt, button, el, field, plural, say } from "../dom.js";
-import { current, describe, labelOf, nameOf } from "../store.js";
+import { current, describe, nameOf, nameOfRow } from "../store.js";
 import { tiles } from "../tiles.js";
 import { randomRow } from "./picker.js";
 
@@ -80,8 +80,8 @@ export function mount(body, app) {
     return attempt(trouble, async () => {
       const answer = await asking.run(async (signal) => {
         const [from, to] = await Promise.all([a, b].map(async (row) => {
-          const label = labelOf(row, signal);
-          return { ...(await post("/api/encode", { row }, signal)), label: await label };
+          const said = nameOfRow(row, signal);
+          return { ...(await post("/api/encode", { row }, signal)), said: await said };
         }));
         const walk = await post("/api/walk", { from: from.code, to: to.code }, signal);
         return { from, to, steps: walk.steps };
@@ -90,8 +90,8 @@ export function mount(body, app) {
       steps = answer.steps;
       for (const [name, row, one] of [["a", a, answer.from], ["b", b, answer.to]]) {
         ends[name].number.value = row;
-        ends[name].label.textContent = one.label === null ? "" : `label ${one.label}`;
-        show(ends[name].holder, one.input, `Original, row ${row}`);
+        ends[name].label.textContent = one.said;
+        show(ends[name].holder, one.input, `Original, ${one.said}`);
       }
       slider.max = steps.length - 1;
       film.draw(steps.map((step, i) => ({
