@@ -161,12 +161,12 @@ def test_a_pass_over_rows_that_were_never_seen(member, kind):
     """More of them, fewer of them, one; what the first call settled stays."""
     x, more = rows(kind=kind), rows(100, kind=kind)[40:]
     vae = clone(member).partial_fit(x)
-    reading = vae._reading
+    schema = vae._schema
     for part in (more, more[:5], more[:1]):
         before = vae.score(more)
         vae.partial_fit(part)
         assert vae.score(more) != before
-        assert vae._reading is reading
+        assert vae._schema is schema
         if isinstance(member, ClusterVAE):
             assert vae.labels_.shape == (len(part),)
     assert [m.epoch for m in vae.history_] == [1, 2, 3, 4]

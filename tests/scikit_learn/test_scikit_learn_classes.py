@@ -159,10 +159,10 @@ def test_codes_and_the_way_back(member, kind):
     assert codes.shape == (40, len(vae.get_feature_names_out()))
     back = vae.inverse_transform(codes)
     assert back.shape == x.shape
-    inside = x if kind == "binary" else vae._reading.rows(x, vae.model_).batch(slice(None)).numpy()
+    inside = x if kind == "binary" else vae._rows(x).batch(slice(None)).numpy()
     shown = vae.model_.reconstruct(torch.from_numpy(inside).float()).numpy()
     if kind == "real":
-        shown = shown * vae._reading.scale + x.mean(0)
+        shown = shown * vae._schema.scale.width + x.mean(0)
     assert np.allclose(back, shown, rtol=1e-5, atol=1e-5)
     assert np.array_equal(vae.fit_transform(x), codes)
 
@@ -174,9 +174,9 @@ def test_scores_of_standardized_columns_are_densities_of_the_values():
     small, large = vae.fit(x).score_samples(x), clone(vae).fit(1000 * x).score_samples(1000 * x)
     assert np.allclose(small - large, 5 * math.log(1000), atol=1e-3)
     # by enumeration: ln Σ_k p(k) N(x; x̂_k, s²σ²), all in the units of x
-    model, reading = vae.model_, vae._reading
+    model = vae.model_
     means = vae.inverse_transform(np.arange(3)[:, None])
-    scale = model.likelihood.scale().detach().numpy() * reading.scale
+    scale = model.likelihood.scale().detach().numpy() * vae._schema.scale.width
     z = (x[:, None] - means) / scale
     log_p = (-0.5 * z**2 - np.log(scale) - 0.5 * math.log(2 * math.pi)).sum(-1)
     assert np.allclose(small, np.logaddexp.reduce(log_p, 1) - math.log(3), atol=1e-3)
@@ -185,7 +185,7 @@ def test_scores_of_standardized_columns_are_densities_of_the_values():
 def test_bytes_are_divided_as_everywhere_in_the_package():
     x = np.random.default_rng(0).integers(0, 256, (30, 6))
     vae = BernoulliVAE(n_bits=3, likelihood="bernoulli", **SMALL).fit(x)
-    assert vae._reading.divisor == 255
+    assert vae._schema.divisor == 255
     assert np.array_equal(vae.transform(x[:1] * 0), vae.transform(x[:1] * 0.0))
     assert vae.inverse_transform(vae.transform(x)).max() > 1
     density = clone(vae).set_params(likelihood="continuous-bernoulli").fit(x)
@@ -243,7 +243,7 @@ def test_a_single_cluster_is_the_model_of_all_rows(tmp_path):
     vae = ClusterVAE(1, hidden=(), epochs=3, random_state=0).fit(x)
     assert not vae.labels_.any()
     mean = vae.inverse_transform([[0]])[0]
-    scale = vae.model_.likelihood.scale().detach().numpy() * vae._reading.scale
+    scale = vae.model_.likelihood.scale().detach().numpy() * vae._schema.scale.width
     log_p = (-0.5 * ((x - mean) / scale) ** 2 - np.log(scale * math.sqrt(2 * math.pi))).sum(1)
     assert np.allclose(vae.score_samples(x), log_p, atol=1e-3)
     vae.save(tmp_path / "vae")
@@ -381,7 +381,7 @@ def test_a_saved_estimator_loads_to_the_bit(member, kind, tmp_path):
     again = type(vae).load(tmp_path / "vae")
     assert {p.name for p in (tmp_path / "vae").iterdir()} <= {
         "config.json", "model.safetensors", "metrics.jsonl", "checkpoint", "lock",
-        "estimator.safetensors",
+        "estimator.safetensors", "schema.json",
     }  # fmt: skip
     assert len(list((tmp_path / "vae" / "checkpoint").iterdir())) == 1
     assert again.get_params() == vae.get_params()
@@ -510,7 +510,7 @@ def test_wrong_matrices_are_refused():
         vae.fit(np.where(x > 0, np.nan, x))
     with pytest.raises(ValueError, match=r"could not convert string|not compatible"):
         vae.fit([["a", "b"], ["c", "d"]])
-    with pytest.raises(DataError, match="too large for their variance"):
+    with pytest.raises(DataError, match="too large for"):
         vae.fit(x * 1e300)
     with pytest.raises(DataError, match="`likelihood='gaussian'`"):
         clone(vae).set_params(likelihood="bernoulli").fit(x - 3.5)

@@ -11,9 +11,9 @@ from discretevae.config import (
     LikelihoodSpec,
     ModelConfig,
     RunConfig,
-    ScaleMode,
     TrainConfig,
     preset,
+    scale_for,
 )
 
 if TYPE_CHECKING:
@@ -64,11 +64,11 @@ def load_dataset(options: dict[str, Any]) -> Dataset:
 
 def read_options(options: dict[str, Any]) -> ReadOptions:
     """Return how the data are read: the scale follows from the likelihood where it may."""
-    scale: ScaleMode | None = options["scale"]
-    is_unit = options["likelihood"] != AUTO and LikelihoodSpec.of(options["likelihood"]).is_unit
-    if options["divisor"] is not None or (
-        scale == "auto" and (is_unit or options["binarize"] != "none")
-    ):
+    is_auto = options["likelihood"] == AUTO
+    scale = scale_for(
+        options["scale"], None if is_auto else LikelihoodSpec.of(options["likelihood"])
+    )
+    if options["divisor"] is not None or (scale == "auto" and options["binarize"] != "none"):
         scale = None
     return {
         "label": options["label"],

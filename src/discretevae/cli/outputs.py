@@ -115,10 +115,7 @@ def write_rows(out: Path, x: Tensor, run: Run, title: str) -> None:
 
 def in_source_units(x: Tensor, run: Run) -> Array:
     """Return x ``[N, P]`` in the units of the data that a run was trained on."""
-    from discretevae.data.scale import restored
-
-    schema = run.schema
-    return restored(x, 1.0, None) if schema is None else restored(x, schema.divisor, schema.scale)
+    return x.float().numpy() if run.schema is None else run.schema.in_source_units(x)
 
 
 def whole_in_source_units(symbols: Array, run: Run) -> Array:

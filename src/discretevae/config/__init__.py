@@ -14,6 +14,7 @@ from discretevae.config.data_config import (
     BinarizeMode,
     DataConfig,
     ScaleMode,
+    scale_for,
 )
 from discretevae.config.latents import LatentKind, LatentSpec
 from discretevae.config.likelihoods import LikelihoodSpec
@@ -66,5 +67,6 @@ __all__ = [
     "auto_batch_size",
     "preset",
     "run_config_from",
+    "scale_for",
     "to_dict",
 ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from discretevae.config.checks import FLAG, POSITIVE, is_int, one_of, problems_of, refuse, rule
+from discretevae.config.likelihoods import LikelihoodSpec
 
 BinarizeMode = Literal["none", "threshold", "dynamic"]
 BINARIZE_MODES: tuple[BinarizeMode, ...] = get_args(BinarizeMode)
@@ -19,6 +20,16 @@ def _is_size(size: object) -> bool:
 
 
 _SIZE = rule("(height, width), both >= 1", _is_size)
+
+
+def scale_for(asked: ScaleMode | None, likelihood: LikelihoodSpec | None) -> ScaleMode | None:
+    """Return the scale to read a table with: ``auto`` is for likelihoods of real values only.
+
+    Args:
+        asked: by the user.
+        likelihood: p(x|z); None if it is chosen by the values.
+    """
+    return None if asked == "auto" and likelihood is not None and likelihood.is_unit else asked
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -275,6 +275,7 @@ class Rows:
         columns: Sequence[str] | None = None,
         ids: Array | None = None,
         is_table: bool = False,
+        weights: Array | None = None,
         copy: bool = True,
     ) -> Rows:
         """Check an array and choose how it is stored and what it is divided by.
@@ -304,6 +305,7 @@ class Rows:
             columns: names of the features.
             ids: `[rows]` names of the rows.
             is_table: whether the dtype says nothing of grey values, as in a file of text.
+            weights: `[rows]` how much each row counts in training, and in a ``standard`` scale.
             copy: False shares memory with an array that nobody writes to again.
 
         Raises:
@@ -320,12 +322,13 @@ class Rows:
         """
         stored = store(
             array, scale=scale, fit_rows=fit_rows, divisor=divisor, image_shape=image_shape,
-            name=name, columns=columns, is_table=is_table, copy=copy,
+            name=name, columns=columns, is_table=is_table, copy=copy, weights=weights,
         )  # fmt: skip
         numbers, classes = read_labels(labels, stored.values.shape[0], stored.name)
         return cls(
             stored.values, stored.divisor, numbers, stored.image_shape, stored.name,
             columns=stored.columns, ids=ids, classes=classes, scale=stored.scale,
+            weights=None if weights is None else torch.from_numpy(weights / weights.mean()).float(),
         )  # fmt: skip
 
     @cached_property

@@ -47,8 +47,20 @@ class ColumnScale:
     high: Array
 
     @classmethod
-    def fit(cls, kind: ScaleKind, pieces: Iterable[tuple[int, Array]], name: str) -> ColumnScale:
+    def fit(
+        cls,
+        kind: ScaleKind,
+        pieces: Iterable[tuple[int, Array]],
+        name: str,
+        weights: Array | None = None,
+    ) -> ColumnScale:
         """Return the scale that suits a table, read piece by piece: a first row, and rows.
+
+        Args:
+            kind: ``standard`` or ``minmax``.
+            pieces: of the table.
+            name: starts every message.
+            weights: of the rows in mean and deviation, ``[N]``; None for 1.
 
         Raises:
             DataError: values too large for their variance.
@@ -59,18 +71,20 @@ class ColumnScale:
             >>> scale.apply(table).tolist(), scale.restore(Tensor([[0.0, 0.0]])).tolist()
             ([[-1.0, 0.0], [1.0, 0.0]], [[2.0, 5.0]])
         """
-        count, mean, squares = 0, np.zeros(1), np.zeros(1)
+        count, mean, squares = 0.0, np.zeros(1), np.zeros(1)
         low, high = np.array(np.inf), np.array(-np.inf)
         with np.errstate(all="ignore"):  # what overflows is refused below
-            for _, part in pieces:
+            for at, part in pieces:
                 if not len(part):
                     continue
                 values = part.astype(np.float64)
                 low, high = np.minimum(low, values.min(0)), np.maximum(high, values.max(0))
                 # moments of the parts are joined: sums of squares would cancel away from 0
-                n, part_mean = len(values), values.mean(0)
+                w = np.ones(len(part)) if weights is None else weights[at : at + len(part)]
+                n = w.sum()
+                part_mean = w @ values / n
                 step, total = part_mean - mean, count + n
-                squares = squares + ((values - part_mean) ** 2).sum(0) + step**2 * count * n / total
+                squares = squares + w @ (values - part_mean) ** 2 + step**2 * count * n / total
                 mean, count = mean + step * n / total, total
             deviation = np.sqrt(squares / count)
         if not (np.isfinite(mean).all() and np.isfinite(deviation).all()):
@@ -179,6 +193,7 @@ def choose_scale(
     is_table: bool,
     n_rows: int,
     fit_rows: Callable[[int], Tensor] | None = None,
+    weights: Array | None = None,
 ) -> ColumnScale | None:
     """Return the scale of the columns of a table; None where one divisor is for all values.
 
@@ -192,6 +207,7 @@ def choose_scale(
         is_table: whether the dtype says nothing of the values, as in a file of text.
         n_rows: N.
         fit_rows: from N to the numbers of the rows that a scale is chosen by.
+        weights: of the rows, ``[N]``; not together with ``fit_rows``.
 
     Raises:
         DataError: values that are too large, or not in the units of the run.
@@ -217,7 +233,7 @@ def choose_scale(
         is_chosen = np.zeros(n_rows, np.bool_)
         is_chosen[fit_rows(n_rows).numpy()] = True
         chosen = ((at, part[is_chosen[at : at + len(part)]]) for at, part in chosen)
-    return ColumnScale.fit(asked, chosen, name)
+    return ColumnScale.fit(asked, chosen, name, weights)
 
 
 def _are_grey_levels(x: Array) -> bool:

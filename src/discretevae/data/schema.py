@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from discretevae.config import DataConfig
 from discretevae.config.checks import is_int, is_number
@@ -15,7 +16,8 @@ from discretevae.data.datasets import Dataset, DrawnSplit
 from discretevae.data.digest import Digest
 from discretevae.data.readers.request import Request, listed
 from discretevae.data.rows import Rows
-from discretevae.data.scale import FOREIGN_ROWS, FOREIGN_WIDTH, ColumnScale
+from discretevae.data.scale import FOREIGN_ROWS, FOREIGN_WIDTH, ColumnScale, restored
+from discretevae.data.stores.values import Array
 from discretevae.errors import DataError, DataWarning
 
 FORMAT = "discretevae-schema"
@@ -123,6 +125,10 @@ class Schema:
                 stacklevel=2,
             )
         return replace(rows, labels=labels, classes=classes)
+
+    def in_source_units(self, x: Tensor) -> Array:
+        """Return x ``[n, P]`` in the units that the data came in: float32, or float64 if scaled."""
+        return restored(x, self.divisor, self.scale)
 
     def _require_range(self, rows: Rows) -> None:
         """Refuse values that cannot be in the units of the training values.

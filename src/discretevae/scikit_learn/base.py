@@ -23,17 +23,19 @@ from discretevae.config import (
     ObjectiveName,
     PriorSpec,
     RunConfig,
+    ScaleMode,
     Target,
     TrainConfig,
 )
 from discretevae.config.checks import is_int, must
-from discretevae.data import Rows
+from discretevae.data import Rows, Schema
 from discretevae.errors import CollapseWarning, ConfigError, DataError, RunError
 from discretevae.estimators import Estimator
 from discretevae.evaluation.bounds import DECODER_ROWS, score_samples
 from discretevae.model.vae import DiscreteVAE, fresh_model
 from discretevae.run_folder.history import EpochMetrics, collapse_advice
 from discretevae.run_folder.saved_run import CONFIG
+from discretevae.scikit_learn import reading
 from discretevae.scikit_learn.fitting import (
     configure,
     plain_parameters,
@@ -41,7 +43,7 @@ from discretevae.scikit_learn.fitting import (
     train_in_memory,
 )
 from discretevae.scikit_learn.folders import Fitted, corrupt, read_fitted, write_fitted
-from discretevae.scikit_learn.reading import NAME, Reading, read_codes, weighted_rows
+from discretevae.scikit_learn.reading import NAME, read_codes, weighted_rows
 from discretevae.system.randomness import generator_for
 from discretevae.training import Progress
 
@@ -58,7 +60,7 @@ class _Learned:
     n_features_in_: int
     labels_: Array
     _config: RunConfig
-    _reading: Reading
+    _schema: Schema
     _state: bytes
 
 
@@ -67,30 +69,31 @@ class _Learned:
 class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc]
     """The base of `BernoulliVAE`, `CategoricalVAE`, `ClusterVAE`, `HybridVAE`; make one of those.
 
-    ``X`` is always a numeric matrix ``[n, P]``: an array, a data frame, a nested list or, if all
-    its values lie in [0, 1], a sparse matrix. Results for a row do not depend on the rows that are
-    given with it.
+    ``X`` is a numeric matrix ``[n, P]``: an array, a data frame, a nested list or, if all its
+    values lie in [0, 1], a sparse matrix. Results for a row do not depend on the rows beside it.
 
     Args:
         hidden: widths of the encoder's hidden layers, mirrored by the decoder's; () for a linear
             model.
-        likelihood: p(x|z), a `LikelihoodSpec` or its spelling, for values as they are; or ``auto``:
-            ``bernoulli`` where all values lie in [0, 1] (a surrogate, unless all are 0 or 1), else
-            ``gaussian:learned`` on columns that are standardized inside.
+        likelihood: p(x|z), a `LikelihoodSpec` or its spelling; or ``auto``: ``bernoulli`` for 0 and
+            1 and for grey values (whole numbers from 0 to 255, or k/255), else
+            ``gaussian:learned``.
+        scale: of the columns: ``standard`` (mean 0, deviation 1), ``minmax`` (0 to 1), ``none``; or
+            ``auto``, which standardizes what is neither grey nor 0 and 1, for likelihoods of real
+            values.
         prior: p(z), a `PriorSpec` or its spelling.
         estimator: the gradient estimator by name and options; None takes the default for the
             objective and the code.
         objective: ``elbo``, ``multi-sample``, ``marginal`` or ``wake-sleep``.
         target: ``row``: the code of a row explains the row itself. ``neighbors:5x5``: it explains
-            where a random walk of 5 steps among 5 nearest neighbors ends, and so keeps what a row
-            has in common with others: for search and for clusters. The more rows there are, the
-            longer a walk may be.
+            the end of a random walk of 5 steps among 5 nearest neighbors, and so keeps what a row
+            has in common with others: for search and clusters. More rows allow longer walks.
         epochs: passes over the rows.
         batch_size: B; None chooses one from the number of rows.
         lr: learning rate of Adam.
         samples: S, samples of z per row and step; None leaves the estimator's own default.
-        random_state: None for fresh entropy, an int, or a numpy ``RandomState``. An int is the
-            seed itself, as in `TrainConfig`. Global random states are never touched.
+        random_state: None for fresh entropy, an int, which is the seed itself, or a numpy
+            ``RandomState``. Global random states are never touched.
         verbose: 1 prints a line per epoch.
 
     Attributes:
@@ -103,6 +106,7 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     hidden: tuple[int, ...] = (512,)
     likelihood: str | LikelihoodSpec = "auto"
+    scale: ScaleMode | None = "auto"
     prior: str | PriorSpec = "fixed"
     estimator: str | Estimator | None = None
     objective: ObjectiveName = "elbo"
@@ -190,7 +194,7 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             lr=given["lr"],
         )
         part, weights = weighted_rows(values, sample_weight)
-        rows = self._reading.rows(part, model, weights)
+        rows = reading.new_rows(part, self._schema, model, weights)
         self._train(model, rows, config, self._state, self.history_)
         self._learn_labels(values)
         return self
@@ -217,14 +221,13 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             self.model_.decode(codes[start : start + DECODER_ROWS])
             for start in range(0, len(codes), DECODER_ROWS)
         ]
-        return self._reading.values(torch.cat(parts))
+        return self._schema.in_source_units(torch.cat(parts))
 
     def score_samples(self, X: Any) -> Array:  # noqa: N803
         """Return how normal each row is, in nats, float32 ``[n]``; higher is more normal.
 
         ln p(x) where the code can be enumerated, else the bound ln 1/S Σ_s p(x|z_s) p(z_s)/q(z_s|x)
-        with S = 100, the same draws for every row. Of standardized columns it is the density of the
-        values that were given: Σ_p ln scale_p is subtracted.
+        with S = 100, the same draws for every row. Densities are those of the values as given.
 
         Raises:
             DataError: the values do not suit the model.
@@ -233,7 +236,9 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """
         rows, model = self._rows(X), self.model_
         scores = score_samples(model, rows, samples=SCORE_SAMPLES, seed=self.seed_, same_draws=True)
-        nats: Array = (scores.numpy() + self._reading.log_jacobian(model)).astype(np.float32)
+        nats: Array = (scores.numpy() + reading.log_jacobian(model, self._schema)).astype(
+            np.float32
+        )
         return nats
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:  # noqa: N803
@@ -271,14 +276,10 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 x = model.likelihood.sample(output, generator=generator)
             else:
                 x = model.likelihood.mean(output)
-        return self._reading.values(x)
+        return self._schema.in_source_units(x)
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
-        """Return a name for each column of the codes.
-
-        Args:
-            input_features: checked against the columns that were fitted; else without effect.
-        """
+        """Return a name for each column of the codes; ``input_features`` are only checked."""
         super().get_feature_names_out(input_features)
         return np.asarray(self._code_names(), dtype=object)
 
@@ -299,7 +300,7 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             model=self.model_,
             history=self.history_,
             state=self._state,
-            reading=self._reading,
+            schema=self._schema,
             feature_names=getattr(self, "feature_names_in_", None),
             labels=getattr(self, "labels_", None),
         )
@@ -324,7 +325,7 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 raise ValueError(f"its code is {loaded._latent()}, that of {CONFIG} another")
         except (KeyError, ValueError, TypeError) as error:
             raise corrupt(folder, error) from None
-        loaded._config, loaded._reading = fitted.config, fitted.reading
+        loaded._config, loaded._schema = fitted.config, fitted.schema
         loaded._state, loaded.seed_ = fitted.state, fitted.config.training.seed
         loaded.model_, loaded.history_ = fitted.model, fitted.history
         loaded.n_features_in_ = fitted.config.model.n_features
@@ -355,17 +356,18 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     def _rows(self, X: Any) -> Rows:  # noqa: N803
         check_is_fitted(self)
-        return self._reading.rows(self._validated(X, reset=False), self.model_)
+        return reading.new_rows(self._validated(X, reset=False), self._schema, self.model_)
 
     def _start(self, values: Any, sample_weight: Any) -> tuple[DiscreteVAE, Rows]:
         """Return a fresh model and the rows to learn from."""
         values, weights = weighted_rows(values, sample_weight)
         parameters = plain_parameters(self)
-        config, reading = configure(parameters, self._sizes, self._latent, values, weights)
+        columns = getattr(self, "feature_names_in_", None)
+        config, schema = configure(parameters, self._sizes, self._latent, values, columns, weights)
         seed = config.training.seed
         model = fresh_model(config.model, seed=seed)
-        rows = reading.rows(values, model, weights)
-        self._config, self._reading, self.seed_ = config, reading, seed
+        rows = reading.new_rows(values, schema, model, weights)
+        self._config, self._schema, self.seed_ = config, schema, seed
         return model, rows
 
     def _train(

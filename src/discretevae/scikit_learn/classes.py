@@ -11,6 +11,7 @@ from discretevae.codes.clusters import clusters
 from discretevae.codes.packing import Array
 from discretevae.config import LatentSpec, ObjectiveName
 from discretevae.scikit_learn.base import BaseVAE
+from discretevae.scikit_learn.reading import new_rows
 
 
 @dataclass(eq=False, repr=False)
@@ -125,7 +126,7 @@ class ClusterVAE(ClusterMixin, BaseVAE):  # type: ignore[misc]
         return ["cluster"]
 
     def _learn_labels(self, values: Any) -> None:
-        self.labels_ = clusters(self.model_, self._reading.rows(values, self.model_)).labels
+        self.labels_ = clusters(self.model_, new_rows(values, self._schema, self.model_)).labels
 
 
 @dataclass(eq=False, repr=False)

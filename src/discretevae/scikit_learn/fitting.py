@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -21,11 +22,11 @@ from discretevae.config import (
     TrainConfig,
 )
 from discretevae.config.checks import Problems, is_int, must
-from discretevae.data import Dataset, Rows
+from discretevae.data import Dataset, Rows, Schema
 from discretevae.errors import ConfigError
 from discretevae.model.vae import DiscreteVAE
 from discretevae.run_folder.history import EpochMetrics
-from discretevae.scikit_learn.reading import NAME, Reading
+from discretevae.scikit_learn.reading import NAME, first_rows
 from discretevae.training import Progress, choose_method, prepare_training, run_training
 from discretevae.training.selection import some_rows
 from discretevae.training.state import start_state
@@ -73,15 +74,17 @@ def configure(
     least: Mapping[str, int],
     latent: Callable[[], LatentSpec],
     values: Any,
-    weights: Array | None = None,
-) -> tuple[RunConfig, Reading]:
-    """Return the configuration that parameters describe, and how the matrix is read.
+    columns: Array | None,
+    weights: Array | None,
+) -> tuple[RunConfig, Schema]:
+    """Return the configuration that parameters describe, and what is known of the matrix.
 
     Args:
         parameters: from `plain_parameters`.
         least: of the parameters that are sizes of the code, the least that each can be.
         latent: returns the code; called if the sizes are right.
         values: the matrix ``[N, P]`` to fit.
+        columns: their names, or None.
         weights: of its rows, ``[N]``, or None.
 
     Raises:
@@ -94,10 +97,12 @@ def configure(
             problems.found.append(must(name, f"an int >= {low}", parameters[name]))
     if not problems.found:
         code = latent()
-    reading, seed, training = Reading(LikelihoodSpec("bernoulli")), 0, TrainConfig()
-    model = ModelConfig(n_features=values.shape[1])
+    seed, training, model = 0, TrainConfig(), ModelConfig(n_features=values.shape[1])
+    rows, likelihood = None, LikelihoodSpec("bernoulli")
     with problems:
-        reading = Reading.of(values, parameters["likelihood"], weights)
+        rows, likelihood = first_rows(
+            values, parameters["likelihood"], parameters["scale"], columns, weights
+        )
     with problems:
         seed = seed_from(parameters["random_state"])
     with problems:
@@ -105,14 +110,20 @@ def configure(
             n_features=values.shape[1],
             latent=code,
             hidden=parameters["hidden"],
-            likelihood=reading.likelihood,
+            likelihood=likelihood,
             prior=parameters["prior"],
         )
     with problems:
         training = TrainConfig(**{name: parameters[name] for name in OF_TRAINING}, seed=seed)
     problems.require_none()
-    data = DataConfig(source=NAME, divisor=reading.divisor)
-    return RunConfig(model=model, training=training, data=data), reading
+    rows = cast(Rows, rows)  # there was no problem
+    schema = replace(Schema.of(Dataset(NAME, rows, rows)), digests={})
+    data = DataConfig(
+        source=NAME,
+        scale=None if rows.scale is None else rows.scale.kind,
+        divisor=rows.divisor if rows.scale is None else None,
+    )
+    return RunConfig(model=model, training=training, data=data), schema
 
 
 def train_in_memory(

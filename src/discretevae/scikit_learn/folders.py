@@ -2,8 +2,8 @@
 
 ::
 
-    config.json, model.safetensors, metrics.jsonl, checkpoint/    as in every run folder
-    estimator.safetensors    parameters, means and scales, labels, and a checksum of the weights
+    config.json, schema.json, model.safetensors …    as in every run folder
+    estimator.safetensors                            parameters, labels, checksum of the weights
 
 The last file is written last, and names the weights that it belongs to.
 """
@@ -17,17 +17,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from discretevae.codes.packing import Array
 from discretevae.config import RunConfig
 from discretevae.config.spelling import Spec
+from discretevae.data import Schema
 from discretevae.errors import ConfigError, RunError
 from discretevae.model.vae import DiscreteVAE
 from discretevae.run_folder.checkpoint import read_newest, save_state, state_paths
 from discretevae.run_folder.history import METRICS, EpochMetrics, read_metrics
-from discretevae.run_folder.saved_run import CONFIG, load_run, save_config, save_weights
-from discretevae.scikit_learn.reading import Reading
+from discretevae.run_folder.saved_run import (
+    CONFIG,
+    load_run,
+    save_config,
+    save_schema,
+    save_weights,
+)
 from discretevae.system.files import write_atomic
 from discretevae.system.locks import writing
 from discretevae.system.tensor_files import checksum, read_tensors, write_tensors
@@ -48,7 +53,7 @@ class Fitted:
         model: the trained model.
         history: one entry per epoch.
         state: optimizer and random state, for ``partial_fit``.
-        reading: from a matrix to rows.
+        schema: of the matrix that was fitted.
         feature_names: of the columns, or None.
         labels: the cluster of each training row, int64 ``[N]``, or None.
     """
@@ -59,7 +64,7 @@ class Fitted:
     model: DiscreteVAE
     history: list[EpochMetrics]
     state: bytes
-    reading: Reading
+    schema: Schema
     feature_names: Array | None
     labels: Array | None
 
@@ -75,12 +80,8 @@ def write_fitted(folder: Path, fitted: Fitted) -> None:
         raise RunError(
             f"{folder}: holds a run that is no saved estimator. Choose another path, or remove it."
         )
-    arrays = {
-        "mean": fitted.reading.mean,
-        "scale": fitted.reading.scale,
-        "labels": fitted.labels,
-    }
-    tensors = {name: torch.from_numpy(a) for name, a in arrays.items() if a is not None}
+    labels = fitted.labels
+    tensors = {} if labels is None else {"labels": torch.from_numpy(labels)}
     names = fitted.feature_names
     head = {
         "format_version": FORMAT_VERSION,
@@ -93,6 +94,7 @@ def write_fitted(folder: Path, fitted: Fitted) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with writing(folder):
             save_config(folder, fitted.config)
+            save_schema(folder, fitted.schema)
             save_weights(folder, fitted.model)
             lines = "".join(json.dumps(asdict(m)) + "\n" for m in fitted.history)
             write_atomic(folder / METRICS, lines.encode())
@@ -136,9 +138,6 @@ def read_fitted(folder: Path) -> Fitted:
             raise ValueError("its weights are not those beside it")
         if len(history) != config.training.epochs:
             raise ValueError(f"{METRICS} holds {len(history)} of {config.training.epochs} epochs")
-        mean, scale = (_column(tensors.get(name), n_features) for name in ("mean", "scale"))
-        if (mean is None) != (scale is None) or (scale is not None and scale.min() <= 0):
-            raise ValueError("its scales are wrong")
         labels = tensors.get("labels")
         if labels is not None and (labels.dtype != torch.int64 or labels.ndim != 1):
             raise ValueError("its labels are wrong")
@@ -151,6 +150,8 @@ def read_fitted(folder: Path) -> Fitted:
         }
     except (ValueError, TypeError, AttributeError) as error:
         raise corrupt(folder, error) from None
+    if run.schema is None:
+        raise corrupt(folder, ValueError("schema.json is missing"))
     state = read_newest(folder)
     if state is None:
         raise RunError(f"{folder}: the optimizer's state is missing. Restore it or fit again.")
@@ -161,7 +162,7 @@ def read_fitted(folder: Path) -> Fitted:
         model=run.model,
         history=history,
         state=state,
-        reading=Reading(config.model.likelihood, config.data.divisor or 1.0, mean, scale),
+        schema=run.schema,
         feature_names=None if names is None else np.asarray(names, dtype=object),
         labels=None if labels is None else labels.numpy(),
     )
@@ -184,13 +185,3 @@ def _saved(name: str, value: Any) -> Any:
         return None
     kind = type(value).__name__
     raise ConfigError(f"{name} is a {kind}, which cannot be saved. Give a plain value.")
-
-
-def _column(tensor: Tensor | None, n_features: int) -> Any:
-    """Return one number for each feature."""
-    if tensor is None:
-        return None
-    is_right = tensor.dtype == torch.float64 and tensor.shape == (n_features,)
-    if not (is_right and bool(tensor.isfinite().all())):
-        raise ValueError("its means or scales are wrong")
-    return tensor.numpy()

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import scipy.sparse
 import torch
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import _check_sample_weight, check_array
 from torch import Tensor
 
 from discretevae.codes.packing import Array
-from discretevae.config import LatentSpec, LikelihoodSpec
-from discretevae.data import Rows
+from discretevae.config import LatentSpec, LikelihoodSpec, ScaleMode, scale_for
+from discretevae.data import Rows, Schema
 from discretevae.errors import DataError
-from discretevae.model.row_checks import require_fit
+from discretevae.model.row_checks import require_fit, suited_likelihood
 from discretevae.model.vae import DiscreteVAE
 
 AUTO = "auto"
@@ -31,94 +29,77 @@ PIECE = 4096
 """Rows that are multiplied at a time, because numpy makes float64 of bytes before."""
 
 
-@dataclass(frozen=True, eq=False)
-class Reading:
-    """From the numbers of a matrix to those that the model sees; learned at the first ``fit``.
-
-    x = (values − mean) / scale, column by column, for tables that were standardized; else
-    x = values / divisor.
+def first_rows(
+    values: Any,
+    likelihood: str | LikelihoodSpec,
+    scale: ScaleMode | None,
+    columns: Array | None,
+    weights: Array | None,
+) -> tuple[Rows, LikelihoodSpec]:
+    """Return a matrix ``[N, P]`` to fit as rows, and the likelihood that suits it.
 
     Args:
-        likelihood: of the model.
-        divisor: as `Rows.from_array` chose it.
-        mean: of the columns, float64 ``[P]``; None where they are not standardized.
-        scale: their standard deviation, or 1 for a constant column, float64 ``[P]``; or None.
+        values: the matrix.
+        likelihood: p(x|z), or ``auto``.
+        scale: of the columns; ``auto`` as on the command line.
+        columns: their names, or None.
+        weights: of the rows, ``[N]``, or None.
+
+    Raises:
+        ConfigError: there is no such likelihood.
+        DataError: the values cannot be read so.
     """
-
-    likelihood: LikelihoodSpec
-    divisor: float = 1.0
-    mean: Array | None = None
-    scale: Array | None = None
-
-    @classmethod
-    def of(
-        cls, values: Any, likelihood: str | LikelihoodSpec, weights: Array | None = None
-    ) -> Reading:
-        """Return what suits a matrix ``[N, P]``, whose rows may have weights ``[N]``.
-
-        Raises:
-            ConfigError: there is no such likelihood.
-            DataError: the values cannot be read so.
-        """
-        if likelihood != AUTO:
-            return cls(LikelihoodSpec.of(likelihood), _from_array(values, None).divisor)
-        stored = values.data if scipy.sparse.issparse(values) else values
-        if not stored.size or (stored.min() >= 0 and stored.max() <= 1):
-            return cls(LikelihoodSpec("bernoulli"))
-        if scipy.sparse.issparse(values):
+    asked = None if likelihood == AUTO else LikelihoodSpec.of(likelihood)
+    if asked is None and scipy.sparse.issparse(values):
+        stored = values.data
+        if stored.size and not (stored.min() >= 0 and stored.max() <= 1):
             raise DataError(_SPARSE)
-        with np.errstate(all="ignore"):  # what overflows is refused below
-            scaler = StandardScaler().fit(values.astype(np.float64), sample_weight=weights)
-        if not (np.isfinite(scaler.mean_).all() and np.isfinite(scaler.scale_).all()):
-            raise DataError(f"{NAME}: values too large for their variance. Rescale them.")
-        return cls(LikelihoodSpec("gaussian", None), 1.0, scaler.mean_, scaler.scale_)
+    names = None if columns is None else [str(name) for name in columns]
+    rows = Rows.from_array(
+        values, scale=scale_for(scale, asked), name=NAME, columns=names,
+        is_table=names is not None, weights=weights, copy=False,
+    )  # fmt: skip
+    return rows, asked or suited_likelihood(rows)
 
-    def rows(self, values: Any, model: DiscreteVAE, weights: Array | None = None) -> Rows:
-        """Return the matrix ``[N, P]`` as rows of a width and range that the model takes.
 
-        Raises:
-            DataError: it cannot be read as the first one was.
-        """
-        if self.mean is None or self.scale is None:
-            rows = _from_array(values, self.divisor)
-        elif scipy.sparse.issparse(values):
-            raise DataError(_SPARSE)
-        else:
-            rows = _from_array((values.astype(np.float64) - self.mean) / self.scale, 1.0)
-        require_fit(model, rows)
-        if weights is None:
-            return rows
-        return replace(rows, weights=torch.from_numpy(weights / weights.mean()).float())
+def new_rows(values: Any, schema: Schema, model: DiscreteVAE, weights: Array | None = None) -> Rows:
+    """Return a matrix ``[N, P]`` as rows of the kind that the model was fitted to.
 
-    def values(self, x: Tensor) -> Array:
-        """Return x ``[N, P]`` in the units of the matrix: float64 if standardized, else float32."""
-        array: Array = x.cpu().numpy()
-        if self.mean is None or self.scale is None:
-            return array if self.divisor == 1 else array * np.float32(self.divisor)
-        restored: Array = array * self.scale + self.mean
-        return restored
+    Args:
+        values: the matrix.
+        schema: of what was fitted.
+        model: that takes the rows.
+        weights: of the rows, ``[N]``, or None.
 
-    def log_jacobian(self, model: DiscreteVAE) -> float:
-        """Return ln abs(∂x/∂values), nats per row, which turns densities of x into those of values.
+    Raises:
+        DataError: it cannot be read as the first one was.
+    """
+    if schema.scale is not None and scipy.sparse.issparse(values):
+        raise DataError(_SPARSE)
+    # shared with the caller, who writes to it no more than a single call takes
+    rows = Rows.from_array(
+        values, scale=schema.scale, divisor=None if schema.scale else schema.divisor, name=NAME,
+        columns=schema.columns, weights=weights, copy=False,
+    )  # fmt: skip
+    rows = schema.hold(rows)
+    require_fit(model, rows)
+    return rows
 
-        −Σ_p ln scale_p, or −P ln divisor; 0 for likelihoods that are probabilities.
-        """
-        if model.likelihood.is_probability:
-            return 0.0
-        if self.scale is not None:
-            return -float(np.log(self.scale).sum())
-        return -model.config.n_features * math.log(self.divisor)
+
+def log_jacobian(model: DiscreteVAE, schema: Schema) -> float:
+    """Return −P ln divisor for densities, nats per row, which makes them those of the values.
+
+    That of scaled columns is in all scores already.
+    """
+    if model.likelihood.is_probability:
+        return 0.0
+    return -schema.n_features * math.log(schema.divisor)
 
 
 _SPARSE = (
     f"{NAME}: a sparse matrix with values outside [0, 1] is refused, because to standardize its "
     "columns would fill it. Pass X.toarray(), scale X to [0, 1], or choose a likelihood."
 )
-
-
-def _from_array(values: Any, divisor: float | None) -> Rows:
-    # shared with the caller, who writes to it no more than a single call takes
-    return Rows.from_array(values, divisor=divisor, name=NAME, copy=False)
 
 
 def weighted_rows(values: Any, sample_weight: Any) -> tuple[Any, Array | None]:

@@ -50,6 +50,7 @@ def store(
     columns: Sequence[str] | None,
     is_table: bool,
     copy: bool,
+    weights: Array | None = None,
 ) -> Stored:
     """Return the values of an array as they are stored; arguments of `Rows.from_array`.
 
@@ -75,7 +76,7 @@ def store(
         shape, image_shape = table_shape(got.shape, got.dtype, image_shape, name)
         table = got.reshape(shape)
         if scale is not None:
-            fitted = _fitted(table, scale, fit_rows, name, image_shape, is_table=is_table)
+            fitted = _fitted(table, scale, fit_rows, weights, name, image_shape, is_table=is_table)
         if fitted is not None:
             table, divisor = fitted.apply(table), 1.0
         facts = scan(_pieces(table), table.dtype, name, divisor=divisor)
@@ -96,6 +97,7 @@ def _fitted(
     table: Array,
     scale: ScaleMode | ColumnScale,
     fit_rows: Callable[[int], Tensor] | None,
+    weights: Array | None,
     name: str,
     image_shape: tuple[int, int] | None,
     *,
@@ -107,5 +109,5 @@ def _fitted(
         facts = Facts(float(table.min()), float(table.max()), True)
     return choose_scale(
         scale, facts, table.dtype, partial(_pieces, table), name, image_shape=image_shape,
-        is_table=is_table, n_rows=len(table), fit_rows=fit_rows,
+        is_table=is_table, n_rows=len(table), fit_rows=fit_rows, weights=weights,
     )  # fmt: skip
