@@ -182,10 +182,11 @@ NPY, IDX = "data.readers.npy.NpyTable.__init__", "data.readers.idx.read_idx_byte
 NPZ, UNPACK = "data.readers.npz.NpzFile.__init__", "data.readers.npz.NpzFile._unpacking"
 PARQUET, PHOTO = "data.readers.parquet.ParquetTable._opened", "data.readers.images._read"
 TEXT = (
-    "data.readers.tables.read_csv",
-    "data.readers.tables._parse",
-    "data.readers.tables._explain",
+    "data.readers.dialect.encodings_of",
+    "data.readers.dialect.opened",
+    "data.readers.tables._parse_records",
 )
+GZIP = ("data.readers.dialect._Unpacked.__init__", "data.readers.dialect._Unpacked.readinto")
 
 CASES = [
     # a file of data, by its suffix
@@ -194,6 +195,7 @@ CASES = [
     Case("x.npz", rows_from("x.npz"), (NPZ, UNPACK)),
     Case("x.csv", rows_from("x.csv"), TEXT),
     Case("x.tsv", rows_from("x.tsv"), TEXT),
+    Case("x.csv.gz", rows_from("x.csv.gz"), GZIP),
     Case("x.parquet", rows_from("x.parquet"), (PARQUET,)),
     # by its content
     *(

@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import pickle
+import re
 import struct
 import zipfile
 
@@ -69,7 +70,11 @@ GOOD = [
     ("t10k-ubyte", idx(TABLE.astype(">i4"), 0x0C), None),
     ("t10k-ubyte", idx(TABLE.astype(">f8"), 0x0E), None),
     ("a.csv", b"0,51,255\n255,0,102\n7,8,9\n1,2,200\n", None),
-    ("a.csv", b"\xef\xbb\xbf0;51;255\r\n255;0;102\r\n\r\n7;8;9\r\n1;2;200", None),
+    ("a.csv", b"\xef\xbb\xbf0,51,255\r\n255,0,102\r\n\r\n7,8,9\r\n1,2,200", None),
+    ("a.csv", gzip.compress(b"0,51,255\n255,0,102\n7,8,9\n1,2,200\n", mtime=0), None),
+    ("a.CSV.gz", gzip.compress(b"0,51,255\n255,0,102\n7,8,9\n1,2,200\n", mtime=0), None),
+    ("a.tsv.gz", gzip.compress(b"0\t51\t255\n255\t0\t102\n7\t8\t9\n1\t2\t200\n", mtime=0), None),
+    ("a.v1.txt", b"0,51,255\n255,0,102\n7,8,9\n1,2,200\n", None),
     ("a.tsv", b"\n0\t51.0\t2.55e2\n255\t0\t102\n 7\t8 \t9\n1\t2\t200\n", None),
     ("a.csv", b'a,"b,c",d\n"0",51,255\n255,0,102\n7,8,9\n1,2,200\n', None),
     ("a.csv", b"a,Class,b,c\n0,3,51,255\n255,4,0,102\n7,5,8,9\n1,6,2,200\n", [3, 4, 5, 6]),
@@ -165,7 +170,32 @@ BAD = [
     ("a.csv", b"a,b\n1,2\n\n3,\n", "line 4, column 2 is not a number. Got an empty cell"),
     ("a.csv", b"1,2\n,3\n", "line 2, column 1"),
     ("a.csv", b"1,2\n3,1_000\n", "line 2, column 2 is not a number. Got '1_000'"),
-    ("a.csv", b"1;2\n1,5;2\n", "decimals are written with a point"),
+    ("a.csv", b"1;2.5\n1,5;2\n", "Got '1,5'. Here decimals are written with a point"),
+    ("a.csv", b"a;b\n1,5;2\n1.234,5;2\n", "Got '1.234,5' in 'a'. Write it without marks between"),
+    ("a.csv", b'a,b\n"1,234",2\n', "Got '1,234' in 'a'. Write it without marks between thousands"),
+    ("a.csv", b"a,b\n1 000,2\n", "Got '1 000' in 'a'. Write it without marks between thousands"),
+    ("a.csv", b"a,b\n1'000'000,2\n", "Write it without marks between thousands"),
+    ("a.csv", b"a,b\nTrue,2\n1,3\n", "line 3, column 1 is not true or false. Got '1' in 'a'"),
+    ("a.csv", b"a,b\nyes,2\nTrue,3\n", "is not true or false. Got 'True' in 'a'"),
+    ("a.csv", b"a,b\n0,2\nTrue,3\n", "is not a number. Got 'True' in 'a'. Write all of a column"),
+    ("a.csv", b"a,b\n1,x\n", "Got 'x' in 'b'. Encode it or drop the column; columns that are no"),
+    ("a.csv", b"5.1,3.5,ant\n4.9,3.0,ant\n", "line 1, column 3 is not a number. Got 'ant'"),
+    ("a.csv", b"# made by x\na,b\n1,2\n", "the first line is a comment, '# made by x'"),
+    ("a.csv", b"a,b\n1,2\n# 7,8\n3,4\n", "line 3 is a comment, '# 7,8'"),
+    ("a.csv", b"a,b\n1,2\n\n// end\n", "line 4 is a comment, '// end'"),
+    ("a.csv", b"a,b,a\n1,2,3\n", "column 'a' stands there twice"),
+    ("a.csv", b"a,,\n1,2,3\n", "column '' stands there twice"),
+    ("a.csv", b"a,b\n1,2,\n3,4,\n", "line 2, column 3 is not a number. Got an empty cell in 'b'"),
+    ("a.csv", b'a,b\n1,"2\n2,3\n', "a quote is never closed, in the line '1,\"2'"),
+    ("a.csv", b"a;b\n1;2\n3;4;5\n", "line 3 has 3 cells"),
+    ("a.csv", b"a b\n1 2\n3\n", "line 3 has 1 cells"),
+    ("a.csv", "a,b\n1,2\n".encode("utf-16-le"), "no text, for it holds bytes of 0"),
+    ("a.csv", "a,b\n1,2\n".encode("utf-16")[:-1], "not a text"),
+    ("a.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99, mtime=0)[:-9], "damaged gzip file"),
+    ("a.csv.gz", gzip.compress(b"a,b\n1,2\n", mtime=0)[:-8] + bytes(8), "damaged gzip file"),
+    ("a.csv", b"a,label\n1,x\n2,\n", "1 missing values in column 'label', the first in row 1"),
+    ("a.csv", b"a,label\n1,3\n2,NA\n", "1 missing values in column 'label', the first in row 1"),
+    ("a.csv", b"a,label\n1,nan\n2,4\n", "1 missing values in column 'label', the first in row 0"),
     ("a.csv", b"1,2\n3\n", "line 2 has 1 cells, the lines before it 2"),
     ("a.csv", b"1,2\n3,4\n3,4,5\n", "line 3 has 3 cells"),
     ("a.csv", b"a,b,c\n3,4\n", "names has 3 cells, the rows 2"),
@@ -174,8 +204,6 @@ BAD = [
     ("a.csv", b"label,Target,x\n1,2,3\n", "label and Target all name labels"),
     ("a.csv", b"label\n1\n", "shape (1, 0)"),
     ("a.csv", b"label,x\n1,a\n", "line 2, column 2"),
-    ("a.csv", b",x\n0,5\n1,5\n", "only counts the rows"),
-    ("a.csv", "ä,b\n1,2\n".encode("latin-1"), "not UTF-8"),
     ("a.csv", b"1,2\n" + b"x" * 200_000, "line 2"),
     ("a.csv", b"x" * 200_000, "not a table of numbers"),
     ("a.csv", b"\x00\x01\x02", "a.csv"),
@@ -254,6 +282,10 @@ def test_a_file_that_promises_too_much_is_refused_before_it_is_read(tmp_path, mo
         path.write_bytes(content)
         with pytest.raises(DataError, match="12 bytes; at most 10 are read"):
             load_rows(path)
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress(b"1,2\n3,4\n5,6\n", mtime=0))
+    with pytest.raises(DataError, match="unpacks to more than 10 bytes"):
+        load_rows(path)
 
 
 def test_idx_labels_beside_the_images_are_found(tmp_path):
@@ -305,6 +337,112 @@ def test_csv_counting_first_line_is_names(tmp_path):
         assert load_rows(path).values.tolist() == [[9, 8, 255]]
 
 
+ASSUMED = [
+    (b"a;b\n1.5;2\n3;4\n", "semicolons between cells"),
+    (b"a|b\n1.5|2\n3|4\n", "vertical bars between cells"),
+    (b"a b\n1.5 2\n3 4\n", "spaces between cells"),
+    (b" a   b\n 1.5   2\n  3 \t 4 \n", "spaces between cells"),
+    (b'"a" "b"\n1.5 "2"\n3 4\n', "spaces between cells"),
+    (b"a;b\n1,5;2\n3;4\n", "semicolons between cells, decimal commas"),
+    (b"a\tb\n1,5\t2\n3\t4\n", "decimal commas"),
+    (b"a b\n1,5 2\n3 4\n", "spaces between cells, decimal commas"),
+    (b'a,b\n"1,5","2"\n3,4\n', "decimal commas"),
+    ("a,b\n1.5,2\n3,4\n".encode("utf-16"), "UTF-16 text"),
+    ("a;b\n1,5;2\n3;4\n".encode("utf-32"), "UTF-32 text, semicolons between cells, decimal commas"),
+]
+
+
+@pytest.mark.parametrize(("content", "assumed"), ASSUMED)
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_what_is_assumed_of_a_text_table_is_said(tmp_path, content, assumed, is_packed):
+    path = tmp_path / "a.csv"
+    path.write_bytes(gzip.compress(content) if is_packed else content)
+    with pytest.warns(DataWarning, match=f"read with {re.escape(assumed)}\\.$"):
+        rows = load_rows(path)
+    assert rows.columns == ("a", "b")
+    assert rows.batch(slice(None)).tolist() == [[1.5, 2], [3, 4]]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"), [("cp1252", "Größe €"), ("latin-1", "Größe"), ("latin-1", "é\x81")]
+)
+def test_text_of_eight_bits(tmp_path, encoding, name):
+    path = tmp_path / "a.csv"
+    path.write_bytes(f"{name},b\n1,2\n".encode(encoding))
+    with pytest.warns(DataWarning, match=r"read with .* text"):
+        assert load_rows(path, divisor=1).columns == (name, "b")
+
+
+def test_decimal_commas_that_begin_late(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a;b\n" + "1;2\n" * 300 + "2,5;3\n")
+    with pytest.warns(DataWarning, match="decimal commas"):
+        assert load_rows(path).batch(slice(-1, None)).tolist() == [[2.5, 3]]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a,b\nTrue,0.5\nfalse,0.25\n", [[1, 0.5], [0, 0.25]]),
+        ("a,b\nTRUE,no\nFALSE,YES\n", [[1, 0], [0, 1]]),
+        ("True,0.5\nFalse,0.25\n", [[1, 0.5], [0, 0.25]]),
+        ("x,y,z\n0.5, true ,1\n0.25,false,3\n", [[0.5, 1, 1], [0.25, 0, 3]]),
+    ],
+)
+def test_booleans_are_0_and_1(tmp_path, text, expected):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    assert load_rows(path).batch(slice(None)).tolist() == expected
+
+
+HEADERS = [
+    ("0,1,2\n9,8,255\n", True),
+    ("1,2,3\n9,8,255\n", True),
+    ("1990,1991,1992\n5,8,7\n3,2,1\n", True),
+    ("1990,2000,2010\n5,8,7\n3,2,1\n", True),
+    ("400,402,404\n0.5,0.1,0.3\n0.2,0.1,0.7\n", True),
+    ("2019,2021\n0.5,0.1\n0.2,0.1\n", True),
+    ("7,3,12\n0.5,0.1,0.3\n1.0,0.1,0.7\n", True),
+    ('"5","9"\n3,4\n1,2\n', True),
+    (",0,1\n0,7,8\n1,9,4\n", True),
+    (",0\n5,7\n2,9\n", True),
+    ("1,2,3,4,5,6\n4,4,1,2,6,1\n2,3,5,6,1,1\n", True),
+    ("1,2\n3,3\n6,7\n", False),
+    ("0,1\n3,3\n6,7\n", False),
+    ("0,1,2\n3,4,5\n6,7,8\n", False),
+    ("1,2,3\n7,7,4\n4,5,6\n", False),
+    ("0,0,0\n0.5,0.1,0.3\n0.2,0.1,0.7\n", False),
+    ("1,0,2\n0.5,0,0.3\n0.2,0.1,0.7\n", False),
+    ("3,2,1\n9,8,255\n", False),
+    ("5\n0.5\n0.1\n0.3\n0.2\n", False),
+]
+
+
+@pytest.mark.parametrize(("text", "is_header"), HEADERS)
+@pytest.mark.filterwarnings("ignore:.*taken for row ids")
+def test_a_first_line_of_numbers(tmp_path, text, is_header):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    lines = text.count("\n")
+    if is_header:
+        with pytest.warns(DataWarning, match="taken for column names; pass `header=False`"):
+            rows = load_rows(path, divisor=1)
+    else:
+        rows = load_rows(path, divisor=1)
+    assert len(rows) == lines - is_header
+    assert (rows.columns is not None) == is_header
+    if text[0] not in ",0":  # names must differ
+        assert len(load_rows(path, divisor=1, header=True)) == lines - 1
+        assert len(load_rows(path, divisor=1, header=False)) == lines
+
+
+def test_a_first_line_that_may_be_a_row_is_kept_and_said(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("1,2,3\n4,5,5\n2,1,3\n5,3,3\n")
+    with pytest.warns(DataWarning, match="taken for a row; pass `header=True`"):
+        assert len(load_rows(path, divisor=1)) == 4
+
+
 def test_csv_blocks_are_joined(tmp_path, monkeypatch):
     monkeypatch.setattr("discretevae.data.readers.tables._BLOCK", 9)
     table = np.random.default_rng(0).random((40, 3)).astype(np.float32)
@@ -330,7 +468,8 @@ def test_parquet(tmp_path):
     for values, message in (
         (["x", "y"], "column 'v' is string"),
         ([1.0, None], "1 missing values in column 'v'"),
-        ([[1], [2]], "column 'v' is list"),
+        ([[1], [2, 3]], "a list of 2 values in column 'v', row 1 (counted from 0), others have 1"),
+        ([["a"]], "column 'v' is list"),
     ):
         pq.write_table(pa.table({"v": values}), path)
         with pytest.raises(DataError) as caught:
@@ -353,6 +492,7 @@ def test_parquet(tmp_path):
     st.booleans(),
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@pytest.mark.filterwarnings("ignore:.*read with semicolons")
 def test_round_trip_through_files(tmp_path, table, delimiter, header):
     expected = table.astype(np.float32)
     np.save(tmp_path / "a.npy", table)

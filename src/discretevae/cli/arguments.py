@@ -115,6 +115,8 @@ def option(
     """
     if default is not None:
         settings |= {"default": default, "show_default": True}
+    elif "/" in name:
+        settings["default"] = None  # click takes False for a pair of flags that nobody gave
     return click.option(*((name,) if to is None else (name, to)), help=help, **settings)
 
 

@@ -85,7 +85,7 @@ _BY_SUFFIX = {
     **dict.fromkeys((".mp4", ".webm", ".mov", ".avi", ".mkv"), _FILM),
     **dict.fromkeys((".wav", ".mp3"), _SOUND),
     **dict.fromkeys((".svg", ".heic", ".avif", ".ppm", ".pgm"), _OTHER_PICTURE),
-    **dict.fromkeys((".txt", ".md", ".xml", ".yaml", ".yml", ".html"), _TEXT),
+    **dict.fromkeys((".md", ".xml", ".yaml", ".yml", ".html"), _TEXT),
 }
 
 _IN_ZIP = {

@@ -26,6 +26,12 @@ _BY_SUFFIX: dict[str, Reader] = {
     ".npz": read_npz,
     ".csv": read_csv,
     ".tsv": read_csv,
+    ".tab": read_csv,
+    ".txt": read_csv,
+    ".data": read_csv,
+    ".csv.gz": read_csv,
+    ".tsv.gz": read_csv,
+    ".txt.gz": read_csv,
     ".parquet": read_parquet,
     **dict.fromkeys(PICTURE_SUFFIXES, read_images),
 }
@@ -33,8 +39,8 @@ _BY_SUFFIX: dict[str, Reader] = {
 _WITHOUT_NAMES = (read_npy, read_npz, read_idx, read_images)
 
 READABLE = (
-    ".npy, .npz, .csv, .tsv, .parquet, IDX (plain or .gz), a picture, or a folder of "
-    "pictures or of .npy and .parquet files"
+    ".npy, .npz, .csv, .tsv, .txt (also .gz), .parquet, IDX (plain or .gz), a picture, or a "
+    "folder of pictures or of .npy and .parquet files"
 )
 
 
@@ -95,8 +101,9 @@ def _reader(path: Path) -> Reader:
         return read_shards if is_shards(path) else read_images
     if not path.is_file():
         raise DataError(f"{path} is neither a file nor a folder. Pass {READABLE}.")
-    suffix = path.suffix.lower()
-    return _BY_SUFFIX.get(suffix) or _by_magic(path)
+    name = path.name.lower()
+    found = (read for suffix, read in _BY_SUFFIX.items() if name.endswith(suffix))
+    return next(found, None) or _by_magic(path)
 
 
 def _by_magic(path: Path) -> Reader:

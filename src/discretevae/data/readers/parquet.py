@@ -1,21 +1,21 @@
-"""Tables of columns: `.parquet`, numbers only, read by row groups.
+"""Tables of columns: `.parquet`, read by row groups.
 
-A column named `label`, `target` or `class` that holds whole numbers becomes the labels; every
-other column is a feature.
+Columns have roles by their names, see `roles`; every other column is a feature: numbers, booleans,
+decimals, categories that are numbers, or lists of numbers of one length.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from discretevae.data.readers.request import Request
-from discretevae.data.readers.tables import label_column, refuse_counting, warn_label_is_feature
+from discretevae.data.readers.roles import take_apart, warn_of
 from discretevae.data.rows import Rows
 from discretevae.data.stores.disk import PIECE_BYTES, DiskTable, Stamp, require_few_rows
 from discretevae.data.stores.values import Array, Facts, check_image_shape, scan
@@ -33,10 +33,27 @@ def read_parquet(path: Path, request: Request) -> Rows:
         DataError: a column of another type, missing values, damaged.
     """
     table = ParquetTable(path, request)
+    warn_of(table.name, table.notes)
     return Rows.from_array(
-        table, labels=table.labels, divisor=request.divisor, scale=request.scale,
+        table, labels=table.labels, ids=table.ids, divisor=request.divisor, scale=request.scale,
         fit_rows=request.fit_rows,
     )  # fmt: skip
+
+
+class _Field(NamedTuple):
+    """A column of the file: its name, type, and the dtype of its values; None for no numbers."""
+
+    name: str
+    type: Any
+    dtype: np.dtype[Any] | None
+    is_list: bool = False
+
+
+class _Place(NamedTuple):
+    """A column of the table: which column of the file it is, and which entry of its lists."""
+
+    field: int
+    entry: int | None = None
 
 
 class ParquetTable(DiskTable):
@@ -49,11 +66,13 @@ class ParquetTable(DiskTable):
         request: how it is to be read.
 
     Attributes:
-        labels: int64 ``[N]``, or None.
+        labels: ``[N]`` whole numbers or names of classes, or None.
+        ids: ``[N]`` whole numbers or texts, or None.
+        notes: what a user should know of how it is read.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
-        DataError: a column of another type, labels that are missing, damaged.
+        DataError: a feature that is no number, labels that are missing, damaged.
     """
 
     def __init__(self, path: Path, request: Request = Request()) -> None:  # noqa: B008 - frozen
@@ -62,35 +81,45 @@ class ParquetTable(DiskTable):
         with self._opened() as file:
             self._metadata, schema = file.metadata, file.schema_arrow
             sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-            dtypes = _dtypes(schema, self.name)
+            self._fields = [_field(field) for field in schema]
+            index = _index_of(schema)
         n_rows = int(self._metadata.num_rows)
         if min(sizes, default=0) < 0 or sum(sizes) != n_rows:
             raise self._damaged(f"{n_rows:,} rows in groups of {sum(sizes):,}")
         require_few_rows(n_rows, self.name)
         self.edges = np.cumsum([0, *sizes], dtype=np.int64)
         self.gap = max(1, n_rows)  # a group is unpacked whole, however few of its rows are read
-        self.labels, label = None, label_column(schema.names, path)
-        if label is not None:
-            values = self._column(label, n_rows, dtypes[label])
-            if (values == np.rint(values)).all():
-                self.labels = values.astype(np.int64)
-            else:
-                warn_label_is_feature(path, schema.names[label])
-        columns = [i for i in range(len(dtypes)) if i != label or self.labels is None]
-        if not columns or not n_rows:
+        self._lengths: dict[int, int] = {}
+        names, places = self._columns({request.label, request.row_id, *request.ignore})
+        parts = take_apart(
+            names, request, self.name, lambda i: self._column(places[i].field),
+            index_columns=[name for name in index if isinstance(name, str)],
+        )  # fmt: skip
+        self.labels, self.ids, self.notes = parts.labels, parts.ids, parts.notes
+        numbers = next((each for each in index if isinstance(each, range)), range(n_rows))
+        is_own = len(numbers) == n_rows and numbers != range(n_rows)
+        if self.ids is None and is_own and request.row_id is None:
+            self.ids = np.arange(numbers.start, numbers.stop, numbers.step)
+            self.notes = (*self.notes, f"row ids run from {numbers[0]} to {numbers[-1]}")
+        if not parts.features or not n_rows:
             raise DataError(
-                f"{path}: no values in an array of shape ({n_rows}, {len(columns)}). Give at "
-                "least 1 row."
+                f"{path}: no values in an array of shape ({n_rows}, {len(parts.features)}). Give "
+                "at least 1 row."
             )
+        self._places = [places[i] for i in parts.features]
+        self._used = sorted({place.field for place in self._places})
         self.image_shape, self.is_table = request.image_size, True
         if self.image_shape is not None:
-            check_image_shape(self.image_shape, len(columns), self.name)
-        self.columns, self._places = tuple(schema.names[i] for i in columns), columns
-        self.dtype = np.result_type(*(dtypes[i] for i in columns))
-        self.shape = (n_rows, len(columns))
+            check_image_shape(self.image_shape, len(self._places), self.name)
+        self.columns = tuple(names[i] for i in parts.features)
+        self.dtype = np.result_type(*(self._require_numbers(i) for i in self._used))
+        self.shape = (n_rows, len(self._places))
         self._last: tuple[int, Array] | None = None
-        if not schema.names[0]:
-            refuse_counting(self._column(0, n_rows, dtypes[0]), path)
+
+    def put_in_order(self, columns: Sequence[str]) -> None:
+        """Take the features in this order, by their names."""
+        place = dict(zip(self.columns or (), self._places, strict=True))
+        self.columns, self._places = tuple(columns), [place[name] for name in columns]
 
     def facts(self, divisor: float | None) -> Facts:
         """Look at every value, even at bytes: some may be missing."""
@@ -103,10 +132,9 @@ class ParquetTable(DiskTable):
     def pieces(self) -> Iterator[tuple[int, Array]]:
         """Yield the table from top to bottom, group by group."""
         for group, start in enumerate(self.edges[:-1].tolist()):
-            for first, columns in self._batches(group):
+            for first, columns in self._batches(group, self._used):
                 part = np.empty((len(columns[0]), self.shape[1]), self.dtype)
-                for number, place in enumerate(self._places):
-                    part[:, number] = columns[place]
+                self._fill(part, columns)
                 yield start + first, part
 
     def read_into(self, start: int, out: Array) -> None:
@@ -142,35 +170,79 @@ class ParquetTable(DiskTable):
         return last[1]
 
     def _unpack(self, group: int, out: Array) -> None:
-        for first, columns in self._batches(group):
-            for number, place in enumerate(self._places):
-                out[first : first + len(columns[0]), number] = columns[place]
+        for first, columns in self._batches(group, self._used):
+            self._fill(out[first : first + len(columns[0])], columns)
 
-    def _column(self, place: int, n_rows: int, dtype: np.dtype[Any]) -> Array:
-        values = np.empty(n_rows, dtype)
-        for group, start in enumerate(self.edges[:-1].tolist()):
-            for first, columns in self._batches(group, place):
-                values[start + first : start + first + len(columns[0])] = columns[0]
-        return values
+    def _fill(self, out: Array, columns: Sequence[Array]) -> None:
+        slot = {field: number for number, field in enumerate(self._used)}
+        for number, (field, entry) in enumerate(self._places):
+            column = columns[slot[field]]
+            out[:, number] = column if entry is None else column[:, entry]
 
-    def _batches(self, group: int, only: int | None = None) -> Iterator[tuple[int, list[Array]]]:
-        """Yield a row group in pieces: the number of the first row in it, and the columns."""
+    def _columns(self, asked: set[str | None]) -> tuple[list[str], list[_Place]]:
+        """Return the names of all columns, and where they lie; lists are one column an entry."""
+        names, places = [], []
+        for number, field in enumerate(self._fields):
+            entries: Sequence[int | None] = [None]
+            if field.is_list and field.name not in asked and self.edges[-1]:
+                group = int(np.searchsorted(self.edges, 0, side="right")) - 1
+                self._lengths[number] = next(self._batches(group, [number]))[1][0].shape[1]
+                entries = range(self._lengths[number])
+            for entry in entries:
+                names.append(field.name if entry is None else f"{field.name}[{entry}]")
+                places.append(_Place(number, entry))
+        return names, places
+
+    def _require_numbers(self, number: int) -> np.dtype[Any]:
+        field = self._fields[number]
+        if field.dtype is None:
+            raise DataError(
+                f"{self.name}: column {field.name!r} is {field.type}, not numbers. Drop or encode "
+                "it; columns that are no features are named by `label`, `row_id` and `ignore`."
+            )
+        return field.dtype
+
+    def _column(self, number: int) -> Array:
+        """Return a whole column that is no feature: numbers, or texts."""
+        field, parts = self._fields[number], []
+        if field.is_list or (field.dtype is None and not _is_text(field.type)):
+            raise DataError(
+                f"{self.name}: column {field.name!r} is {field.type}, which names neither rows nor "
+                "classes. Leave it out by `ignore`."
+            )
+        for group in range(len(self.edges) - 1):
+            parts += [columns[0] for _, columns in self._batches(group, [number])]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    def _batches(self, group: int, fields: Sequence[int]) -> Iterator[tuple[int, list[Array]]]:
+        """Yield some columns of a row group in pieces: the number of the first row, and values."""
         size = int(self.edges[group + 1] - self.edges[group])
-        width = self._metadata.num_columns
+        names = [self._fields[i].name for i in fields]
+        is_whole = len(fields) == len(self._fields)
+        width = self._metadata.num_columns if is_whole or self._has_lists(fields) else len(fields)
         at = 0
         with self._opened() as file:
-            names = None if only is None else [file.schema_arrow.names[only]]
-            step = max(1, PIECE_BYTES // (8 * (width if only is None else 1)))
-            for batch in file.iter_batches(step, row_groups=[group], columns=names):
+            step = max(1, PIECE_BYTES // (8 * width))
+            chosen = None if is_whole else names
+            for batch in file.iter_batches(step, row_groups=[group], columns=chosen):
                 if at + len(batch) > size:
                     break
                 found = batch.schema.names
                 # "label" also selects a column that is called "label.x"
-                places = range(len(found)) if names is None else [found.index(names[0])]
-                yield at, [_values(batch.column(i), found[i], self.name) for i in places]
+                places = fields if is_whole else [found.index(name) for name in names]
+                yield at, [
+                    _values(
+                        batch.column(i), self._fields[k].name, self.name,
+                        start=int(self.edges[group]) + at, length=self._lengths.get(k),
+                    )
+                    for i, k in zip(places, fields, strict=True)
+                ]  # fmt: skip
                 at += len(batch)
         if at != size:
             raise self._damaged(f"row group {group} does not hold {size:,} rows")
+
+    def _has_lists(self, fields: Sequence[int]) -> bool:
+        return any(self._fields[i].is_list for i in fields)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Any]:
@@ -193,23 +265,107 @@ class ParquetTable(DiskTable):
         return DataError(f"{self.name}: not a Parquet file, or damaged ({reason}). Save it again.")
 
 
-def _dtypes(schema: Any, name: str) -> list[np.dtype[Any]]:
+def _field(field: Any) -> _Field:
+    """Return what a column of the file holds."""
     from pyarrow import types
 
-    for field in schema:
-        checks = (types.is_boolean, types.is_integer, types.is_floating)
-        if not any(check(field.type) for check in checks):
-            raise DataError(
-                f"{name}: column {field.name!r} is {field.type}, not numbers. Drop or encode it."
-            )
-    return [np.dtype(field.type.to_pandas_dtype()) for field in schema]
+    kind = _bare(field.type)
+    is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    value = _bare(kind.value_type) if is_list else kind
+    dtype = None
+    if types.is_decimal(value):
+        dtype = np.dtype(np.float64)
+    elif types.is_boolean(value) or types.is_integer(value) or types.is_floating(value):
+        dtype = np.dtype(value.to_pandas_dtype())
+    return _Field(field.name, field.type, dtype, is_list and dtype is not None)
 
 
-def _values(column: Any, column_name: str, name: str) -> Array:
+def _bare(kind: Any) -> Any:
+    """Return the type of the values that an extension or a dictionary holds."""
+    from pyarrow import BaseExtensionType, types
+
+    if isinstance(kind, BaseExtensionType):
+        return _bare(kind.storage_type)
+    return _bare(kind.value_type) if types.is_dictionary(kind) else kind
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    kind = _bare(kind)
+    checks = (types.is_string, types.is_large_string, types.is_string_view, types.is_temporal)
+    return any(check(kind) for check in checks)
+
+
+def _index_of(schema: Any) -> list[str | range]:
+    """Return what pandas noted of the index: names of columns, or the numbers of the rows."""
+    try:
+        noted = (schema.pandas_metadata or {}).get("index_columns", [])
+        names = [each for each in noted if isinstance(each, str)]
+        ranges = [
+            range(each["start"], each["stop"], each["step"])
+            for each in noted
+            if isinstance(each, dict) and each["kind"] == "range"
+        ]
+        return [
+            *names,
+            *(each for each in ranges if max(map(abs, (each.start, each.stop))) < 2**62),
+        ]
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        return []  # not what pandas writes
+
+
+def _values(
+    column: Any, column_name: str, name: str, *, start: int, length: int | None = None
+) -> Array:
+    """Return values ``[n]``, or ``[n, length]`` of lists; texts as objects.
+
+    Args:
+        column: of a batch.
+        column_name: of it.
+        name: starts every message.
+        start: number of the first row.
+        length: of all lists; None for that of the first.
+
+    Raises:
+        DataError: missing values, or lists of several lengths.
+    """
+    import pyarrow as pa
+    from pyarrow import types
+
+    values: Array
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
     if column.null_count:
+        first = start + int(column.is_null().to_numpy(zero_copy_only=False).argmax())
         raise DataError(
-            f"{name}: {column.null_count} missing values in column {column_name!r}. Fill them or "
-            "drop their rows."
+            f"{name}: {column.null_count} missing values in column {column_name!r}, the first in "
+            f"row {first} (counted from 0). Fill them or drop their rows."
         )
-    values: Array = column.to_numpy(zero_copy_only=False)
+    kind = column.type
+    if types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind):
+        lengths = column.value_lengths().to_numpy(zero_copy_only=False)
+        length = int(lengths[0]) if length is None and len(lengths) else length or 0
+        if (lengths != length).any():
+            at = int((lengths != length).argmax())
+            raise DataError(
+                f"{name}: a list of {lengths[at]} values in column {column_name!r}, row "
+                f"{start + at} (counted from 0), others have {length}. Make them equally long, or "
+                "leave the column out by `ignore`."
+            )
+        flat = _values(column.flatten(), column_name, name, start=start)
+        values = flat.reshape(len(column), length)
+        return values
+    if types.is_dictionary(kind):
+        values = _values(column.dictionary, column_name, name, start=start)
+        values = values[column.indices.to_numpy()]
+        return values
+    if _is_text(kind):
+        column = column.cast(pa.string()).dictionary_encode()  # each text is held once
+        texts = np.array(column.dictionary.to_pylist(), object)
+        values = texts[column.indices.to_numpy()]
+        return values
+    if types.is_decimal(kind):
+        column = column.cast(pa.float64())
+    values = column.to_numpy(zero_copy_only=False)
     return values

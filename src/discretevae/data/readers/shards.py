@@ -11,6 +11,7 @@ from discretevae.data.readers.images import visible
 from discretevae.data.readers.npy import NpyTable
 from discretevae.data.readers.parquet import ParquetTable
 from discretevae.data.readers.request import Request
+from discretevae.data.readers.roles import warn_of
 from discretevae.data.rows import Rows
 from discretevae.data.stores.disk import DiskTable, Shards
 from discretevae.errors import DataError
@@ -52,23 +53,32 @@ def read_shards(path: Path, request: Request) -> Rows:
                 "everything else elsewhere."
             )
     tables = [_TABLES[file.suffix.lower()](file, request) for file in files]
+    notes: list[str] = []
     for table in tables:
-        _require_same(tables[0], table)
+        _require_same(tables[0], table, notes)
     labels = [table.labels for table in tables if isinstance(table, ParquetTable)]
     found = [part for part in labels if part is not None]
     if 0 < len(found) < len(tables):
         raise DataError(f"{path}: {len(found)} of {len(tables)} shards have labels. Give all some.")
     joined = np.concatenate(found) if found else None
+    ids = [table.ids for table in tables if isinstance(table, ParquetTable)]
+    texts = {each.dtype.kind == "U" for each in ids if each is not None}
+    own = [each.astype(np.str_) if len(texts) > 1 else each for each in ids if each is not None]
+    for table in tables:
+        notes += table.notes if isinstance(table, ParquetTable) else ()
+    warn_of(str(path), notes)
     return Rows.from_array(
         Shards(str(path), tables),
         labels=joined,
+        ids=np.concatenate(own) if len(own) == len(tables) else None,
         divisor=request.divisor,
         scale=request.scale,
         fit_rows=request.fit_rows,
     )
 
 
-def _require_same(first: DiskTable, table: DiskTable) -> None:
+def _require_same(first: DiskTable, table: DiskTable, notes: list[str]) -> None:
+    """Refuse a shard that differs; columns in another order are put in that of the first."""
     described = [
         f"{t.dtype} rows of {t.shape[1]} values" + (f" {t.image_shape}" if t.image_shape else "")
         for t in (first, table)
@@ -77,5 +87,10 @@ def _require_same(first: DiskTable, table: DiskTable) -> None:
         raise DataError(
             f"{table.name}: {described[1]}, but {first.name}: {described[0]}. Save all alike."
         )
-    if first.columns and table.columns and first.columns != table.columns:
+    if not first.columns or not table.columns or first.columns == table.columns:
+        return
+    if isinstance(table, ParquetTable) and set(first.columns) == set(table.columns):
+        table.put_in_order(first.columns)
+        notes.append("the columns of its shards stand in several orders; all were put in one")
+    else:
         raise DataError(f"{table.name}: other columns than {first.name}. Save all alike.")

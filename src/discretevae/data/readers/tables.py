@@ -1,7 +1,6 @@
-"""Tables of text: `.csv` and `.tsv`, numbers only.
+"""Tables of text: `.csv`, `.tsv` and others, numbers and booleans; also packed by gzip.
 
-A column named `label`, `target` or `class` that holds whole numbers becomes the labels; every
-other column is a feature.
+Columns have roles by their names, see `roles`; every other column is a feature.
 """
 
 from __future__ import annotations
@@ -9,111 +8,222 @@ from __future__ import annotations
 import csv
 import itertools
 import re
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from discretevae.data.readers.request import Request
+from discretevae.data.readers.dialect import (
+    BOOLEANS,
+    Dialect,
+    encodings_of,
+    has_header,
+    is_decimal_comma,
+    is_number,
+    is_thousands,
+    opened,
+    records_of,
+    sample_of,
+    sniff,
+)
+from discretevae.data.readers.request import Request, listed
+from discretevae.data.readers.roles import Parts, is_hole, take_apart, warn_of
 from discretevae.data.rows import Rows
-from discretevae.errors import DataError, DataWarning
+from discretevae.data.stores.values import Array
+from discretevae.errors import DataError
 
-_LABEL_NAMES = ("label", "target", "class")
 _BLOCK = 1 << 22
 """Cells parsed in one go: their float64 copy (32 MiB) is gone before the next block is read."""
 
+_WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
+_LEADING_ZERO = re.compile(r"[-+]?0\d+")
+_COMMENT = re.compile(r"\s*(#|//)\s*[^\s,;|]")
+
+Kind = Literal["number", "boolean", "text", "ignored"]
+_FIELDS = {"number": "f8", "boolean": "U8", "text": "O", "ignored": "U1"}
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a file is read: its dialect, names and kinds of columns, and the first row."""
+
+    dialect: Dialect
+    names: tuple[str, ...] | None
+    kinds: tuple[Kind, ...]
+    first: tuple[str, ...]
+    parts: Parts
+    notes: tuple[str, ...]
+
 
 def read_csv(path: Path, request: Request) -> Rows:
-    """Read a text table; comma, semicolon or tab, with or without a line of names.
+    """Read a text table; what stands between cells, and whether it has names, is seen from it.
 
     Raises:
-        DataError: a cell that is no number, a line of another length, nothing to read, not UTF-8.
+        DataError: a cell that is no number, a line of another length, nothing to read, no text.
 
     Warns:
-        DataWarning: a first line that reads 0, 1, 2, ... was taken for names.
+        DataWarning: what was assumed of the file, and which columns are no features.
     """
-    delimiter = ","
+    for encoding in encodings_of(path):
+        try:
+            return _read(path, request, encoding)
+        except UnicodeDecodeError as error:
+            reason = str(error)
+    raise DataError(f"{path}: not a text ({reason}). Save it as UTF-8 CSV.")
+
+
+def _read(path: Path, request: Request, encoding: str) -> Rows:
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            first, delimiter, names = _first_line(file, path)
-            label = label_column(names, path)
-            lines = (line for line in itertools.chain(first, file) if not line.isspace())
-            table, labels = _parse(lines, delimiter, label, path)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text ({error}). Save it as UTF-8 CSV.") from None
+        with opened(path, encoding) as file:
+            sample = sample_of(records_of(file))
+        if not sample:
+            raise DataError(f"{path}: the file is empty. Give at least 1 row.")
+        layout = _layout(path, request, sample, sniff(sample, encoding))
+        table, texts, layout = _parse(path, layout)
     except (ValueError, csv.Error) as error:
-        if isinstance(error, DataError):
+        if isinstance(error, (DataError, UnicodeDecodeError)):
             raise
-        raise _explain(path, delimiter, str(error)) from None
-    width = table.shape[1] + (labels is not None)
-    if names and len(names) != width:
-        raise DataError(
-            f"{path}: the line of names has {len(names)} cells, the rows {width}. Make both equal."
-        )
-    if labels is not None and not np.array_equal(labels, np.rint(labels)):
-        table = np.insert(table.astype(np.float32), label or 0, labels, axis=1)
-        labels = None
-        warn_label_is_feature(path, names[label or 0])
-    if names and not names[0]:
-        refuse_counting(table[:, 0], path)
-    columns = [name for i, name in enumerate(names) if labels is None or i != label]
+        raise _no_table(path, str(error)) from None
+    parts, names = layout.parts, layout.names
+    if names is not None:
+        parts = take_apart(names, request, str(path), texts.__getitem__, plain=parts.plain)
+        for place in sorted(set(parts.features) - set(layout.parts.features)):
+            column = texts[place].astype(np.float32)  # it looked like labels or ids at first
+            table = np.insert(table.astype(np.float32), parts.features.index(place), column, axis=1)
+    warn_of(str(path), [*layout.dialect.notes, *layout.notes, *parts.notes])
     return Rows.from_array(
-        table, labels=labels, image_shape=request.image_size, divisor=request.divisor,
-        scale=request.scale, fit_rows=request.fit_rows, name=str(path), columns=columns or None,
+        table, labels=parts.labels, ids=parts.ids, image_shape=request.image_size,
+        divisor=request.divisor, scale=request.scale, fit_rows=request.fit_rows, name=str(path),
+        columns=None if names is None else [names[i] for i in parts.features],
         is_table=True, copy=False,
     )  # fmt: skip
 
 
-def _first_line(file: Iterable[str], path: Path) -> tuple[list[str], str, list[str]]:
-    """Return the first line if it is data, the delimiter, and the names if it is a header."""
-    line = next((line for line in file if not line.isspace()), None)
-    if line is None:
-        raise DataError(f"{path}: the file is empty. Give at least 1 row.")
-    bare = re.sub(r'"[^"]*"', "", line)
-    # A number may hold a decimal comma, but never a semicolon or a tab.
-    delimiter = next((mark for mark in ";\t" if mark in bare), ",")
-    cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
-    if cells == [str(i) for i in range(len(cells))] and len(cells) > 2:
-        warnings.warn(
-            f"{path}: the first line reads 0, 1, 2, ... and was taken for column names.",
-            DataWarning,
-            stacklevel=3,
-        )
-        return [], delimiter, cells
-    # A line that mixes numbers and an empty cell is a row with a hole, not a line of names.
-    if any(cell and not _is_number(cell) for cell in cells):
-        return [], delimiter, cells
-    return [line], delimiter, []
+def _layout(path: Path, request: Request, sample: Sequence[str], dialect: Dialect) -> _Layout:
+    """Return how a file is read, by its first rows.
 
-
-def _parse(
-    lines: Iterator[str], delimiter: str, label: int | None, path: Path
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
-    """Return the features, uint8 or float32, and the column of labels in full precision."""
-    blocks: list[npt.NDArray[Any]] = []
-    labels: list[npt.NDArray[Any]] = []
-    width, n_lines = 0, 1  # the first block is one line: only then is the width known
-    while block := list(itertools.islice(lines, n_lines)):
-        cells = np.loadtxt(
-            block, np.float64, delimiter=delimiter, comments=None, quotechar='"', ndmin=2
-        )
-        if width not in (0, cells.shape[1]):
-            raise ValueError("the number of columns changed")
-        width = cells.shape[1]
-        if label is not None and label < width:
-            labels.append(cells[:, label])
-            cells = np.delete(cells, label, axis=1)
-        blocks.append(_narrow(cells))
-        n_lines = max(1, _BLOCK // width)
-    if not blocks:
+    Raises:
+        DataError: no rows, no text, a comment, names that do not fit the rows, or roles without
+            names.
+    """
+    if any("\0" in record for record in sample):
+        raise DataError(f"{path}: no text, for it holds bytes of 0. Save it as UTF-8 CSV.")
+    _require_no_comment(path, sample[0], "the first line")
+    first, rows, notes = dialect.split(sample[0]), dialect.rows(sample), []
+    is_header = request.header
+    if is_header is None:
+        is_header, is_said = has_header(sample, dialect, request.columns)
+        if is_said:
+            shown = ", ".join(first if len(first) < 5 else [*first[:3], "..."]).lstrip(", ")
+            taken, other = ("column names", "a row") if is_header else ("a row", "column names")
+            notes.append(
+                f"the first line, {shown}, was taken for {taken}; pass `header={not is_header}` "
+                f"if it holds {other}"
+            )
+    if not is_header:
+        asked = [name for name in (request.label, request.row_id, *request.ignore) if name]
+        if asked and request.columns is None:
+            raise DataError(
+                f"{path}: has no line of names, so {listed(asked)} cannot be found in it. Add "
+                "one, or pass `header=True` if its first line is one."
+            )
+        parts = Parts(tuple(range(len(first))))
+        kinds = [_kind_of(cell) for cell in first]
+        return _Layout(dialect, None, tuple(kinds), tuple(first), parts, tuple(notes))
+    if not (rows := rows[1:]):
         raise DataError(f"{path}: a line of names but no rows. Give at least 1 row.")
-    return np.concatenate(blocks), np.concatenate(labels) if labels else None
+    names, width = tuple(first), len(rows[0])
+    rows = [row for row in rows if len(row) == width]  # the parser finds the others
+    lacks_corner = len(names) == width - 1
+    if lacks_corner:
+        names = ("", *names)  # R does not name its row names
+    used: set[int] = set()
+
+    def read(place: int) -> Array:
+        used.add(place)
+        numbers = [(row[place], dialect.number(row[place])) for row in rows]
+        return _typed(_compact([number if is_number(number) else c for c, number in numbers]))
+
+    parts = Parts(())
+    if len(names) == width:
+        parts = take_apart(names, request, str(path), read)
+    if len(names) != width or (lacks_corner and 0 in parts.plain):
+        raise DataError(
+            f"{path}: the line of names has {len(first)} cells, the rows {width}. Make both equal."
+        )
+    texts = used - set(parts.plain)
+    kinds = [
+        "text" if i in texts else _kind_of(rows[0][i]) if i in parts.features else "ignored"
+        for i in range(width)
+    ]
+    return _Layout(dialect, names, tuple(kinds), tuple(rows[0]), parts, tuple(notes))
 
 
-def _narrow(cells: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _kind_of(cell: str) -> Kind:
+    return "boolean" if _words_of(cell) else "number"
+
+
+def _words_of(cell: str) -> list[str]:
+    return next((sorted(words) for words in BOOLEANS if cell.casefold() in words), [])
+
+
+def _parse(path: Path, layout: _Layout) -> tuple[Array, dict[int, Array], _Layout]:
+    """Return the features, uint8 or float32; columns of other roles; and how they were read.
+
+    Raises:
+        DataError: with the first line and column that cannot be read.
+    """
+    try:
+        with opened(path, layout.dialect.encoding) as file:
+            records = records_of(file)
+            if layout.names is not None:
+                next(records)
+            return *_parse_records(records, layout), layout
+    except (ValueError, csv.Error) as error:
+        if isinstance(error, (DataError, UnicodeDecodeError)):
+            raise
+        fault = _fault(path, layout, str(error))
+    if isinstance(fault, DataError):
+        raise fault from None
+    return _parse(path, replace(layout, dialect=fault))
+
+
+def _parse_records(records: Iterator[str], layout: _Layout) -> tuple[Array, dict[int, Array]]:
+    """Return the features and the columns of other roles, parsed block by block."""
+    kinds, features = layout.kinds, layout.parts.features
+    is_plain = features == tuple(range(len(kinds))) and "boolean" not in kinds
+    groups = [(kind, [i for i, _ in group]) for kind, group in
+              itertools.groupby(enumerate(kinds), lambda pair: pair[1])]  # fmt: skip
+    fields = [(f"f{n}", _FIELDS[kind], (len(at),)) for n, (kind, at) in enumerate(groups)]
+    dtype = np.dtype(np.float64) if is_plain else np.dtype(fields)
+    blocks: list[Array] = []
+    texts: dict[int, list[Array]] = {i: [] for i, kind in enumerate(kinds) if kind == "text"}
+    lines, delimiter = layout.dialect.plain(records)
+    while block := list(itertools.islice(lines, max(1, _BLOCK // len(kinds)))):
+        cells: Array = np.loadtxt(
+            block, dtype, delimiter=delimiter, comments=None, quotechar='"',
+            ndmin=2 if is_plain else 1,
+        )  # fmt: skip
+        if is_plain and cells.shape[1] != len(kinds):
+            raise ValueError("the number of columns changed")
+        if not is_plain:
+            columns = {i: cells[f"f{n}"][:, j] for n, (_, places) in enumerate(groups)
+                       for j, i in enumerate(places)}  # fmt: skip
+            for i, parts in texts.items():
+                parts.append(_compact([layout.dialect.text(c.strip()) for c in columns[i]]))
+            cells = np.empty((len(block), len(features)))
+            for number, i in enumerate(features):
+                is_boolean = kinds[i] == "boolean"
+                cells[:, number] = (
+                    _booleans(columns[i], layout.first[i]) if is_boolean else columns[i]
+                )
+        blocks.append(_narrow(cells))
+    return np.concatenate(blocks), {i: _typed(_joined(parts)) for i, parts in texts.items()}
+
+
+def _narrow(cells: Array) -> Array:
     # Bytes where nothing is lost; NaN fails the comparison. Too large for float32 turns infinite
     # here, which Rows.from_array refuses.
     if ((cells >= 0) & (cells <= 255)).all() and np.array_equal(cells, np.rint(cells)):
@@ -122,79 +232,116 @@ def _narrow(cells: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return cells.astype(np.float32)
 
 
-def _explain(path: Path, delimiter: str, parser_message: str) -> DataError:
-    """Return why the fast parser gave up, with line and column, by reading again slowly."""
-    width = 0
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter)
+def _booleans(cells: Array, first: str) -> Array:
+    words = np.strings.lower(np.strings.strip(cells))
+    if not np.isin(words, _words_of(first)).all():
+        raise ValueError("neither true nor false")
+    is_true: Array = np.isin(words, ["true", "yes"])
+    return is_true
+
+
+def _compact(texts: Sequence[str]) -> Array:
+    """Return a column as int64 if all cells are whole numbers, else as texts."""
+    if all(_WHOLE.fullmatch(text) for text in texts):
+        return np.array([int(text) for text in texts], np.int64)
+    return np.array(texts, object)
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    if any(part.dtype == object for part in parts):
+        parts = [part.astype(str).astype(object) for part in parts]
+    return np.concatenate(parts)
+
+
+def _typed(column: Array) -> Array:
+    """Return a column of texts as float64 or bool if all of them are, or are missing."""
+    if column.dtype != object:
+        return column
+    texts: list[str] = column.tolist()
+    if all(text.casefold() in BOOLEANS[0] for text in texts):
+        return np.array([text.casefold() == "true" for text in texts])
+    filled = [text for text in texts if not is_hole(text)]
+    if not filled or not all(is_number(t) and not _LEADING_ZERO.fullmatch(t) for t in filled):
+        return column
+    return np.array([np.nan if is_hole(text) else float(text) for text in texts])
+
+
+def _fault(path: Path, layout: _Layout, reason: str) -> DataError | Dialect:
+    """Return why the fast parser gave up, with line and column, by reading again slowly.
+
+    Returns:
+        The error, or a dialect with decimal commas, if that is what the first lines did not show.
+    """
+    line, has_point, dialect = 0, False, layout.dialect
+
+    def counted(lines: Iterator[str]) -> Iterator[str]:
+        nonlocal line
+        for line, text in enumerate(lines, 1):  # noqa: B007 - read by the caller
+            yield text
+
+    with opened(path, dialect.encoding) as file:
+        records = records_of(counted(file))
         try:
-            for cells in reader:
-                line = reader.line_num
-                if not any(cell.strip() for cell in cells) and len(cells) <= 1:
-                    continue
-                if not width:
-                    width = len(cells)
-                    if any(cell.strip() and not _is_number(cell) for cell in cells):
-                        continue  # the line of names
-                if len(cells) != width:
+            if layout.names is not None:
+                next(records)
+            for record in records:
+                _require_no_comment(path, record, f"line {line}")
+                cells = dialect.split(record)
+                if len(cells) != len(layout.kinds):
                     return DataError(
-                        f"{path}: line {line} has {len(cells)} cells, the lines before it {width}. "
-                        "Give every line the same number."
+                        f"{path}: line {line} has {len(cells)} cells, the lines before it "
+                        f"{len(layout.kinds)}. Give every line the same number."
                     )
-                for column, cell in enumerate(cells, 1):
-                    if not _is_number(cell):
-                        got = repr(cell[:40]) if cell.strip() else "an empty cell"
-                        return DataError(
-                            f"{path}: line {line}, column {column} is not a number. Got {got}. "
-                            "Fill, encode or drop it (decimals are written with a point)."
+                for column, (cell, kind) in enumerate(zip(cells, layout.kinds, strict=True)):
+                    if kind in ("text", "ignored"):
+                        continue
+                    if kind == "boolean" and cell.casefold() in _words_of(layout.first[column]):
+                        continue
+                    if kind == "number" and is_number(dialect.number(cell)):
+                        has_point = has_point or "." in cell
+                    elif is_decimal_comma(cell) and dialect.delimiter != "," and not has_point:
+                        if not dialect.has_decimal_commas:
+                            return replace(dialect, has_decimal_commas=True)
+                    else:
+                        name = None if layout.names is None else layout.names[column]
+                        return _bad_cell(
+                            path, f"line {line}, column {column + 1}", name, cell, kind
                         )
         except csv.Error as error:
-            parser_message = f"line {reader.line_num}: {error}"
-    return DataError(f"{path}: not a table of numbers ({parser_message}). Save it as plain CSV.")
+            return _no_table(path, f"line {line}: {error}")
+        except ValueError as error:
+            if isinstance(error, DataError):
+                return error
+            return _no_table(path, str(error))
+    return _no_table(path, reason)
 
 
-def _is_number(cell: str) -> bool:
-    # Python reads 1_000 as a number; the fast parser and other programs do not.
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return "_" not in cell
-
-
-def label_column(names: list[str], path: Path) -> int | None:
-    """Return the number of the column that names labels, if there is one.
-
-    Raises:
-        DataError: several do.
-    """
-    found = [i for i, name in enumerate(names) if name.strip().casefold() in _LABEL_NAMES]
-    if len(found) > 1:
-        raise DataError(
-            f"{path}: columns {' and '.join(names[i] for i in found)} all name labels. Keep one."
+def _bad_cell(path: Path, place: str, name: str | None, cell: str, kind: Kind) -> DataError:
+    got = repr(cell[:40]) if cell else "an empty cell"
+    got += "" if name is None else f" in {name!r}"
+    if not cell:
+        advice = "Fill it, or drop its row or column."
+    elif is_thousands(cell):
+        advice = "Write it without marks between thousands."
+    elif is_decimal_comma(cell):
+        advice = "Here decimals are written with a point."
+    elif kind == "boolean" or _words_of(cell):
+        advice = "Write all of a column as numbers, or all as booleans of one kind."
+    else:
+        advice = (
+            "Encode it or drop the column; columns that are no features are named by `label`, "
+            "`row_id` and `ignore`."
         )
-    return found[0] if found else None
+    wanted = "true or false" if kind == "boolean" else "a number"
+    return DataError(f"{path}: {place} is not {wanted}. Got {got}. {advice}")
 
 
-def warn_label_is_feature(path: Path, name: str) -> None:
-    """Warn that a column was not read as labels, in spite of its name."""
-    warnings.warn(
-        f"{path}: column {name} does not hold whole numbers and was read as a feature, not as "
-        "labels.",
-        DataWarning,
-        stacklevel=3,
-    )
-
-
-def refuse_counting(column: npt.NDArray[Any], path: Path) -> None:
-    """Refuse a first column without a name that holds 0, 1, 2, ...
-
-    Raises:
-        DataError: it does.
-    """
-    # An index that came along would be learned as a feature; a single row proves nothing.
-    if len(column) > 1 and np.array_equal(column, np.arange(len(column))):
+def _require_no_comment(path: Path, record: str, place: str) -> None:
+    if _COMMENT.match(record):
         raise DataError(
-            f"{path}: the first column has no name and only counts the rows. Save the table "
-            "without its index, or name the column."
+            f"{path}: {place} is a comment, {record.strip()[:40]!r}. Delete lines that are no rows."
         )
+
+
+def _no_table(path: Path, reason: str) -> DataError:
+    return DataError(f"{path}: not a table of numbers ({reason}). Save it as plain CSV.")
