@@ -84,6 +84,22 @@ def test_a_query_is_marked_where_it_is_itself(model, rows):
     assert (reranked.own == (reranked.ids == np.arange(N)[:, None])).all()
 
 
+def test_a_file_is_itself_whatever_folder_was_read(model, rows):
+    names = ["cat/img1.png", "dog/img1.png", "img1.png", "a/cat/img1.png", "cat/big-img1.png"]
+    alike = Rows.from_array(rows.values[:1].repeat(5, 1), ids=as_names(names))
+    index = CodeIndex.build(model, alike)
+
+    def own(name):
+        query = replace(alike.subset(slice(0, 1)), ids=as_names([name]))
+        found = index.search(model, query, 5)
+        return set(found.names[found.own].tolist())
+
+    assert own("dog/img1.png") == {"dog/img1.png", "img1.png"}
+    assert own("img1.png") == {*names[:4]}
+    assert own("p/cat/img1.png") == {"cat/img1.png", "img1.png"}
+    assert own("g1.png") == own("dog/img2.png") == set()
+
+
 def test_numbers_of_rows_are_marked_too(model, rows):
     plain = replace(rows, ids=None)
     test = plain.subset(torch.tensor([5, 9, 30]))

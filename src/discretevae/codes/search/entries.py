@@ -94,18 +94,23 @@ class Entries:
     def are_own(self, found: Array, ids: Array, sums: Array) -> Array:
         """Return which of the rows found are the queries themselves, bool ``[Q, k]``.
 
+        They have the same values and the same id; of a name, one may begin with more folders.
+
         Args:
             found: ids of rows, ``[Q, k]``.
             ids: of the queries, numbers or texts, ``[Q]``.
             sums: of the queries.
         """
         places = places_of(found.reshape(-1), self.ids).reshape(found.shape)
-        if self.names is None and ids.dtype.kind == "i":
-            alike = found == ids[:, None]
-        else:
-            alike = self.all_names()[places] == as_names([str(i) for i in ids.tolist()])[:, None]
         known = self.sums[places]
-        own: Array = alike.astype(bool) & (known == sums[:, None]) & (known > 0)
+        own: Array = (known == sums[:, None]) & (known > 0)
+        if self.names is None and ids.dtype.kind == "i":
+            own &= found == ids[:, None]
+            return own
+        names, queries = self.all_names(), ids.tolist()
+        for query, column in np.argwhere(own).tolist():
+            name, other = str(names[places[query, column]]), str(queries[query])
+            own[query, column] = _name_one_file(name, other)
         return own
 
     def to_arrays(self) -> dict[str, Array]:
@@ -176,6 +181,11 @@ def encode_entries(
     # 0 is for sums that are not known
     short = np.maximum(np.concatenate(sums) >> np.uint64(32), 1).astype(np.uint32)
     return Entries.of(codes, ids, names, short)
+
+
+def _name_one_file(name: str, other: str) -> bool:
+    """Return whether names are alike, but for folders that one of them begins with."""
+    return name == other or name.endswith(f"/{other}") or other.endswith(f"/{name}")
 
 
 def _cut(names: Array, lengths: Array) -> list[str]:
