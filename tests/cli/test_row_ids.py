@@ -112,6 +112,14 @@ def test_outliers_are_printed_by_their_ids(cli, trained, named, test_numbers):
         assert line.startswith(short_name(each["id"]))
 
 
+def test_a_column_of_whole_numbers_is_no_number_of_rows(cli, trained, named):
+    named(lambda n: np.arange(n) + 5000)
+    said = cli("outliers", trained("categorical:5"), "--samples", 2, "--reference-rows", 30).out
+    head, first, *_ = said.splitlines()
+    assert head.split()[0] == "id"
+    assert 5000 <= int(first.split()[0]) < 6797
+
+
 def test_a_name_is_printed_on_one_line():
     for each in AWKWARD:
         shown = short_name(each, 20)

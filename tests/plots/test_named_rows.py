@@ -38,6 +38,8 @@ def test_outliers(rows, tmp_path):
     shown = [label.get_text() for label in figure.axes[0].get_xticklabels()]
     assert shown == [f"{i:.1f}\n{short_name(name, 13)}" for i, name in enumerate(rows.ids)]
     save_figure(figure, tmp_path / "a.png")
+    figure = outlier_figure(found, replace(rows, ids=np.arange(20) + 5000), (8, 8), n=20)
+    assert figure.axes[0].get_xticklabels()[3].get_text() == "3.0\n5003"
 
 
 @pytest.mark.draws

@@ -187,8 +187,8 @@ def _print(facts: dict[str, Any]) -> None:
 
     bound = "ln p(x)" if facts["is_exact"] else "bound"
     with_class = facts["worst"][0]["class"] is not None
-    has_names = isinstance(facts["worst"][0]["id"], str)
-    header = ["id" if has_names else "row", "score", "decision", "label", bound, "L(x)"]
+    are_counted = all(each["id"] == each["row"] for each in facts["worst"])
+    header = ["row" if are_counted else "id", "score", "decision", "label", bound, "L(x)"]
     lines = [[*header, "class"] if with_class else header]
     for each in facts["worst"]:
         cells = [short_name(each["id"]), f"{each['score']:.2f}", f"{each['decision']:+.2f}"]

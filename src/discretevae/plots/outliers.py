@@ -55,14 +55,13 @@ def outlier_figure(
         pictures = rows.deterministic().batch(torch.from_numpy(order))
         show_picture(axes, mosaic(pictures, image_shape, n))
         axes.set_title(f"{what} {of} [nats]", fontsize=8, loc="left")
-        names = [_named(ids[row]) for row in order]
+        names = [
+            f"row {ids[row]:,}" if rows.ids is None else short_name(ids[row], NAME_LENGTH)
+            for row in order
+        ]
         labels = [f"{scores[row]:.1f}\n{name}" for row, name in zip(order, names, strict=True)]
         axes.set_xticks(middles, labels, fontsize=6.5)
         for label, row in zip(axes.get_xticklabels(), order, strict=True):
             label.set_parse_math(False)
             label.set_color("tab:red" if found.labels[row] == -1 else "0.4")
     return figure
-
-
-def _named(name: str | int) -> str:
-    return short_name(name, NAME_LENGTH) if isinstance(name, str) else f"row {name:,}"

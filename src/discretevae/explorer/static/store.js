@@ -77,8 +77,8 @@ async function redraw() {
 }
 
 /** What a row is called: by its id, its number in the data, and its place among the rows that are kept. */
-export function rowName({ row, id, label }) {
-  const place = typeof id === "string" ? `${id} (row ${row})` : `row ${row}${id === row ? "" : ` (number ${id} in the data)`}`;
+export function rowName({ row, id, number, label }) {
+  const place = id === number ? `row ${row}${id === row ? "" : ` (number ${id} in the data)`}` : `${id} (row ${row})`;
   return label === null ? place : `${place}, label ${label}`;
 }
 
