@@ -178,6 +178,19 @@ def test_row_groups_that_are_too_large_to_be_streamed(tmp_path, streamed, monkey
     assert len(load_rows(path)) == 70
 
 
+def test_long_lists_are_read_in_small_pieces(tmp_path, streamed):
+    lists = pa.array(TABLE.tolist(), pa.list_(pa.uint8()))
+    path = write(tmp_path / "a.parquet", {"v": lists}, row_group_size=35)
+    table = ParquetTable(path)
+    pieces = list(table.pieces())
+    assert max(len(part) for _, part in pieces) == 120 // 8 // 3
+    assert np.array_equal(np.concatenate([part for _, part in pieces]), TABLE)
+    rows = load_rows(path)
+    assert rows.is_streamed
+    assert rows.columns == ("v[0]", "v[1]", "v[2]")
+    assert np.array_equal((rows.batch(slice(None)) * 255).round().numpy(), TABLE)
+
+
 def test_damage(tmp_path, streamed):
     path = write(tmp_path / "a.parquet", columns_of(TABLE), row_group_size=9)
     rows, whole = load_rows(path), path.read_bytes()

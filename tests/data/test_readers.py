@@ -8,6 +8,7 @@ import os
 import pickle
 import re
 import struct
+import warnings
 import zipfile
 
 import numpy as np
@@ -183,6 +184,8 @@ BAD = [
     ("a.csv", b"# made by x\na,b\n1,2\n", "the first line is a comment, '# made by x'"),
     ("a.csv", b"a,b\n1,2\n# 7,8\n3,4\n", "line 3 is a comment, '# 7,8'"),
     ("a.csv", b"a,b\n1,2\n\n// end\n", "line 4 is a comment, '// end'"),
+    ("a.csv", b"sep=;\na;b\n1;2\n", "the first line is a comment, 'sep=;'"),
+    ("a.csv", b"a,b,c\n1,2\n3,4,5\n", "line 2 has 2 cells, the lines before it 3"),
     ("a.csv", b"a,b,a\n1,2,3\n", "column 'a' stands there twice"),
     ("a.csv", b"a,,\n1,2,3\n", "column '' stands there twice"),
     ("a.csv", b"a,b\n1,2,\n3,4,\n", "line 2, column 3 is not a number. Got an empty cell in 'b'"),
@@ -441,6 +444,18 @@ def test_a_first_line_that_may_be_a_row_is_kept_and_said(tmp_path):
     path.write_text("1,2,3\n4,5,5\n2,1,3\n5,3,3\n")
     with pytest.warns(DataWarning, match="taken for a row; pass `header=True`"):
         assert len(load_rows(path, divisor=1)) == 4
+
+
+@pytest.mark.parametrize("text", ["ant,5,6\n7,3,2\n8,1,4\n", "t1,5,6\nt2,3,2\n"])
+def test_a_first_line_of_texts_and_numbers(tmp_path, text):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        rows = load_rows(path, divisor=1, ignore=(text.split(",")[0],))
+    assert rows.columns == ("5", "6")
+    # where the rows are like it, it may be one of them
+    assert any("taken for column names" in str(each.message) for each in said) == (text[0] == "t")
 
 
 def test_csv_blocks_are_joined(tmp_path, monkeypatch):

@@ -252,9 +252,11 @@ def has_header(
         return True, False
     rows = [row for row in rows if len(row) - len(first) in (0, 1)]
     body = [row[len(row) - len(first) :] for row in rows]  # R names all columns but the first
-    numbers = [cell for cell in first if _kind(dialect.number(cell)) == "number"]
-    if len(numbers) < len([cell for cell in first if cell]):
-        return not _is_row_with_texts(first, rows, dialect), False
+    kinds = [_kind(dialect.number(cell)) for cell in first]
+    if {"text", "boolean"} & set(kinds):
+        is_alike = _is_alike(kinds, rows, dialect)
+        is_row = is_alike and _shows_a_row(first, kinds, rows)
+        return not is_row, is_alike and not is_row and "number" in kinds
     names, below = first, body
     if not first[0]:  # the corner above row numbers
         names, below = first[1:], [row[1:] for row in body]
@@ -273,25 +275,24 @@ def has_header(
     return (counts_from_0 or _is_no_chance(names, below, dialect)), True
 
 
-def _is_row_with_texts(first: list[str], rows: Sequence[list[str]], dialect: Dialect) -> bool:
-    """Return whether a row that holds texts is like those below it."""
-    if not rows or len(rows[0]) != len(first):
+def _is_alike(kinds: Sequence[str], rows: Sequence[list[str]], dialect: Dialect) -> bool:
+    """Return whether the cells of the next row are of the same kinds."""
+    if not rows or len(rows[0]) != len(kinds):
         return False
-    kinds = [_kind(dialect.number(cell)) for cell in first]
     below = [_kind(dialect.number(cell)) for cell in rows[0]]
-    if any(a != b and "empty" not in (a, b) for a, b in zip(kinds, below, strict=True)):
+    return all(a == b or "empty" in (a, b) for a, b in zip(kinds, below, strict=True))
+
+
+def _shows_a_row(first: list[str], kinds: Sequence[str], rows: Sequence[list[str]]) -> bool:
+    """Return whether some cell can be no name: a fraction, a boolean, a text that comes again."""
+    if set(kinds) <= {"text", "empty"}:
         return False
-    if "number" not in kinds:
-        return set(kinds) == {"boolean"}
-    has_fraction = any(
-        kind == "number" and not _WHOLE.fullmatch(cell)
-        for kind, cell in zip(kinds, first, strict=True)
-    )
-    recurs = any(
-        kind == "text" and any(row[i : i + 1] == [cell] for row in rows)
+    return any(
+        (kind == "number" and not _WHOLE.fullmatch(cell))
+        or kind == "boolean"
+        or (kind == "text" and any(row[i : i + 1] == [cell] for row in rows))
         for i, (kind, cell) in enumerate(zip(kinds, first, strict=True))
     )
-    return has_fraction or recurs or "boolean" in kinds
 
 
 def _only_fractions(rows: Sequence[list[str]], dialect: Dialect) -> bool:
@@ -304,7 +305,7 @@ def _is_no_chance(names: Sequence[str], rows: Sequence[list[str]], dialect: Dial
     cells = [float(c) for row in rows for c in map(dialect.number, row) if is_number(c)]
     outside = sum(not min(cells) <= int(name) <= max(cells) for name in names) if cells else 0
     # all but the first follow from it: the chance of that if all values are equally likely
-    return 2 * outside >= len(names) or len(set(cells)) ** (len(names) - 1) >= 1000
+    return 2 * outside >= len(names) or len(set(cells)) ** min(len(names) - 1, 10) >= 1000
 
 
 def _is_sequence(cells: Sequence[str], step: int) -> bool:

@@ -40,6 +40,10 @@ def read_parquet(path: Path, request: Request) -> Rows:
     )  # fmt: skip
 
 
+_LONG = 4096
+"""Lists may be so long, as long as none was seen: what is read in one go must not be large."""
+
+
 class _Field(NamedTuple):
     """A column of the file: its name, type, and the dtype of its values; None for no numbers."""
 
@@ -219,7 +223,7 @@ class ParquetTable(DiskTable):
         size = int(self.edges[group + 1] - self.edges[group])
         names = [self._fields[i].name for i in fields]
         is_whole = len(fields) == len(self._fields)
-        width = self._metadata.num_columns if is_whole or self._has_lists(fields) else len(fields)
+        width = sum(self._lengths.get(i, _LONG if self._fields[i].is_list else 1) for i in fields)
         at = 0
         with self._opened() as file:
             step = max(1, PIECE_BYTES // (8 * width))
@@ -240,9 +244,6 @@ class ParquetTable(DiskTable):
                 at += len(batch)
         if at != size:
             raise self._damaged(f"row group {group} does not hold {size:,} rows")
-
-    def _has_lists(self, fields: Sequence[int]) -> bool:
-        return any(self._fields[i].is_list for i in fields)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Any]:

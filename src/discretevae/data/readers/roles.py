@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -101,7 +102,8 @@ def choose_roles(
             raise DataError(f"{source}: column {name!r} stands there twice. Rename or drop one.")
     for wanted in (request.label, request.row_id, *request.ignore):
         if wanted is not None and wanted not in place and request.columns is None:
-            raise DataError(f"{source}: no column {wanted!r}. {did_you_mean(wanted, names)}")
+            choices = textwrap.shorten(did_you_mean(wanted, names), 300, placeholder=" ...")
+            raise DataError(f"{source}: no column {wanted!r}. {choices}")
     asked = {request.label, request.row_id, *request.ignore} | set(request.columns or ())
     free = [i for i, name in enumerate(names) if name not in asked and i not in plain]
     label = None if request.label is None else place.get(request.label)

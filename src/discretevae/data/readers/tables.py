@@ -39,7 +39,7 @@ _BLOCK = 1 << 22
 
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
 _LEADING_ZERO = re.compile(r"[-+]?0\d+")
-_COMMENT = re.compile(r"\s*(#|//)\s*[^\s,;|]")
+_COMMENT = re.compile(r"\s*(#|//)\s*[^\s,;|]|sep=.\s*$")  # the last one is Excel's
 
 Kind = Literal["number", "boolean", "text", "ignored"]
 _FIELDS = {"number": "f8", "boolean": "U8", "text": "O", "ignored": "U1"}
@@ -134,7 +134,9 @@ def _layout(path: Path, request: Request, sample: Sequence[str], dialect: Dialec
         return _Layout(dialect, None, tuple(kinds), tuple(first), parts, tuple(notes))
     if not (rows := rows[1:]):
         raise DataError(f"{path}: a line of names but no rows. Give at least 1 row.")
-    names, width = tuple(first), len(rows[0])
+    # one row as long as the names, and it is the others that are wrong
+    is_one_fit = any(len(row) == len(first) for row in rows)
+    names, width = tuple(first), len(first) if is_one_fit else len(rows[0])
     rows = [row for row in rows if len(row) == width]  # the parser finds the others
     lacks_corner = len(names) == width - 1
     if lacks_corner:
@@ -192,8 +194,8 @@ def _parse(path: Path, layout: _Layout) -> tuple[Array, dict[int, Array], _Layou
 
 def _parse_records(records: Iterator[str], layout: _Layout) -> tuple[Array, dict[int, Array]]:
     """Return the features and the columns of other roles, parsed block by block."""
-    kinds, features = layout.kinds, layout.parts.features
-    is_plain = features == tuple(range(len(kinds))) and "boolean" not in kinds
+    kinds = layout.kinds
+    is_plain = layout.parts.features == tuple(range(len(kinds))) and "boolean" not in kinds
     groups = [(kind, [i for i, _ in group]) for kind, group in
               itertools.groupby(enumerate(kinds), lambda pair: pair[1])]  # fmt: skip
     fields = [(f"f{n}", _FIELDS[kind], (len(at),)) for n, (kind, at) in enumerate(groups)]
@@ -209,18 +211,28 @@ def _parse_records(records: Iterator[str], layout: _Layout) -> tuple[Array, dict
         if is_plain and cells.shape[1] != len(kinds):
             raise ValueError("the number of columns changed")
         if not is_plain:
-            columns = {i: cells[f"f{n}"][:, j] for n, (_, places) in enumerate(groups)
-                       for j, i in enumerate(places)}  # fmt: skip
-            for i, parts in texts.items():
-                parts.append(_compact([layout.dialect.text(c.strip()) for c in columns[i]]))
-            cells = np.empty((len(block), len(features)))
-            for number, i in enumerate(features):
-                is_boolean = kinds[i] == "boolean"
-                cells[:, number] = (
-                    _booleans(columns[i], layout.first[i]) if is_boolean else columns[i]
-                )
+            parts = [(kind, at, cells[f"f{n}"]) for n, (kind, at) in enumerate(groups)]
+            for _, at, found in (part for part in parts if part[0] == "text"):
+                for i, column in zip(at, found.T, strict=True):
+                    texts[i].append(_compact([layout.dialect.text(c.strip()) for c in column]))
+            cells = _in_order(parts, layout, len(block))
         blocks.append(_narrow(cells))
     return np.concatenate(blocks), {i: _typed(_joined(parts)) for i, parts in texts.items()}
+
+
+def _in_order(
+    parts: Sequence[tuple[Kind, list[int], Array]], layout: _Layout, n_rows: int
+) -> Array:
+    """Return the features ``[n, P]`` of groups of columns: kind, places, and cells."""
+    slot = {place: number for number, place in enumerate(layout.parts.features)}
+    cells = np.empty((n_rows, len(slot)))
+    for kind, at, found in parts:
+        if kind in ("number", "boolean"):
+            values = found if kind == "number" else _booleans(found, [layout.first[i] for i in at])
+            slots = [slot[i] for i in at]
+            is_span = slots == list(range(slots[0], slots[0] + len(slots)))
+            cells[:, slice(slots[0], slots[-1] + 1) if is_span else slots] = values
+    return cells
 
 
 def _narrow(cells: Array) -> Array:
@@ -232,10 +244,11 @@ def _narrow(cells: Array) -> Array:
         return cells.astype(np.float32)
 
 
-def _booleans(cells: Array, first: str) -> Array:
-    words = np.strings.lower(np.strings.strip(cells))
-    if not np.isin(words, _words_of(first)).all():
-        raise ValueError("neither true nor false")
+def _booleans(cells: Array, first: Sequence[str]) -> Array:
+    words = np.char.lower(np.char.strip(cells))
+    for column, cell in zip(words.T, first, strict=True):
+        if not np.isin(column, _words_of(cell)).all():
+            raise ValueError("neither true nor false")
     is_true: Array = np.isin(words, ["true", "yes"])
     return is_true
 
