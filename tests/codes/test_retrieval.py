@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -321,6 +322,14 @@ def test_a_split_holds_every_row_once_and_is_data_of_its_own(digits, tmp_path):
     }
     with pytest.raises(DataError, match="no row of label 0 would be left"):
         write_split(path, rows, per_label=500)
+    named = replace(rows, classes=tuple(f"digit {i}, so called" for i in range(10)))
+    write_split(path, named, per_label=10)
+    again = load_data(path)
+    for part, before in ((again.train, data.train), (again.test, data.test)):
+        assert part.classes == named.classes
+        assert part.labels.tolist() == before.labels.tolist()
+    with pytest.raises(DataError, match="no row of label digit 0, so called would be left"):
+        write_split(path, named, per_label=500)
 
 
 def _written(folder, content):

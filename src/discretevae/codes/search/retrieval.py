@@ -29,6 +29,7 @@ from discretevae.codes.search.baselines import (
 from discretevae.codes.search.hamming import require_searchable, search_bits
 from discretevae.config import BinarizeMode, LatentSpec
 from discretevae.data import Dataset, Rows
+from discretevae.data.classes import class_name
 from discretevae.errors import ConfigError, DataError
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
@@ -190,10 +191,13 @@ def write_split(path: Path, rows: Rows, *, per_label: int = 100, seed: int = 0) 
     labels = _labels(rows)
     for label in np.unique(labels):
         if is_query[labels == label].all():
+            name = class_name(int(label), rows.classes)
             raise DataError(
-                f"{rows.name}: no row of label {label} would be left in the gallery. Ask for fewer "
+                f"{rows.name}: no row of label {name} would be left in the gallery. Ask for fewer "
                 "queries."
             )
+    if rows.classes is not None:
+        labels = np.array([class_name(label, rows.classes) for label in labels.tolist()])
     parts: dict[str, Any] = {}
     for name, index in (("train", np.flatnonzero(~is_query)), ("test", chosen)):
         values = rows.batch(torch.from_numpy(index)).numpy()
