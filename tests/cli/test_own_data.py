@@ -12,7 +12,7 @@ import pytest
 
 from discretevae.errors import DataWarning
 from discretevae.run_folder.history import read_metrics
-from discretevae.run_folder.saved_run import load_schema
+from discretevae.run_folder.saved_run import load_config, load_schema
 
 pytestmark = pytest.mark.filterwarnings("ignore::discretevae.errors.CollapseWarning")
 
@@ -34,8 +34,12 @@ def trained(here, cli):
     return Path("run")
 
 
+def schema_of(run):
+    return load_schema(Path(run), load_config(Path(run)))
+
+
 def held_out():
-    split = load_schema(Path("run")).split
+    split = schema_of("run").split
     return split.draw()[1].tolist()
 
 
@@ -47,10 +51,10 @@ def test_rows_that_are_added_never_change_what_was_held_out(trained, cli):
     assert json.loads(said.out)["rows"] == 30
     with pytest.warns(DataWarning, match="They are left out"):
         assert cli("train", "--resume", "run", "--epochs", "2").status == 0
-    assert load_schema(trained).digests["all"].rows == 300
+    assert schema_of(trained).digests["all"].rows == 300
     said = cli("train", "--resume", "run", "--epochs", "3", "--extend")
     assert (said.status, "300 training and 30 test rows" in said.out) == (0, True)
-    schema = load_schema(trained)
+    schema = schema_of(trained)
     assert (schema.split.rows, schema.digests["all"].rows, held_out()) == (300, 330, before)
     assert cli("evaluate", "run").status == 0
     # and once more

@@ -43,8 +43,8 @@ def test_without_a_test_part_the_validation_part_is_held_out(tmp_path):
     for split in ("validation", "test"):
         assert np.array_equal(load_rows(path, split=split).values, VALIDATION)
     assert np.array_equal(load_rows(path, split="all").values, ROWS[:6])
-    assert Schema.of(load_data(path)).compare({"train": load_rows(path, split="train"),
-        "test": load_rows(path, split="test")}, "a") == "same"  # fmt: skip
+    parts = {part: [load_rows(path, split=part)] for part in ("train", "test")}
+    assert Schema.of(load_data(path)).compare(parts, "a") == "same"
 
 
 @pytest.mark.parametrize(

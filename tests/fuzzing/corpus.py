@@ -88,6 +88,7 @@ def run_files(run: Path) -> dict[str, list[bytes]]:
         "model": [weights, without_checksum(weights)],
         "state": [state, without_checksum(state), without_checksum(state)],
         "config": [(run / "config.json").read_bytes()],
+        "schema": example.schemas(),
         "metrics": [(run / "metrics.jsonl").read_bytes()],
         "codes": [_npy(np.array([[8], [240], [0]], np.uint8))],
     }

@@ -22,7 +22,7 @@ from fuzzing.binary import (
 )
 from fuzzing.blind import BLIND, Mutation
 from fuzzing.tensors import tensors_data, tensors_entry, tensors_header
-from fuzzing.text import csv_cell, csv_whole, json_line, json_text, json_value
+from fuzzing.text import csv_cell, csv_whole, json_line, json_text, json_value, schema_value
 
 AWARE: dict[str, tuple[Mutation, ...]] = {
     "idx": (idx_header, idx_header, pack_again),
@@ -34,6 +34,7 @@ AWARE: dict[str, tuple[Mutation, ...]] = {
     "npz": (npz_members, npz_members, npz_promise, zip_fields),
     "csv": (csv_cell, csv_cell, csv_whole),
     "config": (json_value, json_value, json_value, json_text),
+    "schema": (schema_value, schema_value, schema_value, json_value, json_text),
     "metrics": (json_line, json_line, json_text),
     "model": (tensors_header, tensors_data),
     "state": (tensors_header, tensors_entry, tensors_entry, tensors_data),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -98,6 +99,31 @@ def _read_run(name: str) -> Callable[[Path, Path], None]:
     return read
 
 
+def _read_schema(given: Path, scratch: Path) -> None:
+    """A run with such a schema, new data held against it, and the data of the training."""
+    import numpy as np
+
+    from discretevae.data import load_rows, load_run_rows
+    from discretevae.errors import DataError
+    from discretevae.run_folder.saved_run import load_run
+
+    opened = load_run(_run_with("schema.json")(given, scratch))
+    if opened.schema is None:
+        raise NonsenseError("no schema")
+    table = np.arange(180).reshape(20, 9) % 7
+    np.savetxt(scratch / "x.csv", table, "%d", ",", header="a,b,c,d,e,f,g,h,i", comments="")
+    np.savez(scratch / "x.npz", x_train=table[:16], y_train=table[:16, 0], x_test=table[16:])
+    for name in ("x.csv", "x.npz"):
+        for read in (
+            lambda path: load_rows(path, schema=opened.schema),
+            lambda path: load_run_rows(opened.config.data, opened.schema, "test", source=str(path)),
+        ):
+            with contextlib.suppress(DataError):  # which they are, mostly
+                x = read(scratch / name).batch(slice(0, 64))
+                if x.shape[1] != 9 or not bool(x.isfinite().all()):
+                    raise NonsenseError(f"rows: {list(x.shape)}")
+
+
 def _resume(name: str) -> Callable[[Path, Path], None]:
     def read(given: Path, scratch: Path) -> None:
         from discretevae.training import train
@@ -139,6 +165,7 @@ READERS: dict[str, Callable[[Path, Path], None]] = {
     "picture": _read_picture,
     "model": _read_run("model.safetensors"),
     "config": _read_run("config.json"),
+    "schema": _read_schema,
     "state": _resume(""),
     "metrics": _resume("metrics.jsonl"),
     "codes": _read_codes,

@@ -94,6 +94,7 @@ def _train(
             config,
             out=out,
             resume=resume,
+            new_data=options["new_data"],
             method=method,
             save_every=save_every,
             progress=progress,
@@ -163,7 +164,7 @@ def _resumed(
     config = resumed_config(config, given, out)
     family = family_of(config.model.latent)
     method = choose_method(family, config.training, device=ranks.device, ranks=ranks)
-    schema = load_schema(out)
+    schema = load_schema(out, config)
     if schema is None:
         data = load_data(config.data, data_dir=options["data_dir"], progress=True)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,10 @@ STREAMED_ROWS = 4096
 """Rows of a source larger than memory that are looked at: all would be a second pass over it."""
 
 CHUNK_ROWS = 4096
+
+_MOST_ROWS = 2**62
+
+_SUM = re.compile("[0-9a-f]{1,16}")
 
 _U64 = npt.NDArray[np.uint64]
 
@@ -77,11 +82,17 @@ class Digest:
         """
         digest = cls(**{**values, "sums": tuple(values["sums"])})
         numbers = (digest.rows, digest.group, digest.stride)
-        if not all(is_int(number, 1) for number in numbers):
+        most = max(LEAST_GROUP, digest.rows if is_int(digest.rows, 1) else 0)
+        if not all(is_int(number, 1) and number <= min(most, _MOST_ROWS) for number in numbers):
             raise ValueError(f"a digest of {numbers}")
-        if len(digest.sums) != -(-digest.rows // digest.group):
-            raise ValueError(f"a digest of {len(digest.sums)} groups")
+        n_groups = -(-digest.rows // digest.group)
+        if len(digest.sums) != n_groups or not all(map(_is_sum, digest.sums)):
+            raise ValueError(f"a digest of {n_groups:,} groups with other sums")
         return digest
+
+
+def _is_sum(value: object) -> bool:
+    return isinstance(value, str) and bool(_SUM.fullmatch(value))
 
 
 def row_sums(x: Tensor) -> _U64:

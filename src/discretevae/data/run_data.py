@@ -110,7 +110,7 @@ def _known_parts(
     parts: dict[str, Rows], schema: Schema, name: str, *, extend: bool
 ) -> dict[str, Rows]:
     """Return the rows that a run knows, and with ``extend`` those that came behind them."""
-    if not schema.digests or schema.compare(parts, name) == "same" or extend:
+    if not schema.digests or schema.compare(_tables(parts), name) == "same" or extend:
         return parts
     known = {part: digest.rows for part, digest in schema.digests.items()}
     n_new = sum(len(parts[part]) - n for part, n in known.items())
@@ -123,9 +123,13 @@ def _known_parts(
     return parts | {part: parts[part].subset(slice(0, n)) for part, n in known.items()}
 
 
+def _tables(parts: dict[str, Rows]) -> dict[str, list[Rows]]:
+    return {part: [rows] for part, rows in parts.items()}
+
+
 def _warn_of_change(parts: dict[str, Rows], schema: Schema, name: str) -> None:
     try:
-        schema.compare(parts, name)
+        schema.compare(_tables(parts), name)
     except DataError as error:
         warnings.warn(str(error), DataWarning, stacklevel=3)
 

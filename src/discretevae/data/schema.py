@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -67,12 +68,6 @@ class Schema:
         """
         rows = data.train
         low, high = rows.value_range
-        if data.split is not None:
-            digests = {"all": Digest.of([data.train, data.test])}
-        elif data.is_builtin:
-            digests = {}
-        else:
-            digests = {"train": Digest.of([data.train]), "test": Digest.of([data.test])}
         return cls(
             n_features=rows.n_features,
             columns=rows.columns,
@@ -83,8 +78,12 @@ class Schema:
             image_shape=rows.image_shape,
             classes=rows.classes,
             split=data.split,
-            digests=digests,
+            digests={part: Digest.of(rows) for part, rows in _parts(data).items()},
         )
+
+    def without_rows(self) -> Schema:
+        """Return what can be given to others: nothing by which single rows can be guessed."""
+        return replace(self, split=None, digests={})
 
     def request(self, config: DataConfig) -> Request:
         """Return how new data are read: as those of the run were."""
@@ -151,30 +150,49 @@ class Schema:
                 "what divides them by `divisor`."
             )
 
-    def compare(self, parts: dict[str, Rows], name: str) -> Change:
+    def require_same(self, data: Dataset) -> None:
+        """Refuse data that a run cannot go on with; more training rows are accepted.
+
+        Raises:
+            DataError: rows are gone or have changed, or other rows are held out.
+        """
+        if not self.digests:
+            return
+        if data.split != self.split:
+            raise DataError(
+                f"{data.name}: other rows are held out than when the run was trained. Load the "
+                "data with load_run_data, or start a new run."
+            )
+        self.compare(_parts(data), data.name)
+
+    def compare(self, parts: Mapping[str, Sequence[Rows]], name: str) -> Change:
         """Return whether the parts of a source are those of the training, or have more rows.
+
+        Args:
+            parts: of each the tables that hold its rows.
+            name: starts every message.
 
         Raises:
             DataError: rows are gone or have changed.
         """
         grown = False
         for part, digest in self.digests.items():
-            rows = parts.get(part)
-            if rows is None:
+            if part not in parts:
                 raise DataError(f"{name}: has no part {part} any more, which the run has.")
-            if len(rows) < digest.rows:
+            n = sum(len(rows) for rows in parts[part])
+            if n < digest.rows:
                 raise DataError(
-                    f"{name}: has {len(rows):,} rows, but {digest.rows:,} when the run was "
+                    f"{name}: has {n:,} rows, but {digest.rows:,} when the run was "
                     "trained, so which rows were held out is not known."
                 )
-            if ranges := digest.changed([rows]):
+            if ranges := digest.changed(parts[part]):
                 first, last = ranges[0]
                 more = f" and {len(ranges) - 1:,} more ranges" if ranges[1:] else ""
                 raise DataError(
                     f"{name}: has changed since the run was trained: rows {first:,} to {last:,}"
                     f"{more} differ, so which rows were held out is not known."
                 )
-            grown = grown or len(rows) > digest.rows
+            grown = grown or n > digest.rows
         return "grown" if grown else "same"
 
     def to_dict(self) -> dict[str, Any]:
@@ -208,7 +226,7 @@ class Schema:
             raise ValueError(f"format version {version}, not {FORMAT_VERSION}")
         try:
             return cls(**_read(values))
-        except (TypeError, KeyError, AttributeError) as error:
+        except (TypeError, KeyError, AttributeError, OverflowError) as error:
             raise ValueError(str(error)) from None
 
 
@@ -222,18 +240,37 @@ def _read(values: dict[str, Any]) -> dict[str, Any]:
     for name in ("divisor", "low", "high"):
         if not is_number(values[name]):
             raise ValueError(f"{name} is {values[name]!r}")
-    if values["divisor"] <= 0:
-        raise ValueError(f"divisor is {values['divisor']!r}")
-    if size is not None and not (len(size) == 2 and all(is_int(side, 1) for side in size)):
+    if values["divisor"] <= 0 or values["low"] > values["high"]:
+        raise ValueError(f"divisor {values['divisor']!r}, {values['low']!r} to {values['high']!r}")
+    is_size = size is None or (len(size) == 2 and all(is_int(side, 1) for side in size))
+    if not is_size or (size is not None and size[0] * size[1] != n):
         raise ValueError(f"image_shape is {size!r}")
+    digests = {part: Digest.from_dict(each) for part, each in values["digests"].items()}
+    if set(digests) not in ({"all"}, {"train", "test"}, set()):
+        raise ValueError(f"digests of {sorted(digests)}")
+    split = None if split is None else DrawnSplit(**split)
+    # a draw takes memory for every row that it is said to be of
+    if (split is None) != ("all" not in digests) or (split and split.rows > digests["all"].rows):
+        raise ValueError("split and digests are of different rows")
     return values | {
         "columns": _names(values, "columns", n),
         "classes": _names(values, "classes", None),
         "image_shape": None if size is None else tuple(size),
         "scale": None if scale is None else ColumnScale.from_dict(scale, n),
-        "split": None if split is None else DrawnSplit(**split),
-        "digests": {part: Digest.from_dict(each) for part, each in values["digests"].items()},
+        "split": split,
+        "digests": digests,
     }
+
+
+def _parts(data: Dataset) -> dict[str, list[Rows]]:
+    """Return the parts of a source that are watched; built-in sets are checked as they are read."""
+    if data.is_builtin:
+        return {}
+    if data.split is not None:
+        return {"all": [data.train, data.test]}
+    # rows of parts are counted in each of them
+    both = {"train": data.train, "test": data.test}
+    return {part: [replace(rows, numbers=None)] for part, rows in both.items()}
 
 
 def _names(values: dict[str, Any], name: str, n: int | None) -> tuple[str, ...] | None:

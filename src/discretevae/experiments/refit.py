@@ -147,7 +147,6 @@ def refit_prior(
         )
         _summarize(run, result)
         save_schema(out, run.schema or Schema.of(data))
-        save_schema(out, run.schema or Schema.of(data))
         save_config(out, config)  # last: without it the folder is no run, and not resumed
     return result
 

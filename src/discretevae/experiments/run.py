@@ -14,18 +14,20 @@ from torch import nn
 
 from discretevae.config import RunConfig, SaveEvery
 from discretevae.data import Dataset, Schema
-from discretevae.errors import CollapseWarning, RunError, TrainingInterrupted
+from discretevae.errors import CollapseWarning, ConfigError, TrainingInterrupted
 from discretevae.evaluation.bounds import Evaluation, evaluate
 from discretevae.families import family_of
 from discretevae.model.vae import DiscreteVAE, fresh_model
 from discretevae.run_folder.folder import FIGURES, prepare_folder
 from discretevae.run_folder.history import EpochMetrics
 from discretevae.run_folder.saved_run import (
+    CONFIG,
+    SCHEMA,
+    config_bytes,
     is_run,
-    load_config,
     load_schema,
-    save_config,
-    save_schema,
+    schema_bytes,
+    schema_problem,
 )
 from discretevae.run_folder.summary import SUMMARY
 from discretevae.system.files import write_json
@@ -74,6 +76,7 @@ def run(
     *,
     out: str | Path,
     resume: bool = False,
+    new_data: bool = False,
     encoder: nn.Module | None = None,
     decoder: nn.Module | None = None,
     method: Method | None = None,
@@ -91,6 +94,7 @@ def run(
         config: model, training and data.
         out: the run folder; made if it is not there.
         resume: resume the run in ``out``.
+        new_data: whether ``data`` may be others than those of a run that is resumed.
         encoder: a module of your own, as `DiscreteVAE` takes it; also to resume such a run.
         decoder: likewise.
         method: of `choose_method`; None chooses one by ``config``, ``device`` and ``ranks``.
@@ -106,7 +110,8 @@ def run(
 
     Raises:
         ConfigError: the estimator cannot handle the code, or the model is too large.
-        DataError: the rows do not fit the likelihood.
+        DataError: the rows do not fit the likelihood, or are others than those of the run that is
+            resumed, or other rows are held out.
         RunError: ``out`` holds something that is not ours, or a run that is not to be resumed.
         TrainingInterrupted: Ctrl-C or SIGTERM, after saving.
         TrainingError: training cannot go on; the last good state is in ``out``.
@@ -123,12 +128,18 @@ def run(
         decoder=decoder,
     )  # fmt: skip
     config = dataclasses.replace(config, model=model.config)
-    prepared = prepare_training(model, data, method, out=out, resume=resume, save_every=save_every)
+    files = {}
+    if method.ranks.is_first:
+        known = load_schema(out, config) if resume and not new_data else None
+        files = _files(config, data, known)
+    prepared = prepare_training(
+        model, data, method, out=out, resume=resume, save_every=save_every, files=files
+    )
     state = start_state(prepared)
     if not method.ranks.is_first:
         run_training(prepared, state, progress)
         return None
-    with _kept_config(out, config, Schema.of(data), resume=resume):
+    with _writing(out):
         run_training(prepared, state, progress)
         warn_of_collapse(state)
         try:
@@ -183,26 +194,34 @@ def run_part(
         raise TrainingInterrupted(f"{name}: {stopped.message} Run it again to go on.") from None
 
 
+def _files(config: RunConfig, data: Dataset, known: Schema | None) -> dict[str, bytes]:
+    """Return configuration and schema as the files of a run, in the order of their writing.
+
+    Should the process end between the two, a new run has nothing yet that a schema could protect,
+    and the same command resumes the other.
+
+    Raises:
+        ConfigError: the configuration says another thing of the data than they do.
+        DataError: the data are others than those that the run knows.
+    """
+    schema = Schema.of(data)
+    if problem := schema_problem(schema, config):
+        raise ConfigError(f"{data.name}: {problem}. Leave it out of the configuration.")
+    if known is not None and (known.split, known.digests) != (schema.split, schema.digests):
+        known.require_same(data)
+    return {CONFIG: config_bytes(config), SCHEMA: schema_bytes(schema)}
+
+
 @contextlib.contextmanager
-def _kept_config(out: Path, config: RunConfig, schema: Schema, *, resume: bool) -> Iterator[None]:
-    """Lock the folder and write the configuration; a resume that is refused changes nothing."""
-    before = (load_config(out), load_schema(out)) if resume else None
+def _writing(out: Path) -> Iterator[None]:
+    """Make and lock the folder; one that nothing could be written to is removed again."""
     out.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as lock:
-        try:
-            lock.enter_context(writing(out))
-            save_config(out, config)
-            save_schema(out, schema)
-        except OSError:
-            _remove_if_new(out)
-            raise
-        try:
+    try:
+        with writing(out):
             yield
-        except RunError:
-            if before is not None:
-                save_config(out, before[0])
-                save_schema(out, before[1] or schema)
-            raise
+    except OSError:
+        _remove_if_new(out)
+        raise
 
 
 def _remove_if_new(out: Path) -> None:

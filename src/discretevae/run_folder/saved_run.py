@@ -16,6 +16,8 @@ Nothing is ever unpickled. Files are written aside and renamed, so they are whol
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +29,13 @@ from discretevae.config import RunConfig, run_config_from, to_dict
 from discretevae.data import Schema
 from discretevae.errors import ConfigError, RunError
 from discretevae.model.vae import DiscreteVAE
-from discretevae.system.files import has_format, read_json, write_json
+from discretevae.system.files import (
+    MAX_JSON_BYTES,
+    has_format,
+    json_bytes,
+    read_json,
+    write_atomic,
+)
 from discretevae.system.tensor_files import MAX_HEADER_BYTES, read_tensors, write_tensors
 from discretevae.version import __version__
 
@@ -36,6 +44,9 @@ FORMAT_VERSION = 2
 CONFIG = "config.json"
 SCHEMA = "schema.json"
 MODEL = "model.safetensors"
+
+COLUMN_BYTES = 4096
+"""A schema may have so many for each feature: for its name, and four numbers of its scale."""
 
 
 @dataclass(frozen=True)
@@ -126,12 +137,17 @@ def save_config(folder: Path, config: RunConfig) -> None:
     Raises:
         OSError: the folder cannot be written to.
     """
+    write_atomic(folder / CONFIG, config_bytes(config))
+
+
+def config_bytes(config: RunConfig) -> bytes:
+    """Return the content of ``config.json``."""
     head = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "discretevae": __version__,
     }
-    write_json(folder / CONFIG, head | to_dict(config))
+    return json_bytes(head | to_dict(config))
 
 
 def load_config(folder: Path) -> RunConfig:
@@ -171,27 +187,56 @@ def save_schema(folder: Path, schema: Schema) -> None:
     Raises:
         OSError: the folder cannot be written to.
     """
-    write_json(folder / SCHEMA, schema.to_dict())
+    write_atomic(folder / SCHEMA, schema_bytes(schema))
 
 
-def load_schema(folder: Path, config: RunConfig | None = None) -> Schema | None:
+def schema_bytes(schema: Schema) -> bytes:
+    """Return the content of ``schema.json``: an entry in a line, and a checksum of all."""
+    values = schema.to_dict()
+    values["checksum"] = _checksum(values)
+    lines = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in values.items())
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+
+def load_schema(folder: Path, config: RunConfig) -> Schema | None:
     """Read ``schema.json``, if it is there.
 
     Raises:
-        RunError: the file is corrupt, or of another model.
+        RunError: the file is corrupt, or of another run.
     """
     path = folder / SCHEMA
     if not path.is_file():
         return None
+    values = read_json(path, MAX_JSON_BYTES + COLUMN_BYTES * config.model.n_features)
     try:
-        schema = Schema.from_dict(read_json(path))
-        expected = schema.n_features if config is None else config.model.n_features
-        if schema.n_features != expected:
-            raise ValueError(f"{schema.n_features} features, but the model has {expected}")
+        if values.pop("checksum", None) != _checksum(values):
+            raise ValueError("it was changed since it was written")
+        schema = Schema.from_dict(values)
+        if problem := schema_problem(schema, config):
+            raise ValueError(problem)
     except ValueError as error:
         reason = str(error).rstrip(".").replace("`", "")
         raise RunError(f"{path}: corrupt: {reason}. Restore the file or train again.") from None
     return schema
+
+
+def schema_problem(schema: Schema, config: RunConfig) -> str:
+    """Return what a schema and a configuration say differently of the data, or nothing."""
+    data, own = config.data, None if schema.scale is None else schema.scale.kind
+    scale = data.scale if data.scale in ("standard", "minmax") else None
+    for what, here, there in (
+        ("features", schema.n_features, config.model.n_features),
+        ("pictures of", schema.image_shape, config.model.image_shape or schema.image_shape),
+        ("divisor", schema.divisor, data.divisor or schema.divisor),
+        ("scale", own, None if data.divisor else scale or own),
+    ):
+        if here != there:
+            return f"{what} {here}, but the configuration says {there}"
+    return ""
+
+
+def _checksum(values: Mapping[str, object]) -> str:
+    return hashlib.blake2b(json.dumps(values).encode(), digest_size=16).hexdigest()
 
 
 def save_weights(folder: Path, model: nn.Module) -> None:

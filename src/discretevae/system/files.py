@@ -64,11 +64,16 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as indented JSON, atomically."""
-    write_atomic(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+    write_atomic(path, json_bytes(value))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of at most `MAX_JSON_BYTES`.
+def json_bytes(value: object) -> bytes:
+    """Return ``value`` as indented JSON."""
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+
+
+def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """Read a JSON object of at most so many bytes.
 
     Raises:
         RunError: the file cannot be read, is too large, or holds something else.
@@ -76,11 +81,11 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_JSON_BYTES + 1)
+            content = file.read(most + 1)
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
-    if len(content) > MAX_JSON_BYTES:
-        raise RunError(f"{path}: over {MAX_JSON_BYTES:,} bytes, so not ours. Check the path.")
+    if len(content) > most:
+        raise RunError(f"{path}: over {most:,} bytes, so not ours. Check the path.")
     try:
         values = json.loads(content)
     except (ValueError, RecursionError):

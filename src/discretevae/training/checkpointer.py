@@ -12,7 +12,7 @@ from pathlib import Path
 from discretevae.errors import CheckpointWarning, RunError, TrainingError, TrainingInterrupted
 from discretevae.run_folder.checkpoint import STATES, read_newest, save_state, state_paths
 from discretevae.run_folder.history import METRICS, EpochMetrics, read_metrics
-from discretevae.run_folder.saved_run import CONFIG, save_weights
+from discretevae.run_folder.saved_run import CONFIG, SCHEMA, save_weights
 from discretevae.system.files import write_atomic
 from discretevae.system.locks import writing
 from discretevae.training.position import Position
@@ -30,11 +30,12 @@ class Checkpointer:
 
     def __init__(self, prepared: PreparedTraining, state: TrainingState) -> None:
         self.folder, self.ranks = prepared.folder, prepared.ranks
+        self.resume = prepared.resume
         self.save_every, self.steps_per_epoch = prepared.save_every, prepared.steps_per_epoch
         self.state, self.n_rows = state, len(prepared.train_rows)
         self.lock = contextlib.ExitStack()
         self.last_time, self.last_step = time.monotonic(), 0
-        self.config: bytes | None = None
+        self.files = dict(prepared.files)
 
     def __enter__(self) -> Checkpointer:
         """Lock the folder, and remove what a crash left half-written."""
@@ -43,12 +44,29 @@ class Checkpointer:
             for leftover in (*self.folder.glob(".*.tmp"), *self.folder.glob("*/.*.tmp")):
                 with contextlib.suppress(OSError):
                     leftover.unlink()
-            with contextlib.suppress(OSError):
-                self.config = (self.folder / CONFIG).read_bytes()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.lock.close()
+
+    def begin(self) -> None:
+        """Go on from the checkpoint if asked to, and write what stands beside the weights.
+
+        In this order: a resume that is refused changes nothing.
+
+        Raises:
+            RunError: as for `restore`.
+            OSError: the disk is full, or the folder cannot be written to.
+        """
+        if self.resume:
+            self.restore()
+        if self.folder is None or not self.ranks.is_first:
+            return
+        for name, content in self.files.items():
+            write_atomic(self.folder / name, content)
+        for name in {CONFIG, SCHEMA} - self.files.keys():
+            with contextlib.suppress(OSError):  # somebody else wrote it, or nobody
+                self.files[name] = (self.folder / name).read_bytes()
 
     @property
     def steps(self) -> int:
@@ -157,5 +175,5 @@ class Checkpointer:
         self.lock.close()
         folder.mkdir(parents=True)
         self.lock.enter_context(writing(folder))
-        if self.config is not None:
-            write_atomic(folder / CONFIG, self.config)
+        for name, content in self.files.items():
+            write_atomic(folder / name, content)

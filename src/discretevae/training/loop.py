@@ -150,8 +150,7 @@ def run_training(
         Checkpointer(prepared, state) as checkpointer,
         stop_requests(active=prepared.folder is not None) as stop,
     ):
-        if prepared.resume:
-            checkpointer.restore()
+        checkpointer.begin()
         if state.position.is_start:
             _start_from_scratch(prepared, state)
         while state.position.epoch <= config.epochs and not _has_stalled(prepared, state):

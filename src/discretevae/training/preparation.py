@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -109,6 +111,7 @@ class PreparedTraining:
         folder: the run folder; None keeps nothing.
         resume: whether to go on from the checkpoint in ``folder``, if there is one.
         save_every: how often to save.
+        files: what is written beside the weights, by the names of the files.
     """
 
     model: DiscreteVAE
@@ -122,6 +125,7 @@ class PreparedTraining:
     folder: Path | None
     resume: bool
     save_every: SaveEvery
+    files: Mapping[str, bytes]
 
     @property
     def device(self) -> torch.device:
@@ -152,6 +156,7 @@ def prepare_training(
     out: str | Path | None = None,
     resume: bool = False,
     save_every: str | SaveEvery = "10s",
+    files: Mapping[str, bytes] = MappingProxyType({}),
 ) -> PreparedTraining:
     """Check the rows against the model, split them, and choose the rows that are measured on.
 
@@ -162,6 +167,7 @@ def prepare_training(
         out: a run folder; None keeps nothing.
         resume: go on from the checkpoint in ``out``.
         save_every: how often to save, a `SaveEvery` or its spelling: ``5min``, ``500steps``.
+        files: what is written beside the weights, by the names of the files.
 
     Raises:
         ConfigError: the configuration does not fit the model, there are too few rows for the share
@@ -189,6 +195,7 @@ def prepare_training(
         folder=None if out is None else Path(out),
         resume=resume,
         save_every=SaveEvery.of(save_every),
+        files=files,
     )
 
 
