@@ -1,9 +1,10 @@
-"""The protocol of likelihoods, and the unit in which others report it."""
+"""The base class of likelihoods, and the unit in which others report it."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal, Protocol
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ Support = Literal["unit interval", "bytes", "real"]
 """Values of x: any number in [0, 1]; k/255 for k = 0 … 255; any number."""
 
 
-class Likelihood(Protocol):
+class Likelihood(ABC):
     """A likelihood p(x|z) = Π_p p(x_p|z).
 
     The decoder returns C numbers for each of the P features of a row, channel by channel:
@@ -22,47 +23,54 @@ class Likelihood(Protocol):
     calls its c-th parameter. That is also how a convolution with C output channels lays them out.
 
     Attributes:
-        spec: its kind and options in words.
-        channels: C.
         support: what x may be.
-        needs_unit_interval: whether every x must lie in [0, 1].
         is_probability: whether exp(`log_prob`) sums to one over the values that x can take
             (for Bernoulli: over 0 and 1); False for densities, which may exceed 1.
     """
 
-    @property
-    def spec(self) -> LikelihoodSpec: ...  # noqa: D102 - described above, like the next four
+    support: ClassVar[Support]
+    is_probability: ClassVar[bool]
 
     @property
-    def channels(self) -> int: ...  # noqa: D102
+    @abstractmethod
+    def spec(self) -> LikelihoodSpec:
+        """Its kind and options in words."""
 
     @property
-    def support(self) -> Support: ...  # noqa: D102
+    def channels(self) -> int:
+        """C: 1, unless a likelihood says otherwise."""
+        return 1
 
     @property
-    def needs_unit_interval(self) -> bool: ...  # noqa: D102
-
-    @property
-    def is_probability(self) -> bool: ...  # noqa: D102
+    def needs_unit_interval(self) -> bool:
+        """Whether every x must lie in [0, 1]."""
+        return self.support != "real"
 
     def n_outputs(self, n_features: int) -> int:
         """Return C·P: the numbers of the decoder for a row of P features."""
+        return self.channels * n_features
 
     def is_surrogate_for(self, x: Tensor) -> bool:
         """Return whether `log_prob` of these rows is of no probability and no density."""
+        return False
 
+    @abstractmethod
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
         """Return ln p(x|z) of every sample and row: ``[S, B, C·P]``, ``[B, P]`` to ``[S, B]``."""
 
+    @abstractmethod
     def table(self, output: Tensor, x: Tensor) -> Tensor:
         """Return ln p(x_b | state n): ``[N, C·P]``, ``[B, P]`` to ``[B, N]``."""
 
+    @abstractmethod
     def mean(self, output: Tensor) -> Tensor:
         """Return E[x|z], the picture to show, in the units of x: ``[..., C·P]`` to ``[..., P]``."""
 
+    @abstractmethod
     def output_for(self, mean: Tensor) -> Tensor:
         """Return an output with this `mean`, ``[P]`` to ``[C·P]``; values out of reach move."""
 
+    @abstractmethod
     def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
         """Return a draw x ~ p(x|z), in the units of x: ``[..., C·P]`` to ``[..., P]``."""
 

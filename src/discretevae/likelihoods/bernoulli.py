@@ -10,11 +10,11 @@ import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor
 
 from discretevae.config import LikelihoodSpec
-from discretevae.likelihoods.base import Support
+from discretevae.likelihoods.base import Likelihood, Support
 
 
 @dataclass(frozen=True)
-class BernoulliLikelihood:
+class BernoulliLikelihood(Likelihood):
     """p(x|z) = Π_p x̂_p^{x_p} (1 − x̂_p)^{1 − x_p} with x̂ = sigmoid(output).
 
     For x in {0, 1} this is a probability. For grey values in between it is the usual
@@ -31,14 +31,8 @@ class BernoulliLikelihood:
     """
 
     spec: ClassVar[LikelihoodSpec] = LikelihoodSpec("bernoulli")
-    channels: ClassVar[int] = 1
     support: ClassVar[Support] = "unit interval"
-    needs_unit_interval: ClassVar[bool] = True
     is_probability: ClassVar[bool] = True
-
-    def n_outputs(self, n_features: int) -> int:
-        """Return P."""
-        return n_features
 
     def is_surrogate_for(self, x: Tensor) -> bool:
         """Return whether some value is neither 0 nor 1."""

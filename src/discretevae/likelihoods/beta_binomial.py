@@ -11,10 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor
 
 from discretevae.config import LikelihoodSpec
-from discretevae.likelihoods import eight_bit
-from discretevae.likelihoods.base import Support
-from discretevae.likelihoods.closed_form import summed
-from discretevae.likelihoods.eight_bit import LEVELS, TOP
+from discretevae.likelihoods.eight_bit import LEVELS, TOP, EightBit, levels
 
 MAX_LOG_CONCENTRATION = 8.0
 """Beyond α + β = e⁸ the masses are those of a binomial to within 5 % of its width."""
@@ -28,7 +25,7 @@ _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
 
 
 @dataclass(frozen=True)
-class BetaBinomialLikelihood:
+class BetaBinomialLikelihood(EightBit):
     """p(k|z) = C(255, k) B(k + α, 255 − k + β) / B(α, β) for x = k/255, k = 0 … 255.
 
     A count of 255 trials whose chance of success is drawn from Beta(α, β). With α, β < 1 the
@@ -59,28 +56,6 @@ class BetaBinomialLikelihood:
 
     spec: ClassVar[LikelihoodSpec] = LikelihoodSpec("beta-binomial")
     channels: ClassVar[int] = 2
-    support: ClassVar[Support] = "bytes"
-    needs_unit_interval: ClassVar[bool] = True
-    is_probability: ClassVar[bool] = True
-
-    def n_outputs(self, n_features: int) -> int:
-        """2·P."""
-        return 2 * n_features
-
-    def is_surrogate_for(self, x: Tensor) -> bool:
-        """Return False, for it is a probability of all 8-bit values."""
-        return False
-
-    def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
-        """Return Σ_p ln p(k_p), k = 255 x, ``[S, B]``."""
-        return summed(_log_mass, output, x, self.channels)
-
-    def table(self, output: Tensor, x: Tensor) -> Tensor:
-        """Return sums of the masses that occur, of 256 for every state and feature, ``[B, N]``.
-
-        At most 2²² masses are held at a time.
-        """
-        return eight_bit.table(_log_masses, self.channels, output, x)
 
     def mean(self, output: Tensor) -> Tensor:
         """σ(l)."""
@@ -91,88 +66,84 @@ class BetaBinomialLikelihood:
         logits = torch.logit(mean, eps=1e-3)
         return torch.cat((logits, torch.zeros_like(logits)), -1)
 
-    def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
-        """Draw each k with its probability, by the inverse of the distribution function."""
-        return eight_bit.sample(_log_masses, self.channels, output, generator=generator)
+    def _log_mass(
+        self, output: Tensor, x: Tensor, *, with_gradient: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """ln p(k) of ``[R, 2, P]``, ``[R, P]``, and its derivatives.
 
+        From Γ(α) = Γ(1 + α)/α the parts that α → 0 or β → 0 make infinite are logarithms alone:
 
-def _log_mass(output: Tensor, x: Tensor, *, with_gradient: bool) -> tuple[Tensor, Tensor | None]:
-    """ln p(k) of ``[R, 2, P]``, ``[R, P]``, and its derivatives.
+            ln p = ln C(255, k) + [k > 0] ln σ(l) + [k < 255] ln σ(−l) + [0 < k < 255] ln s
+                 + ln B̃(a₁, b₁, 255 + s) − ln B̃(1 + α, 1 + β, 1 + s),
+            B̃(a, b, c) = Γ(a) Γ(b) / Γ(c),   a₁ = max(k, 1) + α,   b₁ = max(255 − k, 1) + β
+        """
+        logit, raw = output.unbind(1)
+        k = levels(x)
+        log_p, log_q, log_s = _logarithms(logit, raw)
+        p, q, s = log_p.exp(), log_q.exp(), log_s.exp()
+        alpha, beta = s * p, s * q
+        n_terms = 6 if output.dtype == torch.float64 else 2
 
-    From Γ(α) = Γ(1 + α)/α the parts that α → 0 or β → 0 make infinite are logarithms alone:
+        # the five arguments that are to be raised by 4, at 1.5 above themselves: the middle of the
+        # four factors, whose product is then a polynomial in the square
+        a, b = k.clamp(min=1) + alpha, (TOP - k).clamp(min=1) + beta
+        y = torch.stack((a, b, 1 + alpha, 1 + beta, 1 + s)) + 1.5
+        square = y * y
+        product = (square - 0.25) * (square - 2.25)
+        z = y + (_SHIFT - 1.5)
+        r = z.reciprocal()
+        a1, b1, a0, b0, s0 = z
+        s1 = s + TOP  # large enough as it is
+        r1 = s1.reciprocal()
 
-        ln p = ln C(255, k) + [k > 0] ln σ(l) + [k < 255] ln σ(−l) + [0 < k < 255] ln s
-             + ln B̃(a₁, b₁, 255 + s) − ln B̃(1 + α, 1 + β, 1 + s),
-        B̃(a, b, c) = Γ(a) Γ(b) / Γ(c),   a₁ = max(k, 1) + α,   b₁ = max(255 − k, 1) + β
-    """
-    logit, raw = output.unbind(1)
-    k = eight_bit.levels(x)
-    log_p, log_q, log_s = _logarithms(logit, raw)
-    p, q, s = log_p.exp(), log_q.exp(), log_s.exp()
-    alpha, beta = s * p, s * q
-    n_terms = 6 if output.dtype == torch.float64 else 2
+        log_a1, log_b1, log_s1 = (a1 / s1).log(), (b1 / s1).log(), s1.log()
+        log_a0, log_b0, log_s0 = (a0 / s0).log(), (b0 / s0).log(), s0.log()
+        above, below = k.clamp(max=1), (TOP - k).clamp(max=1)
+        either = above + below
+        inside = either - 1
+        tail = _horner(r * r, _STIRLING[:n_terms]) * r
+        tail1 = _horner(r1 * r1, _STIRLING[:2]) * r1
+        upper = _log_beta(a1, b1, s1, log_a1, log_b1) + tail[0] + tail[1] - tail1
+        lower = _log_beta(a0, b0, s0, log_a0, log_b0) + tail[2] + tail[3] - tail[4]
+        # a + b − c without the rounding of large a, b, c: it multiplies a logarithm
+        logs = (2 * _SHIFT + 1.5 - either) * log_s1 - (_SHIFT + 0.5) * log_s0
+        shifted = (product[2] / product[0] * (product[3] / product[1]) / product[4]).log()
 
-    # the five arguments that are to be raised by 4, at 1.5 above themselves: the middle of the
-    # four factors, whose product is then a polynomial in the square
-    a, b = k.clamp(min=1) + alpha, (TOP - k).clamp(min=1) + beta
-    y = torch.stack((a, b, 1 + alpha, 1 + beta, 1 + s)) + 1.5
-    square = y * y
-    product = (square - 0.25) * (square - 2.25)
-    z = y + (_SHIFT - 1.5)
-    r = z.reciprocal()
-    a1, b1, a0, b0, s0 = z
-    s1 = s + TOP  # large enough as it is
-    r1 = s1.reciprocal()
+        binomials = _log_binomials(k.dtype, k.device).index_select(0, k.int().flatten())
+        value = binomials.view_as(k) + upper - lower + logs
+        value = value + shifted + above * log_p + below * log_q + inside * log_s
+        if not with_gradient:
+            return value, None
 
-    log_a1, log_b1, log_s1 = (a1 / s1).log(), (b1 / s1).log(), s1.log()
-    log_a0, log_b0, log_s0 = (a0 / s0).log(), (b0 / s0).log(), s0.log()
-    above, below = k.clamp(max=1), (TOP - k).clamp(max=1)
-    either = above + below
-    inside = either - 1
-    tail = _horner(r * r, _STIRLING[:n_terms]) * r
-    tail1 = _horner(r1 * r1, _STIRLING[:2]) * r1
-    upper = _log_beta(a1, b1, s1, log_a1, log_b1) + tail[0] + tail[1] - tail1
-    lower = _log_beta(a0, b0, s0, log_a0, log_b0) + tail[2] + tail[3] - tail[4]
-    # a + b − c without the rounding of large a, b, c: it multiplies a logarithm
-    logs = (2 * _SHIFT + 1.5 - either) * log_s1 - (_SHIFT + 0.5) * log_s0
-    shifted = (product[2] / product[0] * (product[3] / product[1]) / product[4]).log()
+        # ψ(z) less ln z, of which the ratios are at hand
+        psi = _psi_less_log(r, n_terms) - (square * 4 - 5) * y / product
+        common = psi[4] - _psi_less_log(r1, 2)
+        to_alpha = log_a1 - log_a0 + psi[0] - psi[2] + common
+        to_beta = log_b1 - log_b0 + psi[1] - psi[3] + common
+        to_logit = (to_alpha - to_beta) * (alpha * q) + above * q - below * p
+        to_log_s = to_alpha * alpha + to_beta * beta + inside
+        return value, torch.stack((to_logit, to_log_s * (log_s - raw).exp()), 1)
 
-    binomials = _log_binomials(k.dtype, k.device).index_select(0, k.int().flatten())
-    value = binomials.view_as(k) + upper - lower + logs
-    value = value + shifted + above * log_p + below * log_q + inside * log_s
-    if not with_gradient:
-        return value, None
+    def _log_masses(self, parameters: Tensor) -> Tensor:
+        """ln p(k) of every k, ``[2, *shape]`` to ``[256, *shape]``, without a Gamma function.
 
-    # ψ(z) less ln z, of which the ratios are at hand
-    psi = _psi_less_log(r, n_terms) - (square * 4 - 5) * y / product
-    common = psi[4] - _psi_less_log(r1, 2)
-    to_alpha = log_a1 - log_a0 + psi[0] - psi[2] + common
-    to_beta = log_b1 - log_b0 + psi[1] - psi[3] + common
-    to_logit = (to_alpha - to_beta) * (alpha * q) + above * q - below * p
-    to_log_s = to_alpha * alpha + to_beta * beta + inside
-    return value, torch.stack((to_logit, to_log_s * (log_s - raw).exp()), 1)
-
-
-def _log_masses(parameters: Tensor) -> Tensor:
-    """ln p(k) of every k, ``[2, *shape]`` to ``[256, *shape]``, without a Gamma function.
-
-    p(k + 1)/p(k) = (255 − k)/(k + 1) · (k + α)/(254 − k + β): their logarithms are added up, and
-    the sum of all p(k) is made one.
-    """
-    log_p, log_q, log_s = _logarithms(*parameters)
-    alpha, beta = (log_s + log_p).exp(), (log_s + log_q).exp()
-    k = torch.arange(TOP, dtype=alpha.dtype, device=alpha.device)
-    k = k.reshape(-1, *[1] * alpha.ndim)
-    within = k[1:-1]
-    steps = torch.cat(
-        (
-            (log_s + log_p - (beta + (TOP - 1)).log()).unsqueeze(0),
-            ((alpha + within) / (beta + (TOP - 1 - within))).log(),
-            ((alpha + (TOP - 1)).log() - log_s - log_q).unsqueeze(0),
+        p(k + 1)/p(k) = (255 − k)/(k + 1) · (k + α)/(254 − k + β): their logarithms are added up,
+        and the sum of all p(k) is made one.
+        """
+        log_p, log_q, log_s = _logarithms(*parameters)
+        alpha, beta = (log_s + log_p).exp(), (log_s + log_q).exp()
+        k = torch.arange(TOP, dtype=alpha.dtype, device=alpha.device)
+        k = k.reshape(-1, *[1] * alpha.ndim)
+        within = k[1:-1]
+        steps = torch.cat(
+            (
+                (log_s + log_p - (beta + (TOP - 1)).log()).unsqueeze(0),
+                ((alpha + within) / (beta + (TOP - 1 - within))).log(),
+                ((alpha + (TOP - 1)).log() - log_s - log_q).unsqueeze(0),
+            )
         )
-    )
-    sums = (steps + ((TOP - k) / (k + 1)).log()).cumsum(0)
-    return torch.cat((torch.zeros_like(sums[:1]), sums)).log_softmax(0)
+        sums = (steps + ((TOP - k) / (k + 1)).log()).cumsum(0)
+        return torch.cat((torch.zeros_like(sums[:1]), sums)).log_softmax(0)
 
 
 def _logarithms(logit: Tensor, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from discretevae.config import LikelihoodSpec
-from discretevae.likelihoods.base import Support
+from discretevae.likelihoods.base import Likelihood, Support
 from discretevae.likelihoods.closed_form import summed
 from discretevae.likelihoods.exponentials import log_sinh_ratio
 
@@ -18,7 +18,7 @@ MIN_MEAN = 0.01
 
 
 @dataclass(frozen=True)
-class ContinuousBernoulliLikelihood:
+class ContinuousBernoulliLikelihood(Likelihood):
     """p(x|z) = Π_p C(λ_p) λ_p^{x_p} (1 − λ_p)^{1 − x_p}, λ = sigmoid(output), x in [0, 1].
 
     C(λ) = 2 artanh(1 − 2λ) / (1 − 2λ), and 2 at λ = ½, makes it integrate to one. In the logit l:
@@ -45,18 +45,8 @@ class ContinuousBernoulliLikelihood:
     """
 
     spec: ClassVar[LikelihoodSpec] = LikelihoodSpec("continuous-bernoulli")
-    channels: ClassVar[int] = 1
     support: ClassVar[Support] = "unit interval"
-    needs_unit_interval: ClassVar[bool] = True
     is_probability: ClassVar[bool] = False
-
-    def n_outputs(self, n_features: int) -> int:
-        """Return P."""
-        return n_features
-
-    def is_surrogate_for(self, x: Tensor) -> bool:
-        """Return False, for it is a density for every x in [0, 1]."""
-        return False
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
         """Return Σ_p x_p l_p − A(l_p) for logits l = ``output``, ``[S, B]``."""

@@ -11,14 +11,29 @@ from torch import Tensor, nn
 
 from discretevae.config import LikelihoodSpec
 from discretevae.errors import ConfigError
-from discretevae.likelihoods.base import Support
+from discretevae.likelihoods.base import Likelihood, Support
 
 SCALE_FLOOR = 1e-3
 """The least σ that can be learned. Rounding to k/255 alone is noise of 1.1e-3."""
 
 
+class _Normal(Likelihood):
+    """Normals around the decoder's output, x̂."""
+
+    support: ClassVar[Support] = "real"
+    is_probability: ClassVar[bool] = False
+
+    def mean(self, output: Tensor) -> Tensor:
+        """Return x̂ itself."""
+        return output
+
+    def output_for(self, mean: Tensor) -> Tensor:
+        """Return x̂ itself."""
+        return mean
+
+
 @dataclass(frozen=True)
-class GaussianLikelihood:
+class GaussianLikelihood(_Normal):
     """p(x|z) = Π_p N(x_p; x̂_p, σ²) with x̂ = ``output``, for rows of real numbers.
 
     Channels: x̂.
@@ -37,11 +52,6 @@ class GaussianLikelihood:
         gaussian:0.1
     """
 
-    channels: ClassVar[int] = 1
-    support: ClassVar[Support] = "real"
-    needs_unit_interval: ClassVar[bool] = False
-    is_probability: ClassVar[bool] = False
-
     scale: float = 1.0
 
     def __post_init__(self) -> None:
@@ -54,14 +64,6 @@ class GaussianLikelihood:
         """Return ``gaussian``, or ``gaussian:σ``."""
         return LikelihoodSpec.gaussian(self.scale)
 
-    def n_outputs(self, n_features: int) -> int:
-        """Return P."""
-        return n_features
-
-    def is_surrogate_for(self, x: Tensor) -> bool:
-        """Return False, for it is a density for every x."""
-        return False
-
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
         """−½ Σ_p ((x_p − x̂_p)/σ)² − P ln σ − P/2 ln 2π, ``[S, B]``."""
         squares = (x - output).square().sum(-1)
@@ -71,14 +73,6 @@ class GaussianLikelihood:
         """Return −½ Σ_p ((x_p − x̂_np)/σ)² − P ln σ − P/2 ln 2π, ``[B, N]``."""
         return (-0.5 / self.scale**2) * _squared_distances(output, x) - self._constant(x)
 
-    def mean(self, output: Tensor) -> Tensor:
-        """Return x̂ itself."""
-        return output
-
-    def output_for(self, mean: Tensor) -> Tensor:
-        """Return x̂ itself."""
-        return mean
-
     def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
         """Return x̂ + σε, ε ~ N(0, 1)."""
         return output.detach() + self.scale * _noise(output, generator)
@@ -87,7 +81,7 @@ class GaussianLikelihood:
         return x.shape[-1] * (math.log(self.scale) + 0.5 * math.log(2 * math.pi))
 
 
-class LearnedGaussianLikelihood(nn.Module):
+class LearnedGaussianLikelihood(nn.Module, _Normal):
     """p(x|z) = Π_p N(x_p; x̂_p, σ_p²) with x̂ = ``output`` and one σ_p for each feature, learned.
 
     σ_p² = e^{2 s_p} + 10⁻⁶ with s_p = ``log_scale``: without a floor a feature that never changes
@@ -109,11 +103,7 @@ class LearnedGaussianLikelihood(nn.Module):
         tensor([0.5000, 0.1000], grad_fn=<SqrtBackward0>)
     """
 
-    spec = LikelihoodSpec("gaussian", None)
-    channels = 1
-    support: Support = "real"
-    needs_unit_interval = False
-    is_probability = False
+    spec: ClassVar[LikelihoodSpec] = LikelihoodSpec("gaussian", None)
 
     def __init__(self, n_features: int) -> None:
         super().__init__()
@@ -134,14 +124,6 @@ class LearnedGaussianLikelihood(nn.Module):
         # ten times below the floor itself there is nothing more to win
         self.log_scale.copy_(0.5 * torch.log(variance.clamp(min=SCALE_FLOOR**2 / 100)))
 
-    def n_outputs(self, n_features: int) -> int:
-        """Return P."""
-        return n_features
-
-    def is_surrogate_for(self, x: Tensor) -> bool:
-        """Return False, for it is a density for every x."""
-        return False
-
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
         """−½ Σ_p ((x_p − x̂_p)/σ_p)² − Σ_p ln σ_p − P/2 ln 2π, ``[S, B]``."""
         scale = self.scale()
@@ -153,14 +135,6 @@ class LearnedGaussianLikelihood(nn.Module):
         scale = self.scale().double()
         wide = -0.5 * _squared_distances(output / scale, x / scale) - self._constant(scale)
         return wide.to(output.dtype)
-
-    def mean(self, output: Tensor) -> Tensor:
-        """Return x̂ itself."""
-        return output
-
-    def output_for(self, mean: Tensor) -> Tensor:
-        """Return x̂ itself."""
-        return mean
 
     def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
         """Return x̂ + σε, ε ~ N(0, 1)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
@@ -11,10 +10,7 @@ from torch import Tensor
 
 from discretevae.config import LikelihoodSpec
 from discretevae.errors import ConfigError
-from discretevae.likelihoods import eight_bit
-from discretevae.likelihoods.base import Support
-from discretevae.likelihoods.closed_form import summed
-from discretevae.likelihoods.eight_bit import LEVELS, TOP
+from discretevae.likelihoods.eight_bit import LEVELS, TOP, EightBit, levels
 
 MIN_LOG_SCALE = -8.0
 """The least ln s: a logistic of this width lies within one of the 256 values to 99 %."""
@@ -30,7 +26,7 @@ _SPREAD = 0.25
 
 
 @dataclass(frozen=True)
-class LogisticLikelihood:
+class LogisticLikelihood(EightBit):
     """p(k|z) = Σ_m π_m [F((k + ½)/255; μ_m, s_m) − F((k − ½)/255; μ_m, s_m)] for x = k/255.
 
     F(t; μ, s) = σ((t − μ)/s). The tails belong to the ends: F(−½/255) counts as 0 and
@@ -62,10 +58,6 @@ class LogisticLikelihood:
     that many replace small masses by a density times a width, where all of these are exact.
     """
 
-    support: ClassVar[Support] = "bytes"
-    needs_unit_interval: ClassVar[bool] = True
-    is_probability: ClassVar[bool] = True
-
     n_components: int = 1
 
     def __post_init__(self) -> None:
@@ -82,25 +74,6 @@ class LogisticLikelihood:
     def channels(self) -> int:
         """2 for one component, 3·M for several."""
         return 2 if self.n_components == 1 else 3 * self.n_components
-
-    def n_outputs(self, n_features: int) -> int:
-        """Return C·P."""
-        return self.channels * n_features
-
-    def is_surrogate_for(self, x: Tensor) -> bool:
-        """Return False, for it is a probability of all 8-bit values."""
-        return False
-
-    def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
-        """Return Σ_p ln p(k_p), k = 255 x, ``[S, B]``."""
-        return summed(_log_mass, output, x, self.channels)
-
-    def table(self, output: Tensor, x: Tensor) -> Tensor:
-        """Return sums of the masses that occur, of 256 for every state and feature, ``[B, N]``.
-
-        At most 2²² masses of components are held at a time.
-        """
-        return eight_bit.table(_log_masses, self.channels, output, x)
 
     def mean(self, output: Tensor) -> Tensor:
         """Return Σ_{j=1}^{255} P(k ≥ j) / 255,  P(k ≥ j) = Σ_m π_m σ((μ_m − (j − ½)/255)/s_m)."""
@@ -128,10 +101,6 @@ class LogisticLikelihood:
             low, high = torch.where(is_below, middle, low), torch.where(is_below, high, middle)
         return self._placed(low).to(mean.dtype)
 
-    def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
-        """Draw each k with its probability, by the inverse of the distribution function."""
-        return eight_bit.sample(_log_masses, self.channels, output, generator=generator)
-
     def _placed(self, center: Tensor) -> Tensor:
         """Return the output whose components lie around this center: ``[P]`` to ``[C·P]``."""
         width = torch.full_like(center, _START_LOG_SCALE)
@@ -142,32 +111,32 @@ class LogisticLikelihood:
         parts = [torch.zeros_like(center)] * m + [center + o for o in offsets] + [width] * m
         return torch.cat(parts)
 
+    def _log_mass(
+        self, output: Tensor, x: Tensor, *, with_gradient: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """ln p(k) of ``[R, C, P]``, ``[R, P]``, and its derivatives."""
+        k = levels(x).unsqueeze(1)
+        logits, mu, raw = _split(output)
+        terms, slopes = _component(mu, raw, k, with_gradient=with_gradient)
+        if logits is None:
+            return terms.squeeze(1), slopes
+        joint = terms + logits.log_softmax(1)
+        value = joint.logsumexp(1)
+        if slopes is None:
+            return value, None
+        share = (joint - value.unsqueeze(1)).exp()
+        to_mu, to_raw = slopes.chunk(2, 1)
+        to_logits = share - logits.softmax(1)
+        return value, torch.cat((to_logits, share * to_mu, share * to_raw), 1)
 
-def _log_mass(output: Tensor, x: Tensor, *, with_gradient: bool) -> tuple[Tensor, Tensor | None]:
-    """ln p(k) of ``[R, C, P]``, ``[R, P]``, and its derivatives."""
-    k = eight_bit.levels(x).unsqueeze(1)
-    logits, mu, raw = _split(output)
-    terms, slopes = _component(mu, raw, k, with_gradient=with_gradient)
-    if logits is None:
-        return terms.squeeze(1), slopes
-    joint = terms + logits.log_softmax(1)
-    value = joint.logsumexp(1)
-    if slopes is None:
-        return value, None
-    share = (joint - value.unsqueeze(1)).exp()
-    to_mu, to_raw = slopes.chunk(2, 1)
-    to_logits = share - logits.softmax(1)
-    return value, torch.cat((to_logits, share * to_mu, share * to_raw), 1)
-
-
-def _log_masses(parameters: Tensor) -> Tensor:
-    """ln p(k) of every k: ``[C, *shape]`` to ``[256, *shape]``."""
-    logits, mu, raw = _split(parameters.unsqueeze(0))
-    k = torch.arange(LEVELS, dtype=mu.dtype, device=mu.device).reshape(-1, *[1] * (mu.ndim - 1))
-    terms, _ = _component(mu, raw, k, with_gradient=False)
-    if logits is None:
-        return terms.squeeze(1)
-    return (terms + logits.log_softmax(1)).logsumexp(1)
+    def _log_masses(self, parameters: Tensor) -> Tensor:
+        """ln p(k) of every k: ``[C, *shape]`` to ``[256, *shape]``."""
+        logits, mu, raw = _split(parameters.unsqueeze(0))
+        k = torch.arange(LEVELS, dtype=mu.dtype, device=mu.device).reshape(-1, *[1] * (mu.ndim - 1))
+        terms, _ = _component(mu, raw, k, with_gradient=False)
+        if logits is None:
+            return terms.squeeze(1)
+        return (terms + logits.log_softmax(1)).logsumexp(1)
 
 
 def _split(output: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
