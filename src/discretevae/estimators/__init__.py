@@ -9,27 +9,37 @@ from typing import Any
 from discretevae.config import LatentKind
 from discretevae.config.spelling import Spec
 from discretevae.errors import ConfigError
-from discretevae.estimators.antithetic import ARM, ARMS, DisARM
-from discretevae.estimators.base import Estimate, Estimator, Integrand, with_gradient_of
-from discretevae.estimators.control_variate import REBAR, RELAX, MuProp
-from discretevae.estimators.coupled import ARSM, CARMS, DisARMIW, DisARMSB
-from discretevae.estimators.double_control import RODEO, DoubleCV
-from discretevae.estimators.exact import Exact, LocalExpectation
-from discretevae.estimators.importance import Importance
-from discretevae.estimators.multisample import VIMCO
-from discretevae.estimators.partwise import PartWise, discrete_parts
-from discretevae.estimators.relaxation import (
-    GappedST,
-    GumbelRao,
-    GumbelSoftmax,
-    ReinMax,
-    STGumbel,
-    StraightThrough,
+from discretevae.estimators.antithetic import ARM as ARM, ARMS as ARMS, DisARM as DisARM
+from discretevae.estimators.base import (
+    Estimate as Estimate,
+    Estimator as Estimator,
+    Integrand as Integrand,
+    with_gradient_of as with_gradient_of,
 )
-from discretevae.estimators.reparametrized import Reparametrized
-from discretevae.estimators.score import EMA, NVIL, RLOO
-from discretevae.estimators.unordered import UnorderedSet
-from discretevae.estimators.vq import VQ
+from discretevae.estimators.control_variate import REBAR as REBAR, RELAX as RELAX, MuProp as MuProp
+from discretevae.estimators.coupled import (
+    ARSM as ARSM,
+    CARMS as CARMS,
+    DisARMIW as DisARMIW,
+    DisARMSB as DisARMSB,
+)
+from discretevae.estimators.double_control import RODEO as RODEO, DoubleCV as DoubleCV
+from discretevae.estimators.exact import Exact as Exact, LocalExpectation as LocalExpectation
+from discretevae.estimators.importance import Importance as Importance
+from discretevae.estimators.multisample import VIMCO as VIMCO
+from discretevae.estimators.partwise import PartWise as PartWise, discrete_parts
+from discretevae.estimators.relaxation import (
+    GappedST as GappedST,
+    GumbelRao as GumbelRao,
+    GumbelSoftmax as GumbelSoftmax,
+    ReinMax as ReinMax,
+    STGumbel as STGumbel,
+    StraightThrough as StraightThrough,
+)
+from discretevae.estimators.reparametrized import Reparametrized as Reparametrized
+from discretevae.estimators.score import EMA as EMA, NVIL as NVIL, RLOO as RLOO
+from discretevae.estimators.unordered import UnorderedSet as UnorderedSet
+from discretevae.estimators.vq import VQ as VQ
 from discretevae.families import Family, Product, is_enumerable
 
 ESTIMATORS: Mapping[str, type[Estimator]] = {
@@ -160,44 +170,3 @@ def make_estimator(
             f"estimator {estimator!r} cannot handle a {kind} code. Choices: {', '.join(fitting)}."
         )
     return made
-
-
-__all__ = [
-    "ARM",
-    "ARMS",
-    "ARSM",
-    "CARMS",
-    "EMA",
-    "ESTIMATORS",
-    "NVIL",
-    "REBAR",
-    "RELAX",
-    "RLOO",
-    "RODEO",
-    "VIMCO",
-    "VQ",
-    "DisARM",
-    "DisARMIW",
-    "DisARMSB",
-    "DoubleCV",
-    "Estimate",
-    "Estimator",
-    "Exact",
-    "GappedST",
-    "GumbelRao",
-    "GumbelSoftmax",
-    "Importance",
-    "Integrand",
-    "LocalExpectation",
-    "MuProp",
-    "PartWise",
-    "ReinMax",
-    "Reparametrized",
-    "STGumbel",
-    "StraightThrough",
-    "UnorderedSet",
-    "default_estimator",
-    "estimator_for",
-    "make_estimator",
-    "with_gradient_of",
-]

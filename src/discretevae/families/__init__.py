@@ -14,11 +14,20 @@ and so drops the gradient without a word.
 from __future__ import annotations
 
 from discretevae.config import LatentSpec
-from discretevae.families.base import MAX_STATES, Family, is_enumerable, states_like
-from discretevae.families.bernoulli import Bernoulli
-from discretevae.families.categorical import Categorical
-from discretevae.families.gaussian import Gaussian
-from discretevae.families.product import Product, parts_of, parts_with_eta
+from discretevae.families.base import (
+    MAX_STATES as MAX_STATES,
+    Family as Family,
+    is_enumerable as is_enumerable,
+    states_like as states_like,
+)
+from discretevae.families.bernoulli import Bernoulli as Bernoulli
+from discretevae.families.categorical import Categorical as Categorical
+from discretevae.families.gaussian import Gaussian as Gaussian
+from discretevae.families.product import (
+    Product as Product,
+    parts_of as parts_of,
+    parts_with_eta as parts_with_eta,
+)
 
 
 def family_of(latent: str | LatentSpec) -> Family:
@@ -39,18 +48,3 @@ def family_of(latent: str | LatentSpec) -> Family:
     if spec.kind == "categorical":
         return Categorical(spec.n_variables, spec.n_categories)
     return Gaussian(spec.n_variables)
-
-
-__all__ = [
-    "MAX_STATES",
-    "Bernoulli",
-    "Categorical",
-    "Family",
-    "Gaussian",
-    "Product",
-    "family_of",
-    "is_enumerable",
-    "parts_of",
-    "parts_with_eta",
-    "states_like",
-]

@@ -17,15 +17,19 @@ MAX_STATES = 4096
 
 
 class Family(Protocol):
-    """A family of distributions of codes; shapes in the letters of the mathematics page."""
+    """A family of distributions of codes; shapes in the letters of the mathematics page.
+
+    What has a body here is that of most families, which inherit it.
+
+    Attributes:
+        n_variables: D.
+    """
+
+    n_variables: int
 
     @property
     def spec(self) -> LatentSpec:
         """Return the family in words, as the command line spells it."""
-
-    @property
-    def n_variables(self) -> int:
-        """Return D."""
 
     @property
     def eta_shape(self) -> tuple[int, ...]:
@@ -33,17 +37,21 @@ class Family(Protocol):
 
     @property
     def z_shape(self) -> tuple[int, ...]:
-        """Return the shape of one row's code z."""
+        """Return the shape of one row's code z: that of its natural parameters."""
+        return self.eta_shape
 
     @property
     def n_states(self) -> int | None:
         """Return the number of values of z; None of a continuum."""
+        return None
 
     def natural_parameters(self, raw: Tensor) -> Tensor:
         """Turn unconstrained network outputs ``[B, n]`` into ``eta`` ``[B, *eta_shape]``."""
+        return raw.reshape(*raw.shape[:-1], *self.eta_shape)
 
     def fixed_eta(self) -> Tensor:
-        """Return the natural parameters of the reference: uniform, or the standard normal."""
+        """Return the natural parameters of the reference: zeros, the uniform distribution."""
+        return torch.zeros(self.eta_shape)
 
     def log_normalizer(self, eta: Tensor) -> Tensor:
         """Return A(η), ``[B]``."""
@@ -52,7 +60,8 @@ class Family(Protocol):
         """Return ∇A(η) = E_q[T(z)]."""
 
     def sufficient_statistics(self, z: Tensor) -> Tensor:
-        """Return T(z)."""
+        """Return T(z): z itself."""
+        return z
 
     def log_prob(self, eta: Tensor, z: Tensor) -> Tensor:
         """Return ln q(z), ``[S, B]``."""
@@ -62,6 +71,7 @@ class Family(Protocol):
 
     def kl(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
         """Return KL(q ‖ p) for p of the same family, ``[B]``."""
+        return self.kl_per_variable(eta, prior_eta).sum(-1)
 
     def kl_per_variable(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
         """Return KL(q_d ‖ p_d) of each variable of the code, ``[B, D]``; adds up to `kl`."""
@@ -73,16 +83,26 @@ class Family(Protocol):
         """Return the most likely z, ``[B, *z_shape]``."""
 
     def enumerate(self) -> Tensor:
-        """Return every z, ``[N, *z_shape]``."""
+        """Return every z, ``[N, *z_shape]``.
+
+        Raises:
+            ConfigError: it is a continuum, or there are more than `MAX_STATES`.
+        """
+        raise _endless(self)
 
     def log_prob_table(self, eta: Tensor) -> Tensor:
-        """Return ln q of every z in the order of `enumerate`, ``[B, N]``."""
+        """Return ln q of every z in the order of `enumerate`, ``[B, N]``; errors as there."""
+        raise _endless(self)
 
     def to_codes(self, z: Tensor) -> Tensor:
         """Return z as the numbers a user keeps, ``[N, D]``."""
 
     def from_codes(self, codes: Tensor) -> Tensor:
         """Return the inverse of `to_codes`."""
+
+
+def _endless(family: Family) -> ConfigError:
+    return ConfigError(f"{family.spec} has no finite list of states. Sample it instead.")
 
 
 def is_enumerable(family: Family) -> bool:

@@ -11,11 +11,11 @@ import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor
 
 from discretevae.config import LatentSpec
-from discretevae.families.base import all_codes, states_like
+from discretevae.families.base import Family, all_codes, states_like
 
 
 @dataclass(frozen=True)
-class Bernoulli:
+class Bernoulli(Family):
     """D independent bits; ``eta`` ``[B, D]`` are their logits, z ``[S, B, D]`` is 0 or 1.
 
     T(z) = z, A(η) = Σ_d ln(1 + e^{η_d}), ∇A(η) = sigmoid(η)  (paper, table of section 3).
@@ -44,22 +44,9 @@ class Bernoulli:
         return (self.n_variables,)
 
     @property
-    def z_shape(self) -> tuple[int, ...]:
-        """Return ``(D,)``."""
-        return (self.n_variables,)
-
-    @property
     def n_states(self) -> int:
         """2^D."""
         return 1 << self.n_variables
-
-    def natural_parameters(self, raw: Tensor) -> Tensor:
-        """Return the network's outputs, which are the logits, ``[B, D]``."""
-        return raw.reshape(*raw.shape[:-1], *self.eta_shape)
-
-    def fixed_eta(self) -> Tensor:
-        """Return zeros: every bit is a fair coin."""
-        return torch.zeros(self.eta_shape)
 
     def log_normalizer(self, eta: Tensor) -> Tensor:
         """Return A(η) = Σ_d softplus(η_d), ``[B]``."""
@@ -68,10 +55,6 @@ class Bernoulli:
     def mean(self, eta: Tensor) -> Tensor:
         """Return ∇A(η) = sigmoid(η): the probability that each bit is 1, ``[B, D]``."""
         return torch.sigmoid(eta)
-
-    def sufficient_statistics(self, z: Tensor) -> Tensor:
-        """Return T(z) = z."""
-        return z
 
     def log_prob(self, eta: Tensor, z: Tensor) -> Tensor:
         """Return ln q(z) = Σ_d z_d η_d − softplus(η_d), ``[S, B]``.

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from discretevae.config import LatentSpec
-from discretevae.families.base import all_codes, states_like
+from discretevae.families.base import Family, all_codes, states_like
 
 
 @dataclass(frozen=True)
-class Categorical:
+class Categorical(Family):
     """D independent variables of K categories; ``eta`` ``[B, D, K]``, z one-hot ``[S, B, D, K]``.
 
     T(z) = z, A(η) = Σ_d ln Σ_k e^{η_dk}, ∇A(η) = softmax(η). The logits are over-complete: adding
@@ -46,22 +46,9 @@ class Categorical:
         return (self.n_variables, self.n_categories)
 
     @property
-    def z_shape(self) -> tuple[int, ...]:
-        """Return ``(D, K)``."""
-        return (self.n_variables, self.n_categories)
-
-    @property
     def n_states(self) -> int:
         """Return K^D."""
         return int(self.n_categories**self.n_variables)
-
-    def natural_parameters(self, raw: Tensor) -> Tensor:
-        """Return the network's outputs ``[B, D·K]``, which are the logits, as ``[B, D, K]``."""
-        return raw.reshape(*raw.shape[:-1], *self.eta_shape)
-
-    def fixed_eta(self) -> Tensor:
-        """Return zeros: every category is as likely as any other."""
-        return torch.zeros(self.eta_shape)
 
     def log_normalizer(self, eta: Tensor) -> Tensor:
         """Return A(η) = Σ_d logsumexp_k η_dk, ``[B]``."""
@@ -70,10 +57,6 @@ class Categorical:
     def mean(self, eta: Tensor) -> Tensor:
         """Return ∇A(η) = softmax(η): the probability of each category, ``[B, D, K]``."""
         return _softmax(eta)
-
-    def sufficient_statistics(self, z: Tensor) -> Tensor:
-        """Return T(z) = z, one-hot."""
-        return z
 
     def log_prob(self, eta: Tensor, z: Tensor) -> Tensor:
         """Return ln q(z) = Σ_d Σ_k z_dk log_softmax(η)_dk, ``[S, B]``."""
@@ -84,12 +67,8 @@ class Categorical:
         log_q = _log_softmax(eta)
         return -(log_q.exp() * log_q).sum((-1, -2))
 
-    def kl(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
-        """Return KL(q ‖ p) = Σ_d Σ_k q_dk (ln q_dk − ln p_dk), ``[B]``."""
-        return self.kl_per_variable(eta, prior_eta).sum(-1)
-
     def kl_per_variable(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
-        """Return KL(q_d ‖ p_d), ``[B, D]``."""
+        """Return KL(q_d ‖ p_d) = Σ_k q_dk (ln q_dk − ln p_dk), ``[B, D]``."""
         log_q = _log_softmax(eta)
         return (log_q.exp() * (log_q - _log_softmax(prior_eta))).sum(-1)
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from discretevae.config import LatentSpec
-from discretevae.errors import ConfigError
+from discretevae.families.base import Family
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(Family):
     """D independent normals; ``eta`` ``[B, D, 2]`` is (μ/σ², −1/(2σ²)), z ``[S, B, D]`` is real.
 
     T(z) = (z, z²), A(η) = Σ_d −η₁²/(4η₂) − ½ ln(−2η₂), h(z) = (2π)^{−D/2}. The network returns
@@ -48,11 +48,6 @@ class Gaussian:
     def z_shape(self) -> tuple[int, ...]:
         """Return ``(D,)``."""
         return (self.n_variables,)
-
-    @property
-    def n_states(self) -> None:
-        """Return None: a continuum."""
-        return
 
     def natural_parameters(self, raw: Tensor) -> Tensor:
         """(μ, ln σ²) ``[B, 2D]`` to η = (μ/σ², −1/(2σ²)) ``[B, D, 2]``."""
@@ -93,10 +88,6 @@ class Gaussian:
         _, var = self.moments(eta)
         return (0.5 * (var.log() + math.log(2 * math.pi * math.e))).sum(-1)
 
-    def kl(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
-        """Return KL(q ‖ p) between normals, summed over variables, ``[B]``."""
-        return self.kl_per_variable(eta, prior_eta).sum(-1)
-
     def kl_per_variable(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
         """Return KL(q_d ‖ p_d), ``[B, D]``."""
         mu, var = self.moments(eta)
@@ -115,22 +106,6 @@ class Gaussian:
     def mode(self, eta: Tensor) -> Tensor:
         """μ, ``[B, D]``."""
         return self.moments(eta)[0]
-
-    def enumerate(self) -> Tensor:
-        """Refuse, for there is nothing to enumerate.
-
-        Raises:
-            ConfigError: always.
-        """
-        raise ConfigError("a Gaussian code has no finite list of states. Sample it instead.")
-
-    def log_prob_table(self, eta: Tensor) -> Tensor:
-        """Refuse, for there is no such table.
-
-        Raises:
-            ConfigError: always.
-        """
-        raise ConfigError("a Gaussian code has no finite list of states. Sample it instead.")
 
     def to_codes(self, z: Tensor) -> Tensor:
         """Return the real numbers themselves, ``[N, D]``."""

@@ -16,7 +16,7 @@ from discretevae.families.base import MAX_STATES, Family
 
 
 @dataclass(frozen=True)
-class Product:
+class Product(Family):
     """Independent parts side by side: ln q, entropy and KL are sums over them.
 
     Natural parameters and codes are flat: ``eta`` ``[B, n]`` and z ``[S, B, m]`` hold those of the
@@ -45,7 +45,7 @@ class Product:
         return LatentSpec.product(*(part.spec for part in self.parts))
 
     @property
-    def n_variables(self) -> int:
+    def n_variables(self) -> int:  # type: ignore[override]  # follows from the parts
         """Return D, of all parts together."""
         return sum(part.n_variables for part in self.parts)
 

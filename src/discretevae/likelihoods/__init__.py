@@ -21,12 +21,21 @@ from typing import assert_never
 
 from discretevae.config.likelihoods import LikelihoodSpec
 from discretevae.errors import ConfigError
-from discretevae.likelihoods.base import Likelihood, Support, bits_per_dimension
-from discretevae.likelihoods.bernoulli import BernoulliLikelihood
-from discretevae.likelihoods.beta_binomial import BetaBinomialLikelihood
-from discretevae.likelihoods.continuous_bernoulli import ContinuousBernoulliLikelihood
-from discretevae.likelihoods.gaussian import GaussianLikelihood, LearnedGaussianLikelihood
-from discretevae.likelihoods.logistic import LogisticLikelihood
+from discretevae.likelihoods.base import (
+    Likelihood as Likelihood,
+    Support as Support,
+    bits_per_dimension as bits_per_dimension,
+)
+from discretevae.likelihoods.bernoulli import BernoulliLikelihood as BernoulliLikelihood
+from discretevae.likelihoods.beta_binomial import BetaBinomialLikelihood as BetaBinomialLikelihood
+from discretevae.likelihoods.continuous_bernoulli import (
+    ContinuousBernoulliLikelihood as ContinuousBernoulliLikelihood,
+)
+from discretevae.likelihoods.gaussian import (
+    GaussianLikelihood as GaussianLikelihood,
+    LearnedGaussianLikelihood as LearnedGaussianLikelihood,
+)
+from discretevae.likelihoods.logistic import LogisticLikelihood as LogisticLikelihood
 
 
 def likelihood_named(likelihood: str | LikelihoodSpec, n_features: int | None = None) -> Likelihood:
@@ -64,17 +73,3 @@ def likelihood_named(likelihood: str | LikelihoodSpec, n_features: int | None = 
     if spec.kind == "bernoulli":
         return BernoulliLikelihood()
     assert_never(spec.kind)
-
-
-__all__ = [
-    "BernoulliLikelihood",
-    "BetaBinomialLikelihood",
-    "ContinuousBernoulliLikelihood",
-    "GaussianLikelihood",
-    "LearnedGaussianLikelihood",
-    "Likelihood",
-    "LogisticLikelihood",
-    "Support",
-    "bits_per_dimension",
-    "likelihood_named",
-]

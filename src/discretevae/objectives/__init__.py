@@ -20,14 +20,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from discretevae.objectives.choosing import (
-    DEFAULT_ESTIMATORS,
-    check_pair,
-    choose_estimator,
-    estimator_name,
+    DEFAULT_ESTIMATORS as DEFAULT_ESTIMATORS,
+    check_pair as check_pair,
+    choose_estimator as choose_estimator,
+    estimator_name as estimator_name,
 )
-from discretevae.objectives.elbo import elbo, pretraining
-from discretevae.objectives.likelihood import marginal, multi_sample, wake_sleep
-from discretevae.objectives.terms import Objective, Terms
+from discretevae.objectives.elbo import elbo as elbo, pretraining as pretraining
+from discretevae.objectives.likelihood import (
+    marginal as marginal,
+    multi_sample as multi_sample,
+    wake_sleep as wake_sleep,
+)
+from discretevae.objectives.terms import Objective as Objective, Terms as Terms
 
 OBJECTIVES: Mapping[str, Objective] = {
     "elbo": elbo,
@@ -36,18 +40,3 @@ OBJECTIVES: Mapping[str, Objective] = {
     "wake-sleep": wake_sleep,
 }
 """Every objective by its name."""
-
-__all__ = [
-    "DEFAULT_ESTIMATORS",
-    "OBJECTIVES",
-    "Objective",
-    "Terms",
-    "check_pair",
-    "choose_estimator",
-    "elbo",
-    "estimator_name",
-    "marginal",
-    "multi_sample",
-    "pretraining",
-    "wake_sleep",
-]

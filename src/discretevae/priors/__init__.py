@@ -10,12 +10,15 @@ from discretevae.config.activations import RELU, Activation
 from discretevae.config.model_config import Init
 from discretevae.config.priors import PriorSpec
 from discretevae.families import Family
-from discretevae.priors.autoregressive import DEFAULT_HIDDEN, AutoregressivePrior
-from discretevae.priors.base import Prior
-from discretevae.priors.factorized import FactorizedPrior
-from discretevae.priors.layered import LayeredPrior
-from discretevae.priors.mixture import MixturePrior
-from discretevae.priors.variables import discrete_widths
+from discretevae.priors.autoregressive import (
+    DEFAULT_HIDDEN as DEFAULT_HIDDEN,
+    AutoregressivePrior as AutoregressivePrior,
+)
+from discretevae.priors.base import Prior as Prior
+from discretevae.priors.factorized import FactorizedPrior as FactorizedPrior
+from discretevae.priors.layered import LayeredPrior as LayeredPrior
+from discretevae.priors.mixture import MixturePrior as MixturePrior
+from discretevae.priors.variables import discrete_widths as discrete_widths
 
 
 def make_prior(
@@ -65,15 +68,3 @@ bernoulli:3 is none. Choose fixed, factorized, autoregressive or layer:200.
     if spec.kind == "fixed" or spec.kind == "factorized":
         return FactorizedPrior(family, learned=spec.kind == "factorized")
     assert_never(spec.kind)
-
-
-__all__ = [
-    "DEFAULT_HIDDEN",
-    "AutoregressivePrior",
-    "FactorizedPrior",
-    "LayeredPrior",
-    "MixturePrior",
-    "Prior",
-    "discrete_widths",
-    "make_prior",
-]
