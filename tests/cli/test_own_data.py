@@ -179,3 +179,5 @@ def test_values_of_another_scale_are_refused_with_both_ranges(here, cli, scale):
         assert "--divisor" in said.err
     assert cli("encode", "run", "x.npy", "--divisor", "1", "--out", "y.npy").status == 0
     assert len(np.unique(np.load("y.npy"), axis=0)) > 1
+    # who insists gets what was asked for
+    assert cli("encode", "run", "x.npy", "--divisor", "16", "--out", "y.npy").status == 0

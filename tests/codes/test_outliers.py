@@ -424,11 +424,12 @@ def test_the_command_is_deterministic_and_takes_files(cli, trained, tmp_path):
     assert "297 test rows" in said.out
 
 
-def test_fractions_that_are_divided_once_more_are_told_of(cli, trained, tmp_path):
+def test_fractions_that_would_be_divided_once_more_are_refused(cli, trained, tmp_path):
     run, file = trained("categorical:10"), tmp_path / "unit.npy"
     np.save(file, rng().random((7, 64)))
-    with pytest.warns(DataWarning, match="divided by 16 as the data of the run were"):
-        assert cli("outliers", run, file).status == 0
+    said = cli("outliers", run, file)
+    assert (said.status, "from 0 to 16, which the run divides by 16" in said.err) == (2, True)
+    assert cli("outliers", run, file, "--divisor", "1").status == 0
     np.save(file, 16 * rng().random((7, 64)))
     assert not cli("outliers", run, file).err
 

@@ -67,6 +67,7 @@ class Inputs:
         own, schema = self.run.config.data, self.run.schema
         if self.divisor is not None:
             own = replace(own, divisor=self.divisor, scale=None)
+            schema = None if schema is None else schema.with_divisor(self.divisor)
         if schema is None:
             source = replace(own, source=data or own.source)
             rows = load_rows(source, split=split, data_dir=self.data_dir, progress=True)

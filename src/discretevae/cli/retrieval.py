@@ -77,16 +77,20 @@ def command(
     if not run_folders and (data is None or not bits):
         raise ConfigError("nothing to measure. Name a run, or pass --data and --bits.")
     from discretevae.codes.search.retrieval import measure_retrieval
-    from discretevae.data import load_data
+    from discretevae.data import load_data, load_run_data
 
     runs = {str(folder): open_run(folder, device) for folder in run_folders}
     configs = [run.config.data for run in runs.values()]
     source = data or configs[0].source
-    searched = load_data(
-        replace(configs[0], source=source) if configs else source,
-        data_dir=data_dir,
-        progress=True,
-    )
+    first = next(iter(runs.values()), None)
+    if first is None or first.schema is None:
+        config = replace(configs[0], source=source) if configs else source
+        searched = load_data(config, data_dir=data_dir, progress=True)
+    else:
+        searched = load_run_data(
+            replace(configs[0], source=source), first.schema, data_dir=data_dir,
+            new_data=source != configs[0].source, progress=True,
+        )  # fmt: skip
     for name, config in zip(runs, configs, strict=True):
         if config.source != source:
             click.echo(

@@ -72,7 +72,7 @@ class Dataset:
     is_builtin: bool = False
 
     def __post_init__(self) -> None:
-        for what in ("n_features", "image_shape", "divisor", "binarize"):
+        for what in ("n_features", "columns", "image_shape", "divisor", "binarize"):
             ours, theirs = getattr(self.train, what), getattr(self.test, what)
             if ours != theirs:
                 raise DataError(

@@ -19,8 +19,11 @@ LEAST_GROUP = 256
 MOST_GROUPS = 1000
 """A change is placed to a group of rows; so many groups keep the file small."""
 
-STREAMED_ROWS = 4096
-"""Rows of a source larger than memory that are looked at: all would be a second pass over it."""
+RUN = 64
+"""Rows that are looked at together: a file on disk is read in blocks."""
+
+STREAMED_RUNS = 64
+"""Such runs of a source larger than memory: to look at all would be a second pass over it."""
 
 CHUNK_ROWS = 4096
 
@@ -40,7 +43,7 @@ class Digest:
     Args:
         rows: N.
         group: rows of a group.
-        stride: every so many rows one is looked at.
+        stride: of so many runs of rows one is looked at.
         sums: one for each group, as hexadecimal numbers.
     """
 
@@ -60,7 +63,9 @@ class Digest:
             True
         """
         n = sum(len(rows) for rows in parts)
-        stride = max(1, n // STREAMED_ROWS) if any(rows.is_streamed for rows in parts) else 1
+        stride = (
+            max(1, n // (RUN * STREAMED_RUNS)) if any(rows.is_streamed for rows in parts) else 1
+        )
         group = max(LEAST_GROUP, -(-n // MOST_GROUPS))
         return cls(n, group, stride, _sums(parts, n, group, stride))
 
@@ -115,7 +120,7 @@ def _sums(parts: Sequence[Rows], n: int, group: int, stride: int) -> tuple[str, 
     sums: _U64 = np.zeros(-(-n // group), np.uint64)
     for rows in parts:
         plain, numbers = rows.binarized("none"), rows.source_numbers
-        chosen = ((numbers < n) & (numbers % stride == 0)).nonzero().squeeze(1)
+        chosen = ((numbers < n) & (numbers // RUN % stride == 0)).nonzero().squeeze(1)
         for index in torch.split(chosen, CHUNK_ROWS):
             at = numbers[index].numpy()
             # a row that moves changes the sum

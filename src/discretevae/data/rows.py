@@ -19,7 +19,7 @@ from discretevae.config import BinarizeMode, ScaleMode
 from discretevae.data.batches import Batches
 from discretevae.data.binarization import binarize, binarize_rows, require_mode
 from discretevae.data.classes import read_labels
-from discretevae.data.scale import ColumnScale, count_not_bytes
+from discretevae.data.scale import ColumnScale, count_not_bytes, first_not_byte
 from discretevae.data.stores import streamed
 from discretevae.data.stores.base import InMemory, Store
 from discretevae.data.stores.disk import DiskTable
@@ -118,10 +118,10 @@ class Rows:
         """True if the values stay on disk, and are read at use."""
         return isinstance(self.values, streamed.Streamed)
 
-    @property
+    @cached_property
     def are_bytes(self) -> bool:
-        """True if every x is k/255 for a whole k from 0 to 255."""
-        return self.binarize != "none" or not self.not_bytes[0]
+        """True if every x is k/255 for a whole k from 0 to 255; looked at up to the first other."""
+        return self.binarize != "none" or first_not_byte(self._store.pieces(), self.divisor) is None
 
     @cached_property
     def is_binary(self) -> bool:
@@ -337,7 +337,9 @@ class Rows:
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """The least and the largest x before binarization; all values are read once."""
+        """The least and the largest x before binarization, or bounds of those on disk."""
+        if self.bounds is not None:
+            return self.bounds[0] / self.divisor, self.bounds[1] / self.divisor
         _, low, high = self.range_facts
         return low / self.divisor, high / self.divisor
 

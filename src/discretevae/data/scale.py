@@ -23,8 +23,11 @@ GREY_ROUNDING = 1e-3
 FOREIGN_ROWS = 16
 """Fewer rows than this may lie anywhere, and prove nothing of the scale of a table."""
 
+FOREIGN_SHARE = 0.8
+"""Share of values outside of the training range above which a column is in another unit."""
+
 FOREIGN_WIDTH = 10
-"""A column whose range is so many times that of the training rows is in another unit."""
+"""Values so many times as large as fractions or 0 and 1 are none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,28 +116,32 @@ class ColumnScale:
         """
         return -float(np.log(self.width).sum())
 
-    def require_same_units(self, low: Array, high: Array, n_rows: int, name: str) -> None:
-        """Refuse a table of which most columns cannot be in the units of the training rows.
+    def require_same_units(self, pieces: Iterable[tuple[int, Array]], name: str) -> None:
+        """Refuse a table that cannot be in the units of the training rows.
+
+        In most columns most values lie outside of the range of the training rows; single outliers
+        and single columns may.
 
         Args:
-            low: the least value of each column, ``[P]``.
-            high: the largest.
-            n_rows: N.
+            pieces: of the table.
             name: starts the message.
 
         Raises:
-            DataError: they are not; both ranges of one column are named.
+            DataError: it is such a table; both ranges of one column are named.
         """
-        if n_rows < FOREIGN_ROWS:
-            return
-        own = self.high - self.low
-        is_apart = (high < self.low) | (low > self.high)
-        is_foreign = (is_apart | (high - low > FOREIGN_WIDTH * own)) & (own > 0)
-        if 2 * is_foreign.sum() > (own > 0).sum() > 0:
+        n, outside = 0, np.zeros(len(self.low))
+        low, high = np.array(np.inf), np.array(-np.inf)
+        for _, part in pieces:
+            n += len(part)
+            outside += ((part < self.low) | (part > self.high)).sum(0)
+            low, high = np.minimum(low, part.min(0)), np.maximum(high, part.max(0))
+        varies = self.high > self.low
+        is_foreign = (outside > FOREIGN_SHARE * n) & varies
+        if n >= FOREIGN_ROWS and 2 * is_foreign.sum() > varies.sum():
             at = int(is_foreign.argmax())
             raise DataError(
-                f"{name}: {int(is_foreign.sum())} of {len(own)} columns are on another scale than "
-                f"the training rows; column {at} runs from {low[at]:g} to {high[at]:g}, there "
+                f"{name}: {int(is_foreign.sum())} of {len(varies)} columns are on another scale "
+                f"than the training rows; column {at} runs from {low[at]:g} to {high[at]:g}, there "
                 f"from {self.low[at]:g} to {self.high[at]:g}. Give values in the units of the "
                 "training data; they are scaled by the run."
             )
@@ -213,10 +220,7 @@ def choose_scale(
         DataError: values that are too large, or not in the units of the run.
     """
     if isinstance(asked, ColumnScale):
-        low, high = np.array(np.inf), np.array(-np.inf)
-        for _, part in pieces():
-            low, high = np.minimum(low, part.min(0)), np.maximum(high, part.max(0))
-        asked.require_same_units(low, high, n_rows, name)
+        asked.require_same_units(pieces(), name)
         return asked
     if asked is None or asked == "none":
         return None
@@ -240,6 +244,17 @@ def _are_grey_levels(x: Array) -> bool:
     """Return whether all values are k/255, as those of pictures are."""
     levels = x.astype(np.float64) * 255
     return bool((np.abs(levels - np.rint(levels)) < GREY_ROUNDING).all())
+
+
+def first_not_byte(pieces: Iterable[Tensor], divisor: float) -> float | None:
+    """Return the first stored value that is not k/255 of the divisor, if there is one."""
+    for part in pieces:
+        if part.dtype == torch.uint8 and divisor == 255:
+            return None  # no value of this type is anything else
+        wrong, example = count_not_bytes([part], divisor)
+        if wrong:
+            return example
+    return None
 
 
 def count_not_bytes(pieces: Iterable[Tensor], divisor: float) -> tuple[int, float]:

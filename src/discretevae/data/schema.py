@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -96,6 +97,10 @@ class Schema:
         white = self.divisor if is_white else None
         return replace(asked, scale=None, divisor=self.divisor, run_white=white)
 
+    def with_divisor(self, divisor: float) -> Schema:
+        """Return the schema for values that somebody says the divisor of; their range is free."""
+        return replace(self, divisor=divisor, scale=None, low=math.inf, high=-math.inf)
+
     def hold(self, rows: Rows) -> Rows:
         """Return new rows with the run's classes, if they can be of its kind.
 
@@ -136,6 +141,8 @@ class Schema:
             DataError: fractions or 0 and 1 where whole numbers are divided, or the reverse.
         """
         low, high = (end * rows.divisor for end in rows.value_range)
+        if self.low > self.high:  # nothing is known
+            return
         if self.divisor > 1 and self.high > 1:
             is_foreign = 0 < high <= 1
         elif self.high <= 1 and self.low >= 0:

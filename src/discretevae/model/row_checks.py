@@ -32,10 +32,11 @@ def suited_likelihood(rows: Rows) -> LikelihoodSpec:
         'gaussian:learned'
     """
     low, high = rows.value_range
+    if rows.scale is not None or low < 0 or high > 1:
+        return LikelihoodSpec("gaussian", None)
     is_picture = rows.image_shape is not None or rows.divisor != 1
-    is_sparse = isinstance(rows.values, Sparse)
-    is_unit = rows.scale is None and low >= 0 and high <= 1
-    if is_unit and (rows.is_binary or is_sparse or is_picture or rows.are_bytes):
+    # asked for last, since all values may have to be read for it
+    if is_picture or isinstance(rows.values, Sparse) or rows.is_binary or rows.are_bytes:
         return LikelihoodSpec("bernoulli")
     return LikelihoodSpec("gaussian", None)
 

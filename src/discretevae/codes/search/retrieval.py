@@ -30,6 +30,7 @@ from discretevae.codes.search.hamming import require_searchable, search_bits
 from discretevae.config import BinarizeMode, LatentSpec
 from discretevae.data import Dataset, Rows
 from discretevae.data.classes import class_name
+from discretevae.data.scale import GREY_ROUNDING, restored
 from discretevae.errors import ConfigError, DataError
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
@@ -178,6 +179,8 @@ def code_bits(spec: LatentSpec) -> int:
 def write_split(path: Path, rows: Rows, *, per_label: int = 100, seed: int = 0) -> tuple[int, int]:
     """Write ``.npz`` data whose test part are queries of each label; all else is to train on.
 
+    Values are in the units that they came in, with the divisor beside them.
+
     Returns:
         The number of gallery rows and of queries.
 
@@ -198,12 +201,13 @@ def write_split(path: Path, rows: Rows, *, per_label: int = 100, seed: int = 0) 
             )
     if rows.classes is not None:
         labels = np.array([class_name(label, rows.classes) for label in labels.tolist()])
-    parts: dict[str, Any] = {}
+    plain = rows.binarized("none")
+    parts: dict[str, Any] = {} if rows.divisor == 1 else {"divisor": np.float64(rows.divisor)}
     for name, index in (("train", np.flatnonzero(~is_query)), ("test", chosen)):
-        values = rows.batch(torch.from_numpy(index)).numpy()
-        if rows.divisor == 255 and values.max() > 1 / 255:
-            # bytes again, which a reader takes for what they were
-            values = np.rint(255 * values).astype(np.uint8)
+        values = restored(plain.batch(torch.from_numpy(index)), rows.divisor, rows.scale)
+        whole = np.rint(values)
+        if np.abs(values - whole).max() < GREY_ROUNDING and 0 <= whole.min() <= whole.max() <= 255:
+            values = whole.astype(np.uint8)
         parts[f"x_{name}"] = values.reshape(len(values), *(rows.image_shape or values.shape[1:]))
         parts[f"y_{name}"] = labels[index]
     with atomic_file(path) as file:

@@ -76,7 +76,13 @@ def read_npz(path: Path, request: Request) -> dict[str, Rows]:
                 f"{path}: cannot tell which array holds the rows: {', '.join(archive.names)}. "
                 "Name them x (and y), or train and test, when saving."
             )
-        used = {*rows.values(), *(name for part, name in labels.items() if part in rows)}
+        if "divisor" in names and request.divisor is None and request.scale in (None, "auto"):
+            request = replace(request, divisor=_divisor(archive, names["divisor"]), scale=None)
+        used = {
+            names.get("divisor"),
+            *rows.values(),
+            *(name for part, name in labels.items() if part in rows),
+        }
         if unused := [name for name in archive.names if name not in used]:
             warnings.warn(f"{path}: not used: {', '.join(unused)}.", DataWarning, stacklevel=2)
         arrays = {part: archive.read(name) for part, name in rows.items()}
@@ -98,6 +104,18 @@ def read_npz(path: Path, request: Request) -> dict[str, Rows]:
         parts[part] = replace(own, labels=labels_of.get(part), classes=classes, numbers=None)
         start += len(array)
     return parts
+
+
+def _divisor(archive: NpzFile, name: str) -> float:
+    """Return the divisor that an archive states for its values.
+
+    Raises:
+        DataError: it is no number above 0.
+    """
+    value = archive.read(name).astype(np.float64) if archive.header(name)[0] == () else np.nan
+    if not 0 < value < np.inf:
+        raise DataError(f"{archive.path}: array {name!r} is no divisor. Leave it out.")
+    return float(value)
 
 
 def _read_labels(
@@ -128,7 +146,7 @@ class NpzFile:
     """
 
     def __init__(self, path: Path, max_bytes: int | None = None) -> None:
-        self._path = path
+        self.path = path
         self._max_bytes = max_bytes
         try:
             self._zip = zipfile.ZipFile(path)
@@ -158,7 +176,7 @@ class NpzFile:
         """Return shape and dtype of an array that the archive has room for; no more is unpacked."""
         label, entry = self._label(name), self._members[name]
         # the size in the directory of the archive may be a lie, that of the file is none
-        packed = min(entry.compress_size, self._path.stat().st_size)
+        packed = min(entry.compress_size, self.path.stat().st_size)
         if entry.compress_type not in _EXPANSION:
             raise DataError(f"{label}: an unknown compression. Save it with numpy.savez.")
         room = min(entry.file_size, packed * _EXPANSION[entry.compress_type])
@@ -176,7 +194,7 @@ class NpzFile:
             return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
 
     def _label(self, name: str) -> str:
-        return f"{self._path}: array {name!r}"
+        return f"{self.path}: array {name!r}"
 
     @contextlib.contextmanager
     def _unpacking(self, name: str) -> Iterator[IO[bytes]]:
