@@ -170,6 +170,18 @@ def test_row_numbers_written_twice(tmp_path, suffix):
     assert (rows.columns, rows.ids.tolist()) == (("a", "b"), [0, 1, 2])
 
 
+def test_a_feature_that_counts_the_rows_is_told_of(tmp_path):
+    path = tmp_path / "t.csv"
+    rows = "".join(f"{i},{i * i % 7}\n" for i in range(5, 305))
+    for names, said in (("", "name the columns"), ("id,a\n", "'id' counts the rows, .* `row_id`")):
+        path.write_text(names + rows)
+        with pytest.warns(DataWarning, match=said):
+            assert load_rows(path, divisor=1).n_features == 2
+    assert load_rows(path, divisor=1, row_id="id").n_features == 1
+    path.write_text("id,a\n" + "".join(f"{i % 256},1\n" for i in range(300)))
+    assert load_rows(path, divisor=1).n_features == 2
+
+
 def test_an_index_of_two_levels(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text(",,a\nx,1,0.5\nx,2,0.25\ny,1,0.75\n")

@@ -134,7 +134,7 @@ def test_the_answer_is_the_same_however_rows_are_cut_into_chunks(monkeypatch):
 
 def test_tables_are_told_as_values_with_the_names_of_their_columns(tmp_path):
     path = tmp_path / "mine.csv"
-    path.write_text("height; weight;label\n" + "".join(f"{i}.5;-{i};{i % 2}\n" for i in range(30)))
+    path.write_text("height, weight,label\n" + "".join(f"{i}.5,-{i},{i % 2}\n" for i in range(30)))
     rows = load_rows(path)
     explorer = explorer_of(rows=rows, likelihood="gaussian")
     explorer = Explorer(explorer.run, rows, source=str(path), split="all")

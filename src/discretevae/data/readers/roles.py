@@ -24,6 +24,9 @@ _ROW_ID_NAME = re.compile(r"(unnamed: 0(\.\d+)*|rownames|row\.names)?", re.IGNOR
 _INDEX_LEVEL = re.compile(r"__index_level_\d+__")
 """What pyarrow calls an index without a name; it comes behind the columns."""
 
+COUNTED_ROWS = 10
+"""Fewer rows than this may count up by chance."""
+
 ID_BYTES = 1 << 30
 """Row ids are held in memory: texts that take more are refused."""
 
@@ -189,6 +192,16 @@ def take_apart(
     if ids is not None and (repeated := len(ids) - _n_distinct(ids)):
         notes.append(f"{repeated:,} of {len(ids):,} row ids repeat others")
     return Parts(roles.features, labels, ids, plain, tuple(notes))
+
+
+def notes_of_counting(values: Array, name: str | None) -> list[str]:
+    """Return what to say of the first feature, if all that it does is count the rows."""
+    steps = np.diff(values.astype(np.float64))
+    if len(values) < COUNTED_ROWS or not (steps == 1).all():
+        return []
+    if name is None:
+        return ["the first column counts the rows, and is a feature: name the columns to change it"]
+    return [f"{_column(name)} counts the rows, and is a feature unless named by `row_id`"]
 
 
 def warn_of(source: str, notes: Iterable[str]) -> None:

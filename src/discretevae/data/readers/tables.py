@@ -29,7 +29,7 @@ from discretevae.data.readers.dialect import (
     sniff,
 )
 from discretevae.data.readers.request import Request, listed
-from discretevae.data.readers.roles import Parts, is_hole, take_apart, warn_of
+from discretevae.data.readers.roles import Parts, is_hole, notes_of_counting, take_apart, warn_of
 from discretevae.data.rows import Rows
 from discretevae.data.stores.values import Array
 from discretevae.errors import DataError
@@ -92,7 +92,10 @@ def _read(path: Path, request: Request, encoding: str) -> Rows:
         for place in sorted(set(parts.features) - set(layout.parts.features)):
             column = texts[place].astype(np.float32)  # it looked like labels or ids at first
             table = np.insert(table.astype(np.float32), parts.features.index(place), column, axis=1)
-    warn_of(str(path), [*layout.dialect.notes, *layout.notes, *parts.notes])
+    counting = []
+    if parts.features[:1] == (0,) and request.columns is None:
+        counting = notes_of_counting(table[:, 0], None if names is None else names[0])
+    warn_of(str(path), [*layout.dialect.notes, *layout.notes, *parts.notes, *counting])
     return Rows.from_array(
         table, labels=parts.labels, ids=parts.ids, image_shape=request.image_size,
         divisor=request.divisor, scale=request.scale, fit_rows=request.fit_rows, name=str(path),
