@@ -178,6 +178,8 @@ def test_a_feature_that_counts_the_rows_is_told_of(tmp_path):
         with pytest.warns(DataWarning, match=said):
             assert load_rows(path, divisor=1).n_features == 2
     assert load_rows(path, divisor=1, row_id="id").n_features == 1
+    path.write_text("id,a\n" + "".join(f"{i}.5,1\n" for i in range(300)))
+    assert load_rows(path, divisor=1).n_features == 2
     path.write_text("id,a\n" + "".join(f"{i % 256},1\n" for i in range(300)))
     assert load_rows(path, divisor=1).n_features == 2
 

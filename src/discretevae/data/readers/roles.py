@@ -197,7 +197,7 @@ def take_apart(
 def notes_of_counting(values: Array, name: str | None) -> list[str]:
     """Return what to say of the first feature, if all that it does is count the rows."""
     steps = np.diff(values.astype(np.float64))
-    if len(values) < COUNTED_ROWS or not (steps == 1).all():
+    if len(values) < COUNTED_ROWS or values[0] % 1 or not (steps == 1).all():
         return []
     if name is None:
         return ["the first column counts the rows, and is a feature: name the columns to change it"]
