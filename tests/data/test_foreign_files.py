@@ -126,7 +126,11 @@ FOREIGN = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "message"), FOREIGN)
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    FOREIGN,
+    ids=[f"{i}-{case[0]}" for i, case in enumerate(FOREIGN)],
+)
 def test_a_foreign_file_is_refused_by_what_it_is(tmp_path, name, content, message):
     path = tmp_path / name
     path.write_bytes(content)
