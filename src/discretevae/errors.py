@@ -28,6 +28,7 @@ import contextlib
 import difflib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from types import ModuleType
 
 
 class DiscreteVAEError(Exception):
@@ -137,6 +138,42 @@ class ObjectiveWarning(DiscreteVAEWarning):
 
 class DataWarning(DiscreteVAEWarning):
     """The data were read in a way that the user may not expect."""
+
+
+def kind_of(value: object) -> str:
+    """Return what a value is, in the words of a message.
+
+    Example:
+        >>> kind_of(None), kind_of([1]), kind_of(list), kind_of(os)
+        ('None', 'list', 'the class list', 'the module os')
+    """
+    for kind, what in ((type, "class"), (ModuleType, "module")):
+        if isinstance(value, kind):
+            return f"the {what} {value.__name__}"
+    return "None" if value is None else type(value).__name__
+
+
+def require_type(
+    name: str,
+    value: object,
+    kind: type,
+    advice: str,
+    error: type[DiscreteVAEError] = ConfigError,
+) -> None:
+    """Refuse an argument of another type.
+
+    Raises:
+        DiscreteVAEError: it is one; of the type ``error``.
+
+    Example:
+        >>> require_type("folder", 3, str, "Give its path.")
+        Traceback (most recent call last):
+        ...
+        discretevae.errors.ConfigError: folder must be a str. Got int. Give its path.
+    """
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIO" else "a"
+        raise error(f"{name} must be {article} {kind.__name__}. Got {kind_of(value)}. {advice}")
 
 
 def count(n: int, noun: str) -> str:

@@ -475,7 +475,7 @@ def test_weights_that_are_not_finite_are_refused():
         (np.full((1, P), 2), r"outside \[0, 1\]; all range from 2 to 2"),
         (np.full((1, P), -1), r"outside \[0, 1\]"),
         (np.full((1, P), np.nan), "NaN, infinite or too large"),
-        (None, "must be numbers. Got dtype object"),
+        (None, "rows must be Rows, an array, .* Got None"),
         (np.full((1, P), "a"), "must be numbers. Got dtype <U1"),
     ],
 )

@@ -434,11 +434,14 @@ def test_fractions_that_would_be_divided_once_more_are_refused(cli, trained, tmp
     assert not cli("outliers", run, file).err
 
 
-def test_arrays_are_no_rows(model, data):
-    found = fit_outliers(model, data.test)
+def test_arrays_are_rows_if_their_values_can_only_be_x(model, data):
+    found, x = fit_outliers(model, data.test), data.test.batch(slice(None))
+    assert np.array_equal(found.predict(x.numpy()), found.predict(data.test))
+    assert np.array_equal(input_complexity(x.unflatten(1, (8, 8))), input_complexity(data.test))
+    assert fit_outliers(model, x.numpy()).threshold == found.threshold
     for job in (found.predict, found.measure, input_complexity, partial(fit_outliers, model)):
-        with pytest.raises(DataError, match=r"Got ndarray. Make them with Rows.from_array"):
-            job(np.zeros((3, 64)))
+        with pytest.raises(DataError, match=r"whole numbers from 0 to 16 .*nothing says what"):
+            job((16 * x).numpy())
 
 
 def test_mistakes_are_one_line_and_write_nothing(cli, trained, tmp_path):

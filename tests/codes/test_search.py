@@ -571,10 +571,13 @@ def test_k_is_a_whole_number(k, model, digits, codes):
     assert index.search_codes(codes[:2], np.int64(3)).ids.shape == (2, 3)
 
 
-def test_arrays_are_refused(model, digits):
+def test_arrays_are_taken_if_their_values_can_only_be_x(model, digits):
     index = CodeIndex.build(model, digits.test)
-    with pytest.raises(DataError, match=r"Got ndarray. Make them with Rows.from_array"):
-        index.search(model, np.zeros((1, 64)))
+    rows = digits.test.subset(slice(0, 4))
+    found = index.search(model, rows.batch(slice(None)).numpy(), k=2)
+    assert np.array_equal(found.ids, index.search(model, rows, k=2).ids)
+    with pytest.raises(DataError, match="rows have 4 features, but the model takes 64"):
+        index.search(model, np.zeros((1, 4)))
 
 
 def test_rows_are_added_and_removed_by_the_command(cli, indexed, tmp_path):

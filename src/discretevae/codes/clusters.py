@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from discretevae.codes.packing import CHUNK_VALUES
-from discretevae.data import Rows
+from discretevae.data.objects import RowsLike
 from discretevae.errors import ConfigError, DataError
 from discretevae.evaluation.bounds import DECODER_ROWS
 from discretevae.families import Categorical, Family, Gaussian, Product, parts_of, parts_with_eta
-from discretevae.model.row_checks import require_fit
+from discretevae.model.row_checks import require_fit, require_model
 from discretevae.model.vae import DiscreteVAE
 from discretevae.priors import FactorizedPrior, MixturePrior
 
@@ -99,7 +99,7 @@ class Clusters:
 @torch.no_grad()
 def clusters(
     model: DiscreteVAE,
-    rows: Rows,
+    rows: RowsLike,
     *,
     samples: int = 0,
     seed: int = 0,
@@ -138,6 +138,7 @@ def clusters(
     Source: of E_q p(k|z) as the posterior of the component, Jiang et al., "Variational Deep
     Embedding" (IJCAI 2017), section 3.
     """
+    require_model(model)
     kind = require_clusters(model)
     if not isinstance(samples, int) or samples < 0:
         raise ConfigError(f"`samples` must be an int >= 0. Got {samples}.")
@@ -146,7 +147,7 @@ def clusters(
             f"`samples={samples}` would change nothing: the probabilities of categories are exact. "
             "Leave `samples` out."
         )
-    require_fit(model, rows)
+    rows = require_fit(model, rows)
     generator = torch.Generator(model.device).manual_seed(seed)
     count = n_clusters(model)
     # a mixture looks at every component in every dimension of the code
@@ -189,6 +190,7 @@ def cluster_centers(model: DiscreteVAE, *, seed: int = 0) -> Tensor:
         >>> cluster_centers(model).shape
         torch.Size([3, 4])
     """
+    require_model(model)
     require_clusters(model)
     prior, family = model.prior, model.family
     if isinstance(prior, MixturePrior):

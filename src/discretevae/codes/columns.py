@@ -14,11 +14,12 @@ import numpy as np
 from discretevae.codes.fingerprints import fingerprint
 from discretevae.codes.ids import ids_of, new_ids
 from discretevae.codes.packing import encode_rows
-from discretevae.data import Rows
+from discretevae.data.objects import RowsLike
 from discretevae.errors import ConfigError, needs_extra
 from discretevae.families import Bernoulli, Categorical, Family, parts_of
+from discretevae.model.row_checks import require_fit, require_model
 from discretevae.model.vae import DiscreteVAE
-from discretevae.system.files import atomic_file
+from discretevae.system.files import as_path, atomic_file
 from discretevae.system.ranks import Ranks
 from discretevae.version import __version__
 
@@ -34,7 +35,7 @@ GROUP_BYTES = 1 << 24
 
 def write_parquet(
     model: DiscreteVAE,
-    rows: Rows,
+    rows: RowsLike,
     out: str | Path,
     *,
     ids: Any = None,
@@ -86,7 +87,8 @@ def write_parquet(
         ...     write_parquet(model, data.test, Path(folder) / "codes.parquet")
         ['id', 'code', 'z12', 'z13', 'z14']
     """
-    out = Path(out)
+    require_model(model)
+    out = as_path(out, "out")
     with needs_extra("parquet", f"{out}: Parquet files need pyarrow"):
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -94,6 +96,7 @@ def write_parquet(
         raise ConfigError(
             f"a code of {model.family.spec} has no bits to write as text. Leave that out."
         )
+    rows = require_fit(model, rows)
     names, ranks = ids_of(rows) if ids is None else new_ids(ids, len(rows)), ranks or Ranks()
     has_numbers = names.dtype.kind == "i"
     schema = _schema(pa, model, bits_as, pa.int64() if has_numbers else pa.string())

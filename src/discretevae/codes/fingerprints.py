@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from discretevae.config import to_dict
+from discretevae.model.row_checks import require_model
 from discretevae.model.vae import DiscreteVAE
 from discretevae.system.tensor_files import checksum
 
@@ -18,7 +19,8 @@ def fingerprint(model: DiscreteVAE) -> str:
 
     Example:
         >>> from discretevae.config import ModelConfig
-        >>> from discretevae.model.vae import fresh_model
+        >>> from discretevae.model.row_checks import require_model
+    from discretevae.model.vae import fresh_model
         >>> config = ModelConfig(n_features=4, latent="bernoulli:3", hidden=(8,))
         >>> one, other = fresh_model(config, seed=0), fresh_model(config, seed=1)
         >>> len(fingerprint(one)), fingerprint(one) == fingerprint(other)
@@ -26,4 +28,5 @@ def fingerprint(model: DiscreteVAE) -> str:
         >>> fingerprint(one) == fingerprint(fresh_model(config, seed=0))
         True
     """
+    require_model(model)
     return checksum(model.state_dict(), to_dict(model.config))

@@ -20,9 +20,10 @@ from PIL import Image
 
 from discretevae.codes.packing import CHUNK_VALUES
 from discretevae.data import Rows
+from discretevae.data.objects import RowsLike, as_rows
 from discretevae.errors import ConfigError, DataWarning, count, did_you_mean
 from discretevae.evaluation.bounds import RowScores, row_scores
-from discretevae.model.row_checks import require_fit, require_rows
+from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -120,7 +121,7 @@ class Outliers:
     seed: int
 
     def score_samples(
-        self, rows: Rows, *, progress: Callable[[int], object] | None = None
+        self, rows: RowsLike, *, progress: Callable[[int], object] | None = None
     ) -> Array:
         """Return how normal each row is, nats, float64 ``[N]``; higher is more normal.
 
@@ -133,7 +134,7 @@ class Outliers:
         """
         if self.correction == "complexity":
             return self.measure(rows, progress=progress).scores
-        bound: Array = self._row_scores(rows, progress).best.numpy()
+        bound: Array = self._row_scores(require_fit(self.model, rows), progress).best.numpy()
         return bound
 
     def decision_function(self, rows: Rows) -> Array:
@@ -146,9 +147,10 @@ class Outliers:
         return _labels(self.decision_function(rows))
 
     def measure(
-        self, rows: Rows, *, progress: Callable[[int], object] | None = None
+        self, rows: RowsLike, *, progress: Callable[[int], object] | None = None
     ) -> OutlierScores:
         """Return both parts of the score and all that follows; arguments as of `score_samples`."""
+        rows = require_fit(self.model, rows)
         n, report = len(rows), progress or (lambda done: None)
         found = self._row_scores(rows, lambda done: report(done // 2))
         complexity = input_complexity(
@@ -168,14 +170,13 @@ class Outliers:
         )
 
     def _row_scores(self, rows: Rows, progress: Callable[[int], object] | None) -> RowScores:
-        require_rows(rows)
         rows = rows.deterministic()
         return row_scores(self.model, rows, samples=self.samples, seed=self.seed, progress=progress)
 
 
 def fit_outliers(
     model: DiscreteVAE,
-    reference_rows: Rows,
+    reference_rows: RowsLike,
     *,
     contamination: float = 0.05,
     correction: Correction = "none",
@@ -229,7 +230,7 @@ def fit_outliers(
             f"`contamination` must be a share in (0, 0.5]. Got {contamination!r}. "
             "Give 0.05 for one row in twenty."
         )
-    require_fit(model, reference_rows)
+    reference_rows = require_fit(model, reference_rows)
     if contamination * len(reference_rows) < 1:
         warnings.warn(
             f"{count(len(reference_rows), 'reference row')} say little of a share of "
@@ -258,7 +259,7 @@ def fit_outliers(
 
 
 def input_complexity(
-    rows: Rows,
+    rows: RowsLike,
     *,
     value_range: tuple[float, float] = (0.0, 1.0),
     progress: Callable[[int], object] | None = None,
@@ -296,7 +297,7 @@ def input_complexity(
     low, high = value_range
     if not low < high < math.inf or low == -math.inf:
         raise ConfigError(f"value_range must be (low, high) with low < high. Got {value_range}.")
-    require_rows(rows)
+    rows = as_rows(rows)
     lengths = np.empty(len(rows), np.int64)
     chunk = max(1, min(CHUNK_ROWS, CHUNK_VALUES // rows.n_features))
     done = 0

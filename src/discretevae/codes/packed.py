@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from discretevae.config import LatentSpec
-from discretevae.errors import DataError
+from discretevae.errors import DataError, require_type
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -31,6 +31,7 @@ def require_packed(spec: LatentSpec, packed: Array) -> None:
         DataError: another type or width, a category out of range, NaN, or padding bits that are
             not zero.
     """
+    require_type("codes", packed, np.ndarray, "Give what pack_codes returns.", DataError)
     n, is_bits, dtype = spec.n_variables, spec.kind == "bernoulli", packed_dtype(spec)
     width = -(-n // 8) if is_bits else n
     if packed.dtype != dtype or packed.ndim != 2 or packed.shape[1] != width:

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from discretevae.codes.packed import map_npy, packed_dtype, require_packed
 from discretevae.data import Rows
+from discretevae.data.objects import RowsLike
 from discretevae.data.stores.prefetch import one_ahead
-from discretevae.errors import DataError
+from discretevae.errors import DataError, require_type
 from discretevae.evaluation.bounds import DECODER_ROWS
-from discretevae.families import Bernoulli, Family
-from discretevae.model.row_checks import require_fit
+from discretevae.families import Bernoulli, Family, require_family
+from discretevae.model.row_checks import require_fit, require_model
 from discretevae.model.vae import DiscreteVAE
-from discretevae.system.files import atomic_file
+from discretevae.system.files import as_path, atomic_file
 from discretevae.system.precision import computing
 from discretevae.system.ranks import Ranks
 
@@ -41,6 +42,13 @@ def pack_codes(family: Family, codes: Tensor) -> Array:
         >>> pack_codes(Bernoulli(3), torch.tensor([[1, 0, 1]], dtype=torch.uint8))
         array([[160]], dtype=uint8)
     """
+    require_family(family)
+    require_type("codes", codes, Tensor, "Give what DiscreteVAE.encode returns.", DataError)
+    if codes.ndim != 2 or codes.shape[1] != family.n_variables:
+        raise DataError(
+            f"codes of {family.spec} must be [N, {family.n_variables}]. Got {list(codes.shape)}. "
+            "Give what DiscreteVAE.encode returns."
+        )
     array: Array = codes.cpu().numpy()
     if isinstance(family, Bernoulli):
         return np.packbits(array, axis=1)
@@ -58,6 +66,7 @@ def unpack_codes(family: Family, packed: Array) -> Tensor:
         >>> unpack_codes(Bernoulli(3), np.array([[160]], dtype=np.uint8))
         tensor([[1, 0, 1]], dtype=torch.uint8)
     """
+    require_family(family)
     require_packed(family.spec, packed)
     if isinstance(family, Bernoulli):
         return torch.from_numpy(np.unpackbits(packed, axis=1, count=family.n_variables))
@@ -68,7 +77,7 @@ def unpack_codes(family: Family, packed: Array) -> Tensor:
 @computing("float32")
 def encode_rows(
     model: DiscreteVAE,
-    rows: Rows,
+    rows: RowsLike,
     *,
     progress: Callable[[int], object] | None = None,
     look: Callable[[Tensor], object] | None = None,
@@ -103,11 +112,12 @@ def encode_rows(
         >>> encode_rows(DiscreteVAE.for_data(data, latent="bernoulli:50"), data.test).shape
         (297, 7)
     """
-    require_fit(model, rows)
+    rows = require_fit(model, rows)
     ranks = ranks or Ranks()
     parts = _encoded(model, rows.deterministic(), progress, look or (lambda _: None), ranks)
     if out is None:
         return np.concatenate(list(parts))
+    out = as_path(out, "out")
     if not ranks.is_first:
         return np.concatenate([part[:0] for part in parts])
     with atomic_file(out) as file:
@@ -168,6 +178,7 @@ def decode_codes(model: DiscreteVAE, packed: Array) -> Tensor:
     Raises:
         DataError: they are not codes of the model.
     """
+    require_model(model)
     codes = unpack_codes(model.family, packed)
     parts = [model.decode(codes[i : i + DECODER_ROWS]) for i in range(0, len(codes), DECODER_ROWS)]
     return torch.cat(parts).cpu()

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from discretevae.config import BinarizeMode, DataConfig
 from discretevae.config.checks import FRACTION, an_int, problems_of, refuse
+from discretevae.data.objects import rows_alike
 from discretevae.data.rows import Rows
 from discretevae.data.split import held_out
-from discretevae.errors import ConfigError, DataError
+from discretevae.errors import ConfigError, DataError, require_type
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,9 @@ class Dataset:
 
     Args:
         name: of the data.
-        train: rows to learn from.
-        test: rows held out.
+        train: rows to learn from. What `load_rows` takes in memory, such as an array or a data
+            frame, becomes `Rows`.
+        test: rows held out; what is no `Rows` is read as the training rows were.
         split: how the test rows were drawn; None where the source has its own.
         is_builtin: whether this is a built-in set.
 
@@ -72,6 +74,11 @@ class Dataset:
     is_builtin: bool = False
 
     def __post_init__(self) -> None:
+        require_type("name", self.name, str, "Write Dataset(name, train, test).", DataError)
+        if not (isinstance(self.train, Rows) and isinstance(self.test, Rows)):
+            parts = rows_alike(self.train, self.test, self.name)
+            for part, rows in zip(("train", "test"), parts, strict=True):
+                object.__setattr__(self, part, rows)  # the dataclass is frozen
         for what in ("n_features", "columns", "image_shape", "divisor", "binarize"):
             ours, theirs = getattr(self.train, what), getattr(self.test, what)
             if ours != theirs:
@@ -79,6 +86,11 @@ class Dataset:
                     f"{self.name}: train and test differ in {what}: {ours} and {theirs}. "
                     "Both parts must hold the same features on the same scale."
                 )
+
+    def __repr__(self) -> str:
+        """Return the data in one line."""
+        sizes = f"{len(self.train):,} + {len(self.test):,} × {self.n_features:,}"
+        return f"Dataset({self.name!r}, {sizes}, {self.train.kind_of_values})"
 
     @property
     def n_first(self) -> int:
@@ -125,3 +137,13 @@ class Dataset:
                 f"{config.binarize}. Pass DataConfig(binarize={self.binarize!r}) in the RunConfig."
             )
         return self.binarized(config.binarize)
+
+
+def require_dataset(data: object) -> None:
+    """Refuse what is no `Dataset`: nothing else says which rows are held out.
+
+    Raises:
+        DataError: it is something else.
+    """
+    advice = "Make one with load_data, which holds out a tenth, or with Dataset(name, train, test)."
+    require_type("data", data, Dataset, advice, DataError)

@@ -17,11 +17,12 @@ from discretevae.config import DataConfig, ScaleMode
 from discretevae.config.checks import Problems
 from discretevae.data.builtin import BUILTIN_NAMES, load_builtin
 from discretevae.data.datasets import Dataset, DrawnSplit
+from discretevae.data.objects import rows_from
 from discretevae.data.readers.formats import read_path
 from discretevae.data.readers.request import Request
 from discretevae.data.rows import Rows
 from discretevae.data.schema import Schema, split_rows
-from discretevae.errors import ConfigError, DataError, DataWarning, did_you_mean
+from discretevae.errors import ConfigError, DataError, DataWarning, did_you_mean, require_type
 
 Split = Literal["train", "test", "validation", "all"]
 
@@ -45,7 +46,7 @@ class ReadOptions(TypedDict, total=False):
 
 
 def load_data(
-    source: str | os.PathLike[str] | DataConfig,
+    source: object,
     *,
     data_dir: str | os.PathLike[str] | None = None,
     test_fraction: float = 0.1,
@@ -57,15 +58,18 @@ def load_data(
 ) -> Dataset:
     """Load a data set in two parts, one to learn from and one held out.
 
-    Built-in sets have their own split. Of a file or folder without one, `test_fraction` of the
-    rows is held out, drawn by `split_seed`: the draw depends on the number of rows only, so that
-    a later evaluation on the same file meets the same held-out rows.
+    Built-in sets have their own split. Of a file, folder or object without one, `test_fraction` of
+    the rows is held out, drawn by `split_seed`: the draw depends on the number of rows only, so
+    that a later evaluation on the same file meets the same held-out rows.
 
     Args:
         source: the name of a built-in set (`BUILTIN_NAMES`), or a path. A `pathlib.Path` is
             always a path, and a file or folder in the working directory comes before a built-in
             set of its name; ``builtin:mnist`` is always the built-in one. The `DataConfig` of a
-            run names its data, and says how a file is read and binarized.
+            run names its data, and says how a file is read and binarized. Or an object in memory:
+            an array, a tensor, nested lists, a frame of pandas, Polars, pyarrow or any package that
+            offers its columns to others, a matrix of scipy.sparse, a torch ``Dataset`` or
+            ``DataLoader``, or `Rows`; see `rows_from`.
         data_dir: where to look for the files of a built-in set first.
         test_fraction: in (0, 1); each part gets at least one row.
         split_seed: of a generator of its own.
@@ -90,11 +94,12 @@ def load_data(
         >>> len(data.train), len(data.test), data.n_features, data.image_shape
         (1500, 297, 64, (8, 8))
     """
-    config = _checked(source, options, test_fraction, split_seed)
+    config = _checked(source, options, test_fraction, split_seed, schema)
     split = partial(DrawnSplit, test_fraction=test_fraction, seed=split_seed)
     parts = load_parts(
-        config, data_dir=data_dir, download=download, progress=progress, schema=schema, split=split
-    )
+        config, data_dir=data_dir, download=download, progress=progress, schema=schema, split=split,
+        source=source,
+    )  # fmt: skip
     if "all" not in parts:
         is_builtin = config.source.removeprefix(BUILTIN) in BUILTIN_NAMES
         return Dataset(parts["train"].name, parts["train"], parts["test"], is_builtin=is_builtin)
@@ -104,7 +109,7 @@ def load_data(
 
 
 def load_rows(
-    source: str | os.PathLike[str] | DataConfig,
+    source: object,
     *,
     split: Split = "all",
     data_dir: str | os.PathLike[str] | None = None,
@@ -141,11 +146,12 @@ def load_rows(
     """
     if split not in (choices := get_args(Split)):
         raise ConfigError(f"`split`: unknown value {split!r}. {did_you_mean(str(split), choices)}")
-    config = _checked(source, options, test_fraction, split_seed)
+    config = _checked(source, options, test_fraction, split_seed, schema)
     drawn = partial(DrawnSplit, test_fraction=test_fraction, seed=split_seed)
     parts = load_parts(
-        config, data_dir=data_dir, download=download, progress=progress, schema=schema, split=drawn
-    )
+        config, data_dir=data_dir, download=download, progress=progress, schema=schema, split=drawn,
+        source=source,
+    )  # fmt: skip
     return choose_part(parts, split, drawn)
 
 
@@ -177,7 +183,7 @@ def _split_of(rows: Rows, drawn: Callable[[int], DrawnSplit], advice: str) -> Dr
 
 
 def _config(source: object, options: ReadOptions) -> DataConfig:
-    """Return how a source is read.
+    """Return how a source is read; of an object in memory the name is that of its type.
 
     Raises:
         ConfigError: an option out of its range.
@@ -186,13 +192,9 @@ def _config(source: object, options: ReadOptions) -> DataConfig:
     if isinstance(source, DataConfig):
         return replace(source, **options)
     if not isinstance(source, (str, os.PathLike)):
-        raise DataError(
-            f"source must be a name or a path. Got {type(source).__name__}. For an array in "
-            "memory call Rows.from_array."
-        )
-    if not os.fspath(source):
+        return DataConfig(source=type(source).__name__, **options)
+    if not (name := os.fspath(source)):
         raise DataError(f"source is empty. {did_you_mean('', BUILTIN_NAMES)}")
-    name = os.fspath(source)
     if isinstance(source, os.PathLike) and name in BUILTIN_NAMES:
         name = str(Path(name).absolute())  # no path has the name of a set
     return DataConfig(source=name, **options)
@@ -201,17 +203,21 @@ def _config(source: object, options: ReadOptions) -> DataConfig:
 def load_parts(
     config: DataConfig,
     *,
+    source: object = "",
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = True,
     progress: bool = False,
     schema: Schema | None = None,
     split: Callable[[int], DrawnSplit] = DEFAULT_SPLIT,
 ) -> dict[str, Rows]:
-    """Return the parts of a source, held against the schema of a run."""
+    """Return the parts of a source, or of an object in memory, held against the schema of a run."""
+    request = Request.of(config) if schema is None else schema.request(config)
+    request = replace(request, fit_rows=lambda n: split(n).draw()[0])
+    if not isinstance(source, (str, os.PathLike, DataConfig)):
+        rows = rows_from(source, request, wanted="source must be a name, a path")
+        return {"all": rows if schema is None else schema.hold(rows)}
     name = builtin_name(config.source)
     if name is None:
-        request = Request.of(config) if schema is None else schema.request(config)
-        request = replace(request, fit_rows=lambda n: split(n).draw()[0])
         parts = read_path(_existing(config.source), request)
     else:
         parts = load_builtin(name, data_dir=data_dir, allow_download=download, progress=progress)
@@ -281,9 +287,22 @@ def _require_own(rows: Rows, config: DataConfig) -> None:
         raise ConfigError(f"{config.source}: has no columns by name. Leave them out.")
 
 
-def _checked(source: object, options: ReadOptions, test_fraction: float, seed: int) -> DataConfig:
+def _checked(
+    source: object,
+    options: ReadOptions,
+    test_fraction: float,
+    seed: int,
+    schema: object,
+) -> DataConfig:
     """Return how a source is read; everything that is wrong with it or the split is named."""
     problems, config = Problems(), DataConfig()
+    if schema is not None:
+        require_type("schema", schema, Schema, "Give that of a run, run.schema.", DataError)
+    if isinstance(source, Rows) and (options or schema is not None):
+        raise ConfigError(
+            f"{source.name}: these are Rows, which are read already. Give what they were made of, "
+            "or leave the options and the schema out."
+        )
     with problems:
         config = _config(source, options)
     if not 0 < test_fraction < 1:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from discretevae.data import Rows
+from discretevae.data.objects import RowsLike, as_rows
 from discretevae.errors import ConfigError
 
 MAX_ROWS = 300_000
@@ -72,7 +73,7 @@ class NeighborGraph:
         return rows
 
 
-def mutual_neighbors(rows: Rows, n_neighbors: int, *, seed: int = 0) -> NeighborGraph:
+def mutual_neighbors(rows: RowsLike, n_neighbors: int, *, seed: int = 0) -> NeighborGraph:
     """Join two rows if each is among the K nearest of the other, by Euclidean distance.
 
     A row that lies apart is among the nearest of few or none, so that a walk never enters or
@@ -96,6 +97,7 @@ def mutual_neighbors(rows: Rows, n_neighbors: int, *, seed: int = 0) -> Neighbor
     import scipy.sparse
     from sklearn.neighbors import NearestNeighbors
 
+    rows = as_rows(rows)
     if rows.is_streamed:
         raise ConfigError(
             f"{rows.name}: neighbors are looked for among rows in memory, and these lie on disk. "

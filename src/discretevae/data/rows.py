@@ -100,6 +100,31 @@ class Rows:
         if self.image_shape is not None:
             check_image_shape(self.image_shape, self.n_features, self.name)
 
+    def __repr__(self) -> str:
+        """Return the rows in one line, without their values."""
+        return f"Rows({self.name!r}, {len(self):,} × {self.n_features:,}, {self.kind_of_values})"
+
+    @property
+    def kind_of_values(self) -> str:
+        """The kind of values, what divides them, labels and pictures: for a line on the rows.
+
+        Example:
+            >>> Rows.from_array(torch.zeros(2, 3, 3), labels=["a", "b"]).kind_of_values
+            'uint8, labels of 2 classes, pictures of 3×3'
+        """
+        kind = type(self.values).__name__.lower()
+        if isinstance(self.values, Tensor):
+            kind = str(self.values.dtype).removeprefix("torch.")
+        parts = [kind if self.divisor == 1 else f"{kind} / {self.divisor:g}"]
+        parts += [] if self.scale is None else [f"{self.scale.kind} scale"]
+        parts += [] if self.binarize == "none" else [f"binarize {self.binarize}"]
+        if self.labels is not None:
+            n = len(self.classes or torch.unique(self.labels))
+            parts.append(f"labels of {n:,} {'class' if n == 1 else 'classes'}")
+        if self.image_shape is not None:
+            parts.append(f"pictures of {self.image_shape[0]}×{self.image_shape[1]}")
+        return ", ".join(parts)
+
     def __len__(self) -> int:
         return self.values.shape[0]
 

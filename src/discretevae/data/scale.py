@@ -220,6 +220,12 @@ def choose_scale(
         DataError: values that are too large, or not in the units of the run.
     """
     if isinstance(asked, ColumnScale):
+        own, width = len(asked.center), next(len(part[0]) for _, part in pieces())
+        if width != own:
+            raise DataError(
+                f"{name}: rows have {width} features, but those of the run {own}. Give data of the "
+                "same width."
+            )
         asked.require_same_units(pieces(), name)
         return asked
     if asked is None or asked == "none":

@@ -86,6 +86,18 @@ class Schema:
         """Return what can be given to others: nothing by which single rows can be guessed."""
         return replace(self, split=None, digests={})
 
+    def __repr__(self) -> str:
+        """Return what is known in one line, without names and numbers of columns."""
+        parts = [f"{self.n_features:,} {'named ' if self.columns else ''}features"]
+        parts += [f"divisor {self.divisor:g}"] if self.divisor != 1 else []
+        parts += [f"{self.scale.kind} scale"] if self.scale else []
+        parts.append(f"values {self.low:g} to {self.high:g}")
+        if self.image_shape:
+            parts.append(f"pictures of {self.image_shape[0]}×{self.image_shape[1]}")
+        parts += [f"{len(self.classes):,} classes"] if self.classes else []
+        parts += [f"{part} {digest.rows:,} rows" for part, digest in self.digests.items()]
+        return f"Schema({', '.join(parts)})"
+
     def request(self, config: DataConfig) -> Request:
         """Return how new data are read: as those of the run were."""
         asked = replace(Request.of(config), columns=self.columns, run_size=self.image_shape)

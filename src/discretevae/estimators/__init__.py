@@ -14,6 +14,7 @@ from discretevae.estimators.base import (
     Estimate as Estimate,
     Estimator as Estimator,
     Integrand as Integrand,
+    require_estimator as require_estimator,
     with_gradient_of as with_gradient_of,
 )
 from discretevae.estimators.control_variate import REBAR as REBAR, RELAX as RELAX, MuProp as MuProp
@@ -40,7 +41,7 @@ from discretevae.estimators.reparametrized import Reparametrized as Reparametriz
 from discretevae.estimators.score import EMA as EMA, NVIL as NVIL, RLOO as RLOO
 from discretevae.estimators.unordered import UnorderedSet as UnorderedSet
 from discretevae.estimators.vq import VQ as VQ
-from discretevae.families import Family, Product, is_enumerable
+from discretevae.families import Family, Product, is_enumerable, require_family
 
 ESTIMATORS: Mapping[str, type[Estimator]] = {
     cls.name: cls
@@ -119,6 +120,7 @@ def estimator_for(
         >>> estimator_for("disarm+reinmax", family_of("bernoulli:50+categorical:20x10")).estimators
         (DisARM(samples=2), ReinMax(samples=1, tau=1.0))
     """
+    require_family(family)
     if not isinstance(family, Product) or not isinstance(estimator, str):
         return make_estimator(estimator, kind=family.spec.kind, samples=samples)
     if estimator == "exact" and is_enumerable(family):
@@ -155,6 +157,7 @@ def make_estimator(
         Importance(samples=2, proposal='tempered', tau=0.7, alpha=0.1, xi=None)
     """
     made: Estimator = _Spelling.read(estimator) if isinstance(estimator, str) else estimator
+    require_estimator(made)
     if samples is not None:
         if "samples" not in made.options():
             raise ConfigError(f"estimator {made.name} takes no samples. Leave `samples` out.")

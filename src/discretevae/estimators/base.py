@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from discretevae.config import LatentKind
 from discretevae.config.checks import is_int, problems_of, refuse, rule
 from discretevae.config.spelling import short, spell
-from discretevae.errors import ConfigError
+from discretevae.errors import ConfigError, kind_of
 from discretevae.families import MAX_STATES, Family, is_enumerable
 from discretevae.networks.mlp import MLP
 
@@ -335,3 +335,16 @@ def score_gradient(family: Family, eta: Tensor, z: Tensor, advantage: Tensor) ->
     score = family.sufficient_statistics(z) - family.mean(eta.detach())
     weight = advantage.detach().reshape(*advantage.shape, *[1] * (score.ndim - 2))
     return (weight * score).mean(0)
+
+
+def require_estimator(estimator: object) -> None:
+    """Refuse what is no estimator, such as the class of one.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if not isinstance(estimator, Estimator):
+        raise ConfigError(
+            f"`estimator` must be a discretevae.Estimator. Got {kind_of(estimator)}. Make one, "
+            "such as RLOO(samples=4); a class of your own inherits from Estimator."
+        )

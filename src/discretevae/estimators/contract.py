@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from discretevae.errors import DiscreteVAEError
-from discretevae.estimators.base import Estimator, Integrand
+from discretevae.estimators.base import Estimator, Integrand, require_estimator
 from discretevae.families import Bernoulli, Categorical, Family
 
 FALSE_ALARM = 1e-5
@@ -256,6 +256,7 @@ def check_estimator_contract(
         >>> all(finding.passed for finding in findings)
         True
     """
+    require_estimator(estimator)
     findings: list[Finding] = []
     for family in families:
         if family.spec.kind in estimator.kinds:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from discretevae.data import Rows
+from discretevae.data.objects import RowsLike
 from discretevae.errors import ConfigError, DataError
 from discretevae.evaluation.measured import Measured, measured
 from discretevae.evaluation.usage import CodeUsage, UsageTally, n_discrete_states
@@ -114,7 +114,7 @@ class Evaluation:
 
 def evaluate(
     model: DiscreteVAE,
-    rows: Rows,
+    rows: RowsLike,
     *,
     samples: int | Sequence[int] = 100,
     seed: int = 0,
@@ -124,8 +124,8 @@ def evaluate(
 
     Args:
         model: the model.
-        rows: N rows, binarized as in training; all are used. Dynamic ones are drawn once, from
-            ``seed``: what is drawn depends neither on the model nor on S.
+        rows: N rows, binarized as in training, or an array of x; all are used. Dynamic ones are
+            drawn once, from ``seed``: what is drawn depends neither on the model nor on S.
         samples: S, draws of z per row; of several, the largest must be a multiple of the others,
             whose bounds are then means over disjoint groups of the same draws.
         seed: of the draws.
@@ -176,7 +176,7 @@ def summary_of(scores: RowScores, model: DiscreteVAE) -> Evaluation:
 @torch.no_grad()
 def row_scores(
     model: DiscreteVAE,
-    rows: Rows,
+    rows: RowsLike,
     *,
     samples: int | Sequence[int] = 100,
     seed: int = 0,
@@ -203,7 +203,7 @@ def row_scores(
         (torch.Size([297]), [1, 10])
     """
     sizes = _sample_sizes(samples)
-    require_fit(model, rows)
+    rows = require_fit(model, rows)
     generator = torch.Generator(model.device).manual_seed(seed)
     exact = is_enumerable(model.family) and model.prior.is_exact
     chunk = DECODER_ROWS if exact else max(LEAST_ROWS, DECODER_ROWS // sizes[-1])
@@ -239,7 +239,7 @@ def row_scores(
 
 def score_samples(
     model: DiscreteVAE,
-    rows: Rows,
+    rows: RowsLike,
     *,
     samples: int = 100,
     seed: int = 0,

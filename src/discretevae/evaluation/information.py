@@ -27,6 +27,7 @@ from torch import Tensor
 
 from discretevae.config.checks import must
 from discretevae.data import Rows
+from discretevae.data.objects import RowsLike
 from discretevae.errors import ConfigError, DataError
 from discretevae.evaluation.bounds import DECODER_ROWS
 from discretevae.evaluation.measured import Measured
@@ -110,7 +111,7 @@ class KLSplit:
 @torch.no_grad()
 def kl_split(
     model: DiscreteVAE,
-    rows: Rows,
+    rows: RowsLike,
     *,
     samples: int = 10_000,
     max_rows: int = 10_000,
@@ -168,7 +169,7 @@ def kl_split(
     for name, number in (("samples", samples), ("max_rows", max_rows)):
         if number < 1:
             raise ConfigError(must(name, "an int >= 1", number))
-    require_fit(model, rows)
+    rows = require_fit(model, rows)
     if len(rows) > max_rows:
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
         rows = rows.subset(order[:max_rows].sort().values)

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from discretevae.config import LatentKind, RunConfig, TrainConfig, auto_batch_size, to_dict
 from discretevae.config.checks import Problems
 from discretevae.data import Dataset
-from discretevae.errors import CollapseWarning, ConfigError, TrainingError
+from discretevae.data.datasets import require_dataset
+from discretevae.errors import CollapseWarning, ConfigError, TrainingError, require_type
 from discretevae.estimators import ESTIMATORS, Estimate, Estimator, Integrand
 from discretevae.families import Family
 from discretevae.model.row_checks import require_fit
@@ -188,6 +189,8 @@ def compare(
         >>> [moment.step for moment in found.moments], len(found.runs)
         ([0, 12], 2)
     """
+    require_dataset(data)
+    require_type("config", config, RunConfig, "Write RunConfig(model=…, training=…).")
     training = config.training
     if training.objective != "elbo":
         raise ConfigError(f"compare measures the ELBO only. Got objective {training.objective}.")

@@ -10,7 +10,8 @@ from typing import Any
 
 from discretevae.config import PriorSpec
 from discretevae.data import Dataset, Schema
-from discretevae.errors import ConfigError
+from discretevae.data.datasets import require_dataset
+from discretevae.errors import ConfigError, require_type
 from discretevae.evaluation.bounds import Evaluation, row_scores, summary_of
 from discretevae.evaluation.measured import Measured, measured
 from discretevae.experiments.run import TaskProgress
@@ -21,7 +22,7 @@ from discretevae.run_folder.folder import FIGURES, prepare_folder
 from discretevae.run_folder.history import METRICS, read_metrics
 from discretevae.run_folder.saved_run import Run, save_config, save_schema, save_weights
 from discretevae.run_folder.summary import SUMMARY
-from discretevae.system.files import write_atomic, write_json
+from discretevae.system.files import as_path, write_atomic, write_json
 from discretevae.system.locks import writing
 from discretevae.system.randomness import generator_for
 from discretevae.training.prior_fitting import PriorEpoch, fit_prior
@@ -114,6 +115,9 @@ def refit_prior(
         ...     print(load_run(Path(folder) / "b").config.model.prior)
         mixture:3
     """
+    require_type("run", run, Run, "Open one with load_run.")
+    require_dataset(data)
+    out = as_path(out, "out")
     model = _with_prior(run.model, prior, seed)
     if not any(True for _ in model.prior.parameters()):
         raise ConfigError(f"prior {prior} has nothing to learn. Choose `prior='autoregressive'`.")

@@ -14,7 +14,8 @@ from torch import nn
 
 from discretevae.config import RunConfig, SaveEvery
 from discretevae.data import Dataset, Schema
-from discretevae.errors import CollapseWarning, ConfigError, TrainingInterrupted
+from discretevae.data.datasets import require_dataset
+from discretevae.errors import CollapseWarning, ConfigError, TrainingInterrupted, require_type
 from discretevae.evaluation.bounds import Evaluation, evaluate
 from discretevae.families import family_of
 from discretevae.model.vae import DiscreteVAE, fresh_model
@@ -30,7 +31,7 @@ from discretevae.run_folder.saved_run import (
     schema_problem,
 )
 from discretevae.run_folder.summary import SUMMARY
-from discretevae.system.files import write_json
+from discretevae.system.files import as_path, write_json
 from discretevae.system.locks import LOCK, writing
 from discretevae.system.randomness import generator_for
 from discretevae.system.ranks import Ranks
@@ -116,7 +117,9 @@ def run(
         TrainingInterrupted: Ctrl-C or SIGTERM, after saving.
         TrainingError: training cannot go on; the last good state is in ``out``.
     """
-    data, out = data.binarized_by(config.data), Path(out)
+    require_dataset(data)
+    require_type("config", config, RunConfig, "Write RunConfig(model=…, training=…).")
+    data, out = data.binarized_by(config.data), as_path(out, "out")
     # wrong options and rows are refused before a folder is made
     method = method or choose_method(
         family_of(config.model.latent), config.training, device=device, ranks=ranks

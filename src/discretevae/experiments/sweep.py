@@ -24,7 +24,8 @@ from torch import Tensor
 
 from discretevae.config import RunConfig, to_dict
 from discretevae.data import Dataset, Rows
-from discretevae.errors import ConfigError, RunError, TrainingInterrupted
+from discretevae.data.datasets import require_dataset
+from discretevae.errors import ConfigError, RunError, TrainingInterrupted, require_type
 from discretevae.evaluation.bounds import row_scores
 from discretevae.evaluation.code_sizes import (
     Choice,
@@ -54,7 +55,7 @@ from discretevae.plots.pictures import save_figure
 from discretevae.plots.sweep import reconstruction_figure, size_figure
 from discretevae.run_folder.folder import FIGURES
 from discretevae.run_folder.saved_run import load_run
-from discretevae.system.files import write_json
+from discretevae.system.files import as_path, write_json
 from discretevae.system.locks import writing
 from discretevae.system.tensor_files import checksum, read_tensors, write_tensors
 
@@ -172,6 +173,9 @@ def sweep(
         >>> [result.latent for result in found.results], found.choice.size
         (['bernoulli:2', 'bernoulli:6'], 6)
     """
+    require_dataset(data)
+    require_type("config", config, RunConfig, "Write RunConfig(model=…, training=…).")
+    out = as_path(out, "out")
     planned = plan(config, sizes, latent=latent, n_seeds=n_seeds)
     data = data.binarized_by(config.data)
     if samples < 1:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from discretevae.config import LatentSpec, RunConfig, run_config_from
 from discretevae.config.checks import Problems, must
-from discretevae.errors import ConfigError, RunError
+from discretevae.errors import ConfigError, RunError, require_type
 from discretevae.evaluation.code_sizes import ceiling_of
 from discretevae.families import family_of
 from discretevae.objectives import choose_estimator
@@ -104,6 +104,7 @@ def pattern_of(latent: str) -> str:
         ConfigError: there is no c in it, or several, or the code is not discrete.
     bernoulli:c or categorical:cx10, with c for the size.
     """
+    require_type("`latent`", latent, str, "Write bernoulli, or categorical:cx10.")
     text = latent.strip()
     pattern = text if ":" in text else f"{text}:{SIZE}"
     places = sum(part.partition(":")[2].count(SIZE) for part in pattern.split("+"))

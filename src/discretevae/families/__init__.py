@@ -18,6 +18,7 @@ from discretevae.families.base import (
     MAX_STATES as MAX_STATES,
     Family as Family,
     is_enumerable as is_enumerable,
+    require_family as require_family,
     states_like as states_like,
 )
 from discretevae.families.bernoulli import Bernoulli as Bernoulli

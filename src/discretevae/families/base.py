@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from discretevae.config import LatentSpec
-from discretevae.errors import ConfigError
+from discretevae.errors import ConfigError, kind_of
 
 MAX_STATES = 4096
 """Codes with at most this many states are summed over exactly rather than sampled."""
@@ -154,3 +154,16 @@ def all_codes(sizes: Sequence[int]) -> Tensor:
             "Sample it, or make it smaller."
         )
     return torch.cartesian_prod(*[torch.arange(size) for size in sizes]).reshape(count, len(sizes))
+
+
+def require_family(family: object) -> None:
+    """Refuse what is no family, such as the text that describes one.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if not hasattr(type(family), "natural_parameters"):
+        raise ConfigError(
+            f"family must be a Family. Got {kind_of(family)}. Make one with family_of, or give "
+            "model.family."
+        )

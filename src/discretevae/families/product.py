@@ -12,7 +12,7 @@ from torch import Tensor
 
 from discretevae.config import LatentSpec
 from discretevae.errors import ConfigError
-from discretevae.families.base import MAX_STATES, Family
+from discretevae.families.base import MAX_STATES, Family, require_family
 
 
 @dataclass(frozen=True)
@@ -177,6 +177,7 @@ def parts_of(family: Family) -> tuple[Family, ...]:
         >>> parts_of(Bernoulli(3))
         (Bernoulli(n_variables=3),)
     """
+    require_family(family)
     return family.parts if isinstance(family, Product) else (family,)
 
 

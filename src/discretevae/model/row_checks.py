@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from discretevae.config import LikelihoodSpec
 from discretevae.data import Rows
-from discretevae.data.ranges import require_bytes, require_unit_interval
+from discretevae.data.objects import RowsLike, as_rows
 from discretevae.data.stores.sparse import Sparse
-from discretevae.errors import DataError
+from discretevae.errors import require_type
+from discretevae.model.inputs import require_values
 from discretevae.model.vae import DiscreteVAE
 
 
-def require_rows(rows: object) -> None:
-    """Refuse an array in place of rows, which know what their values stand for.
+def require_model(model: object) -> None:
+    """Refuse what is no model.
 
     Raises:
-        DataError: it is something else.
+        ConfigError: it is something else, such as a run.
     """
-    if not isinstance(rows, Rows):
-        raise DataError(
-            f"rows must be Rows. Got {type(rows).__name__}. Make them with Rows.from_array."
-        )
+    advice = "Make one with DiscreteVAE.for_data, or give load_run(folder).model."
+    for name in ("model", "model_"):
+        if isinstance(getattr(model, name, None), DiscreteVAE):
+            advice = f"Give its attribute {name}."
+    require_type("model", model, DiscreteVAE, advice)
 
 
 def suited_likelihood(rows: Rows) -> LikelihoodSpec:
@@ -41,26 +45,24 @@ def suited_likelihood(rows: Rows) -> LikelihoodSpec:
     return LikelihoodSpec("gaussian", None)
 
 
-def require_fit(model: DiscreteVAE, rows: Rows) -> None:
-    """Refuses rows that the model cannot take.
+def require_fit(model: DiscreteVAE, rows: RowsLike) -> Rows:
+    """Return rows that the model can take; of an array in their place see `as_rows`.
 
     Raises:
-        DataError: no `Rows`, another number of features, or values that the likelihood does not
+        ConfigError: no model.
+        DataError: no rows, another number of features, or values that the likelihood does not
             know.
 
     Example:
         >>> from discretevae.data import load_data
         >>> data = load_data("digits")
-        >>> require_fit(DiscreteVAE.for_data(data), data.test)
+        >>> require_fit(DiscreteVAE.for_data(data), data.test).name
+        'digits'
     """
-    require_rows(rows)
-    expected = model.config.n_features
-    if rows.n_features != expected:
-        raise DataError(
-            f"{rows.name}: rows have {rows.n_features} features, but the model takes {expected}. "
-            "Give data of the model's own width."
-        )
-    if model.likelihood.support == "bytes":
-        require_bytes(rows)
-    elif model.likelihood.needs_unit_interval:
-        require_unit_interval(rows)
+    require_model(model)
+    if not isinstance(rows, Rows):
+        rows = as_rows(rows)
+        if rows.n_features == model.config.n_features:
+            rows = replace(rows, image_shape=model.config.image_shape)
+    require_values(rows, model.config.n_features, model.likelihood)
+    return rows

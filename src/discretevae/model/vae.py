@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import math
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from discretevae.config import LatentSpec, LikelihoodSpec, ModelConfig, PriorSpec, preset
-from discretevae.errors import ConfigError
+from discretevae.data.objects import rows_from
+from discretevae.data.rows import Rows
+from discretevae.errors import ConfigError, DataError, kind_of, require_type
 from discretevae.families import Family, family_of
 from discretevae.likelihoods import Likelihood, likelihood_named
+from discretevae.model.inputs import as_x, require_x
 from discretevae.model.integrands import LogJoint, LogLikelihood
 from discretevae.model.own_modules import require_shapes
 from discretevae.networks.convolutional import ConvDecoder, ConvEncoder
@@ -76,6 +80,7 @@ class DiscreteVAE(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        require_type("config", config, ModelConfig, "Or call DiscreteVAE.for_data.")
         self.family: Family = family_of(config.latent)
         self.likelihood: Likelihood = likelihood_named(config.likelihood, config.n_features)
         self.n_eta = self.family.fixed_eta().numel()
@@ -132,7 +137,7 @@ class DiscreteVAE(nn.Module):
     @classmethod
     def for_data(
         cls,
-        data: _Described,
+        data: _Described | Any,
         *,
         latent: str | LatentSpec | Family | None = None,
         preset_name: str = "fc-bvae",
@@ -144,7 +149,8 @@ class DiscreteVAE(nn.Module):
         """Return a fresh model that fits the rows of ``data``.
 
         Args:
-            data: anything with ``n_features`` and ``image_shape``.
+            data: a `Dataset`, `Rows`, or anything else with ``n_features`` and ``image_shape``; or
+                what `load_rows` takes in memory, such as an array or a data frame.
             latent: the code, such as ``bernoulli:64`` or ``Bernoulli(64)``; None for the preset's.
             preset_name: a model of the paper, such as ``fc-bvae`` or ``cnn-bvae``.
             hidden: widths of the hidden layers of an MLP; None takes the preset's.
@@ -154,6 +160,7 @@ class DiscreteVAE(nn.Module):
 
         Raises:
             ConfigError: one or several values are wrong.
+            DataError: no data.
 
         Example:
             >>> from discretevae.data import load_data
@@ -162,9 +169,11 @@ class DiscreteVAE(nn.Module):
             Categorical(n_variables=1, n_categories=10)
         """
         base = preset(preset_name)
+        if isinstance(data, type) or not hasattr(data, "n_features"):
+            data = rows_from(data, wanted="data must be a Dataset, Rows")
         config = ModelConfig(
             n_features=data.n_features,
-            latent=latent or base.latent,
+            latent=base.latent if latent is None else latent,
             network=base.network,
             hidden=base.hidden if hidden is None else hidden,
             likelihood=likelihood,
@@ -180,7 +189,12 @@ class DiscreteVAE(nn.Module):
         return next(self.parameters()).device
 
     def eta(self, x: Tensor) -> Tensor:
-        """Return the natural parameters of q(z|x): ``[B, P]`` to ``[B, *eta_shape]``."""
+        """Return the natural parameters of q(z|x): ``[B, P]`` to ``[B, *eta_shape]``.
+
+        Raises:
+            DataError: no float tensor of this width.
+        """
+        require_x(x, self.config.n_features)
         return self.family.natural_parameters(self._apply_network(self.encoder, x))
 
     def output(self, z: Tensor) -> Tensor:
@@ -234,31 +248,55 @@ class DiscreteVAE(nn.Module):
 
     def log_likelihood(self, x: Tensor) -> LogLikelihood:
         """Return f(z) = ln p(x|z) as a function of z, for rows ``[B, P]``."""
+        require_x(x, self.config.n_features)
         return LogLikelihood(self, x)
 
     def log_joint(
         self, x: Tensor, *, generator: torch.Generator | None, prior_weight: float = 1.0
     ) -> LogJoint:
         """Return f(z) = ln p(x|z) + w ln p(z), for priors without a closed KL; rows ``[B, P]``."""
+        require_x(x, self.config.n_features)
         return LogJoint(self, x, generator=generator, prior_weight=prior_weight)
 
     @torch.no_grad()
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor | npt.ArrayLike | Rows) -> Tensor:
         """Return the most likely code of each row, as a user keeps it.
+
+        Args:
+            x: ``[B, P]``, values as the model sees them: a tensor or an array; or `Rows`.
 
         Returns:
             ``[B, D]``: uint8 bits, int64 category numbers, or the means of a Gaussian code. Of
             several parts, their columns side by side: int64 if all are discrete, else float32.
+
+        Raises:
+            DataError: another width, or an array that cannot be x, see `as_rows`.
+
+        Example:
+            >>> model = DiscreteVAE(ModelConfig(n_features=2, latent="bernoulli:3", hidden=(4,)))
+            >>> model.encode([[0.0, 0.5]]).shape
+            torch.Size([1, 3])
         """
+        x = as_x(x, self.config.n_features, self.likelihood).to(next(self.parameters()))
         return self.family.to_codes(self.family.mode(self.eta(x)))
 
     @torch.no_grad()
-    def decode(self, codes: Tensor) -> Tensor:
-        """Return E[x|z] for codes as `encode` gives them: ``[B, D]`` to ``[B, P]``."""
+    def decode(self, codes: Tensor | npt.ArrayLike) -> Tensor:
+        """Return E[x|z] for codes as `encode` gives them: ``[B, D]`` to ``[B, P]``.
+
+        Raises:
+            DataError: they are not of this width, or no numbers.
+        """
+        codes = codes if isinstance(codes, Tensor) else _code_tensor(codes)
+        if codes.ndim != 2 or codes.shape[1] != self.family.n_variables:
+            raise DataError(
+                f"codes of {self.config.latent} must be [B, {self.family.n_variables}], as encode "
+                f"gives them. Got shape {list(codes.shape)}. Packed ones go to decode_codes."
+            )
         z = self.family.from_codes(codes).to(next(self.parameters()))
         return self.likelihood.mean(self.output(z))
 
-    def reconstruct(self, x: Tensor) -> Tensor:
+    def reconstruct(self, x: Tensor | npt.ArrayLike | Rows) -> Tensor:
         """Return E[x|z] at each row's most likely code: ``[B, P]`` to ``[B, P]``."""
         return self.decode(self.encode(x))
 
@@ -269,6 +307,39 @@ class DiscreteVAE(nn.Module):
         """Return E[x|z] for ``n`` codes drawn from the prior, ``[n, P]``; see `Prior.sample`."""
         codes = self.prior.sample(n, generator=generator, temperature=temperature)
         return self.likelihood.mean(self.output(codes))
+
+    def __repr__(self) -> str:
+        """Return the sizes of the model, a line for each part."""
+        config = self.config
+        shape = f" ({config.image_shape[0]}×{config.image_shape[1]})" if config.image_shape else ""
+        network: str = config.network
+        if config.network == "mlp":
+            network = " ".join(map(str, ("mlp", *(config.hidden or ["linear"]), config.activation)))
+        elif config.network == "custom":
+            network = f"{type(self.encoder).__name__}, {type(self.decoder).__name__}"
+        lines = {
+            "features": f"{config.n_features:,}{shape}",
+            "code": config.latent,
+            "network": network,
+            "likelihood": config.likelihood,
+            "prior": config.prior,
+            "parameters": f"{sum(p.numel() for p in self.parameters()):,}",
+        }
+        return "\n".join(["DiscreteVAE", *(f"  {name:<10}  {is_}" for name, is_ in lines.items())])
+
+
+def _code_tensor(codes: npt.ArrayLike) -> Tensor:
+    """Return codes as a tensor.
+
+    Raises:
+        DataError: they are no numbers.
+    """
+    try:
+        return torch.as_tensor(codes)
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(
+            f"codes must be a tensor or an array. Got {kind_of(codes)}. Give what encode returned."
+        ) from None
 
 
 def fresh_model(

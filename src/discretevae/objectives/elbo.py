@@ -8,7 +8,7 @@ from torch import Tensor
 from discretevae.config.run_config import require_prior
 from discretevae.estimators import Estimator
 from discretevae.model.vae import DiscreteVAE
-from discretevae.objectives.terms import Terms
+from discretevae.objectives.terms import Terms, natural_parameters
 
 
 def elbo(
@@ -56,7 +56,7 @@ def elbo(
         >>> bool(torch.isclose(terms.loss, -terms.elbo.mean()))
         True
     """
-    eta = model.eta(x if encoder_input is None else encoder_input)
+    eta = natural_parameters(model, x, estimator, encoder_input)
     if not model.prior.has_closed_kl:
         require_prior(model.config.prior, "elbo", free_bits)
         return _elbo_with_prior(model, x, eta, estimator, generator, kl_weight)
@@ -130,7 +130,7 @@ def pretraining(
         >>> pretraining(model, torch.rand(5, 4), estimator, generator=generator).kl.shape
         torch.Size([5])
     """
-    eta = model.eta(x if encoder_input is None else encoder_input)
+    eta = natural_parameters(model, x, estimator, encoder_input)
     estimate = estimator(model.family, eta, model.log_likelihood(x), generator=generator)
     kl = model.family.kl(eta, model.family.fixed_eta().to(eta))
     surrogate = estimate.surrogate - PRETRAINING_WEIGHT * kl

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from discretevae.estimators import Estimator
+from discretevae.model.row_checks import require_model
 from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives import Objective, elbo
 
@@ -71,6 +72,7 @@ def encoder_gradient_noise(
         >>> noise.variance > 0
         True
     """
+    require_model(model)
     parameters = list(model.encoder.parameters())
     draws = []
     for _ in range(repeats):

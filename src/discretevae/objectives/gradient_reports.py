@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from discretevae.errors import ConfigError
 from discretevae.estimators import Estimator, Exact, Importance
 from discretevae.families import is_enumerable
+from discretevae.model.inputs import require_x
+from discretevae.model.row_checks import require_model
 from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives import Objective, elbo
 
@@ -157,6 +159,8 @@ def measure_gradients(
         >>> noisy.variance > exact.variance, exact.bias
         (True, Bias(value=0.0, low=0.0, high=0.0))
     """
+    require_model(model)
+    require_x(x, model.config.n_features)
     require_repeats(repeats)
     if not estimators:
         raise ConfigError("there is no estimator to measure. Give at least one.")

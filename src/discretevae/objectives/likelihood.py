@@ -11,7 +11,7 @@ from discretevae.config.run_config import require_prior
 from discretevae.estimators import Estimator, with_gradient_of
 from discretevae.estimators.base import effective_sample_size
 from discretevae.model.vae import DiscreteVAE
-from discretevae.objectives.terms import Terms
+from discretevae.objectives.terms import Terms, natural_parameters
 
 
 def multi_sample(
@@ -40,8 +40,8 @@ def multi_sample(
         >>> multi_sample(model, torch.rand(5, 4), VIMCO(), generator=generator).surrogate.shape
         torch.Size([5])
     """
+    eta = natural_parameters(model, x, estimator, encoder_input)
     require_prior(model.config.prior, "multi-sample")
-    eta = model.eta(x if encoder_input is None else encoder_input)
     joint = model.log_joint(x, generator=generator)
     estimate = estimator(model.family, eta, joint, generator=generator)
     log_likelihood, log_prior = joint.last_means or (estimate.value, estimate.value)
@@ -88,8 +88,8 @@ def marginal(
         >>> bool((terms.surrogate >= terms.elbo).all())            # ln p(x) ≥ ELBO
         True
     """
+    eta = natural_parameters(model, x, estimator, encoder_input)
     require_prior(model.config.prior, "marginal")
-    eta = model.eta(x if encoder_input is None else encoder_input)
     table = model.log_likelihood(x).table()
     log_prior = model.prior.log_prob_table()
     log_joint = table + log_prior
@@ -135,8 +135,8 @@ def wake_sleep(
         >>> terms = wake_sleep(model, torch.rand(5, 4), estimator, generator=generator)
         >>> terms.loss.backward()
     """
+    eta = natural_parameters(model, x, estimator, encoder_input)
     require_prior(model.config.prior, "wake-sleep")
-    eta = model.eta(x if encoder_input is None else encoder_input)
     n_samples = estimator.evaluations
     z = model.family.sample(eta, n_samples, generator=generator).detach()
     log_likelihood = model.log_likelihood(x)(z)

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 
 from discretevae.estimators import Estimator, with_gradient_of
+from discretevae.estimators.base import require_estimator
+from discretevae.model.row_checks import require_model
 from discretevae.model.vae import DiscreteVAE
+from discretevae.priors import Prior
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +64,21 @@ class Terms:
         if self.control_loss is None:
             return loss
         return with_gradient_of(loss, loss + self.control_loss)
+
+
+def natural_parameters(
+    model: DiscreteVAE, x: Tensor, estimator: Estimator, encoder_input: Tensor | None
+) -> Tensor:
+    """Return the natural parameters of q(z|x), of arguments as an objective takes them.
+
+    Raises:
+        ConfigError: no model or estimator.
+        DataError: no rows ``[B, P]``.
+    """
+    if not isinstance(getattr(model, "prior", None), Prior):  # what stands in for a model has one
+        require_model(model)
+    require_estimator(estimator)
+    return model.eta(x if encoder_input is None else encoder_input)
 
 
 class Objective(Protocol):

@@ -9,7 +9,7 @@ import torch
 from discretevae.config.activations import RELU, Activation
 from discretevae.config.model_config import Init
 from discretevae.config.priors import PriorSpec
-from discretevae.families import Family
+from discretevae.families import Family, require_family
 from discretevae.priors.autoregressive import (
     DEFAULT_HIDDEN as DEFAULT_HIDDEN,
     AutoregressivePrior as AutoregressivePrior,
@@ -53,6 +53,7 @@ def make_prior(
 bernoulli:3 is none. Choose fixed, factorized, autoregressive or layer:200.
     """
     spec = PriorSpec.of(prior)
+    require_family(family)
     if spec.kind == "mixture":
         return MixturePrior(family, spec.size, generator=generator)
     if spec.kind == "autoregressive":

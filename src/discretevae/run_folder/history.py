@@ -11,6 +11,7 @@ from discretevae.config import LatentSpec
 from discretevae.errors import RunError
 from discretevae.evaluation.usage import CodeUsage
 from discretevae.families import family_of, is_enumerable
+from discretevae.system.files import as_path
 
 METRICS = "metrics.jsonl"
 
@@ -100,7 +101,7 @@ def read_metrics(folder: Path) -> list[EpochMetrics]:
         ...
         discretevae.errors.RunError: no/such/run/metrics.jsonl: no such file. Check the path.
     """
-    path = folder / METRICS
+    path = as_path(folder, "folder") / METRICS
     try:
         lines = path.read_text().splitlines()
         return [_checked(EpochMetrics(**json.loads(line))) for line in lines]

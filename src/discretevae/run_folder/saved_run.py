@@ -31,6 +31,7 @@ from discretevae.errors import ConfigError, RunError
 from discretevae.model.vae import DiscreteVAE
 from discretevae.system.files import (
     MAX_JSON_BYTES,
+    as_path,
     has_format,
     json_bytes,
     read_json,
@@ -65,6 +66,13 @@ class Run:
     model: DiscreteVAE
     schema: Schema | None = None
 
+    def __repr__(self) -> str:
+        """Return the run in one line."""
+        model, data = self.model.config, self.config.data.source
+        parts = [f"{model.n_features:,} features of {data}", f"code {model.latent}"]
+        parts += [f"likelihood {model.likelihood}", f"prior {model.prior}"]
+        return f"Run({str(self.folder)!r}, {', '.join(parts)})"
+
 
 def load_run(
     folder: str | Path,
@@ -92,7 +100,7 @@ def load_run(
         ...
         discretevae.errors.RunError: no/such/run: no such run folder. Check the path.
     """
-    folder = Path(folder)
+    folder = as_path(folder, "folder")
     config = load_config(folder)
     is_custom = config.model.network == "custom"
     if is_custom and (encoder is None or decoder is None):

@@ -24,6 +24,7 @@ from torch import nn
 from discretevae.config import to_dict
 from discretevae.data import BUILTIN_NAMES
 from discretevae.errors import ConfigError, DownloadError, RunError, needs_extra
+from discretevae.model.row_checks import require_model
 from discretevae.model.vae import DiscreteVAE
 from discretevae.run_folder.saved_run import (
     CONFIG,
@@ -37,7 +38,7 @@ from discretevae.run_folder.saved_run import (
 )
 from discretevae.run_folder.summary import SUMMARY, read_summary
 from discretevae.sharing.card import model_card
-from discretevae.system.files import write_json, write_text
+from discretevae.system.files import as_path, write_json, write_text
 from discretevae.version import __version__
 
 CARD = "README.md"
@@ -95,9 +96,10 @@ def save_pretrained(
     """
     if license is not None and not _LICENSE.fullmatch(license):
         raise ConfigError(f"license {license!r} is no identifier. Write it like apache-2.0.")
-    folder = Path(folder)
-    _require_free(folder, overwrite)
     bare = model.model if isinstance(model, Run) else model
+    require_model(bare)
+    folder = as_path(folder, "folder")
+    _require_free(folder, overwrite)
     card = model_card(
         bare,
         _without_path(model) if isinstance(model, Run) else None,
@@ -162,7 +164,7 @@ def from_pretrained(
         ...
         discretevae.errors.RunError: no/such/folder: no such folder. Check the path.
     """
-    folder = Path(name)
+    folder = as_path(name, "name")
     if not folder.is_dir():
         if isinstance(name, Path) or not _REPO_ID.fullmatch(name):
             hint = "" if isinstance(name, Path) else " Repositories are written user/name."
@@ -197,6 +199,7 @@ def push_to_hub(
         ConfigError: the name or the license cannot be one.
         DownloadError: the Hub cannot be reached or refuses.
     """
+    require_model(model.model if isinstance(model, Run) else model)
     if not _REPO_ID.fullmatch(repo_id):
         raise ConfigError(f"repository {repo_id!r} cannot be read. Write it like user/name.")
     hub = _hub(repo_id)

@@ -15,11 +15,14 @@ from torch import Tensor
 
 from discretevae.codes.fingerprints import fingerprint
 from discretevae.data import binarize
+from discretevae.data.objects import RowsLike
 from discretevae.errors import ConfigError, RunError, needs_extra
 from discretevae.families import Bernoulli, Family, Gaussian, Product, parts_with_eta
+from discretevae.model.inputs import as_x
+from discretevae.model.row_checks import require_model
 from discretevae.model.vae import DiscreteVAE
 from discretevae.sharing.onnx_graphs import OPSET, decoder_graph, encoder_graph
-from discretevae.system.files import write_atomic
+from discretevae.system.files import as_path, write_atomic
 from discretevae.version import __version__
 
 TOLERANCE = 1e-5
@@ -57,7 +60,7 @@ def export_onnx(
     model: DiscreteVAE,
     folder: str | Path,
     *,
-    rows: Tensor | Array | None = None,
+    rows: RowsLike | None = None,
     threshold: bool = False,
     tolerance: float = TOLERANCE,
     properties: Mapping[str, str] | None = None,
@@ -88,7 +91,8 @@ def export_onnx(
     Raises:
         MissingExtraError: onnx or onnxruntime is not installed.
         ConfigError: torch cannot write a network or the likelihood's mean as ONNX, a network is
-            over 2 GB, rows are of another width, or the tolerance is not > 0.
+            over 2 GB, there are no rows, or the tolerance is not > 0.
+        DataError: rows are of another width, or out of the range of the likelihood.
         RunError: the graphs differ from the model by more than the tolerance.
 
     Example:
@@ -101,6 +105,8 @@ def export_onnx(
         ...     done.encoder.name, done.decoder.name, done.difference <= 1e-5
         ('encoder.onnx', 'decoder.onnx', True)
     """
+    require_model(model)
+    folder = as_path(folder, "folder")
     if not tolerance > 0:
         raise ConfigError(f"`tolerance` must be > 0. Got {tolerance}.")
     with needs_extra("export", "exporting to ONNX needs onnx and onnxruntime"):
@@ -108,11 +114,9 @@ def export_onnx(
         import onnxruntime  # noqa: F401
     x = _random_rows(model)
     if rows is not None:
-        x = torch.as_tensor(rows[:CHECK_ROWS]).detach().cpu().float()
-    if x.ndim != 2 or x.shape[1] != model.config.n_features or not len(x):
-        raise ConfigError(
-            f"rows must be [N, {model.config.n_features}] with N >= 1. Got {list(x.shape)}."
-        )
+        x = as_x(rows, model.config.n_features, model.likelihood)[:CHECK_ROWS].cpu().float()
+    if not len(x):
+        raise ConfigError(f"rows must be [N, {model.config.n_features}] with N >= 1. Got none.")
     properties = _properties(model, threshold) | dict(properties or {})
     model = copy.deepcopy(model).float().cpu().eval()
     encoder = encoder_graph(model, threshold, properties)
@@ -126,7 +130,6 @@ def export_onnx(
             f"the ONNX graphs differ from the model by {difference:.1e}, more than {tolerance:g}. "
             "Nothing was written. Allow more with a larger `tolerance`."
         )
-    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in ((ENCODER, encoder), (DECODER, decoder)):
         write_atomic(folder / name, content)

@@ -11,10 +11,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from discretevae.errors import RunError
+from discretevae.errors import ConfigError, RunError, kind_of
 
 MAX_JSON_BYTES = 10_000_000
 """The largest object of ours, the report of a reproduction, has some 100,000."""
+
+
+def as_path(value: object, name: str) -> Path:
+    """Return a text or a path as a path.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        raise ConfigError(f"{name} must be a path. Got {kind_of(value)}. Give a text or a Path.")
+    return Path(value)
 
 
 def write_atomic(path: Path, content: bytes) -> None:

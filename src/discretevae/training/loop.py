@@ -13,8 +13,10 @@ from pathlib import Path
 
 from discretevae.config import SaveEvery, TrainConfig
 from discretevae.data import Dataset
+from discretevae.data.datasets import require_dataset
 from discretevae.errors import CollapseWarning, TrainingError
 from discretevae.estimators import Estimator
+from discretevae.model.row_checks import require_model
 from discretevae.model.vae import DiscreteVAE
 from discretevae.run_folder.history import EpochMetrics, collapse_advice
 from discretevae.system.precision import computing
@@ -109,9 +111,11 @@ def train(
         >>> metrics[-1].loss < metrics[0].loss
         True
     """
+    require_model(model)
+    require_dataset(data)
     method = choose_method(
         model.family,
-        config or TrainConfig(),
+        TrainConfig() if config is None else config,
         device=model.device,
         ranks=ranks,
         estimator=estimator,

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from discretevae.data import Rows
+from discretevae.data.objects import RowsLike
 from discretevae.errors import ConfigError
 from discretevae.families import Gaussian
+from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
 from discretevae.priors import MixturePrior
 
@@ -75,7 +76,7 @@ def diffusion_labels(
 
 
 @torch.no_grad()
-def place_mixture(model: DiscreteVAE, rows: Rows, *, seed: int = 0) -> None:
+def place_mixture(model: DiscreteVAE, rows: RowsLike, *, seed: int = 0) -> None:
     """Set the components of a mixture prior to the clusters of the codes of ``rows``.
 
     A component gets its cluster's share of the rows, and the mean and the covariance of its codes:
@@ -100,6 +101,7 @@ def place_mixture(model: DiscreteVAE, rows: Rows, *, seed: int = 0) -> None:
         >>> model.prior.sample(2, generator=torch.Generator().manual_seed(0)).shape
         torch.Size([2, 3])
     """
+    rows = require_fit(model, rows)
     prior, family = model.prior, model.family
     if not isinstance(prior, MixturePrior) or not isinstance(family, Gaussian):
         raise ConfigError(

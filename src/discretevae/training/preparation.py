@@ -14,12 +14,14 @@ from torch import Tensor
 from discretevae.config import RunConfig, SaveEvery, TrainConfig, auto_batch_size
 from discretevae.data import Dataset, Rows
 from discretevae.data.split import held_out
-from discretevae.errors import ConfigError, DataError
+from discretevae.errors import ConfigError, DataError, require_type
 from discretevae.estimators import Estimator
+from discretevae.estimators.base import require_estimator
 from discretevae.families import Family
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives import check_pair, choose_estimator
+from discretevae.system.files import as_path
 from discretevae.system.precision import check_precision
 from discretevae.system.ranks import Ranks
 from discretevae.training.recorders import check_recording
@@ -68,6 +70,7 @@ def choose_method(
     Raises:
         ConfigError: something does not go together; all that is wrong is named.
     """
+    require_type("config", config, TrainConfig, "Write TrainConfig(epochs=20).")
     device, ranks = torch.device(device), ranks or Ranks()
     problems: list[str] = []
     try:
@@ -75,13 +78,9 @@ def choose_method(
             estimator = choose_estimator(family, config)
         elif isinstance(estimator, str):
             estimator = choose_estimator(family, replace(config, estimator=estimator))
-        elif isinstance(estimator, Estimator):
-            check_pair(config.objective, estimator)
         else:
-            raise ConfigError(
-                f"`estimator` must be a discretevae.Estimator. Got {type(estimator).__name__}. Let "
-                "its class inherit from Estimator."
-            )
+            require_estimator(estimator)
+            check_pair(config.objective, estimator)
         if config.graph:
             check_recording(estimator, device, ranks)
     except ConfigError as error:
@@ -192,7 +191,7 @@ def prepare_training(
         test_rows=resident(test_rows, device),
         validation_rows=None if validation_rows is None else resident(validation_rows, device),
         probe=probe_rows(train_rows, config.seed).to(device),
-        folder=None if out is None else Path(out),
+        folder=None if out is None else as_path(out, "out"),
         resume=resume,
         save_every=SaveEvery.of(save_every),
         files=files,

@@ -10,8 +10,8 @@ import torch
 
 from discretevae.config.checks import must
 from discretevae.config.schedules import Schedule
-from discretevae.data import Rows
-from discretevae.errors import ConfigError, TrainingError
+from discretevae.data.objects import RowsLike
+from discretevae.errors import ConfigError, TrainingError, require_type
 from discretevae.evaluation.measured import Measured
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
@@ -36,7 +36,7 @@ class PriorEpoch:
 
 def fit_prior(
     model: DiscreteVAE,
-    rows: Rows,
+    rows: RowsLike,
     prior: Prior,
     *,
     epochs: int = 20,
@@ -83,8 +83,9 @@ def fit_prior(
         >>> history[-1].log_prob > history[0].log_prob
         True
     """
+    rows = require_fit(model, rows)
+    _require_same_code(model, prior)
     _check(model, prior, epochs, batch_size, lr)
-    require_fit(model, rows)
     parameters = list(prior.parameters())
     device = parameters[0].device
     generator = generator_for(seed, "prior draws", device=device)
@@ -121,7 +122,7 @@ def fit_prior(
 @torch.no_grad()
 def expected_log_prob(
     model: DiscreteVAE,
-    rows: Rows,
+    rows: RowsLike,
     prior: Prior,
     *,
     samples: int = 1,
@@ -147,8 +148,8 @@ def expected_log_prob(
     """
     if samples < 1:
         raise ConfigError(f"`samples` must be an int >= 1. Got {samples}.")
+    rows = require_fit(model, rows)
     _require_same_code(model, prior)
-    require_fit(model, rows)
     device = next(model.encoder.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
     found = []
@@ -180,6 +181,7 @@ def _check(model: DiscreteVAE, prior: Prior, epochs: int, batch_size: int, lr: f
 
 
 def _require_same_code(model: DiscreteVAE, prior: Prior) -> None:
+    require_type("prior", prior, Prior, "Make it with make_prior(…, model.family).")
     if prior.family != model.family:
         raise ConfigError(
             f"the prior is one of {prior.family.spec}, the model's code is {model.family.spec}. "

@@ -16,10 +16,13 @@ from discretevae.codes.compression.coders import Models, Stack, seed_words
 from discretevae.codes.compression.containers import MAX_LANES, Header, Lane, pack, unpack
 from discretevae.codes.fingerprints import fingerprint
 from discretevae.data import Rows
+from discretevae.data.objects import RowsLike, refuse_frame, require_array
+from discretevae.data.stores.sparse import is_sparse
 from discretevae.errors import ConfigError, DataError
 from discretevae.evaluation.bounds import DECODER_ROWS
-from discretevae.model.row_checks import require_fit
+from discretevae.model.row_checks import require_fit, require_model
 from discretevae.model.vae import DiscreteVAE
+from discretevae.system.files import as_path
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -33,7 +36,7 @@ EXTRA_SEEDS = 32
 
 def compress(
     model: DiscreteVAE,
-    rows: Rows | Array | Tensor,
+    rows: RowsLike,
     *,
     lanes: int | None = None,
     progress: Callable[[int], object] | None = None,
@@ -83,6 +86,7 @@ def compress(
     latents, which are continuous there and rounded; in the coder; and in what they assume of
     floating-point arithmetic, of which nothing is assumed here.
     """
+    require_model(model)
     scheme = scheme_for(model)
     k = _symbols(model, scheme.pixels.top, rows)
     if lanes is None:
@@ -166,6 +170,7 @@ def decompress(
         discretevae.errors.DataError: the compressed bytes: no file of compressed rows, or a \
 damaged one (its header is longer than the file). Fetch it again, or compress again.
     """
+    require_model(model)
     name, content = _read(source)
     header, lanes = unpack(content, name)
     scheme = _scheme_of(header, model, name)
@@ -189,6 +194,7 @@ damaged one (its header is longer than the file). Fetch it again, or compress ag
 def _read(source: bytes | bytearray | memoryview | Path | str) -> tuple[str, bytes]:
     if isinstance(source, (bytes, bytearray, memoryview)):
         return "the compressed bytes", bytes(source)
+    source = as_path(source, "source")
     try:
         return str(source), Path(source).read_bytes()
     except FileNotFoundError:
@@ -237,14 +243,15 @@ def _popped(
     return np.concatenate(parts)
 
 
-def _symbols(model: DiscreteVAE, top: int, rows: Rows | Array | Tensor) -> Array:
+def _symbols(model: DiscreteVAE, top: int, rows: Any) -> Array:
     """Return the rows as whole numbers, uint8 ``[N, P]``; errors as of `compress`."""
     if not isinstance(rows, Rows):
-        array = rows.cpu().numpy() if isinstance(rows, Tensor) else np.asarray(rows)
+        refuse_frame(rows)
+        array = rows if is_sparse(rows) else require_array(rows, "the rows", "rows must be Rows")
         # whole numbers are k itself
         divisor = top if array.dtype.kind in "biu" else None
         rows = Rows.from_array(array, divisor=divisor, name="the rows")
-    require_fit(model, rows)
+    rows = require_fit(model, rows)
     chunks = rows.deterministic().chunks(DECODER_ROWS)
     return np.concatenate([_whole(x.cpu(), top, rows.name) for x in chunks])
 

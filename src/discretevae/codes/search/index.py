@@ -23,11 +23,13 @@ from discretevae.codes.search.neighbors import Neighbors
 from discretevae.codes.search.structures import IndexKind, Structure, load_faiss, require_kind
 from discretevae.config import LatentSpec
 from discretevae.config.checks import must
-from discretevae.errors import ConfigError, DataError, count
+from discretevae.errors import ConfigError, DataError, count, require_type
+from discretevae.system.files import as_path
 from discretevae.system.tensor_files import read_arrays, write_arrays
 
 if TYPE_CHECKING:
     from discretevae.data import Rows
+    from discretevae.data.objects import RowsLike
     from discretevae.model.vae import DiscreteVAE
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -94,14 +96,16 @@ class CodeIndex:
             DataError: the codes are not of this latent, none at all, or ids or names do not fit
                 them.
         """
+        spec = LatentSpec.of(latent)
+        require_type("codes", codes, np.ndarray, "Give what pack_codes returns.", DataError)
         entries = Entries.of(codes, new_ids(ids, len(codes)), names)
-        return cls(entries, LatentSpec.of(latent), kind, fingerprint)
+        return cls(entries, spec, kind, fingerprint)
 
     @classmethod
     def build(
         cls,
         model: DiscreteVAE,
-        rows: Rows,
+        rows: RowsLike,
         *,
         kind: IndexKind = "flat",
         ids: Any = None,
@@ -131,10 +135,13 @@ class CodeIndex:
             ((2, 3), [0, 0])
         """
         from discretevae.codes.fingerprints import fingerprint
+        from discretevae.model.row_checks import require_fit, require_model
 
         # mistakes are named before the rows are encoded, which takes its time
         require_kind(kind)
+        require_model(model)
         require_searchable(model.family.spec)
+        rows = require_fit(model, rows)
         entries = encode_entries(model, rows, *ids_and_names(rows, ids), progress)
         return cls(entries, model.family.spec, kind, fingerprint(model))
 
@@ -167,7 +174,7 @@ class CodeIndex:
     def search(
         self,
         model: DiscreteVAE,
-        rows: Rows,
+        rows: RowsLike,
         k: int = 10,
         *,
         rerank: int | None = None,
@@ -188,6 +195,8 @@ class CodeIndex:
             ConfigError: k, R or the effort is out of range.
             DataError: the index was built with another model, or the rows do not fit it.
         """
+        from discretevae.model.row_checks import require_fit
+
         self.require_model(model)
         depth = k if rerank is None else rerank
         self._require_depth("k", k)
@@ -195,6 +204,7 @@ class CodeIndex:
             self._require_depth("rerank", rerank)
             if rerank < k:
                 raise ConfigError(f"`rerank` must be at least `k`. Got {rerank} and {k}.")
+        rows = require_fit(model, rows)
         load_faiss()  # that it is missing is said before the rows are encoded
         queries = encode_entries(model, rows, np.arange(len(rows)), None, None)
         found = self.search_codes(queries.codes, depth, effort=effort)
@@ -224,7 +234,7 @@ class CodeIndex:
     def add(
         self,
         model: DiscreteVAE,
-        rows: Rows,
+        rows: RowsLike,
         *,
         ids: Any = None,
         progress: Callable[[int], object] | None = None,
@@ -242,7 +252,10 @@ class CodeIndex:
             DataError: another model, rows that do not fit it, or ids that are taken; the index is
                 then what it was before.
         """
+        from discretevae.model.row_checks import require_fit
+
         self.require_model(model)
+        rows = require_fit(model, rows)
         named = ids_and_names(rows, ids, self._entries.ids)  # mistakes, before rows are encoded
         self._keep(self._entries.joined(encode_entries(model, rows, *named, progress)))
 
@@ -325,7 +338,7 @@ class CodeIndex:
             ...
             discretevae.errors.DataError: no.index: no such index. Check the path.
         """
-        path = Path(path)
+        path = as_path(path, "path")
         try:
             arrays, head = read_arrays(path)
             if (version := head["index_version"]) == FORMAT_VERSION:

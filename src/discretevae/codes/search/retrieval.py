@@ -30,6 +30,7 @@ from discretevae.codes.search.hamming import require_searchable, search_bits
 from discretevae.config import BinarizeMode, LatentSpec
 from discretevae.data import Dataset, Rows
 from discretevae.data.classes import class_name
+from discretevae.data.datasets import require_dataset
 from discretevae.data.scale import GREY_ROUNDING, restored
 from discretevae.errors import ConfigError, DataError
 from discretevae.model.row_checks import require_fit
@@ -124,6 +125,7 @@ def measure_retrieval(
         >>> [entry.kind for entry in report.entries]
         ['itq', 'pca sign', 'random projections']
     """
+    require_dataset(data)
     sizes = {name: code_bits(model.family.spec) for name, (model, _) in models.items()}
     every = sorted({*sizes.values(), *bits})
     if not every or every[0] < 1:
