@@ -20,15 +20,14 @@ import functools
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from discretevae.config import LatentKind
 from discretevae.config.checks import an_int, one_of
-from discretevae.estimators.base import PAIRS, Estimate, Estimator, Integrand, injected
+from discretevae.estimators.base import BITS, PAIRS, Estimate, Estimator, Integrand, injected
 from discretevae.families import Family
 
 Copula = Literal["dirichlet", "gaussian"]
@@ -38,8 +37,8 @@ Copula = Literal["dirichlet", "gaussian"]
 class _Pairs(Estimator):
     """Pairs of opposite codes, whose difference in f is weighed: the base of ARM and DisARM."""
 
-    is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = ("bernoulli",)
+    is_unbiased = True
+    kinds = BITS
 
     samples: int = field(default=2, metadata=PAIRS)
 
@@ -98,7 +97,7 @@ class ARM(_Pairs):
     code of the pair, this one the mean of both.
     """
 
-    name: ClassVar[str] = "arm"
+    name = "arm"
 
     def _gradient(self, gap: Tensor, u: Tensor, apart: Tensor, likelier: Tensor) -> Tensor:
         return (gap * (u - 0.5)).mean(0)
@@ -132,7 +131,7 @@ class DisARM(_Pairs):
     "Probabilistic Best Subset Selection via Gradient-Based Optimization" (2020).
     """
 
-    name: ClassVar[str] = "disarm"
+    name = "disarm"
 
     def _gradient(self, gap: Tensor, u: Tensor, apart: Tensor, likelier: Tensor) -> Tensor:
         return likelier * (0.5 * gap * apart).mean(0)
@@ -172,9 +171,9 @@ class ARMS(Estimator):
     rounding instead of being looked up.
     """
 
-    name: ClassVar[str] = "arms"
-    is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = ("bernoulli",)
+    name = "arms"
+    is_unbiased = True
+    kinds = BITS
 
     samples: int = field(default=4, metadata=an_int(2))
     copula: Copula = field(default="dirichlet", metadata=one_of(get_args(Copula)))

@@ -23,6 +23,8 @@ from discretevae.errors import ConfigError, kind_of
 from discretevae.families import MAX_STATES, Family, is_enumerable
 from discretevae.networks.mlp import MLP
 
+BITS: tuple[LatentKind, ...] = ("bernoulli",)
+CATEGORIES: tuple[LatentKind, ...] = ("categorical",)
 DISCRETE: tuple[LatentKind, ...] = ("bernoulli", "categorical")
 EVERY_KIND: tuple[LatentKind, ...] = ("bernoulli", "categorical", "gaussian")
 
@@ -195,13 +197,7 @@ class Estimator(ABC):
 
 
 class LearnedEstimator(nn.Module, Estimator):
-    """Base of estimators that learn or remember something: dataclasses with ``eq=False``.
-
-    Attributes:
-        network: of those that have one; made for a code by `network_for`.
-    """
-
-    network: MLP | None
+    """Base of estimators that learn or remember something: dataclasses with ``eq=False``."""
 
     def __post_init__(self) -> None:
         """Refuse options out of their range, then become a module."""
@@ -209,34 +205,51 @@ class LearnedEstimator(nn.Module, Estimator):
         nn.Module.__init__(self)
 
 
-def network_for(
-    estimator: LearnedEstimator,
-    family: Family,
-    eta: Tensor,
-    n_inputs: int,
-    *,
-    hidden: int,
-    seed: int = 0,
-) -> MLP:
-    """Return the estimator's network, made at the first call on ``eta``'s device and of its type.
+class NetworkEstimator(LearnedEstimator):
+    """Base of estimators with a network of one hidden layer and one output that starts at zero.
 
-    It has one hidden layer and one output, and starts at zero.
-
-    Raises:
-        ConfigError: it was made for another code.
+    Attributes:
+        hidden: width of the hidden layer.
+        seed: of the first weights.
+        network: None until `prepare` or the first call, when the size of the code is known.
     """
-    if estimator.network is None:
-        network = MLP([n_inputs, hidden, 1], generator=torch.Generator().manual_seed(seed))
-        for parameter in network[-1].parameters():
-            nn.init.zeros_(parameter)
-        estimator.network = network.to(eta)
-    elif estimator.network.sizes[0] != n_inputs:
-        name = type(estimator).__name__
-        raise ConfigError(
-            f"{name} has a network for {estimator.network.sizes[0]} inputs, but a code "
-            f"{family.spec} gives {n_inputs}. Make a new {name} for every code."
-        )
-    return estimator.network
+
+    hidden: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse options out of their range, and become a module without a network yet."""
+        super().__post_init__()
+        self.network: MLP | None = None
+
+    @abstractmethod
+    def n_inputs(self, family: Family) -> int:
+        """Return the number of inputs of the network for a code."""
+
+    def prepare(self, family: Family, eta: Tensor) -> None:
+        """Make the network for a family's codes, on ``eta``'s device and of its type."""
+        self.network_for(family, eta)
+
+    def network_for(self, family: Family, eta: Tensor) -> MLP:
+        """Return the network, made at the first call.
+
+        Raises:
+            ConfigError: it was made for another code.
+        """
+        n_inputs = self.n_inputs(family)
+        if self.network is None:
+            generator = torch.Generator().manual_seed(self.seed)
+            network = MLP([n_inputs, self.hidden, 1], generator=generator)
+            for parameter in network[-1].parameters():
+                nn.init.zeros_(parameter)
+            self.network = network.to(eta)
+        elif self.network.sizes[0] != n_inputs:
+            name = type(self).__name__
+            raise ConfigError(
+                f"{name} has a network for {self.network.sizes[0]} inputs, but a code "
+                f"{family.spec} gives {n_inputs}. Make a new {name} for every code."
+            )
+        return self.network
 
 
 def with_gradient_of(value: Tensor, term: Tensor) -> Tensor:

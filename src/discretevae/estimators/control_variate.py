@@ -14,12 +14,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from discretevae.config import LatentKind
 from discretevae.config.checks import FINITE, POSITIVE, an_int
 from discretevae.estimators.base import (
     DISCRETE,
@@ -27,14 +25,13 @@ from discretevae.estimators.base import (
     Estimator,
     Integrand,
     LearnedEstimator,
+    NetworkEstimator,
     injected,
-    network_for,
     score_gradient,
     with_gradient_of,
 )
 from discretevae.estimators.gumbel import conditional_logits, pull_back, relaxed, standard_noise
 from discretevae.families import Family
-from discretevae.networks.mlp import MLP
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +64,9 @@ class MuProp(Estimator):
     baseline besides; here f(q) is the baseline.
     """
 
-    name: ClassVar[str] = "muprop"
-    is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
+    name = "muprop"
+    is_unbiased = True
+    kinds = DISCRETE
 
     samples: int = field(default=1, metadata=an_int(1))
 
@@ -130,9 +127,9 @@ class REBAR(LearnedEstimator):
     One τ and one ν serve all variables; the paper's reweighted relaxation is left out.
     """
 
-    name: ClassVar[str] = "rebar"
-    is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
+    name = "rebar"
+    is_unbiased = True
+    kinds = DISCRETE
 
     samples: int = field(default=1, metadata=an_int(1))
     tau: float = field(default=0.5, metadata=POSITIVE)
@@ -153,12 +150,36 @@ class REBAR(LearnedEstimator):
     ) -> Estimate:
         """Draw S triples per row; only z reaches the decoder's parameters."""
         self.require_kind(family)
-        soft = f.frozen()
-        return _controlled(self, family, eta, f, lambda y: self.nu * soft(y), generator)
+        control = self._control(family, eta, f.frozen())
+        samples, tau = self.samples, self.log_tau.exp()
+        z = family.sample(eta, samples, generator=generator)
+        noise = standard_noise(family, eta, (2 * samples,), generator)
+        fz = f(z)
+        with torch.enable_grad():
+            leaf = eta.detach().requires_grad_()
+            x = conditional_logits(family, leaf, z, noise[:samples])
+            x = leaf + (x - leaf).detach()  # now the noise is fixed: x = η + noise
+            x_given_z = conditional_logits(family, leaf, z, noise[samples:])
+            at_free, at_given_z = control(relaxed(family, torch.cat((x, x_given_z)), tau)).chunk(2)
+            (path,) = torch.autograd.grad(
+                (at_free - at_given_z).sum(), leaf, create_graph=self.training, retain_graph=True
+            )
+            deviation = z - family.mean(leaf).detach()
+            weight = fz.detach() - at_given_z
+            score = weight.reshape(*weight.shape, *[1] * (z.ndim - 2)) * deviation
+            gradient = score.mean(0) + path / samples
+            # in evaluation mode nobody trains: the second derivatives are left out
+            parameters = tuple(self.parameters())
+            control_loss = trained_by_variance(gradient, parameters) if self.training else None
+        return injected(fz, eta, gradient.detach(), control_loss=control_loss)
+
+    def _control(self, family: Family, eta: Tensor, soft: Integrand) -> Callable[[Tensor], Tensor]:
+        """Return c of a soft code ``[S, B, *z_shape]``, ``[S, B]``."""
+        return lambda y: self.nu * soft(y)
 
 
 @dataclass(eq=False, kw_only=True)
-class RELAX(REBAR):
+class RELAX(REBAR, NetworkEstimator):
     """`REBAR` with a free-form network in the control variate.
 
         c(y) = ν f(y) + r(y, q),   y = softmax(x/τ),   q = ∇A(η)
@@ -200,29 +221,18 @@ class RELAX(REBAR):
     Its c has no ν, and its r sees y alone.
     """
 
-    name: ClassVar[str] = "relax"
+    name = "relax"
 
     hidden: int = field(default=32, metadata=an_int(1))
     seed: int = field(default=0, metadata=an_int(0))
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.network: MLP | None = None
-
-    def prepare(self, family: Family, eta: Tensor) -> None:
-        """Make the network for a family's codes, on ``eta``'s device and of its type."""
-        self._network_for(family, eta)
-
-    def _network_for(self, family: Family, eta: Tensor) -> MLP:
+    def n_inputs(self, family: Family) -> int:
+        """Return the size of a code and of its natural parameters together."""
         self.require_kind(family)
-        n_inputs = math.prod(family.z_shape) + math.prod(family.eta_shape)
-        return network_for(self, family, eta, n_inputs, hidden=self.hidden, seed=self.seed)
+        return math.prod(family.z_shape) + math.prod(family.eta_shape)
 
-    def forward(
-        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
-    ) -> Estimate:
-        """Draw S triples per row; only z reaches the decoder's parameters."""
-        network, soft = self._network_for(family, eta), f.frozen()
+    def _control(self, family: Family, eta: Tensor, soft: Integrand) -> Callable[[Tensor], Tensor]:
+        network = self.network_for(family, eta)
         q = family.mean(eta.detach()).flatten(1)
 
         def control(y: Tensor) -> Tensor:
@@ -230,39 +240,7 @@ class RELAX(REBAR):
             r: Tensor = network(2 * inputs.flatten(0, 1) - 1)
             return self.nu * soft(y) + r.reshape(y.shape[:2])
 
-        return _controlled(self, family, eta, f, control, generator)
-
-
-def _controlled(
-    estimator: REBAR,
-    family: Family,
-    eta: Tensor,
-    f: Integrand,
-    control: Callable[[Tensor], Tensor],
-    generator: torch.Generator | None,
-) -> Estimate:
-    """ĝ = (f(z) − c(ỹ))(z − q) + ∂c(y)/∂η − ∂c(ỹ)/∂η for any c of a soft code."""
-    samples, tau = estimator.samples, estimator.log_tau.exp()
-    z = family.sample(eta, samples, generator=generator)
-    noise = standard_noise(family, eta, (2 * samples,), generator)
-    fz = f(z)
-    with torch.enable_grad():
-        leaf = eta.detach().requires_grad_()
-        x = conditional_logits(family, leaf, z, noise[:samples])
-        x = leaf + (x - leaf).detach()  # now the noise is fixed: x = η + noise
-        x_given_z = conditional_logits(family, leaf, z, noise[samples:])
-        at_free, at_given_z = control(relaxed(family, torch.cat((x, x_given_z)), tau)).chunk(2)
-        (path,) = torch.autograd.grad(
-            (at_free - at_given_z).sum(), leaf, create_graph=estimator.training, retain_graph=True
-        )
-        deviation = z - family.mean(leaf).detach()
-        weight = fz.detach() - at_given_z
-        score = weight.reshape(*weight.shape, *[1] * (z.ndim - 2)) * deviation
-        gradient = score.mean(0) + path / samples
-        # in evaluation mode nobody trains: the second derivatives are left out
-        parameters = tuple(estimator.parameters())
-        control_loss = trained_by_variance(gradient, parameters) if estimator.training else None
-    return injected(fz, eta, gradient.detach(), control_loss=control_loss)
+        return control
 
 
 def trained_by_variance(gradient: Tensor, parameters: Sequence[Tensor]) -> Tensor:

@@ -14,15 +14,13 @@ independently of one another, so that one pair of f-values serves them all.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from discretevae.config import LatentKind
 from discretevae.config.checks import an_int
 from discretevae.estimators.antithetic import coupled_bits, one_minus_correlation
-from discretevae.estimators.base import PAIRS, Estimate, Estimator, Integrand, injected
+from discretevae.estimators.base import CATEGORIES, PAIRS, Estimate, Estimator, Integrand, injected
 from discretevae.families import Family
 
 
@@ -60,9 +58,9 @@ class ARSM(Estimator):
     lead to new codes; here all are, so that the cost is known beforehand.
     """
 
-    name: ClassVar[str] = "arsm"
-    is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = ("categorical",)
+    name = "arsm"
+    is_unbiased = True
+    kinds = CATEGORIES
 
     @property
     def evaluations(self) -> int:
@@ -127,9 +125,9 @@ class DisARMSB(Estimator):
     categories: every one is unbiased, here it is ascending.
     """
 
-    name: ClassVar[str] = "disarm-sb"
-    is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = ("categorical",)
+    name = "disarm-sb"
+    is_unbiased = True
+    kinds = CATEGORIES
 
     samples: int = field(default=2, metadata=PAIRS)
 
@@ -186,9 +184,9 @@ class DisARMIW(Estimator):
     (NeurIPS 2021), the importance-weighted estimator with the stick-breaking coupling.
     """
 
-    name: ClassVar[str] = "disarm-iw"
-    is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = ("categorical",)
+    name = "disarm-iw"
+    is_unbiased = True
+    kinds = CATEGORIES
 
     samples: int = field(default=2, metadata=PAIRS)
 
@@ -238,9 +236,9 @@ class CARMS(Estimator):
     through one inverse cumulative distribution would leave pairs out; the sticks here never do.
     """
 
-    name: ClassVar[str] = "carms"
-    is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = ("categorical",)
+    name = "carms"
+    is_unbiased = True
+    kinds = CATEGORIES
 
     samples: int = field(default=4, metadata=an_int(2))
 

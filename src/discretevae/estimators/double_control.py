@@ -11,21 +11,48 @@ Bits only.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from discretevae.config import LatentKind
 from discretevae.config.checks import FINITE, an_int
-from discretevae.estimators.base import Estimate, Integrand, LearnedEstimator, injected
+from discretevae.estimators.base import BITS, Estimate, Integrand, LearnedEstimator, injected
 from discretevae.estimators.control_variate import trained_by_variance
 from discretevae.families import Family
 
 
 @dataclass(eq=False, kw_only=True)
-class DoubleCV(LearnedEstimator):
+class _Corrected(LearnedEstimator):
+    """What both share: S codes per row, their slopes, and a gradient that learns to be quiet."""
+
+    is_unbiased = True
+    kinds = BITS
+
+    samples: int = field(default=2, metadata=an_int(2))
+
+    def forward(
+        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
+    ) -> Estimate:
+        """Draw S codes per row; each corrects the others."""
+        self.require_kind(family)
+        z = family.sample(eta, self.samples, generator=generator)
+        fz, slope = f.value_and_grad(z)
+        with torch.enable_grad():
+            gradient = self._gradient(family, eta.detach(), z, fz.detach(), slope)
+            control_loss = trained_by_variance(gradient, tuple(self.parameters()))
+        return injected(fz, eta, gradient.detach(), control_loss=control_loss)
+
+    @abstractmethod
+    def _gradient(
+        self, family: Family, eta: Tensor, z: Tensor, fz: Tensor, slope: Tensor
+    ) -> Tensor:
+        """Return ĝ, ``[B, D]``, as a function of what is learned."""
+
+
+@dataclass(eq=False, kw_only=True)
+class DoubleCV(_Corrected):
     """Leave-one-out whose every f is corrected by a first-order Taylor expansion.
 
         ĝ = 1/S Σ_s [f(z_s) − f̄_s − α c_s·(z_s − z̄_s)](z_s − q) + α c_s ⊙ q(1 − q)
@@ -65,37 +92,26 @@ class DoubleCV(LearnedEstimator):
     c_s for all of j ≠ s, not with each z_j's own; with S = 2 the two are the same.
     """
 
-    name: ClassVar[str] = "double-cv"
-    is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = ("bernoulli",)
+    name = "double-cv"
 
-    samples: int = field(default=2, metadata=an_int(2))
     scale: float = field(default=0.3, metadata=FINITE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.alpha = nn.Parameter(torch.tensor(float(self.scale)))
 
-    def forward(
-        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
-    ) -> Estimate:
-        """Draw S codes per row; each corrects the others."""
-        self.require_kind(family)
-        z = family.sample(eta, self.samples, generator=generator)
-        fz, slope = f.value_and_grad(z)
-        q = family.mean(eta.detach())
-        c = _mean_of_others(slope)
-        left_over = fz.detach() - _mean_of_others(fz.detach())
+    def _gradient(
+        self, family: Family, eta: Tensor, z: Tensor, fz: Tensor, slope: Tensor
+    ) -> Tensor:
+        q, c = family.mean(eta), _mean_of_others(slope)
         linear = (c * (z - _mean_of_others(z))).sum(-1)
-        with torch.enable_grad():
-            corrected = (left_over - self.alpha * linear).unsqueeze(-1) * (z - q)
-            gradient = (corrected + self.alpha * c * (q * family.mean(-eta.detach()))).mean(0)
-            control_loss = trained_by_variance(gradient, (self.alpha,))
-        return injected(fz, eta, gradient.detach(), control_loss=control_loss)
+        left_over = fz - _mean_of_others(fz) - self.alpha * linear
+        corrected = left_over.unsqueeze(-1) * (z - q)
+        return (corrected + self.alpha * c * (q * family.mean(-eta))).mean(0)
 
 
 @dataclass(eq=False, kw_only=True)
-class RODEO(LearnedEstimator):
+class RODEO(_Corrected):
     """Leave-one-out with learned control variates that a discrete Stein operator makes mean-free.
 
         (A h)(z) = Σ_d E_{y_d ~ q_d}[h(z with z_d = y_d)] − h(z),     E_q[A h] = 0 for every h
@@ -142,11 +158,8 @@ class RODEO(LearnedEstimator):
     f is in nats of many pixels, are this package's.
     """
 
-    name: ClassVar[str] = "rodeo"
-    is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = ("bernoulli",)
+    name = "rodeo"
 
-    samples: int = field(default=2, metadata=an_int(2))
     hidden: int = field(default=16, metadata=an_int(1))
     seed: int = field(default=0, metadata=an_int(0))
 
@@ -157,18 +170,6 @@ class RODEO(LearnedEstimator):
         self.weight = nn.Parameter(torch.randn(self.hidden, 2, generator=generator))
         self.bias = nn.Parameter(torch.randn(self.hidden, generator=generator))
         self.out = nn.Parameter(torch.zeros(2, self.hidden))
-
-    def forward(
-        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
-    ) -> Estimate:
-        """Draw S codes per row; every pair of them, one flipped bit at a time, goes through H."""
-        self.require_kind(family)
-        z = family.sample(eta, self.samples, generator=generator)
-        fz, slope = f.value_and_grad(z)
-        with torch.enable_grad():
-            gradient = self._gradient(family, eta.detach(), z, fz.detach(), slope)
-            control_loss = trained_by_variance(gradient, tuple(self.parameters()))
-        return injected(fz, eta, gradient.detach(), control_loss=control_loss)
 
     def _gradient(
         self, family: Family, eta: Tensor, z: Tensor, fz: Tensor, slope: Tensor

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from discretevae.config import LatentKind
 from discretevae.estimators.base import DISCRETE, Estimate, Estimator, Integrand, with_gradient_of
 from discretevae.families import Bernoulli, Family
 
@@ -35,11 +33,11 @@ class Exact(Estimator):
         tensor([1.5000])
     """
 
-    name: ClassVar[str] = "exact"
-    is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
+    name = "exact"
+    is_unbiased = True
+    kinds = DISCRETE
     # a product of each row with the table stands for a decoder row
-    evaluations: ClassVar[int] = 1
+    evaluations = 1
 
     def __call__(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
@@ -75,10 +73,10 @@ class LocalExpectation(Estimator):
         tensor([[0.2500, 0.2500]])
     """
 
-    name: ClassVar[str] = "local-expectation"
-    is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
-    evaluations: ClassVar[int] = 2  # of a single bit
+    name = "local-expectation"
+    is_unbiased = True
+    kinds = DISCRETE
+    evaluations = 2  # of a single bit
 
     def evaluations_for(self, family: Family) -> int:
         """Return 1 + D(K − 1)."""

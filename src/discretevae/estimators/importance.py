@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -76,8 +76,8 @@ class Importance(Estimator):
         (torch.Size([1]), tensor([4.]))
     """
 
-    name: ClassVar[str] = "importance"
-    is_unbiased: ClassVar[bool] = True
+    name = "importance"
+    is_unbiased = True
 
     samples: int = field(default=1, metadata=an_int(1))
     proposal: Proposal = field(default="posterior", metadata=one_of(get_args(Proposal)))

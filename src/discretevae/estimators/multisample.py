@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from discretevae.config import LatentKind
 from discretevae.config.checks import an_int
 from discretevae.estimators.base import (
     EVERY_KIND,
@@ -55,9 +53,9 @@ class VIMCO(Estimator):
         tensor([-0.6931])
     """
 
-    name: ClassVar[str] = "vimco"
-    is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = EVERY_KIND
+    name = "vimco"
+    is_unbiased = True
+    kinds = EVERY_KIND
 
     samples: int = field(default=5, metadata=an_int(2))
 

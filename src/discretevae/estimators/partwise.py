@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from discretevae.config import LatentKind
 from discretevae.errors import ConfigError
 from discretevae.estimators.base import (
     Estimate,
@@ -56,7 +55,7 @@ class PartWise(nn.Module, Estimator):
         3
     """
 
-    kinds: ClassVar[tuple[LatentKind, ...]] = ("product",)
+    kinds = ("product",)
 
     def __init__(self, estimators: Sequence[Estimator]) -> None:
         super().__init__()

@@ -23,12 +23,11 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from discretevae.config import LatentKind
 from discretevae.config.checks import NOT_NEGATIVE, POSITIVE, an_int
 from discretevae.errors import ConfigError
 from discretevae.estimators.base import DISCRETE, Estimate, Estimator, Integrand, injected
@@ -44,8 +43,8 @@ differentiated; the gradient is averaged over the first dimensions of y."""
 class _Relaxation(Estimator):
     """The step that all share: draw z, differentiate f there, pull the slope back to η."""
 
-    is_unbiased: ClassVar[bool] = False
-    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
+    is_unbiased = False
+    kinds = DISCRETE
 
     samples: int = field(default=1, metadata=an_int(1))
 
@@ -138,7 +137,7 @@ class StraightThrough(_Relaxation):
     Neurons* (2013). The paper also leaves the factor q(1 − q) out; it is kept here.
     """
 
-    name: ClassVar[str] = "straight-through"
+    name = "straight-through"
 
     def _points(self, family: Family, eta: Tensor, generator: torch.Generator | None) -> Points:
         return family.sample(eta, self.samples, generator=generator), family.mean(eta)
@@ -173,7 +172,7 @@ class GumbelSoftmax(_Annealed):
     is kept, in closed form.
     """
 
-    name: ClassVar[str] = "gumbel-softmax"
+    name = "gumbel-softmax"
 
     def _points(self, family: Family, eta: Tensor, generator: torch.Generator | None) -> Points:
         y = relaxed(family, self._perturbed(family, eta, generator), self.tau)
@@ -208,7 +207,7 @@ class STGumbel(_Annealed):
     Source: Jang, Gu & Poole (ICLR 2017), section 2.2; annealing: section 4.
     """
 
-    name: ClassVar[str] = "st-gumbel"
+    name = "st-gumbel"
 
     def _points(self, family: Family, eta: Tensor, generator: torch.Generator | None) -> Points:
         x = self._perturbed(family, eta, generator)
@@ -251,7 +250,7 @@ class GumbelRao(_Annealed):
     noise: x_k is a number, not a function of η. Annealing is not from there.
     """
 
-    name: ClassVar[str] = "gumbel-rao"
+    name = "gumbel-rao"
 
     tau: float = field(default=0.5, metadata=POSITIVE)
     resamples: int = field(default=10, metadata=an_int(1))
@@ -289,7 +288,7 @@ class GappedST(_Tempered):
     Straight-Through Estimator* (ICML 2022).
     """
 
-    name: ClassVar[str] = "gapped-st"
+    name = "gapped-st"
 
     gap: float = field(default=1.0, metadata=NOT_NEGATIVE)
 
@@ -338,7 +337,7 @@ class ReinMax(_Relaxation):
     Beyond* (NeurIPS 2023). J is taken at temperature 1 in both terms, as there.
     """
 
-    name: ClassVar[str] = "reinmax"
+    name = "reinmax"
 
     tau: float = field(default=1.0, metadata=POSITIVE)
 

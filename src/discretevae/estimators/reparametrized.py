@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from discretevae.config import LatentKind
 from discretevae.config.checks import an_int
 from discretevae.estimators.base import Estimate, Estimator, Integrand, with_gradient_of
 from discretevae.families import Family
@@ -40,9 +38,9 @@ class Reparametrized(Estimator):
         True
     """
 
-    name: ClassVar[str] = "reparametrized"
-    is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = ("gaussian",)
+    name = "reparametrized"
+    is_unbiased = True
+    kinds = ("gaussian",)
 
     samples: int = field(default=1, metadata=an_int(1))
 

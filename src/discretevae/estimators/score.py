@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from discretevae.config import LatentKind
 from discretevae.config.checks import SHARE, an_int
 from discretevae.estimators.base import (
     EVERY_KIND,
@@ -24,12 +22,11 @@ from discretevae.estimators.base import (
     Estimator,
     Integrand,
     LearnedEstimator,
+    NetworkEstimator,
     injected,
-    network_for,
     score_gradient,
 )
 from discretevae.families import Family
-from discretevae.networks.mlp import MLP
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +57,9 @@ class RLOO(Estimator):
         tensor([[0., 0.]])
     """
 
-    name: ClassVar[str] = "rloo"
-    is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = EVERY_KIND
+    name = "rloo"
+    is_unbiased = True
+    kinds = EVERY_KIND
 
     samples: int = field(default=2, metadata=an_int(2))
 
@@ -98,9 +95,9 @@ class EMA(LearnedEstimator):
         1
     """
 
-    name: ClassVar[str] = "ema"
-    is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = EVERY_KIND
+    name = "ema"
+    is_unbiased = True
+    kinds = EVERY_KIND
 
     samples: int = field(default=1, metadata=an_int(1))
     decay: float = field(default=0.99, metadata=SHARE)
@@ -131,7 +128,7 @@ class EMA(LearnedEstimator):
 
 
 @dataclass(eq=False, kw_only=True)
-class NVIL(LearnedEstimator):
+class NVIL(NetworkEstimator):
     """A learned baseline: a small network of η predicts f of the row.
 
     b(x) = C_ψ(η(x)), with C trained on the squared error (f(z) − b)². η stands for the row: it
@@ -154,26 +151,22 @@ class NVIL(LearnedEstimator):
         2
     """
 
-    name: ClassVar[str] = "nvil"
-    is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = EVERY_KIND
+    name = "nvil"
+    is_unbiased = True
+    kinds = EVERY_KIND
 
     samples: int = field(default=1, metadata=an_int(1))
     hidden: int = field(default=128, metadata=an_int(1))
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.network: MLP | None = None
-
-    def prepare(self, family: Family, eta: Tensor) -> None:
-        """Make the network for a family's codes, on ``eta``'s device and of its type."""
-        network_for(self, family, eta, math.prod(family.eta_shape), hidden=self.hidden)
+    def n_inputs(self, family: Family) -> int:
+        """Return the number of natural parameters."""
+        return math.prod(family.eta_shape)
 
     def forward(
         self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
     ) -> Estimate:
         """Draw M codes per row and compare f with what the network predicts."""
-        network = network_for(self, family, eta, math.prod(family.eta_shape), hidden=self.hidden)
+        network = self.network_for(family, eta)
         z = family.sample(eta, self.samples, generator=generator).detach()
         fz = f(z)
         expected = network(eta.detach().flatten(1)).squeeze(1)

@@ -20,12 +20,10 @@ from __future__ import annotations
 import functools
 import itertools
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from discretevae.config import LatentKind
 from discretevae.config.checks import an_int
 from discretevae.estimators.base import DISCRETE, Estimate, Estimator, Integrand, with_gradient_of
 from discretevae.families import Family, states_like
@@ -77,9 +75,9 @@ class UnorderedSet(Estimator):
     numerically, for any k; here they are summed over subsets, to rounding, for k ≤ 10.
     """
 
-    name: ClassVar[str] = "unordered-set"
-    is_unbiased: ClassVar[bool] = True
-    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
+    name = "unordered-set"
+    is_unbiased = True
+    kinds = DISCRETE
 
     samples: int = field(default=4, metadata=an_int(2, MAX_SAMPLES))
 

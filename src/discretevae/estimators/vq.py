@@ -9,12 +9,10 @@ that corner is handed to the encoder as it is, and a penalty holds u close to th
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from discretevae.config import LatentKind
 from discretevae.config.checks import NOT_NEGATIVE, POSITIVE
 from discretevae.estimators.base import DISCRETE, Estimate, Estimator, Integrand, injected
 from discretevae.estimators.gumbel import pull_back
@@ -69,10 +67,10 @@ class VQ(Estimator):
     means, codes form a map over the picture, and a prior is trained on them afterwards.
     """
 
-    name: ClassVar[str] = "vq"
-    is_unbiased: ClassVar[bool] = False
-    evaluations: ClassVar[int] = 1
-    kinds: ClassVar[tuple[LatentKind, ...]] = DISCRETE
+    name = "vq"
+    is_unbiased = False
+    evaluations = 1
+    kinds = DISCRETE
 
     scale: float = field(default=1.0, metadata=POSITIVE)
     beta: float = field(default=0.25, metadata=NOT_NEGATIVE)
