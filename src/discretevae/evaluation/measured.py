@@ -58,7 +58,6 @@ def mean_of(table: Tensor) -> Measured:
 
     Example:
         >>> import torch
-        >>> import torch
         >>> mean_of(torch.tensor([1.0, 3.0]))
         Measured(value=2.0, se=1.0)
         >>> mean_of(torch.tensor([[1.0, 3.0], [3.0, 5.0]]))        # √(1² + 1²)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,10 +89,7 @@ def n_discrete_states(family: Family) -> int | None:
         True
     """
     counts = [part.n_states for part in parts_of(family) if part.n_states is not None]
-    total = 1
-    for count in counts:
-        total *= count
-    return total if counts else None
+    return math.prod(counts) if counts else None
 
 
 def kl_per_variable(model: DiscreteVAE, eta: Tensor) -> Tensor:

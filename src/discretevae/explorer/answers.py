@@ -5,6 +5,7 @@ Nothing here knows of the web. Answers are dicts of numbers, texts and lists, re
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -109,12 +110,6 @@ class Explorer:
         """Called between the variables of an overview, so that others can be answered."""
         self._effects: dict[int, Answer] = {}
         self._strengths: dict[int, float] = {}
-        self._groups: Groups | None = None
-
-    @property
-    def needs_unit_interval(self) -> bool:
-        """True if the likelihood takes values in [0, 1] only."""
-        return self._model.likelihood.needs_unit_interval
 
     def model(self) -> Answer:
         """Return a description of model and data, with the figures of the finished run."""
@@ -122,7 +117,7 @@ class Explorer:
         return {
             "run": self.run.folder.resolve().name,
             "latent": str(config.model.latent),
-            "variables": [variable.to_dict() for variable in self.variables],
+            "variables": [asdict(variable) for variable in self.variables],
             "image": None if canvas.shape is None else list(canvas.shape),
             "n_values": canvas.n_values,
             "columns": self.columns,
@@ -265,7 +260,7 @@ class Explorer:
 
     def clusters(self) -> Answer:
         """Return the clusters of the model, else of the codes, with the labels of their rows."""
-        groups, labels = self._grouped(), self.gallery.rows.labels
+        groups, labels = self._groups, self.gallery.rows.labels
         pictures = self.canvas.pictures(groups.pictures)
         found = []
         for k, (members, picture) in enumerate(zip(groups.members, pictures, strict=True)):
@@ -286,7 +281,7 @@ class Explorer:
         Raises:
             ConfigError: there is no such cluster.
         """
-        members = self._grouped().members
+        members = self._groups.members
         if not 0 <= k < len(members):
             raise ConfigError(f"cluster must be an int from 0 to {len(members) - 1}. Got {k}.")
         return self._page(members[k], start, count)
@@ -294,11 +289,11 @@ class Explorer:
     def neighbors(self, code: Code, k: int, row: int | None = None) -> Answer:
         """Return the rows whose codes are nearest, see `groups.nearest`; without ``row`` itself."""
         query = to_codes(self._model.family, [code])[0]
-        near = nearest(self.gallery, self.variables, query, k, without=row)
-        rows = self._described(near.rows)
-        for row_answer, distance in zip(rows, near.distances.tolist(), strict=True):
+        name, near, distances = nearest(self.gallery, self.variables, query, k, without=row)
+        rows = self._described(near)
+        for row_answer, distance in zip(rows, distances.tolist(), strict=True):
             row_answer["distance"] = int(distance) if distance.is_integer() else distance
-        return {"distance": near.distance, "rows": rows}
+        return {"distance": name, "rows": rows}
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float, seed: int) -> Answer:
@@ -346,10 +341,9 @@ class Explorer:
                 found[name] = number
         return found
 
-    def _grouped(self) -> Groups:
-        if self._groups is None:
-            self._groups = groups_of(self._model, self.gallery, self.variables)
-        return self._groups
+    @functools.cached_property
+    def _groups(self) -> Groups:
+        return groups_of(self._model, self.gallery, self.variables)
 
     def _pictures(self, codes: Tensor) -> list[Picture]:
         self.canvas.require_few(len(codes))

@@ -141,7 +141,7 @@ def _encode(explorer: Explorer, fields: Fields) -> Answer:
         return explorer.encode_row(fields.whole(name, 0, len(explorer.gallery) - 1))
     if name == "pixels":
         return explorer.encode(fields.pixels(name, explorer.canvas))
-    in_range = explorer.needs_unit_interval
+    in_range = explorer.run.model.likelihood.needs_unit_interval
     return explorer.encode(fields.row_values(name, explorer.canvas, in_range=in_range))
 
 

@@ -93,23 +93,6 @@ def _k_means(gallery: Gallery, variables: Sequence[Variable]) -> list[Array]:
     return members
 
 
-@dataclass(frozen=True, eq=False)
-class Near:
-    """The rows nearest to a code.
-
-    Args:
-        distance: its name: ``Hamming`` of discrete codes, ``Euclidean`` of real ones, ``Hamming,
-            then Euclidean`` of codes of both kinds.
-        rows: the nearest first, int64 ``[k]``.
-        distances: in how many discrete variables they differ, or the Euclidean distance of a code
-            of real numbers, float64 ``[k]``.
-    """
-
-    distance: str
-    rows: Array
-    distances: Array
-
-
 def nearest(
     gallery: Gallery,
     variables: Sequence[Variable],
@@ -117,12 +100,17 @@ def nearest(
     k: int,
     *,
     without: int | None = None,
-) -> Near:
+) -> tuple[str, Array, Array]:
     """Return the k rows whose codes ``[V]`` are nearest, without one of them if asked.
 
     Where a code has discrete and real variables, rows are sorted by the number of discrete ones
     that differ, and among equals by the Euclidean distance of the real ones. Rows at the same
     distance are in their own order.
+
+    Returns:
+        The name of the distance: ``Hamming`` of discrete codes, ``Euclidean`` of real ones,
+        ``Hamming, then Euclidean`` of both; the rows, the nearest first, int64 ``[k]``; in how many
+        discrete variables they differ, or the Euclidean distance of real codes, float64 ``[k]``.
     """
     real = torch.tensor([variable.kind == "real" for variable in variables])
     differing = (gallery.codes[:, ~real] != code[~real]).sum(1).double().numpy()
@@ -132,6 +120,6 @@ def nearest(
         order = order[order != without]
     order = order[:k]
     if bool(real.all()):
-        return Near("Euclidean", order, away[order])
+        return "Euclidean", order, away[order]
     name = "Hamming, then Euclidean" if bool(real.any()) else "Hamming"
-    return Near(name, order, differing[order])
+    return name, order, differing[order]

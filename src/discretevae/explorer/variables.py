@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -30,10 +30,6 @@ class Variable:
     kind: VariableKind
     n_categories: int | None
     part: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the object that the page gets."""
-        return asdict(self)
 
 
 def variables_of(family: Family) -> tuple[Variable, ...]:

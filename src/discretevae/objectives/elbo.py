@@ -64,13 +64,7 @@ def elbo(
     kl = penalty = model.prior.kl(eta)
     if kl_weight != 1 or free_bits != 0:
         penalty = _shaped_kl(model, eta, kl_weight, free_bits)
-    return Terms(
-        surrogate=estimate.surrogate - penalty,
-        log_likelihood=estimate.value,
-        kl=kl.detach(),
-        diagnostics=estimate.diagnostics,
-        control_loss=estimate.control_loss,
-    )
+    return Terms.of(estimate, estimate.surrogate - penalty, estimate.value, kl)
 
 
 def _elbo_with_prior(
@@ -86,12 +80,9 @@ def _elbo_with_prior(
     estimate = estimator(model.family, eta, f, generator=generator)
     entropy = model.family.entropy(eta)
     log_prior = f.expected_log_prior(eta)
-    return Terms(
-        surrogate=estimate.surrogate + weight * entropy,
-        log_likelihood=estimate.value - weight * log_prior,
-        kl=-(entropy.detach() + log_prior),
-        diagnostics=estimate.diagnostics,
-        control_loss=estimate.control_loss,
+    surrogate = estimate.surrogate + weight * entropy
+    return Terms.of(
+        estimate, surrogate, estimate.value - weight * log_prior, -(entropy + log_prior)
     )
 
 
@@ -111,14 +102,7 @@ def pretraining(
     """Return E_q ln p(x|z) − 0.1 KL(q(z|x) ‖ p₀(z)), with p₀ uniform or standard normal.
 
     The objective before a mixture prior is placed. It is no bound on ln p(x), and the model's prior
-    plays no part in it.
-
-    Args:
-        model: the model.
-        x: rows ``[B, P]``.
-        estimator: how the gradient of the first term is estimated.
-        generator: the source of the samples.
-        encoder_input: rows ``[B, P]`` that the encoder sees in place of ``x``.
+    plays no part in it. Its arguments are those of every `Objective`.
 
     Example:
         >>> from discretevae.config import ModelConfig
@@ -134,13 +118,7 @@ def pretraining(
     estimate = estimator(model.family, eta, model.log_likelihood(x), generator=generator)
     kl = model.family.kl(eta, model.family.fixed_eta().to(eta))
     surrogate = estimate.surrogate - PRETRAINING_WEIGHT * kl
-    return Terms(
-        surrogate=surrogate,
-        log_likelihood=estimate.value,
-        kl=kl.detach(),
-        diagnostics=estimate.diagnostics,
-        control_loss=estimate.control_loss,
-    )
+    return Terms.of(estimate, surrogate, estimate.value, kl)
 
 
 def _shaped_kl(model: DiscreteVAE, eta: Tensor, weight: float, free: float) -> Tensor:

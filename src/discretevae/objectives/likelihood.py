@@ -24,12 +24,7 @@ def multi_sample(
 ) -> Terms:
     """Return the K-sample bound E ln 1/K Σ_k p(x, z_k)/q(z_k|x)  (Burda et al. 2016, eq. 8).
 
-    Args:
-        model: the model.
-        x: rows ``[B, P]``.
-        estimator: one that estimates this bound, such as `VIMCO`.
-        generator: the source of the samples.
-        encoder_input: rows ``[B, P]`` that the encoder sees in place of ``x``.
+    Its arguments are those of every `Objective`; the estimator is one of this bound, as `VIMCO` is.
 
     Example:
         >>> from discretevae.estimators import VIMCO
@@ -69,12 +64,8 @@ def marginal(
     Because the posterior covers all states that explain a row, no category dies for want of
     samples, as happens to categories under the ELBO.
 
-    Args:
-        model: the model; its code has at most 4,096 states.
-        x: rows ``[B, P]``.
-        estimator: `Exact`; there is nothing to estimate.
-        generator: not drawn from.
-        encoder_input: rows ``[B, P]`` that the encoder sees in place of ``x``.
+    Its arguments are those of every `Objective`. The code has at most 4,096 states; there is
+    nothing to estimate, so that the estimator is `Exact`, and ``generator`` is not drawn from.
 
     Raises:
         ConfigError: the code has too many states.
@@ -118,12 +109,8 @@ def wake_sleep(
     q-update". Self-normalization makes both consistent in K, biased for finite K. Source:
     Bornschein & Bengio 2015, eq. 5, 7 and 8.
 
-    Args:
-        model: the model.
-        x: rows ``[B, P]``.
-        estimator: `Importance` with K samples, whose proposal is the posterior.
-        generator: the source of the samples.
-        encoder_input: rows ``[B, P]`` that the encoder sees in place of ``x``.
+    Its arguments are those of every `Objective`; the estimator is `Importance` with K samples,
+    whose proposal is the posterior.
 
     Example:
         >>> from discretevae.config import ModelConfig

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from discretevae.estimators import Estimator, with_gradient_of
+from discretevae.estimators import Estimate, Estimator, with_gradient_of
 from discretevae.estimators.base import require_estimator
 from discretevae.model.row_checks import require_model
 from discretevae.model.vae import DiscreteVAE
@@ -34,6 +34,12 @@ class Terms:
     kl: Tensor
     diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
     control_loss: Tensor | None = None
+
+    @classmethod
+    def of(cls, estimate: Estimate, surrogate: Tensor, log_likelihood: Tensor, kl: Tensor) -> Terms:
+        """Return the terms of an estimate: its figures, and what trains its parameters."""
+        figures, loss = estimate.diagnostics, estimate.control_loss
+        return cls(surrogate, log_likelihood, kl.detach(), figures, loss)
 
     def weighted(self, weights: Tensor) -> Terms:
         """Return every figure of each row times the row's weight, ``[B]``, where 1 is the average.
