@@ -7,7 +7,7 @@ import torch
 from torch import distributions as td
 
 from discretevae.likelihoods import BernoulliLikelihood, ContinuousBernoulliLikelihood
-from discretevae.likelihoods.exponentials import log_sinh_ratio
+from discretevae.likelihoods.continuous_bernoulli import log_sinh_ratio
 
 LOGITS = torch.tensor([-12.0, -3.0, -0.31, -0.3, -1e-3, 0.0, 1e-9, 0.2, 0.305, 2.0, 15.0]).double()
 

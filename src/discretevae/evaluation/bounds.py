@@ -183,16 +183,10 @@ def row_scores(
     same_draws: bool = False,
     progress: Callable[[int], object] | None = None,
 ) -> RowScores:
-    """Return what `evaluate` takes the means of, for every row.
+    """Return what `evaluate`, whose arguments these are, takes the means of, for every row.
 
-    Args:
-        model: as for `evaluate`.
-        rows: as for `evaluate`.
-        samples: as for `evaluate`.
-        seed: as for `evaluate`.
-        same_draws: use the same random numbers for every row, so that the figures of a row do not
-            depend on the rows before it.
-        progress: as for `evaluate`.
+    With ``same_draws`` the same random numbers are used for every row, so that the figures of a row
+    do not depend on the rows before it.
 
     Example:
         >>> from discretevae.data import load_data

@@ -105,20 +105,13 @@ class Sweep:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``sweep.json`` holds."""
-        return {
-            "format": FORMAT,
-            "format_version": 1,
-            "is_complete": self.is_complete,
-            "latent": self.latent,
-            "sizes": list(self.sizes),
-            "seeds": list(self.seeds),
-            "samples": self.samples,
-            "rows": self.rows,
+        head = {"format": FORMAT, "format_version": 1, "is_complete": self.is_complete}
+        return head | vars(self) | {
+            "config": to_dict(self.config),
             "choice": None if self.choice is None else self.choice.to_dict(),
             "results": [result.to_dict() for result in self.results],
             "steps": [dataclasses.asdict(step) for step in self.steps],
-            "config": to_dict(self.config),
-        }
+        }  # fmt: skip
 
 
 def sweep(

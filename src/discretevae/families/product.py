@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ class Product(Family):
 
     parts: tuple[Family, ...]
 
-    @cached_property
+    @functools.cached_property
     def spec(self) -> LatentSpec:
         """Return the parts' spellings with + between them."""
         return LatentSpec.product(*(part.spec for part in self.parts))
@@ -209,7 +210,4 @@ def _joined(pieces: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> Tens
 
 
 def _sum(terms: Iterable[Tensor]) -> Tensor:
-    first, *others = terms
-    for term in others:
-        first = first + term
-    return first
+    return functools.reduce(operator.add, terms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,10 +12,16 @@ from torch import Tensor
 from discretevae.config import LikelihoodSpec
 from discretevae.likelihoods.base import Likelihood, Support
 from discretevae.likelihoods.closed_form import summed
-from discretevae.likelihoods.exponentials import log_sinh_ratio
 
 MIN_MEAN = 0.01
 """`output_for` keeps so far from 0 and 1: a mean of m near 0 needs a logit of about −1/m."""
+
+_SMALL = 0.30517578
+"""Below it the series are used, which omit less than 1e-15. No round number: a logit that
+equals it would get the second derivative of both sides."""
+
+_VALUE = math.log(math.sinh(_SMALL / 2) / (_SMALL / 2))
+_SLOPE = 0.5 / math.tanh(_SMALL / 2) - 1 / _SMALL
 
 
 @dataclass(frozen=True)
@@ -91,3 +98,26 @@ def _normalizer_and_mean(logits: Tensor) -> tuple[Tensor, Tensor]:
     """A(l) = l/2 + ln(sinh(l/2) / (l/2)), and A′(l)."""
     value, slope = log_sinh_ratio(logits)
     return value + logits * 0.5, slope + 0.5
+
+
+def log_sinh_ratio(l: Tensor) -> tuple[Tensor, Tensor]:  # noqa: E741 - the symbol for a logit
+    """g(l) = ln(sinh(l/2) / (l/2)) and g′(l) = ½ coth(l/2) − 1/l, with g(0) = g′(0) = 0.
+
+    The plain formulas lose digits near 0, where series take their place. The series of what is cut
+    off at ±c and the plain formula of what is cut off below c are added up, less g(c): one of the
+    two is always constant. That costs a third of choosing between them.
+
+    Example:
+        >>> log_sinh_ratio(torch.tensor([4.0, -20.0]))
+        (tensor([0.5952, 7.0043]), tensor([ 0.2687, -0.4500]))
+    """
+    small = l.clamp(-_SMALL, _SMALL)
+    square = small * small
+    series = (((square / -9676800 + 1 / 181440) * square - 1 / 2880) * square + 1 / 24) * square
+    slopes = (((square / 47900160 - 1 / 1209600) * square + 1 / 30240) * square - 1 / 720) * square
+    big = l.abs().clamp(min=_SMALL)
+    down = (-big).exp()
+    up = 1 - down
+    value = series + ((up / big).log() + big * 0.5 - _VALUE)
+    direct = down / up - 1 / big + (0.5 - _SLOPE)
+    return value, (slopes + 1 / 12) * small + l.sign() * direct

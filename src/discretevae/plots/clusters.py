@@ -75,7 +75,6 @@ def cluster_figure(
     image_shape: tuple[int, int],
     *,
     scores: ClusterScores | None = None,
-    title: str = "",
 ) -> Figure:
     """Return a line for each cluster, the largest first: its center ``[P]``, and rows in it.
 
@@ -107,7 +106,7 @@ def cluster_figure(
     size = (INCHES, len(ground) * scale + HEAD_INCHES)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
-    show_picture(axes, ground, title or _title(found, len(lines)))
+    show_picture(axes, ground, _title(found, len(lines)))
     axes.xaxis.tick_top()
     names = ("center", "most certain", "least certain")
     axes.set_xticks(starts, names, fontsize=8, ha="left", color="0.3")

@@ -29,6 +29,9 @@ Picture = np.ndarray[Any, np.dtype[np.float64]]
 PICTURES_PER_GAP = 14
 """Pictures are this many times as high as the gap between them."""
 
+COLUMNS = 12
+"""Pictures in a line."""
+
 MAX_CATEGORIES = 200
 
 MAX_INCHES = 50
@@ -99,7 +102,7 @@ def reconstructions(
     rows: Rows,
     *,
     n: int = 36,
-    columns: int = 12,
+    columns: int = COLUMNS,
 ) -> Figure:
     """Return the first ``n`` rows above their reconstructions: the paper's figure 7."""
     x = rows.deterministic().batch(slice(0, n))
@@ -107,29 +110,25 @@ def reconstructions(
     bands = []
     for start in range(0, len(x), columns):
         pairs = (part[start : start + columns] for part in (x, shown))
-        bands += [mosaic(part, _shape(rows), columns) for part in pairs]
+        bands += [mosaic(part, shape_of(rows), columns) for part in pairs]
     return _mosaic_figure(
-        _stack(bands, gap_of(_shape(rows))), "Rows, each above its reconstruction"
+        _stack(bands, gap_of(shape_of(rows))), "Rows, each above its reconstruction"
     )
 
 
-def samples(
-    model: DiscreteVAE, *, n: int = 60, columns: int = 12, generator: torch.Generator | None
-) -> Figure:
+def samples(model: DiscreteVAE, *, n: int = 60, generator: torch.Generator | None) -> Figure:
     """Return E[x|z] for ``n`` codes drawn from the prior: the paper's figure 8."""
     pictures = model.sample(n, generator=generator).cpu()
-    return _mosaic_figure(mosaic(pictures, _shape(model.config), columns), "Samples of the prior")
+    return _mosaic_figure(mosaic(pictures, shape_of(model.config), COLUMNS), "Samples of the prior")
 
 
-def prior_samples(
-    models: Mapping[str, DiscreteVAE], *, n: int = 48, columns: int = 12, seed: int = 0
-) -> Figure:
+def prior_samples(models: Mapping[str, DiscreteVAE], *, n: int = 48, seed: int = 0) -> Figure:
     """Return E[x|z] for codes drawn from the priors of models, by their titles."""
     bands = []
     for model in models.values():
         generator = torch.Generator(model.device).manual_seed(seed)
         pictures = model.sample(n, generator=generator).cpu()
-        bands.append(mosaic(pictures, _shape(model.config), columns))
+        bands.append(mosaic(pictures, shape_of(model.config), COLUMNS))
     height, width = bands[0].shape
     inches = 8.0
     each = inches * height / width + 0.3
@@ -152,7 +151,7 @@ def categories(model: DiscreteVAE, rows: Rows) -> Figure:
     share = torch.bincount(codes, minlength=n_categories).double() / len(codes)
     order = share.argsort(descending=True, stable=True)[:MAX_CATEGORIES]
     pictures = model.decode(order.unsqueeze(1)).cpu()
-    height, width = _shape(model.config)
+    height, width = shape_of(model.config)
     columns = math.ceil(math.sqrt(len(order)))
     lines = math.ceil(len(order) / columns)
     inches = min(0.9 * lines * height / width + 0.5, MAX_INCHES)
@@ -198,10 +197,11 @@ def run_figures(
 
 def image_grid(pictures: Tensor, image_shape: tuple[int, int], title: str) -> Figure:
     """Return pictures ``[n, P]`` in a grid, twelve to a line."""
-    return _mosaic_figure(mosaic(pictures, image_shape, min(12, len(pictures))), title)
+    return _mosaic_figure(mosaic(pictures, image_shape, min(COLUMNS, len(pictures))), title)
 
 
-def _shape(described: Any) -> tuple[int, int]:
+def shape_of(described: Any) -> tuple[int, int]:
+    """Return the shape of the pictures of rows or of a configuration that has them."""
     shape: tuple[int, int] = described.image_shape
     return shape
 

@@ -14,11 +14,10 @@ from discretevae.priors.autoregressive import (
     DEFAULT_HIDDEN as DEFAULT_HIDDEN,
     AutoregressivePrior as AutoregressivePrior,
 )
-from discretevae.priors.base import Prior as Prior
+from discretevae.priors.base import Prior as Prior, discrete_widths as discrete_widths
 from discretevae.priors.factorized import FactorizedPrior as FactorizedPrior
 from discretevae.priors.layered import LayeredPrior as LayeredPrior
 from discretevae.priors.mixture import MixturePrior as MixturePrior
-from discretevae.priors.variables import discrete_widths as discrete_widths
 
 
 def make_prior(

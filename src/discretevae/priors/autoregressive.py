@@ -13,9 +13,8 @@ from torch import Tensor
 from discretevae.config.activations import RELU, Activation
 from discretevae.config.model_config import Init
 from discretevae.families import Bernoulli, Categorical, Family, parts_of
-from discretevae.priors.base import Prior, require_temperature
+from discretevae.priors.base import Prior, discrete_widths, require_temperature
 from discretevae.priors.masked import MaskedNetwork
-from discretevae.priors.variables import discrete_widths
 
 DEFAULT_HIDDEN = (256, 256)
 

@@ -16,9 +16,8 @@ from discretevae.estimators import VIMCO, Estimator, default_estimator, estimato
 from discretevae.families import MAX_STATES, Bernoulli, Family, is_enumerable, states_like
 from discretevae.networks.freezing import frozen
 from discretevae.networks.mlp import MLP
-from discretevae.priors.base import Prior, require_temperature
+from discretevae.priors.base import Prior, choices_for, require_temperature
 from discretevae.priors.factorized import FactorizedPrior
-from discretevae.priors.variables import choices_for
 
 
 class LayeredPrior(Prior):

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from discretevae.errors import ConfigError
 from discretevae.families import Family, Gaussian
-from discretevae.priors.base import Prior, require_temperature
-from discretevae.priors.variables import choices_for
+from discretevae.priors.base import Prior, choices_for, require_temperature
 
 VARIANCE_FLOOR = 1e-4
 """`MixturePrior.place` adds this to all variances, σ = 0.01: a cluster of one row has none, and a

@@ -19,11 +19,9 @@ from discretevae.codes.compression.coders import (
 from discretevae.codes.compression.fixed_point import on_grid
 from discretevae.errors import ConfigError
 from discretevae.likelihoods import BernoulliLikelihood, Likelihood
+from discretevae.likelihoods.eight_bit import EightBit
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-MAX_SCORED = {"bits": 1 << 23, "bytes": 1 << 18}
-"""States times features up to which a row is scored against every state: 64 and 256 MiB."""
 
 
 class Bits:
@@ -31,11 +29,11 @@ class Bits:
 
     Attributes:
         top: the largest value.
-        max_scored: states times features for which `scores` may be prepared.
+        max_scored: states times features for which `scores` may be prepared, in 64 MiB.
     """
 
     top = 1
-    max_scored = MAX_SCORED["bits"]
+    max_scored = 1 << 23
 
     def __init__(self, models: Models) -> None:
         self._model = models.bernoulli
@@ -67,10 +65,13 @@ class Bits:
 
 
 class Bytes:
-    """Values 0 … 255 by tables of 256 probabilities; attributes and methods as of `Bits`."""
+    """Values 0 … 255 by tables of 256 probabilities; attributes and methods as of `Bits`.
+
+    Scores are prepared in 256 MiB.
+    """
 
     top = 255
-    max_scored = MAX_SCORED["bytes"]
+    max_scored = 1 << 18
 
     def __init__(self, likelihood: Likelihood, models: Models) -> None:
         self._model = models.categorical
@@ -109,22 +110,12 @@ def pixels_for(likelihood: Likelihood, models: Models) -> Pixels:
     Raises:
         ConfigError: it is a density, which gives a value no probability.
     """
-    require_probability(likelihood)
     if isinstance(likelihood, BernoulliLikelihood):
         return Bits(models)
-    return Bytes(likelihood, models)
-
-
-def require_probability(likelihood: Likelihood) -> None:
-    """Refuse likelihoods that are no probability of values that can be counted.
-
-    Raises:
-        ConfigError: it is one.
-    """
-    is_coded = isinstance(likelihood, BernoulliLikelihood) or likelihood.support == "bytes"
-    if not (is_coded and likelihood.is_probability):
-        raise ConfigError(
-            f"likelihood {likelihood.spec} is a density, and lossless compression needs "
-            "probabilities. Train with `likelihood='beta-binomial'` for 8-bit values, or with "
-            "`likelihood='bernoulli'` and `binarize='threshold'` for 0 and 1."
-        )
+    if isinstance(likelihood, EightBit):
+        return Bytes(likelihood, models)
+    raise ConfigError(
+        f"likelihood {likelihood.spec} is a density, and lossless compression needs "
+        "probabilities. Train with `likelihood='beta-binomial'` for 8-bit values, or with "
+        "`likelihood='bernoulli'` and `binarize='threshold'` for 0 and 1."
+    )

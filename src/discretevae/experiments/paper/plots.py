@@ -15,7 +15,7 @@ from discretevae.experiments.paper.experiments import VARIANTS, Kind, Variant
 from discretevae.experiments.paper.records import FinishedRun
 from discretevae.model.vae import DiscreteVAE
 from discretevae.plots.comparison import COLORS
-from discretevae.plots.pictures import Picture, gap_of, mosaic, show_picture
+from discretevae.plots.pictures import Picture, gap_of, mosaic, shape_of, show_picture
 from discretevae.run_folder.history import EpochMetrics, seconds_of
 from discretevae.system.randomness import generator_for
 
@@ -55,7 +55,7 @@ def paper_figure(kind: Kind, pairs: Sequence[Pair], rows: Rows, models: Models) 
     if kind == "curves":
         return curves_figure(pairs)
     opened = [(run, models(run)) for pair in pairs for run in map(pair.__getitem__, VARIANTS)]
-    height, width = _shape(rows)
+    height, width = shape_of(rows)
     n_blocks = 3 if kind == "reconstructions" else 2
     band = TITLE + n_blocks * (len(opened) + 1.4) * (WIDTH - LABELS) / COLUMNS * height / width
     line = TITLE + SAMPLE_LINES * WIDTH / 2 / SAMPLE_COLUMNS * height / width
@@ -185,7 +185,7 @@ def _limit(axes: Axes, curves: Sequence[Sequence[float]]) -> None:
 
 def _draw_reconstructions(figure: FigureBase, opened: Opened, rows: Rows, blocks: int) -> None:
     """Draw test rows above what each model makes of them, several blocks of such lines."""
-    x, shape = rows.batch(slice(0, blocks * COLUMNS)), _shape(rows)
+    x, shape = rows.batch(slice(0, blocks * COLUMNS)), shape_of(rows)
     shown = [x, *(model.reconstruct(x.to(model.device)).cpu() for _, model in opened)]
     gap = gap_of(shape)
     parts: list[Picture] = []
@@ -212,12 +212,7 @@ def _draw_samples(figure: FigureBase, opened: Opened) -> None:
     for axes, (run, model) in zip(panels.flat, opened, strict=True):
         generator = generator_for(run.config.training.seed, "figures", device=model.device)
         pictures = model.sample(SAMPLE_LINES * SAMPLE_COLUMNS, generator=generator).cpu()
-        picture = mosaic(pictures, _shape(model.config), SAMPLE_COLUMNS)
+        picture = mosaic(pictures, shape_of(model.config), SAMPLE_COLUMNS)
         title = f"Samples of {run.experiment.model}, {VARIANT_TITLES[run.variant]}"
         show_picture(axes, picture, title)
         axes.title.set_color(STYLES[run.variant]["color"])
-
-
-def _shape(described: Any) -> tuple[int, int]:
-    shape: tuple[int, int] = described.image_shape
-    return shape
