@@ -57,9 +57,12 @@ from .config import (
 from .data import (
     Dataset as Dataset,
     Rows as Rows,
+    Schema as Schema,
     binarize as binarize,
     load_data as load_data,
     load_rows as load_rows,
+    load_run_data as load_run_data,
+    load_run_rows as load_run_rows,
 )
 from .data.augmentation import distort as distort
 from .data.neighbors import (

@@ -30,6 +30,7 @@ from discretevae.sharing.card import SURROGATE
 from discretevae.sharing.hub import from_pretrained, push_to_hub, save_pretrained
 
 FILES = ["README.md", "config.json", "model.safetensors"]
+FILES_OF_RUN = [*FILES, "schema.json"]
 
 CONFIGS = [
     {"latent": "bernoulli:9"},
@@ -76,14 +77,14 @@ def test_a_shared_folder_is_a_run_to_every_command(trained, cli, tmp_path):
         assert cli("encode", folder, "digits", "--out", tmp_path / f"{name}.npy").status == 0
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
     again = cli("export", tmp_path / "one", "--pretrained", "--out", tmp_path / "two", "--json")
-    assert json.loads(again.out)["files"] == FILES
+    assert json.loads(again.out)["files"] == FILES_OF_RUN
 
 
 def test_the_same_run_gives_the_same_bytes(trained, tmp_path):
     run = load_run(trained("bernoulli:16"))
     for name in "ab":
         save_pretrained(run, tmp_path / name)
-    for name in FILES:
+    for name in FILES_OF_RUN:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
@@ -353,6 +354,8 @@ class FakeHub(types.ModuleType):
 
     def upload_folder(self, *, repo_id, folder_path, allow_patterns, **options):
         self._say("upload", repo_id=repo_id, allow_patterns=allow_patterns, **options)
+        for name in options["delete_patterns"]:
+            (self.root / repo_id / name).unlink(missing_ok=True)
         for path in Path(folder_path).iterdir():
             if path.name in allow_patterns:
                 shutil.copy(path, self.root / repo_id)
@@ -377,7 +380,7 @@ def test_a_repository_comes_back_equal_and_only_two_files_of_it_are_fetched(hub)
     assert fingerprint(run.model) == fingerprint(model)
     assert listing(run.folder) == ["config.json", "model.safetensors"]
     _, options = hub.calls[-1]
-    assert options["allow_patterns"] == ["config.json", "*.safetensors"]
+    assert options["allow_patterns"] == ["config.json", "schema.json", "*.safetensors"]
     assert (options["revision"], options["token"]) == ("v1", "secret")
 
 
@@ -439,7 +442,8 @@ def test_the_real_hub_takes_what_is_passed_to_it():
         },
         "create_repo": {"private", "exist_ok", "token"},
         "upload_folder": {
-            "repo_id", "folder_path", "allow_patterns", "commit_message", "revision", "token",
+            "repo_id", "folder_path", "allow_patterns", "delete_patterns", "commit_message",
+            "revision", "token",
         },
     }  # fmt: skip
     for name, options in wanted.items():

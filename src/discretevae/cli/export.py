@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from discretevae.cli.inputs import Inputs
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from discretevae.run_folder.saved_run import Run
 
 
 @arguments.command("export", "runs/digits --onnx --out onnx/digits")
@@ -87,7 +90,7 @@ def command(
         rows=rows,
         threshold=run.config.data.binarize != "none",
         tolerance=TOLERANCE if tolerance is None else tolerance,
-        properties={"divisor": f"{run.config.data.divisor or 1:g}"},
+        properties=_reading(run),
     )
     if as_json:
         outputs.print_json(
@@ -106,6 +109,15 @@ def command(
         f"largest difference from torch: {done.difference:.1e}, on {done.rows} {origin} rows and "
         "as many random codes"
     )
+
+
+def _reading(run: Run) -> dict[str, str]:
+    """Return how values are read: x = value / divisor, or (value - center) / width."""
+    schema = run.schema
+    if schema is None or schema.scale is None:
+        return {"divisor": f"{run.config.data.divisor or 1:g}"}
+    scale = schema.scale.to_dict()
+    return {name: json.dumps(scale[name]) for name in ("center", "width")}
 
 
 def _rows(source: Inputs) -> tuple[Tensor | None, str]:

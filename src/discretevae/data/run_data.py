@@ -40,6 +40,14 @@ def load_run_data(
 
     Warns:
         DataWarning: rows were added and are left out.
+
+    Example:
+        >>> from discretevae.data import load_data
+        >>> config = DataConfig(source="digits")
+        >>> schema = Schema.of(load_data(config))
+        >>> data = load_run_data(config, schema)
+        >>> len(data.train), len(data.test)
+        (1500, 297)
     """
     config = _own_source(config, schema)
     parts = load_parts(config, data_dir=data_dir, progress=progress, schema=schema)
@@ -65,7 +73,9 @@ def load_run_rows(
     data_dir: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> Rows:
-    """Load rows to use a run on: a part of its own data, or others.
+    """Load rows to use a run on: a part of its own data, or others, x ``[N, P]``.
+
+    They are read and binarized as those that the run learned from.
 
     Args:
         config: of the run, or one that says how other data are read.
@@ -81,7 +91,15 @@ def load_run_rows(
             rows that are not of the run's kind.
 
     Warns:
-        DataWarning: the run's own data have changed or grown.
+        DataWarning: the run's own data have changed or grown, or the columns of others stand in
+            another order.
+
+    Example:
+        >>> from discretevae.data import load_data
+        >>> config = DataConfig(source="digits", binarize="threshold")
+        >>> schema = Schema.of(load_data(config))
+        >>> load_run_rows(config, schema, "test").batch(slice(0, 2)).shape
+        torch.Size([2, 64])
     """
     asked = replace(config, source=source) if source else _own_source(config, schema)
     parts = load_parts(asked, data_dir=data_dir, progress=progress, schema=schema)

@@ -43,7 +43,20 @@ class Schema:
         classes: names of the labels, by their number.
         split: how the test rows were drawn; None where the source has its own.
         digests: of the parts of the source: ``all``, or ``train`` and ``test``. Empty for
-            built-in sets, which are checked as they are read.
+            built-in sets, which are checked as they are read, and in a shared model.
+
+    Example:
+        >>> from discretevae.data import load_data, load_rows
+        >>> schema = Schema.of(load_data("digits"))
+        >>> schema.n_features, schema.divisor, schema.high
+        (64, 16.0, 16.0)
+        >>> len(schema.hold(load_rows("digits")))
+        1797
+        >>> schema.hold(Rows.from_array([[0.5, 0.25]]))
+        Traceback (most recent call last):
+        ...
+        discretevae.errors.DataError: array: rows have 2 features, but the model takes 64. Give \
+data of the model's own width.
     """
 
     n_features: int
@@ -68,14 +81,16 @@ class Schema:
             (16.0, 16.0)
         """
         rows = data.train
-        low, high = rows.value_range
+        low, high = (end * rows.divisor for end in rows.value_range)
+        if rows.scale is not None:
+            low, high = float(rows.scale.low.min()), float(rows.scale.high.max())
         return cls(
             n_features=rows.n_features,
             columns=rows.columns,
             divisor=rows.divisor,
             scale=rows.scale,
-            low=low * rows.divisor,
-            high=high * rows.divisor,
+            low=low,
+            high=high,
             image_shape=rows.image_shape,
             classes=rows.classes,
             split=data.split,

@@ -56,6 +56,7 @@ def model_card(
         _usage(model, run),
         "## Model",
         _bullets(_of_model(model)),
+        *_of_schema(run),
         "## Training",
         "How it was trained is not recorded." if run is None else _bullets(_of_training(run)),
         "## Test figures",
@@ -86,7 +87,13 @@ def _usage(model: DiscreteVAE, run: Run | None) -> str:
         f'run = dv.from_pretrained("user/name"{own})  # or the folder that this file lies in',
         "",
     ]
-    if binarize != "none":
+    if run is not None and run.schema is not None:
+        lines += [
+            "# a file or folder of your own, held against schema.json and read as in training",
+            'rows = dv.load_run_rows(run.config.data, run.schema, "all", source="yours")',
+            "x = rows.batch(slice(0, 100))",
+        ]
+    elif binarize != "none":
         lines.append('x = dv.binarize(x, "threshold")  # as in training: 0 or 1')
     lines += [
         f"codes = run.model.encode(x)  # x: float32 [N, {model.config.n_features}]",
@@ -112,6 +119,23 @@ def _of_model(model: DiscreteVAE) -> list[tuple[str, str]]:
         ("parameters", f"{sum(p.numel() for p in model.parameters()):,}"),
         ("fingerprint", f"`{fingerprint(model)}`"),
     ]
+
+
+def _of_schema(run: Run | None) -> list[str]:
+    """Return what is known of the data, which whoever publishes the card should look at."""
+    if run is None or run.schema is None:
+        return []
+    schema = run.schema
+    items = [("values", f"{schema.low:g} to {schema.high:g}, {_scaling(run.config.data)}")]
+    for name, names in (("columns", schema.columns), ("classes", schema.classes)):
+        if names is not None:
+            items.append((name, ", ".join(map(_code, names[:20])) + _more(len(names) - 20)))
+    text = "`schema.json` holds this of the data, and new data are held against it."
+    return ["## Data", text, _bullets(items)]
+
+
+def _more(n: int) -> str:
+    return f" and {n:,} more" if n > 0 else ""
 
 
 def _of_training(run: Run) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@
 
     FOLDER/
       config.json          as in a run folder, without the path of the data
+      schema.json          as in a run folder, without the sums over its rows
       model.safetensors    weights
       README.md            the model card
 
@@ -12,7 +13,6 @@ Such a folder is a run folder too: every command that takes a run takes it.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import re
 import tempfile
@@ -31,9 +31,11 @@ from discretevae.run_folder.saved_run import (
     FORMAT,
     FORMAT_VERSION,
     MODEL,
+    SCHEMA,
     Run,
     load_run,
     save_config,
+    save_schema,
     save_weights,
 )
 from discretevae.run_folder.summary import SUMMARY, read_summary
@@ -42,10 +44,10 @@ from discretevae.system.files import as_path, write_json, write_text
 from discretevae.version import __version__
 
 CARD = "README.md"
-FILES = (MODEL, CARD, CONFIG)
+FILES = (MODEL, CARD, SCHEMA, CONFIG)
 """In the order in which they are written: a folder without its configuration is no run."""
 
-FETCHED = [CONFIG, "*.safetensors"]
+FETCHED = [CONFIG, SCHEMA, "*.safetensors"]
 """All that is ever downloaded."""
 
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[\w.\-]+", re.ASCII)
@@ -59,11 +61,14 @@ def save_pretrained(
     license: str | None = None,  # noqa: A002 - what the Hub calls it
     overwrite: bool = False,
 ) -> Path:
-    """Write ``config.json``, ``model.safetensors`` and a model card.
+    """Write ``config.json``, ``schema.json``, ``model.safetensors`` and a model card.
 
     Of a `Run` the card says what it was trained on and how, and gives the figures of its
     ``summary.json`` with their standard errors. Of a bare model it says that these are not
-    recorded. Data that are a file or a folder are named without their path.
+    recorded. Data that are a file or a folder are named without their path. The schema of a run
+    goes along, so that new data are read as those of the training were: names of columns and
+    classes, scales and the range of values, but not the digests, by which single rows might be
+    guessed. ``dataclasses.replace(run, schema=None)`` keeps it back.
 
     Args:
         model: a model, or a run as `load_run` opens it.
@@ -107,11 +112,13 @@ def save_pretrained(
         license_id=license,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        (folder / CONFIG).unlink()  # what is half replaced must not be taken for a run
+    for name in (CONFIG, SCHEMA):  # what is half replaced must not be taken for a run
+        (folder / name).unlink(missing_ok=True)
     save_weights(folder, bare)
     write_text(folder / CARD, card)
     if isinstance(model, Run):
+        if model.schema is not None:
+            save_schema(folder, model.schema.without_rows())
         save_config(folder, _without_path(model).config)
     else:
         head = {
@@ -138,7 +145,8 @@ def from_pretrained(
 ) -> Run:
     """Open what `save_pretrained` wrote, from a folder or from the Hugging Face Hub.
 
-    Of a repository only ``config.json`` and ``*.safetensors`` are fetched. Nothing is unpickled.
+    Of a repository only ``config.json``, ``schema.json`` and ``*.safetensors`` are fetched. Nothing
+    is unpickled.
 
     Args:
         name: a folder, which needs no extra; or a repository such as ``user/name``, which needs
@@ -212,6 +220,7 @@ def push_to_hub(
                 repo_id=repo_id,
                 folder_path=str(folder),
                 allow_patterns=names,
+                delete_patterns=[SCHEMA],  # one of an earlier upload, if there is none now
                 commit_message=f"discretevae {__version__}",
                 revision=revision,
                 token=token,
@@ -274,5 +283,6 @@ def _without_path(run: Run) -> Run:
     if data.source in BUILTIN_NAMES:
         return run
     name = re.split(r"[/\\]", data.source.rstrip("/\\"))[-1] or "data"
+    name = f"./{name}" if name in BUILTIN_NAMES else name  # a file of that name
     data = dataclasses.replace(data, source=name)
     return dataclasses.replace(run, config=dataclasses.replace(run.config, data=data))
