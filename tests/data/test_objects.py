@@ -142,7 +142,7 @@ def test_a_run_holds_columns_by_name():
     assert matches(dv.load_rows(X, schema=schema), expected.batch(slice(None)))
     with pytest.raises(dv.DataError, match="without 'c'; with foreign 'd'"):
         dv.load_rows(Frame(a=X[:, 0], b=X[:, 1], d=X[:, 2]), schema=schema)
-    with pytest.raises(dv.DataError, match="rows have 2 features, but those of the run 3"):
+    with pytest.raises(dv.DataError, match="rows have 2 features, but the model takes 3"):
         dv.load_rows(X[:, :2], schema=schema)
     with pytest.raises(dv.ConfigError, match="Rows, which are read already"):
         dv.load_rows(dv.Rows.from_array(X), schema=schema)

@@ -16,7 +16,7 @@ from discretevae.errors import DataError, RunError
 from discretevae.run_folder import saved_run
 from discretevae.run_folder.saved_run import load_schema, save_config, save_schema
 
-TABLE = "height,weight\n" + "".join(f"{i},{i * i}\n" for i in range(20))
+TABLE = "height,weight\n" + "".join(f"{i * 7 % 20},{i * i}\n" for i in range(20))
 
 
 def config_of(schema, **data):

@@ -68,8 +68,8 @@ def read_options(options: dict[str, Any]) -> ReadOptions:
     scale = scale_for(
         options["scale"], None if is_auto else LikelihoodSpec.of(options["likelihood"])
     )
-    if options["divisor"] is not None or (scale == "auto" and options["binarize"] != "none"):
-        scale = None
+    if scale == "auto" and (options["divisor"] is not None or options["binarize"] != "none"):
+        scale = None  # a scale that was asked for is refused beside a divisor
     return {
         "label": options["label"],
         "row_id": options["row_id"],

@@ -55,7 +55,8 @@ def load_run_data(
     if new_data:
         split = None if schema.split is None else _same_rule(schema.split, parts)
     else:
-        parts, split = _known_parts(parts, schema, name, extend=extend), schema.split
+        advice = "Give the data of the training, or pass `new_data=True` to split these anew."
+        parts, split = _known_parts(parts, schema, name, advice, extend=extend), schema.split
     if "train" in parts:
         is_builtin = not schema.digests
         return Dataset(name, parts["train"], parts["test"], is_builtin=is_builtin)
@@ -110,13 +111,12 @@ def load_run_rows(
         if is_own:
             _warn_of_change(parts, schema, name)
         return choose_part(parts, split)
+    advice = "Pass `split='all'`, or give the data of the training."
     try:
-        parts = _known_parts(parts, schema, name, extend=False)
-    except DataError as error:
+        parts = _known_parts(parts, schema, name, advice, extend=False)
+    except DataError:
         if is_own:
-            raise DataError(
-                f"{error} Pass `split='all'`, or give the data of the training."
-            ) from None
+            raise
         return choose_part(parts, split)
     if "all" in parts and schema.split is not None:
         train, test = split_rows(parts["all"], schema.split)
@@ -125,10 +125,18 @@ def load_run_rows(
 
 
 def _known_parts(
-    parts: dict[str, Rows], schema: Schema, name: str, *, extend: bool
+    parts: dict[str, Rows], schema: Schema, name: str, advice: str, *, extend: bool
 ) -> dict[str, Rows]:
-    """Return the rows that a run knows, and with ``extend`` those that came behind them."""
-    if not schema.digests or schema.compare(_tables(parts), name) == "same" or extend:
+    """Return the rows that a run knows, and with ``extend`` those that came behind them.
+
+    Raises:
+        DataError: they are gone or have changed; ``advice`` ends the message.
+    """
+    try:
+        change = schema.compare(_tables(parts), name)
+    except DataError as error:
+        raise DataError(f"{error} {advice}") from None
+    if change == "same" or extend:
         return parts
     known = {part: digest.rows for part, digest in schema.digests.items()}
     n_new = sum(len(parts[part]) - n for part, n in known.items())

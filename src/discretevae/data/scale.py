@@ -127,11 +127,13 @@ class ColumnScale:
             name: starts the message.
 
         Raises:
-            DataError: it is such a table; both ranges of one column are named.
+            DataError: it is such a table; both ranges of one column are named. Or it has another
+                number of columns.
         """
         n, outside = 0, np.zeros(len(self.low))
         low, high = np.array(np.inf), np.array(-np.inf)
         for _, part in pieces:
+            require_width(part.shape[1], len(self.low), name)
             n += len(part)
             outside += ((part < self.low) | (part > self.high)).sum(0)
             low, high = np.minimum(low, part.min(0)), np.maximum(high, part.max(0))
@@ -174,6 +176,19 @@ class ColumnScale:
         if arrays["width"].min() <= 0:
             raise ValueError("a width of the scale is not above 0")
         return cls(values["kind"], **arrays)
+
+
+def require_width(n_features: int, own: int, name: str) -> None:
+    """Refuse rows that do not have as many features as those of the training.
+
+    Raises:
+        DataError: they have more or fewer.
+    """
+    if n_features != own:
+        raise DataError(
+            f"{name}: rows have {n_features} features, but the model takes {own}. Give data of "
+            "the model's own width."
+        )
 
 
 def restored(x: Tensor, divisor: float, scale: ColumnScale | None) -> Array:
@@ -220,12 +235,6 @@ def choose_scale(
         DataError: values that are too large, or not in the units of the run.
     """
     if isinstance(asked, ColumnScale):
-        own, width = len(asked.center), next(len(part[0]) for _, part in pieces())
-        if width != own:
-            raise DataError(
-                f"{name}: rows have {width} features, but those of the run {own}. Give data of the "
-                "same width."
-            )
         asked.require_same_units(pieces(), name)
         return asked
     if asked is None or asked == "none":

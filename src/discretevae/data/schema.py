@@ -18,7 +18,7 @@ from discretevae.data.datasets import Dataset, DrawnSplit
 from discretevae.data.digest import Digest
 from discretevae.data.readers.request import Request, listed
 from discretevae.data.rows import Rows
-from discretevae.data.scale import FOREIGN_ROWS, FOREIGN_WIDTH, ColumnScale, restored
+from discretevae.data.scale import FOREIGN_ROWS, FOREIGN_WIDTH, ColumnScale, require_width, restored
 from discretevae.data.stores.values import Array
 from discretevae.errors import DataError, DataWarning
 
@@ -137,11 +137,7 @@ data of the model's own width.
         Warns:
             DataWarning: classes that the run does not know.
         """
-        if rows.n_features != self.n_features:
-            raise DataError(
-                f"{rows.name}: rows have {rows.n_features} features, but the model takes "
-                f"{self.n_features}. Give data of the model's own width."
-            )
+        require_width(rows.n_features, self.n_features, rows.name)
         if rows.scale is None and rows.divisor == self.divisor:
             self._require_range(rows)
         if self.image_shape is not None and rows.image_shape is None:
