@@ -84,6 +84,13 @@ RIGHT = {
 }
 """What each parameter takes. None of these ends in a long computation: the other one is wrong."""
 
+OF_RUN = {
+    "config": dv.DataConfig(source="no/such/file"),
+    "schema": dv.Schema.of(DATA),
+    "split": "all",
+}
+"""What the functions take that read the data of a run."""
+
 ANYTHING = [None, 3, 0.5, {}, object(), np, dv.Rows, len]
 WRONG = {
     "model": [*ANYTHING, "runs/a", [], ROWS, X, RUN, torch.nn.Linear(P, P), MODEL.config],
@@ -155,8 +162,9 @@ def is_fine(name, parameter, wrong):
 @pytest.mark.parametrize(("name", "parameter", "kind"), list(calls()))
 def test_what_is_wrong_is_said_in_one_line(name, parameter, kind):
     function = FUNCTIONS[name]
+    right = RIGHT | (OF_RUN if name.startswith("load_run_") else {})
     required = {
-        other: RIGHT[other]
+        other: right[other]
         for other, found in inspect.signature(function).parameters.items()
         if found.default is found.empty and found.kind is not found.VAR_KEYWORD
     }

@@ -144,8 +144,7 @@ def load_rows(
         >>> len(load_rows("digits")), len(load_rows("digits", split="test"))
         (1797, 297)
     """
-    if split not in (choices := get_args(Split)):
-        raise ConfigError(f"`split`: unknown value {split!r}. {did_you_mean(str(split), choices)}")
+    require_split(split)
     config = _checked(source, options, test_fraction, split_seed, schema)
     drawn = partial(DrawnSplit, test_fraction=test_fraction, seed=split_seed)
     parts = load_parts(
@@ -153,6 +152,16 @@ def load_rows(
         source=source,
     )  # fmt: skip
     return choose_part(parts, split, drawn)
+
+
+def require_split(split: object) -> None:
+    """Refuse a split that nothing has.
+
+    Raises:
+        ConfigError: it is none of those of `Split`.
+    """
+    if split not in (choices := get_args(Split)):
+        raise ConfigError(f"`split`: unknown value {split!r}. {did_you_mean(str(split), choices)}")
 
 
 def choose_part(

@@ -10,10 +10,17 @@ from pathlib import Path
 from discretevae.config import DataConfig
 from discretevae.data.builtin import BUILTIN_NAMES
 from discretevae.data.datasets import Dataset, DrawnSplit
-from discretevae.data.loading import BUILTIN, DEFAULT_SPLIT, Split, choose_part, load_parts
+from discretevae.data.loading import (
+    BUILTIN,
+    DEFAULT_SPLIT,
+    Split,
+    choose_part,
+    load_parts,
+    require_split,
+)
 from discretevae.data.rows import Rows
 from discretevae.data.schema import Schema, split_rows
-from discretevae.errors import DataError, DataWarning
+from discretevae.errors import DataError, DataWarning, kind_of, require_type
 
 
 def load_run_data(
@@ -49,6 +56,7 @@ def load_run_data(
         >>> len(data.train), len(data.test)
         (1500, 297)
     """
+    _require_of_run(config, schema)
     config = _own_source(config, schema)
     parts = load_parts(config, data_dir=data_dir, progress=progress, schema=schema)
     name = next(iter(parts.values())).name
@@ -70,7 +78,7 @@ def load_run_rows(
     schema: Schema,
     split: Split,
     *,
-    source: str | None = None,
+    source: str | os.PathLike[str] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> Rows:
@@ -102,7 +110,12 @@ def load_run_rows(
         >>> load_run_rows(config, schema, "test").batch(slice(0, 2)).shape
         torch.Size([2, 64])
     """
-    asked = replace(config, source=source) if source else _own_source(config, schema)
+    _require_of_run(config, schema)
+    require_split(split)
+    if source is not None and not (isinstance(source, (str, os.PathLike)) and os.fspath(source)):
+        raise DataError(f"source must be a name or a path. Got {kind_of(source)}. Give one.")
+    source = None if source is None else os.fspath(source)
+    asked = replace(config, source=source) if source is not None else _own_source(config, schema)
     parts = load_parts(asked, data_dir=data_dir, progress=progress, schema=schema)
     if not schema.digests:
         return choose_part(parts, split)
@@ -163,6 +176,16 @@ def _warn_of_change(parts: dict[str, Rows], schema: Schema, name: str) -> None:
 def _same_rule(split: DrawnSplit, parts: dict[str, Rows]) -> DrawnSplit | None:
     """Return the split of other data by the rule of a run's."""
     return replace(split, rows=len(parts["all"])) if "all" in parts else None
+
+
+def _require_of_run(config: object, schema: object) -> None:
+    """Refuse what is no part of a run.
+
+    Raises:
+        DataError: it is something else.
+    """
+    require_type("config", config, DataConfig, "Give that of a run, run.config.data.", DataError)
+    require_type("schema", schema, Schema, "Give that of a run, run.schema.", DataError)
 
 
 def _own_source(config: DataConfig, schema: Schema) -> DataConfig:
