@@ -227,7 +227,7 @@ CASES = [
     # a run
     Case("config.json", of_run("config.json", load_run), ("system.files.read_json",)),
     Case("config.json, resumed",  # never parsed: kept, and written back should it vanish
-         of_run("config.json", resumed), ("training.checkpointer.Checkpointer.__enter__",),
+         of_run("config.json", resumed), ("training.checkpointer.Checkpointer.begin",),
          is_refused=False),
     Case("model.safetensors", of_run("model.safetensors", load_run),
          ("system.tensor_files.read_tensors",)),

@@ -126,7 +126,7 @@ DATA = [
         written(gzip.compress(b"hello, world"), "x.gz"),
     ),
     Case("text .npy", MINE, ("mine.npy", "numpy.save"), written(b"1,2,3\n", "mine.npy")),
-    Case("empty file", MINE, ("mine.npy", "numpy.save"), written(b"", "mine.npy")),
+    Case("empty file", MINE, ("mine.npy", "the file is empty"), written(b"", "mine.npy")),
     Case("strings", MINE, ("mine.npy", "dtype <U1"), saved(np.array([["a", "b"]] * 9))),
     Case("five axes", MINE, ("mine.npy", "(2, 2, 2, 2, 2)"), saved(np.zeros((2, 2, 2, 2, 2)))),
     Case("no rows", MINE, ("mine.npy", "(0, 16)"), saved(np.zeros((0, 16)))),
@@ -150,7 +150,8 @@ DATA = [
         lambda: Path("mine.npy").write_bytes(pickle.dumps(Bomb())),
     ),
     Case(
-        "a text among pictures", (*TRAIN, "--data", "mine"), ("notes.txt", "not a picture"),
+        "a text among pictures", (*TRAIN, "--data", "mine"),
+        ("notes.txt", "no pictures in this folder"),
         folder_with("notes.txt", b"hello"),
     ),
     Case("a folder of nothing", (*TRAIN, "--data", "mine"), ("mine", "no pictures"),

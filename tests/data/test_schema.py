@@ -61,7 +61,7 @@ BAD = [
     ("split", {"rows": 1, "test_fraction": 0.1, "seed": 0}, "rows"),
     ("split", {"rows": 9}, "missing"),
     ("digests", {"all": {"rows": 9, "group": 0, "stride": 1, "sums": []}}, "digest"),
-    ("digests", {"all": {"rows": 9, "group": 9, "stride": 1, "sums": []}}, "0 groups"),
+    ("digests", {"all": {"rows": 9, "group": 9, "stride": 1, "sums": []}}, "digest"),
     ("digests", [], "items"),
     ("more", 1, "more"),
 ]

@@ -69,7 +69,8 @@ def test_every_figure_of_a_run_on_digits(latent, trained, tmp_path):
         pixels = drawn(figure, tmp_path)
         assert min(pixels.shape) > 100, name
         assert pixels.std() > 0.05, name
-    assert {path.stem for path in (run.folder / "figures").iterdir()} == set(figures)
+    # other commands leave pictures there, too
+    assert {path.stem for path in (run.folder / "figures").iterdir()} >= set(figures)
 
 
 @pytest.mark.parametrize("n", [1, 2, 12, 13, 36])

@@ -65,7 +65,7 @@ class Inputs:
         from discretevae.model.row_checks import require_fit
 
         own, schema = self.run.config.data, self.run.schema
-        if self.divisor is not None:
+        if self.divisor is not None and data is not None:
             own = replace(own, divisor=self.divisor, scale=None)
             schema = None if schema is None else schema.with_divisor(self.divisor)
         if schema is None:
