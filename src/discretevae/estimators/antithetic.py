@@ -82,9 +82,6 @@ class ARM(_Pairs):
     Diagnostics: ``disagreement``, the share of bits in which the two codes of a pair differ; at 0
     the encoder learns nothing from them.
 
-    Raises:
-        ConfigError: ``samples`` is not even, or the code is not made of bits.
-
     Example:
         >>> from discretevae.families import Bernoulli
         >>> eta = torch.zeros(1, 2, requires_grad=True)
@@ -115,9 +112,6 @@ class DisARM(_Pairs):
         samples: decoder rows per data row, even: ``samples``/2 independent pairs are averaged.
 
     Diagnostics: ``disagreement``, the share of bits in which the two codes of a pair differ.
-
-    Raises:
-        ConfigError: ``samples`` is not even, or the code is not made of bits.
 
     Example:
         >>> from discretevae.families import Bernoulli
@@ -154,9 +148,6 @@ class ARMS(Estimator):
             ``gaussian``: normals with the smallest common correlation there is, −1/(n − 1).
 
     Diagnostics: ``disagreement``, the share of bits in which two of the codes differ.
-
-    Raises:
-        ConfigError: an option is out of range, or the code is not made of bits.
 
     Example:
         >>> from discretevae.families import Bernoulli

@@ -84,6 +84,10 @@ class Estimator(ABC):
         name: of the package's own estimators, with which their spelling begins.
         samples: S, samples of z per row, of those that draw any.
 
+    Raises:
+        ConfigError: an option is out of the range that its description gives; in a call, the code
+            is none of ``kinds``.
+
     Example:
         >>> from dataclasses import dataclass
         >>> @dataclass(frozen=True, kw_only=True)

@@ -47,9 +47,6 @@ class MuProp(Estimator):
     Args:
         samples: S, samples of z per row.
 
-    Raises:
-        ConfigError: ``samples`` is below 1, or the code is not discrete.
-
     Example:
         >>> from discretevae.estimators.contract import ToyIntegrand
         >>> from discretevae.families import Bernoulli
@@ -108,9 +105,6 @@ class REBAR(LearnedEstimator):
     Attributes:
         log_tau: ln τ, a parameter.
         nu: ν, a parameter.
-
-    Raises:
-        ConfigError: an option is out of range, or the code is not discrete.
 
     Example:
         >>> from discretevae.estimators.contract import ToyIntegrand

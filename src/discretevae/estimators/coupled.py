@@ -41,9 +41,6 @@ class ARSM(Estimator):
     Diagnostics: ``disagreement``, the share of swaps that change the code; at 0 the encoder learns
     nothing.
 
-    Raises:
-        ConfigError: the code is not made of categories.
-
     Example:
         >>> from discretevae.families import Categorical
         >>> ARSM().evaluations_for(Categorical(5, 4))
@@ -110,9 +107,6 @@ class DisARMSB(Estimator):
 
     Diagnostics: ``disagreement``, the share of variables in which the codes of a pair differ.
 
-    Raises:
-        ConfigError: ``samples`` is not even, or the code is not made of categories.
-
     Example:
         >>> from discretevae.families import Categorical
         >>> eta = torch.zeros(1, 2, 3, requires_grad=True)
@@ -169,9 +163,6 @@ class DisARMIW(Estimator):
     Diagnostics: ``disagreement``, the share of variables in which the codes of a pair differ;
     ``largest_weight``, the largest ω that occurred in the row.
 
-    Raises:
-        ConfigError: ``samples`` is not even, or the code is not made of categories.
-
     Example:
         >>> from discretevae.families import Categorical
         >>> eta = torch.zeros(1, 2, 4, requires_grad=True)
@@ -219,9 +210,6 @@ class CARMS(Estimator):
 
     Diagnostics: ``disagreement``, the share of variables in which two of the codes differ;
     ``largest_weight``, the largest ω that occurred in the row.
-
-    Raises:
-        ConfigError: ``samples`` is below 2, or the code is not made of categories.
 
     Example:
         >>> from discretevae.families import Categorical

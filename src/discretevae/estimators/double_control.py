@@ -71,9 +71,6 @@ class DoubleCV(_Corrected):
     Attributes:
         alpha: α, a parameter.
 
-    Raises:
-        ConfigError: an option is out of range, or the code is not made of bits.
-
     Example:
         >>> from discretevae.families import Bernoulli
         >>> class Linear:                                          # f = 3 z₁ − 2 z₂ + 5
@@ -138,9 +135,6 @@ class RODEO(_Corrected):
     Attributes:
         skip: w, a parameter ``[2]``.
         weight, bias, out: of the net, ``[hidden, 2]``, ``[hidden]``, ``[2, hidden]``.
-
-    Raises:
-        ConfigError: an option is out of range, or the code is not made of bits.
 
     Example:
         >>> from discretevae.estimators.contract import ToyIntegrand

@@ -39,9 +39,6 @@ class VIMCO(Estimator):
 
     Diagnostics: ``ess``, the effective sample size of the weights w.
 
-    Raises:
-        ConfigError: ``samples`` is below 2.
-
     Example:
         >>> from discretevae.families import Bernoulli
         >>> class Joint:                                           # p(x, z) = ½ · 2^{−1}

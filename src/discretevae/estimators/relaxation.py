@@ -120,9 +120,6 @@ class StraightThrough(_Relaxation):
     Args:
         samples: S, samples of z per row.
 
-    Raises:
-        ConfigError: ``samples`` is below 1, or the code is not discrete.
-
     Example:
         >>> from discretevae.estimators.contract import ToyIntegrand
         >>> from discretevae.families import Bernoulli
@@ -159,9 +156,6 @@ class GumbelSoftmax(_Annealed):
         anneal: r ≥ 0, by which τ falls per step; 0 leaves it alone.
         floor: where it stops, in (0, ``tau``); unused without ``anneal``.
 
-    Raises:
-        ConfigError: an option is out of range, or the code is not discrete.
-
     Example:
         >>> GumbelSoftmax(samples=4, tau=0.7).evaluations
         4
@@ -191,9 +185,6 @@ class STGumbel(_Annealed):
         tau: τ > 0 of the backward pass.
         anneal: r ≥ 0, by which τ falls per step; 0 leaves it alone.
         floor: where it stops, in (0, ``tau``); unused without ``anneal``.
-
-    Raises:
-        ConfigError: an option is out of range, or the code is not discrete.
 
     Example:
         >>> from discretevae.estimators.contract import ToyIntegrand
@@ -231,9 +222,6 @@ class GumbelRao(_Annealed):
         anneal: r ≥ 0, by which τ falls per step; 0 leaves it alone.
         floor: where it stops, in (0, ``tau``); unused without ``anneal``.
         resamples: k, conditional draws of the Gumbel noise per code.
-
-    Raises:
-        ConfigError: an option is out of range, or the code is not discrete.
 
     Example:
         >>> from discretevae.estimators.contract import ToyIntegrand
@@ -277,9 +265,6 @@ class GappedST(_Tempered):
         tau: τ > 0 of the backward pass.
         gap: ≥ 0, in nats.
 
-    Raises:
-        ConfigError: an option is out of range, or the code is not discrete.
-
     Example:
         >>> GappedST(tau=0.7, gap=1.0).is_unbiased
         False
@@ -318,9 +303,6 @@ class ReinMax(_Relaxation):
     Args:
         samples: S, samples of z per row.
         tau: τ > 0 inside p; second order holds for 1, the authors also use a little more.
-
-    Raises:
-        ConfigError: an option is out of range, or the code is not discrete.
 
     Example:
         >>> from discretevae.families import Bernoulli

@@ -22,9 +22,6 @@ class Reparametrized(Estimator):
     Args:
         samples: M, samples of z per row.
 
-    Raises:
-        ConfigError: ``samples`` is below 1.
-
     Example:
         >>> from discretevae.families import Gaussian
         >>> eta = torch.tensor([[[0.0, -0.5]]], requires_grad=True)

@@ -42,9 +42,6 @@ class RLOO(Estimator):
     Args:
         samples: S, at least 2.
 
-    Raises:
-        ConfigError: ``samples`` is below 2.
-
     Example:
         >>> from discretevae.families import Bernoulli
         >>> class Constant:
@@ -86,9 +83,6 @@ class EMA(LearnedEstimator):
     Args:
         samples: M, samples per row.
         decay: in [0, 1).
-
-    Raises:
-        ConfigError: an option is out of range.
 
     Example:
         >>> EMA(decay=0.9).evaluations
@@ -142,9 +136,6 @@ class NVIL(NetworkEstimator):
 
     Attributes:
         network: C; None until `prepare` or the first call, when the size of the code is known.
-
-    Raises:
-        ConfigError: an option is out of range.
 
     Example:
         >>> NVIL(samples=2).evaluations

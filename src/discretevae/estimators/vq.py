@@ -48,9 +48,6 @@ class VQ(Estimator):
         beta: β ≥ 0. A category holds until ∂f/∂z is larger by 2β for another (a bit until β against
             it), so that a large β leaves every code as it was at first.
 
-    Raises:
-        ConfigError: an option is out of range, or the code is not discrete.
-
     Example:
         >>> from discretevae.families import Bernoulli
         >>> class Linear:                                          # f = 6 z_1 + 6 z_2
