@@ -29,8 +29,7 @@ DISCRETE: tuple[LatentKind, ...] = ("bernoulli", "categorical")
 EVERY_KIND: tuple[LatentKind, ...] = ("bernoulli", "categorical", "gaussian")
 
 PAIRS = rule(
-    "an even int >= 2: codes come in pairs",
-    lambda samples: is_int(samples, 2) and samples % 2 == 0,
+    "an even int >= 2: codes come in pairs", lambda samples: is_int(samples, 2) and samples % 2 == 0
 )
 
 

@@ -30,12 +30,7 @@ POWER = 0.99
 SEED = 16
 """Of the toy problems: one whose gradients are large enough that small biases are seen."""
 
-FAMILIES: tuple[Family, ...] = (
-    Bernoulli(1),
-    Bernoulli(3),
-    Categorical(1, 3),
-    Categorical(2, 3),
-)
+FAMILIES: tuple[Family, ...] = (Bernoulli(1), Bernoulli(3), Categorical(1, 3), Categorical(2, 3))
 
 
 class ContractError(DiscreteVAEError, AssertionError):

@@ -9,12 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from discretevae.errors import ConfigError
-from discretevae.estimators.base import (
-    Estimate,
-    Estimator,
-    Integrand,
-    with_gradient_of,
-)
+from discretevae.estimators.base import Estimate, Estimator, Integrand, with_gradient_of
 from discretevae.estimators.exact import Exact
 from discretevae.estimators.multisample import VIMCO
 from discretevae.families import Family, Product, states_like

@@ -32,13 +32,7 @@ from discretevae.errors import ConfigError, DataError
 from discretevae.evaluation.bounds import DECODER_ROWS
 from discretevae.evaluation.measured import Measured
 from discretevae.evaluation.usage import kl_per_variable
-from discretevae.families import (
-    Bernoulli,
-    Family,
-    Gaussian,
-    is_enumerable,
-    parts_with_eta,
-)
+from discretevae.families import Bernoulli, Family, Gaussian, is_enumerable, parts_with_eta
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
 

@@ -249,22 +249,14 @@ def _finish(
     from discretevae.plots.pictures import run_figures, save_figure
 
     evaluation = evaluate(
-        model,
-        data.test,
-        samples=samples,
-        seed=config.training.seed,
-        progress=evaluating,
+        model, data.test, samples=samples, seed=config.training.seed, progress=evaluating
     )
     device = model.device
     generator = generator_for(config.training.seed, "figures", device=device)
     (out / FIGURES).mkdir(exist_ok=True)
     paths = []
     figures = run_figures(
-        model,
-        history,
-        data.test,
-        generator=generator,
-        is_surrogate=evaluation.is_surrogate,
+        model, history, data.test, generator=generator, is_surrogate=evaluation.is_surrogate
     )
     for stem, figure in figures.items():
         paths.append(out / FIGURES / f"{stem}.png")

@@ -32,13 +32,7 @@ from discretevae.explorer.effects import (
 from discretevae.explorer.galleries import gallery_of, spread
 from discretevae.explorer.groups import Groups, groups_of, has_own_clusters, nearest
 from discretevae.explorer.pictures import Picture, canvas_for
-from discretevae.explorer.variables import (
-    Number,
-    posterior,
-    to_codes,
-    to_numbers,
-    variables_of,
-)
+from discretevae.explorer.variables import Number, posterior, to_codes, to_numbers, variables_of
 from discretevae.run_folder.history import METRICS, read_metrics
 from discretevae.run_folder.saved_run import Run
 from discretevae.run_folder.summary import read_summary

@@ -22,13 +22,7 @@ from starlette.types import ASGIApp
 from discretevae.errors import ConfigError, DiscreteVAEError
 from discretevae.explorer.answers import Answer, Explorer
 from discretevae.explorer.guards import Guard, Hosts, RefusedError, error_response, read_body
-from discretevae.explorer.requests import (
-    MAX_ROWS,
-    MAX_SAMPLES,
-    TEMPERATURES,
-    Fields,
-    parse_object,
-)
+from discretevae.explorer.requests import MAX_ROWS, MAX_SAMPLES, TEMPERATURES, Fields, parse_object
 
 STATIC = Path(__file__).with_name("static")
 """The files of the page."""

@@ -21,9 +21,7 @@ LINES = ("-", "--", "-.", ":")
 
 
 def gradient_figure(
-    steps: Sequence[int],
-    variances: Mapping[str, Sequence[float]],
-    time_ratios: Mapping[str, float],
+    steps: Sequence[int], variances: Mapping[str, Sequence[float]], time_ratios: Mapping[str, float]
 ) -> Figure:
     """Return variance along a run, and at its end against the time of a step; logarithmic axes.
 

@@ -98,11 +98,7 @@ def curves(history: Sequence[EpochMetrics], *, is_surrogate: bool = False) -> Fi
 
 
 def reconstructions(
-    model: DiscreteVAE,
-    rows: Rows,
-    *,
-    n: int = 36,
-    columns: int = COLUMNS,
+    model: DiscreteVAE, rows: Rows, *, n: int = 36, columns: int = COLUMNS
 ) -> Figure:
     """Return the first ``n`` rows above their reconstructions: the paper's figure 7."""
     x = rows.deterministic().batch(slice(0, n))

@@ -121,11 +121,7 @@ def save_pretrained(
             save_schema(folder, model.schema.without_rows())
         save_config(folder, _without_path(model).config)
     else:
-        head = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "discretevae": __version__,
-        }
+        head = {"format": FORMAT, "format_version": FORMAT_VERSION, "discretevae": __version__}
         # empty parts: nothing is known of them
         write_json(
             folder / CONFIG, {**head, "model": to_dict(bare.config), "training": {}, "data": {}}

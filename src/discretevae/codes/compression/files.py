@@ -225,10 +225,7 @@ def _stack(lane: Lane, number: int, n_seeds: int) -> Stack:
 
 @torch.no_grad()
 def _popped(
-    scheme: Scheme,
-    stacks: list[Stack],
-    header: Header,
-    progress: Callable[[int], object] | None,
+    scheme: Scheme, stacks: list[Stack], header: Header, progress: Callable[[int], object] | None
 ) -> Array | None:
     """Return all rows, the first one first; None if a stack runs dry, which ours do not."""
     # gathered as they come: what a header promises is not allocated

@@ -7,14 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from discretevae.config import (
-    DataConfig,
-    ModelConfig,
-    Precision,
-    RunConfig,
-    TrainConfig,
-    preset,
-)
+from discretevae.config import DataConfig, ModelConfig, Precision, RunConfig, TrainConfig, preset
 from discretevae.errors import ConfigError, did_you_mean
 
 Variant = Literal["paper", "ours"]
