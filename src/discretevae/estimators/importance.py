@@ -120,16 +120,16 @@ class Importance(Estimator):
         self, family: Family, eta: Tensor, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor | None]:
         """Return z and ln q_I(z) for detached η, or None for the latter where q_I is q itself."""
+        uniform = torch.zeros_like(eta)
+        xi = {"tempered": self.tau * eta, "uniform": uniform}.get(self.proposal)
         if self.xi is not None:
-            xi = self.xi(eta) if callable(self.xi) else self.xi
-            return self._draw_from(family, xi.detach().to(eta).expand_as(eta), generator)
+            given = self.xi(eta) if callable(self.xi) else self.xi
+            xi = given.detach().to(eta).expand_as(eta)
+        if xi is not None:
+            z = family.sample(xi, self.samples, generator=generator).detach()
+            return z, family.log_prob(xi, z)
         if self.proposal == "posterior":
             return family.sample(eta, self.samples, generator=generator).detach(), None
-        if self.proposal == "tempered":
-            return self._draw_from(family, self.tau * eta, generator)
-        uniform = torch.zeros_like(eta)
-        if self.proposal == "uniform":
-            return self._draw_from(family, uniform, generator)
         from_q = family.sample(eta, self.samples, generator=generator)
         from_uniform = family.sample(uniform, self.samples, generator=generator)
         choice = torch.rand(
@@ -143,9 +143,3 @@ class Importance(Estimator):
             family.log_prob(uniform, z) + math.log(self.alpha),
         )
         return z, log_mixture
-
-    def _draw_from(
-        self, family: Family, xi: Tensor, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
-        z = family.sample(xi, self.samples, generator=generator).detach()
-        return z, family.log_prob(xi, z)

@@ -34,14 +34,8 @@ class SizeRun:
     Args:
         seed: of the run.
         folder: its name within the sweep's.
-        elbo: E_q ln p(x|z) − KL.
-        log_likelihood: E_q ln p(x|z).
-        kl: KL(q(z|x) ‖ p(z)).
-        bound: the S-sample bound.
-        log_px: ln p(x) where the code can be enumerated.
-        code_entropy: of the most likely codes over the rows.
-        codes_used: distinct ones among them.
-        active_units: latent variables that vary over rows.
+        elbo, log_likelihood, kl, bound, log_px: as in `Evaluation`.
+        code_entropy, codes_used, active_units: as in `CodeUsage`.
         seconds: of its training steps.
     """
 
@@ -67,11 +61,7 @@ class SizeResult:
         latent: the code.
         estimator: of the gradient.
         ceiling: ln of the number of states, which the KL to a uniform prior cannot exceed.
-        elbo: E_q ln p(x|z) − KL.
-        log_likelihood: E_q ln p(x|z), the reconstruction term.
-        kl: KL(q(z|x) ‖ p(z)), the nats that are used.
-        bound: the S-sample bound.
-        log_px: ln p(x) itself where the code can be enumerated, else None.
+        elbo, log_likelihood, kl, bound, log_px: as in `Evaluation`.
         behind: ELBO of the best size less that of this one, row by row; None until all sizes are
             there.
         runs: one per seed.

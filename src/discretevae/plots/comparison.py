@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -95,15 +96,11 @@ def elbo_figure(histories: Mapping[str, Sequence[EpochMetrics]], steps_per_epoch
     if drawn:
         _limit(by_steps, list(drawn.values()))
         best = max(drawn, key=lambda name: drawn[name][-1].test_elbo)
-        low, high = zip(
-            *(
-                (m.test_elbo - (m.test_elbo_se or 0), m.test_elbo + (m.test_elbo_se or 0))
-                for m in drawn[best]
-            ),
-            strict=True,
-        )
-        steps = [metrics.epoch * steps_per_epoch for metrics in drawn[best]]
-        by_steps.fill_between(steps, low, high, color="0.5", alpha=0.18, lw=0, zorder=0)
+        epochs, means, errors = np.array(
+            [(m.epoch, m.test_elbo, m.test_elbo_se or 0) for m in drawn[best]]
+        ).T
+        band = epochs * steps_per_epoch, means - errors, means + errors
+        by_steps.fill_between(*band, color="0.5", alpha=0.18, lw=0, zorder=0)
     by_steps.set_title("Test ELBO [nats per row]; grey: the best ± 1 standard error", fontsize=10)
     by_seconds.set_title("The same against time", fontsize=10)
     by_steps.set_xlabel("training steps")

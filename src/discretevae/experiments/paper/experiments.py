@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from discretevae.config import DataConfig, ModelConfig, Precision, RunConfig, TrainConfig, preset
 from discretevae.errors import ConfigError, did_you_mean
@@ -201,24 +201,10 @@ def run_config(
         latent = dataclasses.replace(latent, n_categories=scale.categories or latent.n_categories)
     else:
         latent = dataclasses.replace(latent, n_variables=scale.bits or latent.n_variables)
-    if variant == "paper":
-        training = TrainConfig(
-            epochs=epochs,
-            batch_size=scale.batch_size,
-            lr=scale.lr,
-            estimator="importance",
-            samples=1,
-            precision=scale.precision,
-            seed=scale.seed,
-        )
-    else:
-        training = TrainConfig(
-            epochs=max(1, round(epochs / OUR_SHARE)),
-            lr=scale.lr,
-            objective="marginal" if is_category else "elbo",
-            precision=scale.precision,
-            seed=scale.seed,
-        )
+    own: dict[str, Any] = {"batch_size": scale.batch_size, "estimator": "importance", "samples": 1}
+    if variant == "ours":
+        epochs = max(1, round(epochs / OUR_SHARE))
+        own = {"objective": "marginal" if is_category else "elbo"}
     return RunConfig(
         model=ModelConfig(
             n_features=n_features,
@@ -228,6 +214,8 @@ def run_config(
             hidden=base.hidden if is_cnn else scale.hidden or base.hidden,
             image_shape=image_shape,
         ),
-        training=training,
+        training=TrainConfig(
+            epochs=epochs, lr=scale.lr, precision=scale.precision, seed=scale.seed, **own
+        ),
         data=DataConfig(source=scale.source or experiment.source, divisor=divisor),
     )

@@ -103,8 +103,8 @@ def _draw_curves(panels: np.ndarray[Any, Any], pair: Pair) -> None:
         for variant in VARIANTS:
             _draw(axes, variant, pair[variant], [value(m) for m in pair[variant].history])
         axes.set_title(title)
-    _limit(loss, [[m.loss for m in pair[v].history] for v in VARIANTS])
-    _limit(likelihood, [[m.log_likelihood for m in pair[v].history] for v in VARIANTS])
+    _limit(loss, pair, lambda m: m.loss)
+    _limit(likelihood, pair, lambda m: m.log_likelihood)
     if spec.kind == "categorical" and spec.n_variables == 1:
         most = math.log(spec.n_categories)
         kl.axhline(most, color="0.45", linewidth=1, linestyle=":")
@@ -121,14 +121,9 @@ def _draw_curves(panels: np.ndarray[Any, Any], pair: Pair) -> None:
     for variant in VARIANTS:
         run = pair[variant]
         _draw(elbo, variant, run, [m.test_elbo for m in run.history], times[variant])
-    _limit(elbo, [[m.test_elbo for m in pair[v].history] for v in VARIANTS])
-    elbo.axhline(
-        pair["paper"].history[-1].test_elbo,
-        color=STYLES["paper"]["color"],
-        lw=0.8,
-        alpha=0.6,
-        ls=":",
-    )
+    _limit(elbo, pair, lambda m: m.test_elbo)
+    last, color = pair["paper"].history[-1].test_elbo, STYLES["paper"]["color"]
+    elbo.axhline(last, color=color, lw=0.8, alpha=0.6, ls=":")
     elbo.set_title("Test ELBO [nats per row] against time")
     for axes in panels.flat:
         axes.title.set_fontsize(9.5)
@@ -176,8 +171,9 @@ def _draw_variance(
     axes.set_title(title)
 
 
-def _limit(axes: Axes, curves: Sequence[Sequence[float]]) -> None:
-    late = [value for curve in curves for value in curve[math.ceil(len(curve) / EARLY) - 1 :]]
+def _limit(axes: Axes, pair: Pair, value: Callable[[EpochMetrics], float]) -> None:
+    histories = [pair[variant].history for variant in VARIANTS]
+    late = [value(m) for each in histories for m in each[math.ceil(len(each) / EARLY) - 1 :]]
     room = 0.06 * (max(late) - min(late))
     if room > 0:
         axes.set_ylim(min(late) - room, max(late) + room)
