@@ -110,13 +110,9 @@ def _changed_codes(family: Family, z: Tensor) -> Tensor:
     d, k = family.n_variables, _n_values(family)
     if isinstance(family, Bernoulli):
         return (z - torch.eye(d, dtype=z.dtype, device=z.device).unsqueeze(1)).abs()
-    drawn = z.argmax(-1)
-    changed = []
-    for variable in range(d):
-        # the other values in ascending order: those below the drawn one, then those above
-        for j in range(k - 1):
-            value = j + (j >= drawn[:, variable]).long()
-            code = z.clone()
-            code[:, variable] = torch.zeros_like(z[:, variable]).scatter_(1, value.unsqueeze(1), 1)
-            changed.append(code)
-    return torch.stack(changed)
+    # the other values in ascending order: those below the drawn one, then those above
+    values = torch.arange(k - 1, device=z.device).expand(*z.shape[:2], -1)
+    values = values + (values >= z.argmax(-1, keepdim=True)).long()
+    others = torch.nn.functional.one_hot(values, k).to(z).permute(1, 2, 0, 3)  # [D, K−1, B, K]
+    own = torch.eye(d, dtype=torch.bool, device=z.device)[:, None, None, :, None]
+    return torch.where(own, others.unsqueeze(3), z).flatten(0, 1)

@@ -93,8 +93,8 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``comparison.json`` holds."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {"format": FORMAT, "format_version": 1, "is_complete": self.is_complete} | values | {
+        head = {"format": FORMAT, "format_version": 1, "is_complete": self.is_complete}
+        return head | vars(self) | {
             "config": to_dict(self.config),
             "moments": [
                 vars(moment) | {"reports": [report.to_dict() for report in moment.reports]}

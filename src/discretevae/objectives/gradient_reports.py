@@ -164,9 +164,7 @@ def measure_gradients(
     require_repeats(repeats)
     if not estimators:
         raise ConfigError("there is no estimator to measure. Give at least one.")
-    estimators = {name: _at_rest(estimator) for name, estimator in estimators.items()}
-    for estimator in estimators.values():
-        _prepare(estimator, model, x)
+    estimators = {name: _at_rest(each, model, x) for name, each in estimators.items()}
     truth = None
     if objective is elbo and is_enumerable(model.family):
         truth = _draws(model, x, Exact(), 1, generator, elbo)[0][0]
@@ -300,16 +298,11 @@ def _step_seconds(
     return time.perf_counter() - began
 
 
-def _at_rest(estimator: Estimator) -> Estimator:
+def _at_rest(estimator: Estimator, model: DiscreteVAE, x: Tensor) -> Estimator:
     """Return a copy that keeps what it has learned and learns nothing more."""
     estimator = copy.deepcopy(estimator)
-    return estimator.eval() if isinstance(estimator, nn.Module) else estimator
-
-
-def _prepare(estimator: Estimator, model: DiscreteVAE, x: Tensor) -> None:
     estimator.prepare(model.family, model.eta(x[:1]).detach())
-    if isinstance(estimator, nn.Module):
-        estimator.to(x.device)
+    return estimator.eval().to(x.device) if isinstance(estimator, nn.Module) else estimator
 
 
 def require_repeats(repeats: int) -> None:

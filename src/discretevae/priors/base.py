@@ -71,7 +71,7 @@ class Prior(nn.Module, ABC):
         Raises:
             ConfigError: there is none.
         """
-        raise self._no_kl()
+        return self.kl_per_variable(eta).sum(-1)
 
     def kl_per_variable(self, eta: Tensor) -> Tensor:
         """Return the same for each variable of the code, ``[B, D]``.
@@ -79,7 +79,10 @@ class Prior(nn.Module, ABC):
         Raises:
             ConfigError: there is none.
         """
-        raise self._no_kl()
+        raise ConfigError(
+            f"KL(q ‖ p) has no closed form under {type(self).__name__}. Estimate it as "
+            "−H(q) − E_q ln p(z), with the family's entropy and the prior's log_prob."
+        )
 
     def log_prob_table(self) -> Tensor:
         """Return ln p of every z in the order of the family's ``enumerate``, ``[N]``.
@@ -92,12 +95,6 @@ class Prior(nn.Module, ABC):
     def _like(self) -> Tensor:
         """Return a tensor of the prior's own type and device."""
         return next(itertools.chain(self.parameters(), self.buffers()))
-
-    def _no_kl(self) -> ConfigError:
-        return ConfigError(
-            f"KL(q ‖ p) has no closed form under {type(self).__name__}. Estimate it as "
-            "−H(q) − E_q ln p(z), with the family's entropy and the prior's log_prob."
-        )
 
 
 def require_temperature(temperature: float) -> None:

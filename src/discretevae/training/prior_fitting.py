@@ -12,7 +12,6 @@ from discretevae.config.checks import must
 from discretevae.config.schedules import Schedule
 from discretevae.data.objects import RowsLike
 from discretevae.errors import ConfigError, TrainingError, require_type
-from discretevae.evaluation.measured import Measured
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
 from discretevae.priors import Prior
@@ -117,49 +116,6 @@ def fit_prior(
         history.append(PriorEpoch(epoch, total / len(rows)))
     prior.train(was_training)
     return history
-
-
-@torch.no_grad()
-def expected_log_prob(
-    model: DiscreteVAE,
-    rows: RowsLike,
-    prior: Prior,
-    *,
-    samples: int = 1,
-    seed: int = 0,
-    batch_size: int = 4096,
-) -> Measured:
-    """E_x E_q(z|x) ln p(z), nats per row: how well a prior fits the codes of ``rows``.
-
-    Of two priors the one with the larger value gives the larger ELBO, by the difference.
-
-    Args:
-        model: its encoder gives q(z|x).
-        rows: binarized as in training, all of which are used; dynamic ones are drawn once, from
-            ``seed``. For an honest figure, rows that the prior was not fitted to.
-        prior: of the model's own family.
-        samples: S, draws of z per row.
-        seed: of the draws.
-        batch_size: rows in one go.
-
-    Raises:
-        ConfigError: the prior is one of another code, or ``samples`` is below 1.
-        DataError: the rows do not fit the model.
-    """
-    if samples < 1:
-        raise ConfigError(f"`samples` must be an int >= 1. Got {samples}.")
-    rows = require_fit(model, rows)
-    _require_same_code(model, prior)
-    device = next(model.encoder.parameters()).device
-    generator = torch.Generator(device).manual_seed(seed)
-    found = []
-    for x in rows.chunks(batch_size, seed=seed):
-        eta = model.eta(x.to(device))
-        z = model.family.sample(eta, samples, generator=generator)
-        found.append(prior.log_prob(z, generator=generator).mean(0).double().cpu())
-    per_row = torch.cat(found)
-    se = per_row.std().item() / math.sqrt(len(per_row)) if len(per_row) > 1 else None
-    return Measured(per_row.mean().item(), se)
 
 
 def _check(model: DiscreteVAE, prior: Prior, epochs: int, batch_size: int, lr: float) -> None:

@@ -147,7 +147,11 @@ def find_all(
     return Findings(
         runs=[_find(run, data(run.config.data.source), model_of) for run in runs.values()],
         worse=[
-            (bits, category, worse(bits.test, category.test, _n_categories(category)))
+            (
+                bits,
+                category,
+                worse(bits.test, category.test, category.config.model.latent.n_categories),
+            )
             for bits, category in compared
             if bits is not None and category is not None
         ],
@@ -182,10 +186,6 @@ def _clusters_of(model: DiscreteVAE, data: Dataset) -> Clusters | None:
         return None
     codes = encode_rows(model, data.test)[:, 0].astype(np.int64)
     return clusters(codes, labels.numpy())
-
-
-def _n_categories(run: FinishedRun) -> int:
-    return run.config.model.latent.n_categories
 
 
 def _with_ratio(found: Change) -> dict[str, Any]:
