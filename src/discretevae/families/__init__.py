@@ -1,6 +1,6 @@
 """q(z|x) as natural-parameter exponential families of pure functions.
 
-    q(z|x) = h(z) exp(ηᵀT(z) − A(η)),   E_q[T(z)] = ∇A(η)                    (paper, eq. 10-11)
+    q(z|x) = h(z) exp(ηᵀT(z) − A(η)),   E_q[T(z)] = ∇A(η)                    (paper, eq. 3)
 
 Each family is a frozen description of a code (how many variables, how many categories); its methods
 are pure functions of the natural parameters ``eta``. They add up the D latent variables of a row,
