@@ -138,7 +138,7 @@ def listed(run: Path) -> None:
 
 
 def swept(run: Path) -> None:
-    require_free(run, "bernoulli:c", [])
+    require_free(run, "bernoulli:c", [], example.data())
 
 
 def swept_run(run: Path) -> None:
@@ -226,6 +226,7 @@ CASES = [
     Case("a mirror's file", fetched, ("data.builtin._get_bits",)),
     # a run
     Case("config.json", of_run("config.json", load_run), ("system.files.read_json",)),
+    Case("schema.json", of_run("schema.json", load_run), ("system.files.read_json",)),
     Case("config.json, resumed",  # never parsed: kept, and written back should it vanish
          of_run("config.json", resumed), ("training.checkpointer.Checkpointer.begin",),
          is_refused=False),

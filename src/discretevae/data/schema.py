@@ -190,8 +190,8 @@ data of the model's own width.
             return
         if data.split != self.split:
             raise DataError(
-                f"{data.name}: other rows are held out than when the run was trained. Load the "
-                "data with load_run_data, or start a new run."
+                f"{data.name}: other rows are held out than when the run was trained. Give the "
+                "data of the training, or start a new run."
             )
         self.compare(_parts(data), data.name)
 

@@ -186,7 +186,7 @@ def sweep(
         samples=samples,
         rows=len(data.test),
     )
-    require_free(out, result.latent, planned)
+    require_free(out, result.latent, planned, data)
     out.mkdir(parents=True, exist_ok=True)
     with writing(out):
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from discretevae.config import LatentSpec, RunConfig, run_config_from
 from discretevae.config.checks import Problems, must
+from discretevae.data import Dataset
 from discretevae.errors import ConfigError, RunError, require_type
 from discretevae.evaluation.code_sizes import ceiling_of
 from discretevae.families import family_of
@@ -19,7 +20,7 @@ from discretevae.run_folder.folder import (
     folder_problem,
     prepare_folder,
 )
-from discretevae.run_folder.saved_run import is_run
+from discretevae.run_folder.saved_run import is_run, load_schema
 from discretevae.run_folder.summary import read_summary
 from discretevae.system.files import read_json
 
@@ -126,15 +127,17 @@ def latent_at(pattern: str, size: int) -> str:
     return "+".join(f"{kind}{mark}{at.replace(SIZE, str(size))}" for kind, mark, at in parts)
 
 
-def require_free(out: Path, pattern: str, planned: Sequence[PlannedRun]) -> None:
+def require_free(out: Path, pattern: str, planned: Sequence[PlannedRun], data: Dataset) -> None:
     """Refuse a folder that a sweep cannot be made or continued in; change nothing.
 
     Args:
         out: the folder.
         pattern: of its code.
         planned: its runs.
+        data: which all of them must have learned from.
 
     Raises:
+        DataError: a run has learned from others, or other rows are held out.
         RunError: it holds a sweep or a run of another configuration, or something that is not
             ours.
     """
@@ -163,6 +166,9 @@ def require_free(out: Path, pattern: str, planned: Sequence[PlannedRun]) -> None
         problem = folder_problem(out / one.folder, one.config)
         if problem is not None:
             raise RunError(problem)
+        known = load_schema(out / one.folder, one.config) if is_run(out / one.folder) else None
+        if known is not None:
+            known.require_same(data)
 
 
 def finished_seconds(folder: Path, config: RunConfig) -> float | None:
