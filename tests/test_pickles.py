@@ -39,7 +39,7 @@ from discretevae.data import load_data, load_rows
 from discretevae.errors import DiscreteVAEError
 from discretevae.experiments import comparison_report
 from discretevae.experiments.paper.experiments import EXPERIMENTS
-from discretevae.experiments.paper.records import read_finished, run_folder
+from discretevae.experiments.paper.findings import read_finished, run_folder
 from discretevae.experiments.paper.running import require_ours
 from discretevae.experiments.sweep_plan import finished_seconds, require_free
 from discretevae.run_folder.history import read_metrics

@@ -29,7 +29,7 @@ from discretevae.experiments.paper.experiments import (
     parse_figures,
     run_config,
 )
-from discretevae.experiments.paper.records import finished_runs
+from discretevae.experiments.paper.findings import finished_runs
 
 ROOT = Path(__file__).resolve().parents[2]
 

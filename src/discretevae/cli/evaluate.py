@@ -98,7 +98,7 @@ def command(
     if per_row is not None:
         _write_rows(per_row, scores[0], rows)
     if picture is not None:
-        from discretevae.plots.evaluation import side_by_side
+        from discretevae.plots.comparison import side_by_side
 
         outputs.draw(side_by_side([run.folder.name for run in runs], results), picture)
     if as_json:

@@ -22,7 +22,7 @@ from discretevae.experiments.paper.experiments import (
 )
 
 if TYPE_CHECKING:
-    from discretevae.experiments.paper.records import FinishedRun
+    from discretevae.experiments.paper.findings import FinishedRun
 
 OUT, QUICK_OUT = Path("runs/paper"), Path("runs/paper-quick")
 

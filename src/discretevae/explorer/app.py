@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import mimetypes
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -34,8 +35,9 @@ MAX_SEED = 2**53
 PAUSE = 0.001
 """Seconds for which a long answer lets go of the model."""
 
-_TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript"}
-"""A browser that is told not to guess runs no script of another type."""
+# a machine may take them for others, and a browser that is told not to guess then runs no script
+for _suffix, _kind in ((".css", "text/css"), (".html", "text/html"), (".js", "text/javascript")):
+    mimetypes.add_type(_kind, _suffix)
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +80,7 @@ def make_app(explorer: Explorer, hosts: Hosts) -> ASGIApp:
         routes=[
             Route("/", _page, methods=["GET"]),
             *(_route(question, explorer, lock) for question in QUESTIONS),
-            Mount("/static", _Files(directory=STATIC, check_dir=False)),
+            Mount("/static", StaticFiles(directory=STATIC, check_dir=False)),
         ],
         exception_handlers={HTTPException: _http_error, Exception: _failed},
     )
@@ -195,18 +197,6 @@ QUESTIONS = (
     Question("/api/sample", ("n", "temperature", "seed"), _sample, "POST"),
 )
 """All that can be asked."""
-
-
-class _Files(StaticFiles):
-    """The files of the page, of types that do not depend on what the machine takes them for."""
-
-    def file_response(self, full_path: Any, *args: Any, **options: Any) -> Response:
-        """Return one file."""
-        response = super().file_response(full_path, *args, **options)
-        kind = _TYPES.get(Path(full_path).suffix)
-        if kind is not None:
-            response.headers["content-type"] = f"{kind}; charset=utf-8"
-        return response
 
 
 async def _page(_: Request) -> Response:

@@ -123,7 +123,10 @@ def export_onnx(
     decoder = decoder_graph(model, properties)
     difference = max(
         max(_encoder_difference(model, encoder, part, threshold, tolerance) for part in _cut(x)),
-        max(_decoder_difference(model, decoder, part) for part in _cut(_codes(model, x))),
+        max(
+            _difference(_run(decoder, "codes", part)["means"], model.decode(part))
+            for part in _cut(_codes(model, x))
+        ),
     )
     if not difference <= tolerance:
         raise RunError(
@@ -214,11 +217,6 @@ def _margin(part: Family, p: Tensor) -> Tensor:
         return (2 * p - 1).abs()
     best = p.topk(2, -1).values
     return best[..., 0] - best[..., 1]
-
-
-def _decoder_difference(model: DiscreteVAE, content: bytes, codes: Tensor) -> float:
-    means = _run(content, "codes", codes)["means"]
-    return _difference(means, model.decode(codes))
 
 
 def _difference(got: Array, wanted: Tensor) -> float:

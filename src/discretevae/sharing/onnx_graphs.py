@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +50,17 @@ def encoder_graph(model: DiscreteVAE, threshold: bool, properties: Mapping[str, 
         names.append(f"std{suffix}" if isinstance(part, Gaussian) else f"probabilities{suffix}")
     rows = torch.zeros(2, model.config.n_features)
     _require_size("encoder", model.encoder)
-    return _graph("encoder", _Encode(model, threshold), ("rows", rows), names, properties)
+
+    def encode(rows: Tensor) -> tuple[Tensor, ...]:
+        family = model.family
+        eta = model.eta((rows > 0.5).float() if threshold else rows)
+        posterior = [
+            part.moments(own)[1].sqrt() if isinstance(part, Gaussian) else part.mean(own)
+            for part, own in parts_with_eta(family, eta)
+        ]
+        return family.to_codes(family.mode(eta)), *posterior
+
+    return _graph("encoder", _Traced(model, encode), ("rows", rows), names, properties)
 
 
 def decoder_graph(model: DiscreteVAE, properties: Mapping[str, str]) -> bytes:
@@ -68,7 +78,12 @@ def decoder_graph(model: DiscreteVAE, properties: Mapping[str, str]) -> bytes:
     """
     codes = model.encode(torch.zeros(2, model.config.n_features))
     _require_size("decoder", model.decoder)
-    return _graph("decoder", _Decode(model), ("codes", codes), ["means"], properties)
+
+    def decode(codes: Tensor) -> tuple[Tensor]:
+        z = model.family.from_codes(codes)
+        return (model.likelihood.mean(model.decoder(z.flatten(1))),)
+
+    return _graph("decoder", _Traced(model, decode), ("codes", codes), ["means"], properties)
 
 
 def _require_size(name: str, network: nn.Module) -> None:
@@ -76,33 +91,12 @@ def _require_size(name: str, network: nn.Module) -> None:
         raise ConfigError(f"the {name} is over 2 GB, more than a file of ONNX holds.")
 
 
-class _Encode(nn.Module):
-    """Rows to codes, and to probabilities or σ of each part of the code."""
+class _Traced(nn.Module):
+    """A function of a model as the exporter wants it: a module that holds the weights."""
 
-    def __init__(self, model: DiscreteVAE, threshold: bool) -> None:
+    def __init__(self, model: DiscreteVAE, forward: Callable[[Tensor], tuple[Tensor, ...]]) -> None:
         super().__init__()
-        self.model, self.threshold = model, threshold
-
-    def forward(self, rows: Tensor) -> tuple[Tensor, ...]:
-        family = self.model.family
-        eta = self.model.eta((rows > 0.5).float() if self.threshold else rows)
-        posterior = [
-            part.moments(own)[1].sqrt() if isinstance(part, Gaussian) else part.mean(own)
-            for part, own in parts_with_eta(family, eta)
-        ]
-        return family.to_codes(family.mode(eta)), *posterior
-
-
-class _Decode(nn.Module):
-    """Codes to E[x|z]."""
-
-    def __init__(self, model: DiscreteVAE) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, codes: Tensor) -> tuple[Tensor]:
-        z = self.model.family.from_codes(codes)
-        return (self.model.likelihood.mean(self.model.decoder(z.flatten(1))),)
+        self.model, self.forward = model, forward
 
 
 @torch.no_grad()

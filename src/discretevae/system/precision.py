@@ -74,7 +74,7 @@ _OPEN: list[list[str]] = []
 
 @contextlib.contextmanager
 def _flags_set(on_gpu: str) -> Iterator[None]:
-    before = _flags()
+    before = [place.fp32_precision for place in _places()]
     with _LOCK:
         _OPEN.append(before)
         _set_flags([on_gpu, on_gpu, "ieee", "ieee"])
@@ -96,10 +96,6 @@ def _places() -> tuple[Any, ...]:
     return (
         backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv,
     )  # fmt: skip
-
-
-def _flags() -> list[str]:
-    return [place.fp32_precision for place in _places()]
 
 
 def _set_flags(flags: list[str]) -> None:

@@ -57,10 +57,9 @@ class Ranks:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         torch.distributed.all_reduce(flat)
-        start = 0
-        for tensor in tensors:
-            tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor) / self.count)
-            start += tensor.numel()
+        parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor) / self.count)
 
     def total(self, values: Sequence[float]) -> list[float]:
         """Return the sums over all ranks, in double precision."""

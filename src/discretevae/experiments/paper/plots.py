@@ -12,7 +12,7 @@ from matplotlib.figure import Figure, FigureBase
 
 from discretevae.data import Rows
 from discretevae.experiments.paper.experiments import VARIANTS, Kind, Variant
-from discretevae.experiments.paper.records import FinishedRun
+from discretevae.experiments.paper.findings import FinishedRun
 from discretevae.model.vae import DiscreteVAE
 from discretevae.plots.comparison import COLORS
 from discretevae.plots.pictures import Picture, gap_of, mosaic, shape_of, show_picture

@@ -19,15 +19,17 @@ from discretevae.experiments.paper.experiments import (
     Variant,
     run_config,
 )
-from discretevae.experiments.paper.findings import FORMAT, figures_of, find_all
-from discretevae.experiments.paper.markdown import markdown
-from discretevae.experiments.paper.plots import paper_figure
-from discretevae.experiments.paper.records import (
+from discretevae.experiments.paper.findings import (
+    FORMAT,
     FinishedRun,
+    figures_of,
+    find_all,
     finished_runs,
     read_finished,
     run_folder,
 )
+from discretevae.experiments.paper.markdown import markdown
+from discretevae.experiments.paper.plots import paper_figure
 from discretevae.experiments.run import TaskProgress, run_part
 from discretevae.model.vae import DiscreteVAE
 from discretevae.plots.pictures import save_figure
