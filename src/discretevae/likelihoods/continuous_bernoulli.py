@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from discretevae.config import LikelihoodSpec
-from discretevae.likelihoods.base import Likelihood, Support
-from discretevae.likelihoods.closed_form import summed
+from discretevae.likelihoods.base import Likelihood, Support, summed
 
 MIN_MEAN = 0.01
 """`output_for` keeps so far from 0 and 1: a mean of m near 0 needs a logit of about −1/m."""

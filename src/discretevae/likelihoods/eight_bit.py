@@ -10,8 +10,7 @@ import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from discretevae.likelihoods.base import Likelihood, Support
-from discretevae.likelihoods.closed_form import summed
+from discretevae.likelihoods.base import Likelihood, Support, summed
 
 LEVELS = 256
 TOP = LEVELS - 1

@@ -19,17 +19,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from discretevae.objectives.bounds import (
+    elbo as elbo,
+    marginal as marginal,
+    multi_sample as multi_sample,
+    pretraining as pretraining,
+    wake_sleep as wake_sleep,
+)
 from discretevae.objectives.choosing import (
     DEFAULT_ESTIMATORS as DEFAULT_ESTIMATORS,
     check_pair as check_pair,
     choose_estimator as choose_estimator,
     estimator_name as estimator_name,
-)
-from discretevae.objectives.elbo import elbo as elbo, pretraining as pretraining
-from discretevae.objectives.likelihood import (
-    marginal as marginal,
-    multi_sample as multi_sample,
-    wake_sleep as wake_sleep,
 )
 from discretevae.objectives.terms import Objective as Objective, Terms as Terms
 
