@@ -10,7 +10,7 @@ import pytest
 
 from discretevae.data import Dataset, Schema, load_data, load_rows
 from discretevae.data.readers.request import Request
-from discretevae.data.readers.roles import choose_roles
+from discretevae.data.readers.roles import take_apart
 from discretevae.errors import DataError, DataWarning
 
 X = [[0.5, 0.25], [0.75, 1.5], [2.5, 3.5]]
@@ -477,5 +477,7 @@ def test_texts_in_tables_with_decimal_commas(tmp_path):
     ],
 )
 def test_roles_by_names(names, request_, expected):
-    roles = choose_roles(names, request_, "mine")
-    assert (roles.features, roles.label, roles.row_ids) == expected
+    parts = take_apart(names, request_, "mine", lambda i: np.array([i, 7]))
+    label = None if parts.labels is None else parts.labels[0]
+    ids = () if parts.ids is None else (parts.ids[0],)
+    assert (parts.features, label, ids) == expected

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import torch
 from PIL import Image
 
 from discretevae.data import Schema, load_data, load_rows
-from discretevae.data.readers.white import Levels, to_one_scale
+from discretevae.data.readers.white import with_white
 from discretevae.errors import DataError, DataWarning
 
 SIDES = (4, 6)
@@ -65,13 +64,12 @@ def test_full_16_bits_are_kept_and_nothing_is_said(tmp_path):
 
 
 def test_8_bit_values_in_16_bit_files_stay_bytes(tmp_path):
-    small = ramp(255)
     with pytest.warns(DataWarning, match="16 bits with values up to 255, of which 255"):
-        plain = load_rows(save(tmp_path / "plain", a=small))
-    widened = load_rows(save(tmp_path / "widened", a=small * 257))
-    for rows in (plain, widened):
-        assert (rows.divisor, rows.values.dtype) == (255, torch.uint8)
-        assert np.array_equal(rows.values[0].reshape(SIDES).numpy(), small)
+        rows = load_rows(save(tmp_path / "plain", a=ramp(255)))
+    assert (rows.divisor, rows.values.dtype) == (255, torch.uint8)
+    widened = load_rows(save(tmp_path / "widened", a=ramp(255) * 257))
+    assert np.allclose(x_of(widened), x_of(rows), atol=1e-7)
+    assert widened.are_bytes
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -109,23 +107,10 @@ def test_few_levels_are_said(tmp_path):
     assert float(x_of(load_rows(folder, divisor=16)).max()) == 1
 
 
-@pytest.mark.parametrize(("top", "white"), [(65535, 65535), (3000, 4095), (200, 255)])
-def test_files_of_8_and_16_bits_together(tmp_path, top, white):
-    folder = save(tmp_path / "p", a=ramp(255, np.uint8), b=ramp(top))
-    with pytest.warns(DataWarning, match=r"1 picture of 8 bits .*; 1 picture of 16 bits") as said:
-        rows = load_rows(folder)
-    assert len(said) == 1
-    assert rows.divisor == white
-    assert float(x_of(rows)[0].max()) == 1, "white is exactly 1"
-    assert np.allclose(x_of(rows)[0], ramp(255).reshape(-1) / 255, atol=1e-6)
-    assert np.allclose(x_of(rows)[1], ramp(top).reshape(-1) / white, atol=1e-6)
-    assert (rows.values.dtype == torch.uint8) == (white == 255)
-
-
-def test_widened_files_beside_those_of_8_bits_stay_bytes(tmp_path):
-    rows = quiet(save(tmp_path / "p", a=ramp(200, np.uint8), b=ramp(200) * 257))
-    assert (rows.divisor, rows.values.dtype) == (255, torch.uint8)
-    assert torch.equal(rows.values[0], rows.values[1])
+def test_files_of_8_and_16_bits_together_are_refused(tmp_path):
+    folder = save(tmp_path / "p", a=ramp(255, np.uint8), b=ramp(3000))
+    with pytest.raises(DataError, match=r"a\.png is of 8 bits, b\.png of 16, .* Save all with 8"):
+        load_rows(folder)
 
 
 @pytest.mark.parametrize("divisor", [1000, 255, 1, 4095, 65535])
@@ -187,9 +172,15 @@ def test_16_bits_are_resized_without_loss_of_range(tmp_path):
 
 def test_bytes_are_not_copied():
     values = np.zeros((3, *SIDES), np.uint8)
-    levels = Levels(Counter({8: 3}), {8: 200})
-    bits = np.full(3, 8, np.uint8)
-    assert to_one_scale(values, bits, levels, 255, {8: 255}) is values
+    assert with_white(values, 200, 255, 255) is values
+
+
+def test_what_is_transparent_is_white_in_a_dark_picture_of_a_run(tmp_path):
+    schema = schema_of(save(tmp_path / "train", a=ramp(4000), b=ramp(3000)))
+    picture = ramp(100)
+    Image.fromarray(picture).save(tmp_path / "a.png", transparency=int(picture[1, 1]))
+    rows = load_rows(tmp_path / "a.png", schema=schema)
+    assert x_of(rows).reshape(SIDES)[1, 1] == 1
 
 
 # -- pictures for a run
@@ -218,7 +209,7 @@ def test_new_pictures_for_a_run_of_8_bits(tmp_path):
     schema = schema_of(save(tmp_path / "train", a=ramp(255, np.uint8), b=ramp(90, np.uint8)))
     same = load_rows(save(tmp_path / "same", a=ramp(90, np.uint8)), schema=schema)
     assert np.array_equal(same.values[0].reshape(SIDES).numpy(), ramp(90))
-    widened = load_rows(save(tmp_path / "widened", a=ramp(90) * 257), schema=schema)
+    widened = quiet(save(tmp_path / "widened", a=ramp(90) * 257), schema=schema)
     assert torch.equal(widened.values, same.values)
     with pytest.warns(DataWarning, match="4,095 is taken for white"):
         deep = load_rows(save(tmp_path / "deep", a=ramp(4095)), schema=schema)
@@ -262,7 +253,7 @@ def test_the_pictures_of_a_run_are_read_again_to_the_bit(tmp_path):
     for number, parts in enumerate(
         (
             {"a": ramp(255) * 257, "b": ramp(90) * 257},
-            {"a": ramp(255, np.uint8), "b": ramp(3000)},
+            {"a": ramp(255), "b": ramp(3000)},
             {"a": np.eye(4, dtype=np.uint8), "b": Image.fromarray(np.eye(4) > 0)},
         )
     ):

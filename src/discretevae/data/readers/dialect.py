@@ -122,13 +122,17 @@ def opened(path: Path, encoding: str) -> Iterator[TextIO]:
     Raises:
         DataError: a damaged gzip file, or one that unpacks to more.
     """
+    with _unpacked(path) as stream, io.TextIOWrapper(stream, encoding) as text:
+        yield text
+
+
+@contextlib.contextmanager
+def _unpacked(path: Path) -> Iterator[io.BufferedReader]:
     try:
         with path.open("rb") as raw:
             is_packed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
-            stream = io.BufferedReader(_Unpacked(raw, path), 1 << 20) if is_packed else raw
-            with io.TextIOWrapper(stream, encoding) as text:
-                yield text
+            yield io.BufferedReader(_Unpacked(raw, path), 1 << 20) if is_packed else raw
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: damaged gzip file ({error}). Fetch it again.") from None
 
@@ -155,13 +159,8 @@ class _Unpacked(io.RawIOBase):
 
 def encodings_of(path: Path) -> tuple[str, ...]:
     """Return what a text may be written in, the most likely one first."""
-    with path.open("rb") as raw:
-        is_packed = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        try:
-            head = (gzip.GzipFile(fileobj=raw) if is_packed else raw).read(4)
-        except (EOFError, zlib.error, gzip.BadGzipFile):
-            head = b""  # it is refused when it is read
+    with _unpacked(path) as stream:
+        head = stream.read(4)
     for mark, encoding in _BOMS:
         if head.startswith(mark):
             return (encoding,)

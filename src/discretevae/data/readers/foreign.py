@@ -37,14 +37,14 @@ _TORCH = Foreign("a file of PyTorch, which holds a pickle and is never loaded", 
 _HDF5 = Foreign("an HDF5 file", "Open it with h5py, and save the array with numpy.save")
 _MATLAB = Foreign("a MATLAB file", "Open it with scipy.io.loadmat, and save the array")
 _EXCEL = Foreign("an Excel workbook", "Save the sheet as CSV")
+_OFFICE = Foreign("an office document", "Save its tables as CSV, its pictures as PNG")
 _TENSORS = Foreign("a safetensors file", "Save the tensor that holds the rows with numpy.save")
-_ARROW = Foreign("an Arrow or Feather file", "Save it as Parquet")
+_ARROW = Foreign("an Arrow, Feather or Avro file", "Save it as Parquet")
 _JSON = Foreign("a JSON file", _TABLE)
-_OTHER_PICTURE = Foreign("a picture of a kind that is not read", "Save it as PNG")
-_FILM = Foreign("a film", "Save its frames as pictures, and pass their folder")
-_STATISTICS = Foreign("data of R, Stata or SPSS", _TABLE)
-_SOUND = Foreign("a sound", "Save its samples, as rows of one length, with numpy.save")
-_TEXT = Foreign("a text file", "Save a table of numbers as CSV")
+_DATA = Foreign("data of another program", _TABLE)
+_PICTURE = Foreign("a picture of a kind that is not read", "Save it as PNG")
+_MEDIA = Foreign("a film or a sound", "Save its frames as pictures, or its samples as rows")
+_PACKED = Foreign("an archive or a packed file", _UNPACK)
 
 _BY_MAGIC: tuple[tuple[bytes, Foreign], ...] = (
     (rb"\x89HDF\r\n\x1a\n", _HDF5),
@@ -52,22 +52,12 @@ _BY_MAGIC: tuple[tuple[bytes, Foreign], ...] = (
     (rb"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", _TORCH),
     (rb"\x80[\x02-\x05]", _PICKLE),
     (rb".{4}\0{4}\{\"", _TENSORS),  # the length of a header of JSON, then the header
-    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", Foreign("an old Office document", "Save it as CSV")),
-    (rb"ARROW1|FEA1", _ARROW),
-    (rb"Obj\x01", Foreign("an Avro file", "Save it as Parquet")),
-    (rb"SQLite format 3\0", Foreign("an SQLite database", _TABLE)),
-    (rb"CDF[\x01\x02\x05]", Foreign("a NetCDF file", _ARRAY)),
-    (rb"SIMPLE  =", Foreign("a FITS file", _ARRAY)),
-    (rb".{128}DICM", Foreign("a DICOM picture", "Save it as 16-bit PNG")),
-    (rb"BZh\d1AY&SY", Foreign("a file packed by bzip2", _UNPACK)),
-    (rb"\xfd7zXZ\0", Foreign("a file packed by xz", _UNPACK)),
-    (rb"\x28\xb5\x2f\xfd", Foreign("a file packed by zstd", _UNPACK)),
-    (rb"7z\xbc\xaf\x27\x1c|Rar!\x1a", Foreign("an archive", _UNPACK)),
-    (rb".{257}ustar", Foreign("a tar archive", _UNPACK)),
-    (rb"%PDF-", Foreign("a PDF document", "Save its tables as CSV, its pictures as PNG")),
-    (rb"8BPS\0|\0\0\0\x0cjP  |.{4}ftyp(heic|mif1|avif)", _OTHER_PICTURE),
-    (rb".{4}ftyp|\x1a\x45\xdf\xa3|RIFF.{4}AVI ", _FILM),
-    (rb"RIFF.{4}WAVE|ID3[\x02-\x04]|OggS\0|fLaC\0", _SOUND),
+    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1|%PDF-", _OFFICE),
+    (rb"ARROW1|FEA1|Obj\x01", _ARROW),
+    (rb"SQLite format 3\0|CDF[\x01\x02\x05]|SIMPLE  =", _DATA),
+    (rb"BZh\d1AY&SY|\xfd7zXZ\0|\x28\xb5\x2f\xfd|7z\xbc\xaf\x27\x1c|Rar!\x1a|.{257}ustar", _PACKED),
+    (rb"8BPS\0|\0\0\0\x0cjP  |.{4}ftyp(heic|mif1|avif)|.{128}DICM", _PICTURE),
+    (rb".{4}ftyp|\x1a\x45\xdf\xa3|RIFF.{4}(AVI |WAVE)|ID3[\x02-\x04]|OggS\0|fLaC\0", _MEDIA),
     (rb"version https://git-lfs", Foreign("a pointer of Git LFS", "Run git lfs pull")),
     (rb"\s*<(!doctype )?html", Foreign("a web page, no data", "Fetch the file itself")),
 )
@@ -81,21 +71,17 @@ _BY_SUFFIX = {
     **dict.fromkeys((".xlsx", ".xls", ".xlsm"), _EXCEL),
     **dict.fromkeys((".json", ".jsonl", ".ndjson"), _JSON),
     **dict.fromkeys((".feather", ".arrow"), _ARROW),
-    **dict.fromkeys((".rds", ".rdata", ".dta", ".sav"), _STATISTICS),
-    **dict.fromkeys((".mp4", ".webm", ".mov", ".avi", ".mkv"), _FILM),
-    **dict.fromkeys((".wav", ".mp3"), _SOUND),
-    **dict.fromkeys((".svg", ".heic", ".avif", ".ppm", ".pgm"), _OTHER_PICTURE),
-    **dict.fromkeys((".md", ".xml", ".yaml", ".yml", ".html"), _TEXT),
+    **dict.fromkeys((".rds", ".rdata", ".dta", ".sav"), _DATA),
+    **dict.fromkeys((".mp4", ".webm", ".mov", ".avi", ".mkv", ".wav", ".mp3"), _MEDIA),
+    **dict.fromkeys((".svg", ".heic", ".avif", ".ppm", ".pgm"), _PICTURE),
+    **dict.fromkeys((".md", ".xml", ".yaml", ".yml", ".html"), Foreign("a text file", _TABLE)),
 }
 
 _IN_ZIP = {
     "data.pkl": _TORCH,
     "xl/workbook.xml": _EXCEL,
     "xl/workbook.bin": _EXCEL,
-    "word/document.xml": Foreign("a Word document", "Save its table as CSV"),
-    "ppt/presentation.xml": Foreign("a PowerPoint document", "Save its pictures as PNG"),
-    "content.xml": Foreign("an OpenDocument file", "Save the sheet as CSV"),
-    "model.weights.h5": Foreign("a Keras model", "Pass the data that it was trained on"),
+    **dict.fromkeys(("word/document.xml", "ppt/presentation.xml", "content.xml"), _OFFICE),
 }
 
 
@@ -108,7 +94,7 @@ def recognize(path: Path) -> Foreign | None:
         ...     file = Path(folder, "mine.dat")
         ...     _ = file.write_bytes(b"%PDF-1.7")
         ...     recognize(file).what
-        'a PDF document'
+        'an office document'
     """
     with path.open("rb") as file:
         head = file.read(512)
@@ -157,12 +143,10 @@ def _in_gzip(path: Path) -> Foreign | None:
             head = file.read(512)
     except (EOFError, zlib.error, gzip.BadGzipFile):
         return None
+    if head[:6] == b"\x93NUMPY":
+        return Foreign("an array of NumPy, packed by gzip", _UNPACK)
     found = _by_magic(head)
-    if head[:6] == b"\x93NUMPY" or head[:2] == b"PK":
-        found = Foreign("an array of NumPy", _UNPACK)
-    if found is None:
-        return None
-    return Foreign(f"{found.what}, packed by gzip", _UNPACK)
+    return None if found is None else Foreign(f"{found.what}, packed by gzip", _UNPACK)
 
 
 def is_picture_name(name: str) -> bool:

@@ -116,13 +116,11 @@ def read_frame(frame: Frame, request: Request, name: str) -> Rows:
     warn_of(name, parts.notes)
     if not parts.features:
         raise DataError(f"{name}: no column is a feature. Give at least one column of numbers.")
-    return Rows.from_array(
+    return request.rows(
         _numbers(frame, parts.features, name),
         labels=parts.labels,
         ids=frame.ids if is_index or parts.ids is None else parts.ids,
-        image_shape=request.image_size, divisor=request.divisor, scale=request.scale,
-        fit_rows=request.fit_rows, name=name, is_table=True, copy=False,
-        columns=[frame.names[i] for i in parts.features],
+        name=name, is_table=True, copy=False, columns=[frame.names[i] for i in parts.features],
     )  # fmt: skip
 
 

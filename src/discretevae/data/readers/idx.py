@@ -43,16 +43,7 @@ def read_idx(path: Path, request: Request) -> Rows:
     labels = None
     if beside != path and beside.is_file():
         labels = array_from_idx(read_idx_bytes(beside))
-    return Rows.from_array(
-        array,
-        labels=labels,
-        image_shape=request.image_size,
-        divisor=request.divisor,
-        scale=request.scale,
-        fit_rows=request.fit_rows,
-        name=str(path),
-        copy=False,
-    )
+    return request.rows(array, labels=labels, name=str(path), copy=False)
 
 
 def read_idx_bytes(path: Path, max_bytes: int | None = None) -> bytearray:

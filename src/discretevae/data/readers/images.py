@@ -11,7 +11,7 @@ import numpy as np
 from discretevae.data.classes import natural_key
 from discretevae.data.readers.foreign import describe, is_picture_name, recognize, recognize_name
 from discretevae.data.readers.request import Request
-from discretevae.data.readers.white import Levels, choose_white, to_one_scale
+from discretevae.data.readers.white import choose_white, with_white
 from discretevae.data.rows import Rows
 from discretevae.data.stores.values import Array, check_size
 from discretevae.errors import DataError, DataWarning, count
@@ -49,20 +49,15 @@ def read_images(path: Path, request: Request) -> Rows:
     """
     folder, files = (path, _files(path)) if path.is_dir() else (path.parent, [path])
     size = request.run_size if request.image_size is None else request.image_size
-    values, bits, levels = _read_all(path, files, size)
-    divisor, white = choose_white(levels, request, str(path))
+    values, bits, peak = _read_all(path, files, size)
+    divisor, white = choose_white(bits, peak, len(files), request, str(path))
     names = [file.relative_to(folder).as_posix() for file in files]
     has_classes = all("/" in name for name in names)
-    return Rows.from_array(
-        to_one_scale(values, bits, levels, divisor, white),
-        labels=[file.parent.name for file in files] if has_classes else None,
-        divisor=divisor,
-        scale=request.scale,
-        fit_rows=request.fit_rows,
-        name=str(path),
-        ids=np.array(names),
-        copy=False,
-    )
+    labels = [file.parent.name for file in files] if has_classes else None
+    return request.rows(
+        with_white(values, peak, divisor, white), labels=labels, ids=np.array(names),
+        divisor=divisor, name=str(path), copy=False,
+    )  # fmt: skip
 
 
 def is_picture(head: bytes) -> bool:
@@ -113,31 +108,28 @@ def visible(path: Path) -> list[Path]:
 
 
 class _Grey(NamedTuple):
-    """A picture as grey values, and the facts of its file."""
+    """A picture as grey values; of 1 bit, 0 and 255 are no values of the file: its peak is 0."""
 
     values: Array
     bits: int
     peak: int
-    is_widened: bool = False
     is_cut: bool = False
 
 
 def _read_all(
     path: Path, files: list[Path], size: tuple[int, int] | None
-) -> tuple[Array, Array, Levels]:
-    """Return the values ``[N, H, W]`` uint8 or uint16, the bits ``[N]`` of each file, and levels.
-
-    Bytes are kept as such until a file of 16 bits is met.
-    """
+) -> tuple[Array, int, int]:
+    """Return the values ``[N, H, W]`` uint8 or uint16, the bits of all files, and the peak."""
     from PIL import Image
 
-    bits, levels, cut = np.empty(len(files), np.uint8), Levels(), []
+    peak, cut = 0, []
     with warnings.catch_warnings():
         # Pillow only warns of pictures whose size could fill the memory, up to twice its limit.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        shape = _read(files[0], size).values.shape
-        check_size(str(path), (len(files), *shape), 1)
-        values: Array = np.empty((len(files), *shape), np.uint8)
+        first = _read(files[0], size)
+        shape, bits = first.values.shape, first.bits
+        check_size(str(path), (len(files), *shape), bits // 8)
+        values: Array = np.empty((len(files), *shape), first.values.dtype)
         for row, file in enumerate(files):
             grey = _read(file, size)
             if grey.values.shape != shape:
@@ -147,11 +139,12 @@ def _read_all(
                     f"{shape[1]}, {file.name} is {height}x{width} (height x width). Pass one size "
                     "for all, for example `image_size=(32, 32)`."
                 )
-            if grey.bits == 16 and values.dtype == np.uint8:
-                check_size(str(path), values.shape, 4)
-                values = values.astype(np.uint16)
-            values[row], bits[row] = grey.values, grey.bits
-            levels.add(grey.bits, grey.peak, is_widened=grey.is_widened)
+            if grey.bits != bits:
+                raise DataError(
+                    f"{path}: {files[0].name} is of {bits} bits, {file.name} of {grey.bits}, and "
+                    "white is not the same value in both. Save all with 8 or all with 16 bits."
+                )
+            values[row], peak = grey.values, max(peak, grey.peak)
             if grey.is_cut:
                 cut.append(file)
     if cut:
@@ -161,7 +154,7 @@ def _read_all(
             DataWarning,
             stacklevel=3,
         )
-    return values, bits, levels
+    return values, bits, peak
 
 
 def _read(file: Path, size: tuple[int, int] | None) -> _Grey:
@@ -197,13 +190,13 @@ def _grey(image: Picture, size: tuple[int, int] | None, file: Path) -> _Grey:
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         return _deep(image, size, file)
-    bits = 1 if image.mode == "1" else 8
+    has_values = image.mode != "1"
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     grey = image.convert("L")
-    peak = 255 if bits == 1 else int(np.asarray(grey).max())
-    return _Grey(np.asarray(_resized(grey, size), np.uint8), bits, peak, is_cut=is_cut)
+    peak = int(np.asarray(grey).max()) if has_values else 0
+    return _Grey(np.asarray(_resized(grey, size), np.uint8), 8, peak, is_cut)
 
 
 def _deep(image: Picture, size: tuple[int, int] | None, file: Path) -> _Grey:
@@ -216,12 +209,11 @@ def _deep(image: Picture, size: tuple[int, int] | None, file: Path) -> _Grey:
             f"{file}: pictures of mode {image.mode} have no fixed white. Save it with 8 or 16 bits."
         )
     is_opaque = wide != image.info.get("transparency", -1)
-    opaque = wide[is_opaque]
     values = np.where(is_opaque, wide, 65535).astype(np.uint16)
     if size is not None:  # float32, since Pillow cannot resize all pictures of 16 bits
         resized = _resized(Image.fromarray(values.astype(np.float32)), size)
         values = np.rint(np.asarray(resized)).astype(np.uint16)
-    return _Grey(values, 16, int(opaque.max(initial=0)), not (opaque % 257).any())
+    return _Grey(values, 16, int(wide[is_opaque].max(initial=0)))
 
 
 def _resized(image: Picture, size: tuple[int, int] | None) -> Picture:

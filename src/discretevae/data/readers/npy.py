@@ -35,12 +35,7 @@ def read_npy(path: Path, request: Request) -> Rows:
     Raises:
         DataError: Python objects, cut short, or no array at all.
     """
-    return Rows.from_array(
-        NpyTable(path, request.image_size),
-        divisor=request.divisor,
-        scale=request.scale,
-        fit_rows=request.fit_rows,
-    )
+    return request.rows(NpyTable(path, request.image_size))
 
 
 class NpyTable(DiskTable):

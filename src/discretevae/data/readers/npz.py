@@ -90,12 +90,9 @@ def read_npz(path: Path, request: Request) -> dict[str, Rows]:
     _require_alike(arrays, path)
     # All parts in one check: what a value means must not depend on the part it is in.
     together = arrays["all"] if "all" in arrays else np.concatenate(list(arrays.values()))
-    n_train = len(arrays["train"]) if "train" in arrays else None
-    whole = Rows.from_array(
-        together, image_shape=request.image_size, divisor=request.divisor, scale=request.scale,
-        fit_rows=request.fit_rows if n_train is None else lambda _: torch.arange(n_train),
-        name=str(path), copy=False,
-    )  # fmt: skip
+    if "train" in arrays:
+        request = replace(request, fit_rows=lambda _: torch.arange(len(arrays["train"])))
+    whole = request.rows(together, name=str(path), copy=False)
     labels_of, classes = _read_labels(arrays, numbers, path)
     parts, start = {}, 0
     for part, array in arrays.items():

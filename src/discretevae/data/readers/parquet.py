@@ -34,10 +34,7 @@ def read_parquet(path: Path, request: Request) -> Rows:
     """
     table = ParquetTable(path, request)
     warn_of(table.name, table.notes)
-    return Rows.from_array(
-        table, labels=table.labels, ids=table.ids, divisor=request.divisor, scale=request.scale,
-        fit_rows=request.fit_rows,
-    )  # fmt: skip
+    return request.rows(table, labels=table.labels, ids=table.ids)
 
 
 _LONG = 4096

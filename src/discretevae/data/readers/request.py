@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from discretevae.config import DataConfig, ScaleMode
+from discretevae.data.rows import Rows
 from discretevae.data.scale import ColumnScale
 
 
@@ -44,15 +46,14 @@ class Request:
     @classmethod
     def of(cls, config: DataConfig) -> Request:
         """Return the request of a configuration."""
-        return cls(
-            image_size=config.image_size,
-            divisor=config.divisor,
-            scale=config.scale,
-            label=config.label,
-            row_id=config.row_id,
-            ignore=config.ignore,
-            header=config.header,
-        )
+        names = ("image_size", "divisor", "scale", "label", "row_id", "ignore", "header")
+        return cls(**{name: getattr(config, name) for name in names})
+
+    def rows(self, array: Any, **more: Any) -> Rows:
+        """Return what a reader found, on the scale that is asked for; see `Rows.from_array`."""
+        asked = {"image_shape": self.image_size, "divisor": self.divisor, "scale": self.scale,
+                 "fit_rows": self.fit_rows}  # fmt: skip
+        return Rows.from_array(array, **asked | more)
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:
@@ -62,5 +63,5 @@ def listed(names: Sequence[str], most: int = 5) -> str:
         >>> listed(["a", "b", "c"], most=2)
         "'a', 'b' and 1 more"
     """
-    listed = ", ".join(repr(name) for name in names[:most])
-    return listed + (f" and {len(names) - most:,} more" if len(names) > most else "")
+    first = ", ".join(repr(name) for name in names[:most])
+    return first + (f" and {len(names) - most:,} more" if len(names) > most else "")

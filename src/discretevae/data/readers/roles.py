@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import textwrap
 import warnings
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import takewhile
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,101 +32,19 @@ ID_BYTES = 1 << 30
 """Row ids are held in memory: texts that take more are refused."""
 
 
-@dataclass(frozen=True)
-class Roles:
-    """Places of the columns of a table, counted from 0.
+class Parts(NamedTuple):
+    """A table that is taken apart by roles: places of the features, counted from 0; and values.
 
-    Args:
-        features: in the order of the model.
-        label: of the classes, or None.
-        row_ids: of the columns that name the rows, mostly one.
-        label_is_found: whether the label was found by its name, not asked for.
-        ids_are_found: the same of the row ids; they are features if their values can be no ids.
-        left_out: row numbers beside the column of ids that was asked for.
-        is_reordered: whether the features of a run stand in another order.
-    """
-
-    features: tuple[int, ...]
-    label: int | None = None
-    row_ids: tuple[int, ...] = ()
-    label_is_found: bool = False
-    ids_are_found: bool = False
-    left_out: tuple[int, ...] = ()
-    is_reordered: bool = False
-
-
-@dataclass(frozen=True)
-class Parts:
-    """A table that is taken apart by roles.
-
-    Args:
-        features: places of the columns, in the order of the model.
-        labels: ``[N]`` whole numbers, booleans or names of classes; or None.
-        ids: ``[N]`` whole numbers or texts, or None.
-        plain: why columns are features, in spite of their names: by place.
-        notes: what a user should know of all that.
+    Labels are whole numbers, booleans or names of classes ``[N]``, ids whole numbers or texts
+    ``[N]``. The last two say why columns are features in spite of their names, by place, and what
+    a user should know.
     """
 
     features: tuple[int, ...]
     labels: Array | None = None
     ids: Array | None = None
-    plain: dict[int, str] = field(default_factory=dict)
+    plain: Mapping[int, str] = MappingProxyType({})
     notes: tuple[str, ...] = ()
-
-
-def choose_roles(
-    names: Sequence[str],
-    request: Request,
-    source: str,
-    *,
-    index_columns: Collection[str] = (),
-    plain: Collection[int] = (),
-) -> Roles:
-    """Return what each named column of a table is, by the names alone.
-
-    Args:
-        names: of all columns.
-        request: what is asked.
-        source: starts every message.
-        index_columns: names that the file itself calls row ids.
-        plain: places of columns that are features, whatever they are called.
-
-    Raises:
-        DataError: a column that is asked for is missing; a name stands twice; or features other
-            than those of the run.
-
-    Example:
-        >>> choose_roles(["b", "label", "a"], Request(columns=("a", "b")), "mine").features
-        (2, 0)
-    """
-    n_before = len(list(takewhile(_ROW_ID_NAME.fullmatch, names)))
-    place = {name: i for i, name in reversed(list(enumerate(names)))}
-    for i, name in enumerate(names):
-        if place[name] != i and (name or i >= n_before):
-            raise DataError(f"{source}: column {name!r} stands there twice. Rename or drop one.")
-    for wanted in (request.label, request.row_id, *request.ignore):
-        if wanted is not None and wanted not in place and request.columns is None:
-            choices = textwrap.shorten(did_you_mean(wanted, names), 300, placeholder=" ...")
-            raise DataError(f"{source}: no column {wanted!r}. {choices}")
-    asked = {request.label, request.row_id, *request.ignore} | set(request.columns or ())
-    free = [i for i, name in enumerate(names) if name not in asked and i not in plain]
-    label = None if request.label is None else place.get(request.label)
-    label_is_found = label is None
-    if label_is_found:
-        label = _one_label(names, free, source)
-    numbers = tuple(
-        i for i in free
-        if i < n_before or names[i] in index_columns or _INDEX_LEVEL.fullmatch(names[i])
-    )  # fmt: skip
-    asked_id = None if request.row_id is None else place.get(request.row_id)
-    row_ids, left_out = (numbers, ()) if asked_id is None else ((asked_id,), numbers)
-    others = {label, *row_ids, *left_out, *(place.get(name) for name in request.ignore)}
-    features = ordered = tuple(i for i in range(len(names)) if i not in others)
-    if request.columns is not None:
-        ordered = _in_order_of_run(names, features, request.columns, source)
-    return Roles(
-        ordered, label, row_ids, label_is_found, asked_id is None, left_out, ordered != features
-    )
 
 
 def take_apart(
@@ -135,7 +54,7 @@ def take_apart(
     read: Callable[[int], Array],
     *,
     index_columns: Collection[str] = (),
-    plain: dict[int, str] | None = None,
+    plain: Mapping[int, str] = MappingProxyType({}),
 ) -> Parts:
     """Return the features, labels and ids of a table, by the names and values of its columns.
 
@@ -143,55 +62,79 @@ def take_apart(
         names: of all columns.
         request: what is asked.
         source: starts every message.
-        read: the values of a column ``[N]``, see `typed`.
+        read: from a place to the values of a column ``[N]``.
         index_columns: names that the file itself calls row ids.
         plain: of a part of the table that was looked at before.
 
     Raises:
-        DataError: what `choose_roles` refuses; values that are missing, or that cannot have the
-            role that is asked for.
+        DataError: a column that is asked for is missing, or cannot have its role; a name stands
+            twice; values are missing; or features other than those of the run.
+
+    Example:
+        >>> values = np.arange(3)
+        >>> request = Request(columns=("a", "b"))
+        >>> take_apart(["b", "label", "a"], request, "mine", lambda place: values).features
+        (2, 0)
     """
-    plain = dict(plain or {})
-    roles = choose_roles(names, request, source, index_columns=index_columns, plain=plain)
+    plain = dict(plain)
+    n_before = len(list(takewhile(_ROW_ID_NAME.fullmatch, names)))
+    place = _places(names, n_before, request, source)
+    asked = {request.label, request.row_id, *request.ignore, *(request.columns or ())}
+    free = [i for i, name in enumerate(names) if name not in asked and i not in plain]
+    label = None if request.label is None else place.get(request.label)
+    if label is None:
+        label = _one_label(names, free, source)
     labels = None
-    if roles.label is not None:
-        labels, name = read(roles.label), names[roles.label]
-        if labels.dtype.kind == "f" and (np.isfinite(labels) & (labels != np.rint(labels))).any():
-            if not roles.label_is_found:
-                raise DataError(
-                    f"{source}: column {name!r} holds fractions, so it is no `label`. Number or "
-                    "name the classes, or leave it out by `ignore`."
-                )
-            labels, plain[roles.label] = None, (
-                f"column {name} does not hold whole numbers and was read as a feature, not as "
-                "labels"
-            )  # fmt: skip
-        else:
-            _require_all(labels, name, source, "leave the column out by `ignore`")
-    of_ids = []
-    for i in roles.row_ids:
+    if label is not None:
+        labels = _labels_of(read(label), names[label], request, source)
+        if labels is None:
+            plain[label] = (
+                f"column {names[label]} does not hold whole numbers and was read as a feature, "
+                "not as labels"
+            )
+    numbers = [i for i in free if i < n_before or names[i] in index_columns
+               or _INDEX_LEVEL.fullmatch(names[i])]  # fmt: skip
+    asked_id = None if request.row_id is None else place.get(request.row_id)
+    of_ids = [] if asked_id is None else [(names[asked_id], read(asked_id))]
+    for i in numbers if asked_id is None else []:
         values = read(i)
         is_sure = request.columns is not None or names[i] in index_columns
-        if roles.ids_are_found and not _looks_like_ids(values, is_sure=is_sure):
-            plain[i] = f"{_column(names[i])} holds no row ids and was read as a feature"
-        else:
+        if _looks_like_ids(values, is_sure=is_sure):
             of_ids.append((names[i], values))
-    if plain:
-        roles = choose_roles(names, request, source, index_columns=index_columns, plain=plain)
-    ids = None if not of_ids else _ids_of(of_ids, source)
+        else:
+            plain[i] = f"{_column(names[i])} holds no row ids and was read as a feature"
+    ids = _ids_of(of_ids, source) if of_ids else None
+    others = {label, *numbers, asked_id, *map(place.get, request.ignore)} - plain.keys()
+    features = ordered = tuple(i for i in range(len(names)) if i not in others)
     notes = list(plain.values())
-    if roles.is_reordered:
+    if request.columns is not None:
+        ordered = _in_order_of_run(names, features, request.columns, source)
+    if ordered != features:
         notes.append(
             "its columns stand in another order than in the training data; they were put in order "
             "by name"
         )
-    taken = [names[i] for i in roles.left_out]
-    if roles.ids_are_found:
-        taken = [name for name, _ in of_ids]
-    notes += [f"{_column(name)} was taken for row ids, and is no feature" for name in taken]
+    notes += [
+        f"{_column(names[i])} was taken for row ids, and is no feature"
+        for i in numbers
+        if i not in plain
+    ]
     if ids is not None and (repeated := len(ids) - _n_distinct(ids)):
         notes.append(f"{repeated:,} of {len(ids):,} row ids repeat others")
-    return Parts(roles.features, labels, ids, plain, tuple(notes))
+    return Parts(ordered, labels, ids, plain, tuple(notes))
+
+
+def _places(names: Sequence[str], n_before: int, request: Request, source: str) -> dict[str, int]:
+    """Return the place of each name; refuse names that stand twice, or are asked for in vain."""
+    place = {name: i for i, name in reversed(list(enumerate(names)))}
+    for i, name in enumerate(names):
+        if place[name] != i and (name or i >= n_before):
+            raise DataError(f"{source}: column {name!r} stands there twice. Rename or drop one.")
+    for wanted in (request.label, request.row_id, *request.ignore):
+        if wanted is not None and wanted not in place and request.columns is None:
+            choices = textwrap.shorten(did_you_mean(wanted, names), 300, placeholder=" ...")
+            raise DataError(f"{source}: no column {wanted!r}. {choices}")
+    return place
 
 
 def notes_of_counting(values: Array, name: str | None) -> list[str]:
@@ -220,23 +163,29 @@ def _one_label(names: Sequence[str], free: Sequence[int], source: str) -> int | 
     return found[0] if found else None
 
 
+def _labels_of(values: Array, name: str, request: Request, source: str) -> Array | None:
+    """Return labels; None for fractions, unless they are asked for."""
+    if not _are_fractions(values):
+        _require_all(values, name, source)
+        return values
+    if name == request.label:
+        raise DataError(
+            f"{source}: column {name!r} holds fractions, so it is no `label`. Number or name the "
+            "classes, or leave it out by `ignore`."
+        )
+    return None
+
+
 def _in_order_of_run(
     names: Sequence[str], features: tuple[int, ...], columns: tuple[str, ...], source: str
 ) -> tuple[int, ...]:
-    """Return the places of the run's columns.
-
-    Raises:
-        DataError: some are missing, or there are others.
-    """
+    """Return the places of the run's columns; refuse a table without some, or with others."""
     place = {names[i]: i for i in features}
     missing = [name for name in columns if name not in place]
     foreign = [name for name in place if name not in set(columns)]
     if missing or foreign:
-        parts = [
-            f"{what} {listed(found)}"
-            for what, found in (("without", missing), ("with foreign", foreign))
-            if found
-        ]
+        parts = [f"without {listed(missing)}"] if missing else []
+        parts += [f"with foreign {listed(foreign)}"] if foreign else []
         raise DataError(
             f"{source}: other columns than the run was trained on: {'; '.join(parts)}. Name them "
             "as in the training data, or drop what it did not have."
@@ -252,10 +201,7 @@ def _looks_like_ids(values: Array, *, is_sure: bool) -> bool:
     """Return whether a column that is called like row ids holds some; if sure, they may repeat."""
     if values.dtype.kind == "O":
         return all(values)
-    if values.dtype.kind == "f":
-        if not (np.isfinite(values).all() and (values == np.rint(values)).all()):
-            return False
-    elif values.dtype.kind not in "iu":
+    if values.dtype.kind not in "iuf" or _are_fractions(values) or not np.isfinite(values).all():
         return False
     # tables that were joined repeat their numbers; a feature of whole numbers has few values
     return is_sure or _n_distinct(values) ** 2 >= len(values)
@@ -266,26 +212,18 @@ def _n_distinct(values: Array) -> int:
 
 
 def _ids_of(columns: Sequence[tuple[str, Array]], source: str) -> Array:
-    """Return the ids of one column; of several the first that is distinct, or all joined.
-
-    Raises:
-        DataError: missing ids, fractions, or texts that take too much memory.
-    """
+    """Return the ids of one column; of several the first that is distinct, or all joined."""
     for name, values in columns:
-        _require_all(values, name, source, "leave the column out by `ignore`")
-    chosen = next((c for c in columns if _n_distinct(c[1]) == len(c[1])), columns[0])
-    name, values = chosen
+        _require_all(values, name, source)
+    name, values = next((c for c in columns if _n_distinct(c[1]) == len(c[1])), columns[0])
     if len(columns) > 1 and _n_distinct(values) < len(values):
         texts = [[str(v) for v in each.tolist()] for _, each in columns]
         values = np.array([" ".join(row) for row in zip(*texts, strict=True)], object)
-    if values.dtype.kind in "fb":
-        whole = values.astype(np.int64) if values.dtype.kind == "f" else None
-        if whole is None or not np.array_equal(whole, values):
-            raise DataError(
-                f"{source}: column {name!r} holds no row ids; they are texts or whole numbers. "
-                "Choose another column by `row_id`."
-            )
-        return whole
+    if values.dtype.kind == "b" or _are_fractions(values):
+        raise DataError(
+            f"{source}: column {name!r} holds no row ids; they are texts or whole numbers. Choose "
+            "another column by `row_id`."
+        )
     if values.dtype.kind != "O":
         return values.astype(np.int64)
     longest = max(map(len, values))
@@ -297,12 +235,13 @@ def _ids_of(columns: Sequence[tuple[str, Array]], source: str) -> Array:
     return values.astype(np.str_)
 
 
-def _require_all(values: Array, name: str, source: str, advice: str) -> None:
-    """Refuse missing values.
+def _are_fractions(values: Array) -> bool:
+    is_float = values.dtype.kind == "f"
+    return is_float and bool((np.isfinite(values) & (values != np.rint(values))).any())
 
-    Raises:
-        DataError: with the first row, counted from 0.
-    """
+
+def _require_all(values: Array, name: str, source: str) -> None:
+    """Refuse missing values, with the first row."""
     is_missing = np.zeros(len(values), np.bool_)
     if values.dtype.kind == "f":
         is_missing = ~np.isfinite(values)
@@ -311,7 +250,8 @@ def _require_all(values: Array, name: str, source: str, advice: str) -> None:
     if is_missing.any():
         raise DataError(
             f"{source}: {is_missing.sum()} missing values in column {name!r}, the first in row "
-            f"{int(is_missing.argmax())} (counted from 0). Fill them, or {advice}."
+            f"{int(is_missing.argmax())} (counted from 0). Fill them, or leave the column out by "
+            "`ignore`."
         )
 
 

@@ -61,20 +61,14 @@ def read_shards(path: Path, request: Request) -> Rows:
     if 0 < len(found) < len(tables):
         raise DataError(f"{path}: {len(found)} of {len(tables)} shards have labels. Give all some.")
     joined = np.concatenate(found) if found else None
-    ids = [table.ids for table in tables if isinstance(table, ParquetTable)]
-    texts = {each.dtype.kind == "U" for each in ids if each is not None}
-    own = [each.astype(np.str_) if len(texts) > 1 else each for each in ids if each is not None]
+    own = [t.ids for t in tables if isinstance(t, ParquetTable) and t.ids is not None]
+    if len({each.dtype.kind == "U" for each in own}) > 1:
+        own = [each.astype(np.str_) for each in own]
     for table in tables:
         notes += table.notes if isinstance(table, ParquetTable) else ()
     warn_of(str(path), notes)
-    return Rows.from_array(
-        Shards(str(path), tables),
-        labels=joined,
-        ids=np.concatenate(own) if len(own) == len(tables) else None,
-        divisor=request.divisor,
-        scale=request.scale,
-        fit_rows=request.fit_rows,
-    )
+    ids = np.concatenate(own) if len(own) == len(tables) else None
+    return request.rows(Shards(str(path), tables), labels=joined, ids=ids)
 
 
 def _require_same(first: DiskTable, table: DiskTable, notes: list[str]) -> None:

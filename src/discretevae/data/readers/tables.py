@@ -85,7 +85,9 @@ def _read(path: Path, request: Request, encoding: str) -> Rows:
     except (ValueError, csv.Error) as error:
         if isinstance(error, (DataError, UnicodeDecodeError)):
             raise
-        raise _no_table(path, str(error)) from None
+        raise DataError(
+            f"{path}: not a table of numbers ({error}). Save it as plain CSV."
+        ) from None
     parts, names = layout.parts, layout.names
     if names is not None:
         parts = take_apart(names, request, str(path), texts.__getitem__, plain=parts.plain)
@@ -96,11 +98,10 @@ def _read(path: Path, request: Request, encoding: str) -> Rows:
     if parts.features[:1] == (0,) and request.columns is None:
         counting = notes_of_counting(table[:, 0], None if names is None else names[0])
     warn_of(str(path), [*layout.dialect.notes, *layout.notes, *parts.notes, *counting])
-    return Rows.from_array(
-        table, labels=parts.labels, ids=parts.ids, image_shape=request.image_size,
-        divisor=request.divisor, scale=request.scale, fit_rows=request.fit_rows, name=str(path),
-        columns=None if names is None else [names[i] for i in parts.features],
-        is_table=True, copy=False,
+    columns = None if names is None else [names[i] for i in parts.features]
+    return request.rows(
+        table, labels=parts.labels, ids=parts.ids, name=str(path), columns=columns, is_table=True,
+        copy=False,
     )  # fmt: skip
 
 
@@ -175,11 +176,7 @@ def _words_of(cell: str) -> list[str]:
 
 
 def _parse(path: Path, layout: _Layout) -> tuple[Array, dict[int, Array], _Layout]:
-    """Return the features, uint8 or float32; columns of other roles; and how they were read.
-
-    Raises:
-        DataError: with the first line and column that cannot be read.
-    """
+    """Return the features, uint8 or float32; columns of other roles; and how they were read."""
     try:
         with opened(path, layout.dialect.encoding) as file:
             records = records_of(file)
@@ -189,53 +186,37 @@ def _parse(path: Path, layout: _Layout) -> tuple[Array, dict[int, Array], _Layou
     except (ValueError, csv.Error) as error:
         if isinstance(error, (DataError, UnicodeDecodeError)):
             raise
-        fault = _fault(path, layout, str(error))
-    if isinstance(fault, DataError):
-        raise fault from None
-    return _parse(path, replace(layout, dialect=fault))
+        reason = str(error)
+    return _parse(path, replace(layout, dialect=_decimal_commas(path, layout, reason)))
 
 
 def _parse_records(records: Iterator[str], layout: _Layout) -> tuple[Array, dict[int, Array]]:
     """Return the features and the columns of other roles, parsed block by block."""
     kinds = layout.kinds
-    is_plain = layout.parts.features == tuple(range(len(kinds))) and "boolean" not in kinds
     groups = [(kind, [i for i, _ in group]) for kind, group in
               itertools.groupby(enumerate(kinds), lambda pair: pair[1])]  # fmt: skip
-    fields = [(f"f{n}", _FIELDS[kind], (len(at),)) for n, (kind, at) in enumerate(groups)]
-    dtype = np.dtype(np.float64) if is_plain else np.dtype(fields)
+    dtype = np.dtype([(f"f{n}", _FIELDS[kind], (len(at),)) for n, (kind, at) in enumerate(groups)])
+    slot = {place: number for number, place in enumerate(layout.parts.features)}
     blocks: list[Array] = []
     texts: dict[int, list[Array]] = {i: [] for i, kind in enumerate(kinds) if kind == "text"}
     lines, delimiter = layout.dialect.plain(records)
     while block := list(itertools.islice(lines, max(1, _BLOCK // len(kinds)))):
         cells: Array = np.loadtxt(
-            block, dtype, delimiter=delimiter, comments=None, quotechar='"',
-            ndmin=2 if is_plain else 1,
-        )  # fmt: skip
-        if is_plain and cells.shape[1] != len(kinds):
-            raise ValueError("the number of columns changed")
-        if not is_plain:
-            parts = [(kind, at, cells[f"f{n}"]) for n, (kind, at) in enumerate(groups)]
-            for _, at, found in (part for part in parts if part[0] == "text"):
+            block, dtype, delimiter=delimiter, comments=None, quotechar='"', ndmin=1
+        )
+        table = np.empty((len(block), len(slot)))
+        for n, (kind, at) in enumerate(groups):
+            found = cells[f"f{n}"]
+            if kind == "text":
                 for i, column in zip(at, found.T, strict=True):
                     texts[i].append(_compact([layout.dialect.text(c.strip()) for c in column]))
-            cells = _in_order(parts, layout, len(block))
-        blocks.append(_narrow(cells))
+            elif kind != "ignored":
+                is_number = kind == "number"
+                table[:, [slot[i] for i in at]] = (
+                    found if is_number else _booleans(found, [layout.first[i] for i in at])
+                )
+        blocks.append(_narrow(table))
     return np.concatenate(blocks), {i: _typed(_joined(parts)) for i, parts in texts.items()}
-
-
-def _in_order(
-    parts: Sequence[tuple[Kind, list[int], Array]], layout: _Layout, n_rows: int
-) -> Array:
-    """Return the features ``[n, P]`` of groups of columns: kind, places, and cells."""
-    slot = {place: number for number, place in enumerate(layout.parts.features)}
-    cells = np.empty((n_rows, len(slot)))
-    for kind, at, found in parts:
-        if kind in ("number", "boolean"):
-            values = found if kind == "number" else _booleans(found, [layout.first[i] for i in at])
-            slots = [slot[i] for i in at]
-            is_span = slots == list(range(slots[0], slots[0] + len(slots)))
-            cells[:, slice(slots[0], slots[-1] + 1) if is_span else slots] = values
-    return cells
 
 
 def _narrow(cells: Array) -> Array:
@@ -282,11 +263,12 @@ def _typed(column: Array) -> Array:
     return np.array([np.nan if is_hole(text) else float(text) for text in texts])
 
 
-def _fault(path: Path, layout: _Layout, reason: str) -> DataError | Dialect:
-    """Return why the fast parser gave up, with line and column, by reading again slowly.
+def _decimal_commas(path: Path, layout: _Layout, reason: str) -> Dialect:
+    """Return the dialect with decimal commas, if that is what the first lines did not show.
 
-    Returns:
-        The error, or a dialect with decimal commas, if that is what the first lines did not show.
+    Raises:
+        DataError: something else stopped the fast parser; a slow reading gives line and column.
+        ValueError: the reason, where that finds nothing.
     """
     line, has_point, dialect = 0, False, layout.dialect
 
@@ -297,39 +279,32 @@ def _fault(path: Path, layout: _Layout, reason: str) -> DataError | Dialect:
 
     with opened(path, dialect.encoding) as file:
         records = records_of(counted(file))
-        try:
-            if layout.names is not None:
-                next(records)
-            for record in records:
-                _require_no_comment(path, record, f"line {line}")
+        if layout.names is not None:
+            next(records)
+        for record in records:
+            _require_no_comment(path, record, f"line {line}")
+            try:
                 cells = dialect.split(record)
-                if len(cells) != len(layout.kinds):
-                    return DataError(
-                        f"{path}: line {line} has {len(cells)} cells, the lines before it "
-                        f"{len(layout.kinds)}. Give every line the same number."
-                    )
-                for column, (cell, kind) in enumerate(zip(cells, layout.kinds, strict=True)):
-                    if kind in ("text", "ignored"):
-                        continue
-                    if kind == "boolean" and cell.casefold() in _words_of(layout.first[column]):
-                        continue
-                    if kind == "number" and is_number(dialect.number(cell)):
-                        has_point = has_point or "." in cell
-                    elif is_decimal_comma(cell) and dialect.delimiter != "," and not has_point:
-                        if not dialect.has_decimal_commas:
-                            return replace(dialect, has_decimal_commas=True)
-                    else:
-                        name = None if layout.names is None else layout.names[column]
-                        return _bad_cell(
-                            path, f"line {line}, column {column + 1}", name, cell, kind
-                        )
-        except csv.Error as error:
-            return _no_table(path, f"line {line}: {error}")
-        except ValueError as error:
-            if isinstance(error, DataError):
-                return error
-            return _no_table(path, str(error))
-    return _no_table(path, reason)
+            except csv.Error as error:
+                raise ValueError(f"line {line}: {error}") from None
+            if len(cells) != len(layout.kinds):
+                raise DataError(
+                    f"{path}: line {line} has {len(cells)} cells, the lines before it "
+                    f"{len(layout.kinds)}. Give every line the same number."
+                )
+            for column, (cell, kind) in enumerate(zip(cells, layout.kinds, strict=True)):
+                if kind in ("text", "ignored"):
+                    continue
+                if kind == "boolean" and cell.casefold() in _words_of(layout.first[column]):
+                    continue
+                if kind == "number" and is_number(dialect.number(cell)):
+                    has_point = has_point or "." in cell
+                elif not is_decimal_comma(cell) or dialect.delimiter == "," or has_point:
+                    name = None if layout.names is None else layout.names[column]
+                    raise _bad_cell(path, f"line {line}, column {column + 1}", name, cell, kind)
+                elif not dialect.has_decimal_commas:
+                    return replace(dialect, has_decimal_commas=True)
+    raise ValueError(reason)
 
 
 def _bad_cell(path: Path, place: str, name: str | None, cell: str, kind: Kind) -> DataError:
@@ -357,7 +332,3 @@ def _require_no_comment(path: Path, record: str, place: str) -> None:
         raise DataError(
             f"{path}: {place} is a comment, {record.strip()[:40]!r}. Delete lines that are no rows."
         )
-
-
-def _no_table(path: Path, reason: str) -> DataError:
-    return DataError(f"{path}: not a table of numbers ({reason}). Save it as plain CSV.")
