@@ -13,6 +13,7 @@ import pytest
 
 import discretevae
 from discretevae.cli import group
+from discretevae.cli.own_estimators import EstimatorName
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
@@ -84,7 +85,9 @@ class _Module:
 COMMANDS = [(page, number, line) for page in PAGES for number, line in commands(page)]
 
 
-def test_commands_parse() -> None:
+def test_commands_parse(monkeypatch: pytest.MonkeyPatch) -> None:
+    # the files that a page speaks of are not there
+    monkeypatch.setattr(EstimatorName, "convert", lambda _, value, *__: value)
     wrong = []
     for page, number, line in COMMANDS:
         try:

@@ -20,6 +20,7 @@ CALLS = {
     "eval", "exec", "compile", "__import__", "torch.load", "torch.jit.load", "torch.package",
     "torch.hub.load", "torch.export.load", "read_pickle", "all_gather_object", "gather_object",
     "broadcast_object_list", "scatter_object_list", "recv_object_list", "send_object_list",
+    "exec_module", "load_module",
 }  # fmt: skip
 NEED_FALSE = {"np.load", "numpy.load", "read_array", "open_memmap", "np.save", "numpy.save"}
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from discretevae.cli import arguments
+from discretevae.cli.own_estimators import EstimatorName
 from discretevae.config import (
     BINARIZE_MODES,
     INITS,
@@ -98,9 +99,11 @@ _OWN = {
     "estimator": _own(
         "Gradient estimator of the encoder, NAME[:option=value,…], such as "
         "importance:proposal=tempered,tau=0.7 (the paper's) or rloo:samples=4; `discretevae "
-        "estimators` lists them. For a code of several parts, one for each discrete part: "
-        "disarm+reinmax.  [default: exact for codes of at most 4,096 states, else disarm for bits, "
-        "reinmax for categories]",
+        "estimators` lists them; or one of your own, ./file.py:Class[:option=value,…], which is "
+        "imported. For a code of several parts, one for each discrete part: disarm+reinmax.  "
+        "[default: exact for codes of at most 4,096 states, else disarm for bits, reinmax for "
+        "categories]",
+        type=EstimatorName(),
     ),
     "samples": _own("S, draws of z per row and step.  [default: the estimator's own]", type=int),
     "likelihood": _own(

@@ -119,11 +119,14 @@ class Spec:
 
 
 def _value(parameter: inspect.Parameter, text: str) -> object:
-    if parameter.annotation is int:
+    kind = parameter.annotation
+    if kind is parameter.empty:  # of a class of one's own: its default tells
+        kind = type(parameter.default)
+    if kind is int:
         if re.fullmatch("[+-]?[0-9]{1,18}", text):
             return int(text)
         raise ConfigError(f"{parameter.name} must be an int. Got {text!r}.")
-    if parameter.annotation is float:
+    if kind is float:
         # float() also reads 1_0 and the digits of other scripts
         with contextlib.suppress(ValueError):
             if text.isascii() and "_" not in text:

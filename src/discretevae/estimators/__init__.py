@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass, replace
 from typing import Any
 
 from discretevae.config import LatentKind
@@ -53,6 +54,9 @@ ESTIMATORS: Mapping[str, type[Estimator]] = {
 }  # fmt: skip
 """Every estimator of the package by its name."""
 
+OWN: dict[str, type[Estimator]] = {}
+"""Classes by names such as ``mine.py:Mine``, while the command runs that was given their file."""
+
 
 class _Spelling(Spec):
     option = "estimator"
@@ -60,7 +64,29 @@ class _Spelling(Spec):
 
     @classmethod
     def constructors(cls) -> Mapping[str, Any]:
-        return ESTIMATORS
+        return {**ESTIMATORS, **OWN}
+
+    @classmethod
+    def split(cls, text: str) -> tuple[str, str | None]:
+        own = re.fullmatch(r"([^:]+\.py:\w+)(?::(.*))?", text)
+        if own is None:
+            return super().split(text)
+        if own[1] not in OWN:
+            raise ConfigError(
+                f"{own[1]} is a class in a file of your own, which no run and no configuration "
+                f"imports by itself. Name the file, `estimator='FOLDER/{text}'`, or in Python give "
+                "train() the object."
+            )
+        return own[1], own[2]
+
+    @classmethod
+    def _call(cls, make: Callable[..., Any], arguments: str | None) -> Any:
+        try:
+            return super()._call(make, arguments)
+        except Exception as error:
+            if isinstance(error, ConfigError) or make not in OWN.values():
+                raise
+            raise ConfigError(f"{type(error).__name__}: {error}.") from None
 
 
 def default_estimator(family: Family) -> str:
@@ -160,13 +186,18 @@ def make_estimator(
     require_estimator(made)
     if samples is not None:
         if "samples" not in made.options():
-            raise ConfigError(f"estimator {made.name} takes no samples. Leave `samples` out.")
+            name = estimator if isinstance(estimator, str) else made.name
+            raise ConfigError(f"estimator {name} takes no samples. Leave `samples` out.")
         is_set = not isinstance(estimator, str) or "samples=" in estimator
         if is_set and made.samples != samples:
             raise ConfigError(
                 f"`samples` is given twice: {samples} and {made.samples}. Give it once."
             )
-        made = replace(made, samples=samples)  # type: ignore[type-var]
+        if is_dataclass(made):
+            made = replace(made, samples=samples)
+        elif not is_set:
+            colon = "," if _Spelling.split(str(estimator))[1] else ":"
+            made = _Spelling.read(f"{estimator}{colon}samples={samples}")
     if kind not in made.kinds:
         fitting = [name for name, cls in ESTIMATORS.items() if kind in cls().kinds]
         raise ConfigError(

@@ -8,6 +8,7 @@ ln p(x|z) + w ln p(z) where KL(q ‖ p) has no closed form. The entropy of q alw
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -153,7 +154,12 @@ class Estimator(ABC):
 
     @classmethod
     def options(cls) -> dict[str, Any]:
-        """Return the defaults of the options that a spelling can set, by name."""
+        """Return the defaults of the options that a spelling can set, by name.
+
+        A class of one's own has those that its constructor takes.
+        """
+        if not cls.name:
+            return {name: p.default for name, p in inspect.signature(cls).parameters.items()}
         return {field.name: field.default for field in fields(cls) if "rule" in field.metadata}  # type: ignore[arg-type]
 
     @property
@@ -164,14 +170,16 @@ class Estimator(ABC):
             ConfigError: the estimator is one's own, or an option cannot be spelled.
         """
         changed = []
-        for option in fields(self):  # type: ignore[arg-type]
+        # a class that inherits from one of the package's has its name, but is another
+        is_own = not vars(type(self)).get("name")
+        for option in () if is_own else fields(self):  # type: ignore[arg-type]
             value = getattr(self, option.name)
-            if value is not option.default and (not self.name or "rule" not in option.metadata):
-                raise ConfigError(
-                    f"{type(self).__name__} has no spelling. Give train() the object."
-                )
-            if value != option.default:
+            if value is not option.default and "rule" not in option.metadata:
+                is_own = True
+            elif value != option.default:
                 changed.append(f"{option.name}={short(value)}")
+        if is_own:
+            raise ConfigError(f"{type(self).__name__} has no spelling. Give train() the object.")
         return spell(self.name, *changed)
 
     def require_kind(self, family: Family) -> None:
