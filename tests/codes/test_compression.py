@@ -20,9 +20,9 @@ from discretevae import (
     train,
 )
 from discretevae.codes.compression import bits_back, fixed_point, reproducible
-from discretevae.codes.compression.byte_tables import beta_binomial_masses, logistic_masses
 from discretevae.codes.compression.files import compress, decompress
 from discretevae.codes.compression.fixed_point import ExactConditionals, exact_network
+from discretevae.codes.compression.pixels import beta_binomial_masses, logistic_masses
 from discretevae.codes.fingerprints import fingerprint
 from discretevae.config import Activation
 from discretevae.data import Rows

@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 
 from discretevae.codes.compression import reproducible
-from discretevae.codes.compression.byte_tables import LOG_SCALE
 from discretevae.codes.compression.coders import Models, Stack, Variables
 from discretevae.codes.compression.fixed_point import ExactConditionals, exact_network
-from discretevae.codes.compression.pixels import Pixels, pixels_for
+from discretevae.codes.compression.pixels import LOG_SCALE, Bits, pixels_for
 from discretevae.errors import ConfigError
 from discretevae.families import MAX_STATES
 from discretevae.model.vae import DiscreteVAE
@@ -71,7 +70,7 @@ class Posterior:
     name = "posterior"
     n_variables = 1
 
-    def __init__(self, model: DiscreteVAE, pixels: Pixels, models: Models) -> None:
+    def __init__(self, model: DiscreteVAE, pixels: Bits, models: Models) -> None:
         self.pixels = pixels
         self._models = models
         columns = model.family.enumerate().double().flatten(1)
@@ -114,7 +113,7 @@ class Amortized:
 
     name = "encoder"
 
-    def __init__(self, model: DiscreteVAE, pixels: Pixels, models: Models) -> None:
+    def __init__(self, model: DiscreteVAE, pixels: Bits, models: Models) -> None:
         self.pixels = pixels
         widths = discrete_widths(model.family)
         self.n_variables = len(widths)

@@ -1,13 +1,20 @@
-"""Values of a row on a stack, under a likelihood that is a probability."""
+"""Values of a row on a stack, under a likelihood that is a probability.
+
+Bits have logits on a grid. The numbers that the decoder gives for an 8-bit value are rounded to a
+grid too, and a table of 256 probabilities, the same on every machine, belongs to each point of it.
+Tables of one picture recur, in it and in the next: those that were made are kept.
+"""
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from discretevae.codes.compression.byte_tables import LOG_SCALE, ByteTables
+from discretevae.codes.compression import reproducible
 from discretevae.codes.compression.coders import (
     LN_SIGMOID,
     LOGIT_STEP,
@@ -19,9 +26,182 @@ from discretevae.codes.compression.coders import (
 from discretevae.codes.compression.fixed_point import on_grid
 from discretevae.errors import ConfigError
 from discretevae.likelihoods import BernoulliLikelihood, Likelihood
-from discretevae.likelihoods.eight_bit import EightBit
+from discretevae.likelihoods.beta_binomial import MAX_LOG_CONCENTRATION
+from discretevae.likelihoods.eight_bit import LEVELS, TOP, EightBit
+from discretevae.likelihoods.logistic import MIN_LOG_SCALE
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+FLOOR = 2.0**-24
+"""The least probability that a table holds: the smallest that the coder can tell from zero."""
+
+MAX_TABLES = 1 << 15
+"""Tables that are kept: 64 MiB."""
+
+PIECE = 1 << 12
+"""Tables that are worked on at a time."""
+
+LEAST_SCALE = float(reproducible.exp(np.array(MIN_LOG_SCALE)))
+
+LOG_SCALE = 2.0**16
+"""Logarithms are whole multiples of 2⁻¹⁶ nats, so that their sums are exact."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The grid of one of the decoder's numbers.
+
+    Args:
+        step: between points, a power of two.
+        low: the first point.
+        high: the last one.
+    """
+
+    step: float
+    low: float
+    high: float
+
+    @property
+    def size(self) -> int:
+        """Number of points."""
+        return round((self.high - self.low) / self.step) + 1
+
+
+LOGIT = Axis(1 / 32, -18, 18)
+CONCENTRATION = Axis(1 / 16, -10, 16)
+WEIGHT = Axis(1 / 32, -16, 16)
+CENTER = Axis(1 / 4096, -4, 5)
+SCALE = Axis(1 / 32, -16, 8)
+
+Masses = Callable[[Array], Array]
+"""Grid points ``[n, C]`` as real numbers to probabilities ``[n, 256]``, not yet of sum one."""
+
+
+class ByteTables:
+    """Tables for a decoder's C numbers (`channels`) for each pixel, made when first needed."""
+
+    def __init__(self, name: str, channels: int) -> None:
+        self.channels = channels
+        self._masses: Masses
+        if name == "beta-binomial":
+            self._axes: tuple[Axis, ...] = (LOGIT, CONCENTRATION)
+            self._masses = beta_binomial_masses
+        else:
+            m = channels // 3
+            several = (WEIGHT,) * m + (CENTER,) * m + (SCALE,) * m
+            self._axes = (CENTER, SCALE) if channels == 2 else several
+            self._masses = logistic_masses
+        self._row_of: dict[bytes, int] = {}
+        self._kept = np.empty((0, LEVELS))
+
+    def points(self, output: Tensor) -> Array:
+        """Return the grid points nearest to the decoder's ``[B, C·P]``: int32 ``[B, P, C]``."""
+        planes = output.reshape(len(output), self.channels, -1).unbind(1)
+        columns = [
+            on_grid(plane, axis.step, axis.low, axis.high).astype(np.int32)
+            for plane, axis in zip(planes, self._axes, strict=True)
+        ]
+        return np.stack(columns, -1)
+
+    def tables(self, points: Array) -> Array:
+        """Return probabilities of all 256 values, ``[..., C]`` to float64 ``[..., 256]``."""
+        unique, inverse = _distinct(points.reshape(-1, self.channels))
+        names = [point.tobytes() for point in unique]
+        new = [i for i, name in enumerate(names) if name not in self._row_of]
+        if len(self._row_of) + len(new) > MAX_TABLES:
+            self._row_of.clear()
+            new = list(range(len(names)))
+        if new:
+            self._keep([names[i] for i in new], self._made(unique[new]))
+        rows = np.array([self._row_of[name] for name in names], dtype=np.int64)
+        return self._kept[rows[inverse].reshape(points.shape[:-1])]
+
+    def _keep(self, names: list[bytes], tables: Array) -> None:
+        n_before = len(self._row_of)
+        n_after = n_before + len(names)
+        if n_after > len(self._kept):
+            grown = np.empty((max(n_after, 2 * len(self._kept)), LEVELS))
+            grown[:n_before] = self._kept[:n_before]
+            self._kept = grown
+        self._kept[n_before:n_after] = tables
+        self._row_of.update(zip(names, range(n_before, n_after), strict=True))
+
+    def _made(self, points: Array) -> Array:
+        steps = np.array([axis.step for axis in self._axes])
+        lows = np.array([axis.low for axis in self._axes])
+        masses = self._masses(points * steps + lows)
+        # a cumulative sum has an order, a sum has none
+        total = masses.cumsum(-1)[:, -1:]
+        result: Array = np.maximum(masses / total, FLOOR)
+        return result
+
+    def logarithms(self, points: Array) -> tuple[Array, Array]:
+        """Return ln of the tables of all these points in multiples of 2⁻¹⁶, each table once.
+
+        Returns:
+            Whole numbers as float32 ``[n, 256]``, and the row of each point in them, ``[...]``.
+        """
+        unique, inverse = _distinct(points.reshape(-1, self.channels))
+        logs = np.empty((len(unique), LEVELS), np.float32)
+        for start in range(0, len(unique), PIECE):
+            part = slice(start, start + PIECE)
+            logs[part] = np.rint(reproducible.ln(self._made(unique[part])) * LOG_SCALE)
+        return logs, inverse.reshape(points.shape[:-1])
+
+
+def _distinct(points: Array) -> tuple[Array, Array]:
+    """Return the different rows of int32 ``[n, C]``, and which of them each row is."""
+    flat = np.ascontiguousarray(points, dtype=np.int32)
+    keys = flat.view(np.dtype((np.void, flat.itemsize * flat.shape[1]))).ravel()
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    return flat[first], inverse
+
+
+def beta_binomial_masses(points: Array) -> Array:
+    """Return masses of `BetaBinomialLikelihood`, from l and c ``[n, 2]``, unscaled: ``[n, 256]``.
+
+    From the value next to the mean outwards, by the ratios of neighbors
+
+        p(k + 1)/p(k) = (255 − k)/(k + 1) · (k + α)/(254 − k + β),
+
+    so that nothing overflows.
+    """
+    logit, raw = points.T[:, :, None]
+    s = reproducible.exp(np.full_like(raw, MAX_LOG_CONCENTRATION)) / (
+        1 + reproducible.exp(MAX_LOG_CONCENTRATION - raw)
+    )
+    p = reproducible.sigmoid(logit)
+    alpha, beta = s * p, s * reproducible.sigmoid(-logit)
+    k = np.arange(TOP, dtype=np.float64)
+    ratios = ((TOP - k) / (k + 1)) * ((k + alpha) / (TOP - 1 - k + beta))
+    start = np.rint(p * TOP)
+    upwards = np.where(k >= start, ratios, 1.0).cumprod(1)
+    # from the top down: entry j is the product of 1/ratio over j ≤ k < start
+    inverse = np.where(k < start, 1 / ratios, 1.0)
+    downwards = inverse[:, ::-1].cumprod(1)[:, ::-1]
+    ones = np.ones_like(p)
+    result: Array = np.concatenate((downwards, ones), 1) * np.concatenate((ones, upwards), 1)
+    return result
+
+
+def logistic_masses(points: Array) -> Array:
+    """Return masses of `LogisticLikelihood`, from its numbers ``[n, C]``: ``[n, 256]``.
+
+    Differences of the distribution function at k ± ½.
+    """
+    n_components = max(1, points.shape[1] // 3)
+    *_, mu, raw = np.split(points, points.shape[1] // n_components, 1)
+    scale = reproducible.exp(raw) + LEAST_SCALE
+    edges = (np.arange(TOP, dtype=np.float64) + 0.5) / TOP
+    total = np.zeros((len(points), LEVELS))
+    for m in range(n_components):
+        below = reproducible.sigmoid((edges - mu[:, m : m + 1]) / scale[:, m : m + 1])
+        ends = np.zeros((len(points), 1)), np.ones((len(points), 1))
+        masses = np.maximum(np.diff(np.concatenate((ends[0], below, ends[1]), 1), axis=1), 0)
+        if n_components > 1:
+            masses = masses * reproducible.exp(points[:, m : m + 1])
+        total = total + masses
+    return total
 
 
 class Bits:
@@ -45,12 +225,15 @@ class Bits:
 
     def push(self, stack: Stack, points: Array, k: Array) -> None:
         """Put a row ``[P]`` on the stack; ``points`` are those of one row."""
-        stack.encode_reverse(k.astype(np.int32), self._model, SIGMOID[points])
+        stack.encode_reverse(k.astype(np.int32), self._model, self._probabilities(points))
 
     def pop(self, stack: Stack, points: Array) -> Array:
         """Take a row off the stack, uint8 ``[P]``."""
-        values: Array = stack.decode(self._model, SIGMOID[points]).astype(np.uint8)
+        values: Array = stack.decode(self._model, self._probabilities(points)).astype(np.uint8)
         return values
+
+    def _probabilities(self, points: Array) -> Array:
+        return SIGMOID[points]
 
     def prepare(self, points: Array) -> None:
         """Prepare `scores` of all states; Σ_p k_p (ln σ(l) − ln σ(−l)) + ln σ(−l) is a product."""
@@ -64,8 +247,8 @@ class Bits:
         return scores
 
 
-class Bytes:
-    """Values 0 … 255 by tables of 256 probabilities; attributes and methods as of `Bits`.
+class Bytes(Bits):
+    """Values 0 … 255 by tables of 256 probabilities; methods are those of `Bits`.
 
     Scores are prepared in 256 MiB.
     """
@@ -82,14 +265,8 @@ class Bytes:
         """Return the decoder's numbers ``[B, C·P]`` on the grid, ``[B, P, C]``."""
         return self._tables.points(output)
 
-    def push(self, stack: Stack, points: Array, k: Array) -> None:
-        """Put a row ``[P]`` on the stack; ``points`` are those of one row."""
-        stack.encode_reverse(k.astype(np.int32), self._model, self._tables.tables(points))
-
-    def pop(self, stack: Stack, points: Array) -> Array:
-        """Take a row off the stack, uint8 ``[P]``."""
-        values: Array = stack.decode(self._model, self._tables.tables(points)).astype(np.uint8)
-        return values
+    def _probabilities(self, points: Array) -> Array:
+        return self._tables.tables(points)
 
     def prepare(self, points: Array) -> None:
         """Prepare `scores`: the logarithms of every table that some state needs."""
@@ -101,10 +278,7 @@ class Bytes:
         return np.stack(rows) if rows else np.empty((0, len(self._rows)))
 
 
-Pixels: TypeAlias = Bits | Bytes
-
-
-def pixels_for(likelihood: Likelihood, models: Models) -> Pixels:
+def pixels_for(likelihood: Likelihood, models: Models) -> Bits:
     """Return how the values of rows are coded under a likelihood.
 
     Raises:
