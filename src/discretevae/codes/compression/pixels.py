@@ -26,7 +26,7 @@ from discretevae.codes.compression.coders import (
 from discretevae.codes.compression.fixed_point import on_grid
 from discretevae.errors import ConfigError
 from discretevae.likelihoods import BernoulliLikelihood, Likelihood
-from discretevae.likelihoods.beta_binomial import MAX_LOG_CONCENTRATION
+from discretevae.likelihoods.beta_binomial import MAX_LOG_CONCENTRATION, BetaBinomialLikelihood
 from discretevae.likelihoods.eight_bit import LEVELS, TOP, EightBit
 from discretevae.likelihoods.logistic import MIN_LOG_SCALE
 
@@ -75,78 +75,6 @@ SCALE = Axis(1 / 32, -16, 8)
 
 Masses = Callable[[Array], Array]
 """Grid points ``[n, C]`` as real numbers to probabilities ``[n, 256]``, not yet of sum one."""
-
-
-class ByteTables:
-    """Tables for a decoder's C numbers (`channels`) for each pixel, made when first needed."""
-
-    def __init__(self, name: str, channels: int) -> None:
-        self.channels = channels
-        self._masses: Masses
-        if name == "beta-binomial":
-            self._axes: tuple[Axis, ...] = (LOGIT, CONCENTRATION)
-            self._masses = beta_binomial_masses
-        else:
-            m = channels // 3
-            several = (WEIGHT,) * m + (CENTER,) * m + (SCALE,) * m
-            self._axes = (CENTER, SCALE) if channels == 2 else several
-            self._masses = logistic_masses
-        self._row_of: dict[bytes, int] = {}
-        self._kept = np.empty((0, LEVELS))
-
-    def points(self, output: Tensor) -> Array:
-        """Return the grid points nearest to the decoder's ``[B, C·P]``: int32 ``[B, P, C]``."""
-        planes = output.reshape(len(output), self.channels, -1).unbind(1)
-        columns = [
-            on_grid(plane, axis.step, axis.low, axis.high).astype(np.int32)
-            for plane, axis in zip(planes, self._axes, strict=True)
-        ]
-        return np.stack(columns, -1)
-
-    def tables(self, points: Array) -> Array:
-        """Return probabilities of all 256 values, ``[..., C]`` to float64 ``[..., 256]``."""
-        unique, inverse = _distinct(points.reshape(-1, self.channels))
-        names = [point.tobytes() for point in unique]
-        new = [i for i, name in enumerate(names) if name not in self._row_of]
-        if len(self._row_of) + len(new) > MAX_TABLES:
-            self._row_of.clear()
-            new = list(range(len(names)))
-        if new:
-            self._keep([names[i] for i in new], self._made(unique[new]))
-        rows = np.array([self._row_of[name] for name in names], dtype=np.int64)
-        return self._kept[rows[inverse].reshape(points.shape[:-1])]
-
-    def _keep(self, names: list[bytes], tables: Array) -> None:
-        n_before = len(self._row_of)
-        n_after = n_before + len(names)
-        if n_after > len(self._kept):
-            grown = np.empty((max(n_after, 2 * len(self._kept)), LEVELS))
-            grown[:n_before] = self._kept[:n_before]
-            self._kept = grown
-        self._kept[n_before:n_after] = tables
-        self._row_of.update(zip(names, range(n_before, n_after), strict=True))
-
-    def _made(self, points: Array) -> Array:
-        steps = np.array([axis.step for axis in self._axes])
-        lows = np.array([axis.low for axis in self._axes])
-        masses = self._masses(points * steps + lows)
-        # a cumulative sum has an order, a sum has none
-        total = masses.cumsum(-1)[:, -1:]
-        result: Array = np.maximum(masses / total, FLOOR)
-        return result
-
-    def logarithms(self, points: Array) -> tuple[Array, Array]:
-        """Return ln of the tables of all these points in multiples of 2⁻¹⁶, each table once.
-
-        Returns:
-            Whole numbers as float32 ``[n, 256]``, and the row of each point in them, ``[...]``.
-        """
-        unique, inverse = _distinct(points.reshape(-1, self.channels))
-        logs = np.empty((len(unique), LEVELS), np.float32)
-        for start in range(0, len(unique), PIECE):
-            part = slice(start, start + PIECE)
-            logs[part] = np.rint(reproducible.ln(self._made(unique[part])) * LOG_SCALE)
-        return logs, inverse.reshape(points.shape[:-1])
 
 
 def _distinct(points: Array) -> tuple[Array, Array]:
@@ -248,7 +176,7 @@ class Bits:
 
 
 class Bytes(Bits):
-    """Values 0 … 255 by tables of 256 probabilities; methods are those of `Bits`.
+    """Values 0 … 255 by tables of 256 probabilities, made when first needed; methods as of `Bits`.
 
     Scores are prepared in 256 MiB.
     """
@@ -256,26 +184,65 @@ class Bytes(Bits):
     top = 255
     max_scored = 1 << 18
 
-    def __init__(self, likelihood: Likelihood, models: Models) -> None:
+    def __init__(self, likelihood: EightBit, models: Models) -> None:
         self._model = models.categorical
-        self._tables = ByteTables(str(likelihood.spec), likelihood.channels)
+        self.channels = likelihood.channels
+        self._masses: Masses
+        if isinstance(likelihood, BetaBinomialLikelihood):
+            self._axes: tuple[Axis, ...] = (LOGIT, CONCENTRATION)
+            self._masses = beta_binomial_masses
+        else:
+            m = self.channels // 3
+            several = (WEIGHT,) * m + (CENTER,) * m + (SCALE,) * m
+            self._axes = (CENTER, SCALE) if self.channels == 2 else several
+            self._masses = logistic_masses
+        self._kept: dict[bytes, Array] = {}
         self._logs, self._rows = np.empty((0, 0), np.float32), np.empty((0, 0), np.int64)
 
     def points(self, output: Tensor) -> Array:
-        """Return the decoder's numbers ``[B, C·P]`` on the grid, ``[B, P, C]``."""
-        return self._tables.points(output)
-
-    def _probabilities(self, points: Array) -> Array:
-        return self._tables.tables(points)
+        """Return the grid points nearest to the decoder's ``[B, C·P]``: int32 ``[B, P, C]``."""
+        planes = output.reshape(len(output), self.channels, -1).unbind(1)
+        columns = [
+            on_grid(plane, axis.step, axis.low, axis.high).astype(np.int32)
+            for plane, axis in zip(planes, self._axes, strict=True)
+        ]
+        return np.stack(columns, -1)
 
     def prepare(self, points: Array) -> None:
-        """Prepare `scores`: the logarithms of every table that some state needs."""
-        self._logs, self._rows = self._tables.logarithms(points)
+        """Prepare `scores`: the logarithms of every table that some state needs, each once."""
+        unique, inverse = _distinct(points.reshape(-1, self.channels))
+        self._logs = np.empty((len(unique), LEVELS), np.float32)
+        for start in range(0, len(unique), PIECE):
+            part = slice(start, start + PIECE)
+            self._logs[part] = np.rint(reproducible.ln(self._made(unique[part])) * LOG_SCALE)
+        self._rows = inverse.reshape(points.shape[:-1])
 
     def scores(self, k: Array) -> Array:
         """Return ln p(k_b | state n); one row at a time, N·P numbers are looked up."""
         rows = [self._logs[self._rows, row].sum(1, dtype=np.float64) for row in k]
         return np.stack(rows) if rows else np.empty((0, len(self._rows)))
+
+    def _probabilities(self, points: Array) -> Array:
+        """Return probabilities of all 256 values, ``[..., C]`` to float64 ``[..., 256]``."""
+        unique, inverse = _distinct(points.reshape(-1, self.channels))
+        names = [point.tobytes() for point in unique]
+        new = [i for i, name in enumerate(names) if name not in self._kept]
+        if len(self._kept) + len(new) > MAX_TABLES:
+            self._kept.clear()
+            new = list(range(len(names)))
+        if new:
+            self._kept.update(zip((names[i] for i in new), self._made(unique[new]), strict=True))
+        tables = np.concatenate([self._kept[names[i]] for i in inverse.tolist()])
+        return tables.reshape(*points.shape[:-1], LEVELS)
+
+    def _made(self, points: Array) -> Array:
+        steps = np.array([axis.step for axis in self._axes])
+        lows = np.array([axis.low for axis in self._axes])
+        masses = self._masses(points * steps + lows)
+        # a cumulative sum has an order, a sum has none
+        total = masses.cumsum(-1)[:, -1:]
+        result: Array = np.maximum(masses / total, FLOOR)
+        return result
 
 
 def pixels_for(likelihood: Likelihood, models: Models) -> Bits:
