@@ -212,7 +212,7 @@ def test_answers_are_bounded():
     explorer = explorer_of("bernoulli:300")
     for index in range(300):
         explorer.effects(index)
-        assert len(explorer._effects) <= 256
+        assert explorer.effects.cache_info().currsize <= 256
 
 
 def test_the_scores_of_a_row_are_those_of_evaluation(explorers):

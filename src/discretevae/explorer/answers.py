@@ -102,7 +102,8 @@ class Explorer:
         """The numbers of the labels by the names of their classes."""
         self.pause: Callable[[], object] = lambda: None
         """Called between the variables of an overview, so that others can be answered."""
-        self._effects: dict[int, Answer] = {}
+        self.effects = functools.lru_cache(MAX_KEPT_EFFECTS)(self._effects_of)
+        """Returns the mean picture with one variable set to each of its values; remembered."""
         self._strengths: dict[int, float] = {}
 
     def model(self) -> Answer:
@@ -228,14 +229,6 @@ class Explorer:
                 for variable, code, picture in zip(changed, numbers, pictures, strict=True)
             ]
         }
-
-    def effects(self, index: int) -> Answer:
-        """Return the mean picture with one variable set to each of its values; remembered."""
-        if index not in self._effects:
-            if len(self._effects) >= MAX_KEPT_EFFECTS:
-                del self._effects[next(iter(self._effects))]
-            self._effects[index] = self._effects_of(index)
-        return self._effects[index]
 
     def overview(self) -> Answer:
         """Return of every variable how much it is used, costs and does; remembered."""

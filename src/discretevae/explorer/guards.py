@@ -81,7 +81,7 @@ class Hosts:
             return True
         if not self.is_open:
             return False
-        return name == socket.gethostname().lower() or _is_address(name.strip("[]"))
+        return name == socket.gethostname().lower() or _address_of(name.strip("[]")) is not None
 
     @property
     def for_browser(self) -> str:
@@ -93,14 +93,14 @@ class Hosts:
     @property
     def is_loopback(self) -> bool:
         """Return whether only this machine can ask."""
-        if self.host.lower() == "localhost":
-            return True
-        return _is_address(self.host) and ipaddress.ip_address(self.host).is_loopback
+        address = _address_of(self.host)
+        return self.host.lower() == "localhost" or (address is not None and address.is_loopback)
 
     @property
     def is_open(self) -> bool:
         """Return whether the server listens on all addresses."""
-        return _is_address(self.host) and ipaddress.ip_address(self.host).is_unspecified
+        address = _address_of(self.host)
+        return address is not None and address.is_unspecified
 
 
 class Guard:
@@ -215,9 +215,8 @@ def _with_headers(send: Send, path: str) -> Send:
     return sending
 
 
-def _is_address(name: str) -> bool:
+def _address_of(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        ipaddress.ip_address(name)
+        return ipaddress.ip_address(name)
     except ValueError:
-        return False
-    return True
+        return None
