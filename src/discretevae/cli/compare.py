@@ -124,11 +124,7 @@ def parse_names(text: str) -> list[str]:
 
 
 def _configured(options: dict[str, Any]) -> tuple[list[str], RunConfig, Dataset]:
-    """Return names, configuration and data.
-
-    Raises:
-        ConfigError: options are wrong; all that are, are named.
-    """
+    """Return names, configuration and data."""
     from discretevae.experiments.comparison import fitting_estimators, read_estimators
     from discretevae.objectives.gradient_reports import require_repeats
 

@@ -79,11 +79,7 @@ class Inputs:
         return rows
 
     def check_output(self, path: Path | None, option: str, *suffixes: str) -> None:
-        """Refuse a file to write that has another suffix, or that is read.
-
-        Raises:
-            ConfigError: it is such a file.
-        """
+        """Refuse a file to write that has another suffix, or that is read (`ConfigError`)."""
         if path is None:
             return
         require_suffix(path, *suffixes, option=option)
@@ -130,11 +126,7 @@ def open_run(folder: Path, device: str) -> Run:
 
 
 def require_suffix(path: Path, *suffixes: str, option: str = "--out") -> None:
-    """Refuse a file name of another kind.
-
-    Raises:
-        ConfigError: it has another ending.
-    """
+    """Refuse a file name of another kind (`ConfigError`)."""
     if path.suffix.lower() not in suffixes:
         endings = " or ".join(suffixes)
         raise ConfigError(f"{path}: must end in {endings}. Choose another {option}.")
@@ -143,11 +135,7 @@ def require_suffix(path: Path, *suffixes: str, option: str = "--out") -> None:
 def refuse_same_file(
     out: Path, source: str | Path | None, what: str, *, option: str = "--out"
 ) -> None:
-    """Refuse to write over what is read, by whatever name it is called.
-
-    Raises:
-        ConfigError: both are one file.
-    """
+    """Refuse to write over what is read, by whatever name it is called (`ConfigError`)."""
     if source is None:
         return
     with contextlib.suppress(OSError):

@@ -174,11 +174,7 @@ def _draw(
 
 
 def _places(gallery: Rows, names: Array) -> Array:
-    """Return the numbers of rows in the gallery by their names, or ids, ``[Q, k]``.
-
-    Raises:
-        DataError: the gallery has no such row.
-    """
+    """Return the numbers of rows in the gallery by their names, or ids, ``[Q, k]``."""
     import numpy as np
 
     from discretevae.codes.ids import ids_of

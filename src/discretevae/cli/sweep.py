@@ -90,11 +90,7 @@ def command(out: Path | None, **options: Any) -> None:
 
 
 def _configured(options: dict[str, Any]) -> tuple[str, RunConfig, Dataset]:
-    """Return pattern, configuration and data.
-
-    Raises:
-        ConfigError: options are wrong; all that are, are named.
-    """
+    """Return pattern, configuration and data."""
     from discretevae.experiments.sweep_plan import latent_at, pattern_of, plan
 
     problems, sizes = Problems(), options["sizes"]

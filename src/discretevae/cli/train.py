@@ -113,11 +113,7 @@ def _train(
 
 
 def _fresh(options: dict[str, Any], ranks: Ranks) -> tuple[RunConfig, Dataset, Method | None]:
-    """Return configuration, data and method of a new run.
-
-    Raises:
-        ConfigError: options are wrong; all that are, are named.
-    """
+    """Return configuration, data and method of a new run."""
     from discretevae.system.precision import check_precision
     from discretevae.training import choose_method
 
@@ -139,11 +135,7 @@ def _fresh(options: dict[str, Any], ranks: Ranks) -> tuple[RunConfig, Dataset, M
 def _resumed(
     ctx: click.Context, out: Path, options: dict[str, Any], ranks: Ranks
 ) -> tuple[RunConfig, Dataset, Method | None]:
-    """Return configuration, data and method of the run in ``out``.
-
-    Raises:
-        ConfigError: an option was given that differs, or there is no training to resume.
-    """
+    """Return configuration, data and method of the run in ``out``."""
     from discretevae.data import load_data, load_run_data
     from discretevae.experiments.refit import PRIOR
     from discretevae.families import family_of
@@ -176,11 +168,7 @@ def _resumed(
 
 
 def _folder(resume: Path | None, out: Path | None) -> Path | None:
-    """Return the folder that ``--resume`` and ``--out`` name, or None.
-
-    Raises:
-        ConfigError: they name two, or ``--resume`` none.
-    """
+    """Return the folder that ``--resume`` and ``--out`` name, or None."""
     if resume is None:
         return out
     if str(resume) != THE_ONE_OF_OUT:

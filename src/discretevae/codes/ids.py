@@ -126,11 +126,7 @@ def places_of(ids: Array, stored: Array) -> Array:
 
 
 def require_distinct(ids: Array) -> None:
-    """Refuse ids of which two are alike.
-
-    Raises:
-        DataError: two are; some of them are named.
-    """
+    """Refuse ids of which two are alike (`DataError`)."""
     values, counts = np.unique(ids, return_counts=True)
     if len(values) != len(ids):
         raise DataError(f"ids must differ, but {_named(values[counts > 1])} there twice.")

@@ -85,10 +85,6 @@ def binarize_rows(x: Tensor, numbers: Tensor, seed: int) -> Tensor:
 
 
 def require_mode(mode: str) -> None:
-    """Refuse a mode that is not one of `BINARIZE_MODES`.
-
-    Raises:
-        ConfigError: it is unknown.
-    """
+    """Refuse a mode that is not one of `BINARIZE_MODES` (`ConfigError`)."""
     if mode not in BINARIZE_MODES:
         raise ConfigError(f"binarize: unknown mode {mode!r}. {did_you_mean(mode, BINARIZE_MODES)}")

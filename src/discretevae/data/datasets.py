@@ -140,10 +140,6 @@ class Dataset:
 
 
 def require_dataset(data: object) -> None:
-    """Refuse what is no `Dataset`: nothing else says which rows are held out.
-
-    Raises:
-        DataError: it is something else.
-    """
+    """Refuse what is no `Dataset`: nothing else says which rows are held out (`DataError`)."""
     advice = "Make one with load_data, which holds out a tenth, or with Dataset(name, train, test)."
     require_type("data", data, Dataset, advice, DataError)

@@ -155,11 +155,7 @@ def load_rows(
 
 
 def require_split(split: object) -> None:
-    """Refuse a split that nothing has.
-
-    Raises:
-        ConfigError: it is none of those of `Split`.
-    """
+    """Refuse a split that nothing has (`ConfigError`)."""
     if split not in (choices := get_args(Split)):
         raise ConfigError(f"`split`: unknown value {split!r}. {did_you_mean(str(split), choices)}")
 
@@ -192,12 +188,7 @@ def _split_of(rows: Rows, drawn: Callable[[int], DrawnSplit], advice: str) -> Dr
 
 
 def _config(source: object, options: ReadOptions) -> DataConfig:
-    """Return how a source is read; of an object in memory the name is that of its type.
-
-    Raises:
-        ConfigError: an option out of its range.
-        DataError: no name or path.
-    """
+    """Return how a source is read; of an object in memory the name is that of its type."""
     if isinstance(source, DataConfig):
         return replace(source, **options)
     if not isinstance(source, (str, os.PathLike)):

@@ -9,11 +9,7 @@ from discretevae.errors import DataError, count
 
 
 def require_unit_interval(rows: Rows) -> None:
-    """Refuse values that no Bernoulli likelihood can take.
-
-    Raises:
-        DataError: some x lies outside [0, 1].
-    """
+    """Refuse values that no Bernoulli likelihood can take (`DataError`)."""
     bounds = rows.bounds
     if bounds is not None and bounds[0] >= 0 and bounds[1] <= rows.divisor:
         return

@@ -117,7 +117,7 @@ class ColumnScale:
         return -float(np.log(self.width).sum())
 
     def require_same_units(self, pieces: Iterable[tuple[int, Array]], name: str) -> None:
-        """Refuse a table that cannot be in the units of the training rows.
+        """Refuse a table that cannot be in the units of the training rows (`DataError`).
 
         In most columns most values lie outside of the range of the training rows; single outliers
         and single columns may.
@@ -125,10 +125,6 @@ class ColumnScale:
         Args:
             pieces: of the table.
             name: starts the message.
-
-        Raises:
-            DataError: it is such a table; both ranges of one column are named. Or it has another
-                number of columns.
         """
         n, outside = 0, np.zeros(len(self.low))
         low, high = np.array(np.inf), np.array(-np.inf)
@@ -179,11 +175,7 @@ class ColumnScale:
 
 
 def require_width(n_features: int, own: int, name: str) -> None:
-    """Refuse rows that do not have as many features as those of the training.
-
-    Raises:
-        DataError: they have more or fewer.
-    """
+    """Refuse rows that do not have as many features as those of the training (`DataError`)."""
     if n_features != own:
         raise DataError(
             f"{name}: rows have {n_features} features, but the model takes {own}. Give data of "

@@ -14,11 +14,7 @@ from discretevae.likelihoods import Likelihood
 
 
 def require_x(x: object, n_features: int) -> None:
-    """Refuse what is no batch of rows.
-
-    Raises:
-        DataError: no float tensor ``[B, P]``.
-    """
+    """Refuse what is no batch of rows (`DataError`)."""
     if not (
         isinstance(x, Tensor) and x.ndim == 2 and x.shape[1] == n_features and x.is_floating_point()
     ):

@@ -14,11 +14,7 @@ from discretevae.model.vae import DiscreteVAE
 
 
 def require_model(model: object) -> None:
-    """Refuse what is no model.
-
-    Raises:
-        ConfigError: it is something else, such as a run.
-    """
+    """Refuse what is no model (`ConfigError`)."""
     advice = "Make one with DiscreteVAE.for_data, or give load_run(folder).model."
     for name in ("model", "model_"):
         if isinstance(getattr(model, name, None), DiscreteVAE):

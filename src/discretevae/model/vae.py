@@ -329,11 +329,7 @@ class DiscreteVAE(nn.Module):
 
 
 def _code_tensor(codes: npt.ArrayLike) -> Tensor:
-    """Return codes as a tensor.
-
-    Raises:
-        DataError: they are no numbers.
-    """
+    """Return codes as a tensor."""
     try:
         return torch.as_tensor(codes)
     except (TypeError, ValueError, RuntimeError):

@@ -112,11 +112,7 @@ def read_metrics(folder: Path) -> list[EpochMetrics]:
 
 
 def _checked(metrics: EpochMetrics) -> EpochMetrics:
-    """Return the metrics if every value is of the type that it is declared as.
-
-    Raises:
-        ValueError: one is not.
-    """
+    """Return the metrics if every value is of the type that it is declared as."""
     for field in fields(metrics):
         value, kind = getattr(metrics, field.name), str(field.type)
         known = {int} if kind.startswith("int") else {int, float}

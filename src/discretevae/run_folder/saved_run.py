@@ -295,11 +295,7 @@ def _require_weights_of(module: nn.Module, tensors: Mapping[str, Tensor], path: 
 
 
 def _require_readable(config: RunConfig) -> None:
-    """Refuse values that no run writes and that the configuration itself lets through.
-
-    Raises:
-        ConfigError: it holds one.
-    """
+    """Refuse values that no run writes and that the configuration itself lets through."""
     problems = []
     data, shape = config.data, config.model.image_shape
     if not isinstance(data.source, str):

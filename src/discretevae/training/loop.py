@@ -292,11 +292,7 @@ def _has_stalled(prepared: PreparedTraining, state: TrainingState) -> bool:
 
 
 def _read_and_check(state: TrainingState, checkpointer: Checkpointer) -> None:
-    """Wait for the steps under way; refuse to go on with weights that are not finite.
-
-    Raises:
-        TrainingError: the loss or some weight is not finite.
-    """
+    """Wait for the steps under way; refuse to go on with weights that are not finite."""
     position, start = state.position, time.perf_counter()
     state.sums.read(position)
     position.epoch_seconds += time.perf_counter() - start

@@ -199,12 +199,7 @@ def prepare_training(
 
 
 def _require_usable_weights(rows: Rows, config: TrainConfig) -> None:
-    """Refuse weights of rows that are all 0, or that a part of the training would pass over.
-
-    Raises:
-        ConfigError: an option knows no weights.
-        DataError: no row counts, or the rows lie on disk.
-    """
+    """Refuse weights of rows that are all 0, or that a part of the training would pass over."""
     if rows.weights is None:
         return
     if not rows.weights.any():

@@ -360,11 +360,7 @@ class CodeIndex:
         )
 
     def require_model(self, model: DiscreteVAE) -> None:
-        """Refuse a model other than the one whose codes these are.
-
-        Raises:
-            DataError: it is another one, or none is known.
-        """
+        """Refuse a model other than the one whose codes these are (`DataError`)."""
         from discretevae.codes.fingerprints import fingerprint
 
         if self.fingerprint is None:

@@ -125,11 +125,7 @@ class Structure:
 
 
 def require_kind(kind: Any) -> None:
-    """Refuse a kind of structure that does not exist.
-
-    Raises:
-        ConfigError: it is none of `INDEX_KINDS`.
-    """
+    """Refuse a kind of structure that does not exist (`ConfigError`)."""
     if kind not in INDEX_KINDS:
         raise ConfigError(f"`kind`: unknown value {kind!r}. {did_you_mean(str(kind), INDEX_KINDS)}")
 

@@ -71,12 +71,7 @@ def frame_of(source: Any) -> Frame | None:
 
 
 def _arrow_table(source: Any) -> Any:
-    """Return a frame of any package as a table of pyarrow.
-
-    Raises:
-        DataError: it does not offer one.
-        MissingExtraError: pyarrow is not installed.
-    """
+    """Return a frame of any package as a table of pyarrow."""
     kind = type(source).__name__
     with needs_extra("parquet", f"{kind}: frames of this kind are read by pyarrow"):
         import pyarrow as pa
@@ -125,11 +120,7 @@ def read_frame(frame: Frame, request: Request, name: str) -> Rows:
 
 
 def _numbers(frame: Frame, places: Sequence[int], name: str) -> Array:
-    """Return columns as one table ``[N, P]``.
-
-    Raises:
-        DataError: columns that hold no numbers or miss some, all of which are named; too large.
-    """
+    """Return columns as one table ``[N, P]``."""
     columns: list[Array] = []
     foreign: list[int] = []
     missing: list[str] = []

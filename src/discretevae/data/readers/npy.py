@@ -163,11 +163,7 @@ def read_header(file: IO[bytes], label: str) -> tuple[tuple[int, ...], np.dtype[
 
 
 def _require_short_header(file: IO[bytes], version: tuple[int, int]) -> None:
-    """Refuse a header whose length would take memory before it is found to be a lie.
-
-    Raises:
-        ValueError: it claims to be longer than any header of numbers.
-    """
+    """Refuse a header whose length would take memory before it is found to be a lie."""
     place = file.tell()
     length = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
     file.seek(place)

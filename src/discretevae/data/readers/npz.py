@@ -104,11 +104,7 @@ def read_npz(path: Path, request: Request) -> dict[str, Rows]:
 
 
 def _divisor(archive: NpzFile, name: str) -> float:
-    """Return the divisor that an archive states for its values.
-
-    Raises:
-        DataError: it is no number above 0.
-    """
+    """Return the divisor that an archive states for its values."""
     value = archive.read(name).astype(np.float64) if archive.header(name)[0] == () else np.nan
     if not 0 < value < np.inf:
         raise DataError(f"{archive.path}: array {name!r} is no divisor. Leave it out.")

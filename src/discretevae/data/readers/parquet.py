@@ -324,9 +324,6 @@ def _values(
         name: starts every message.
         start: number of the first row.
         length: of all lists; None for that of the first.
-
-    Raises:
-        DataError: missing values, or lists of several lengths.
     """
     import pyarrow as pa
     from pyarrow import types

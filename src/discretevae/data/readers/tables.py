@@ -106,12 +106,7 @@ def _read(path: Path, request: Request, encoding: str) -> Rows:
 
 
 def _layout(path: Path, request: Request, sample: Sequence[str], dialect: Dialect) -> _Layout:
-    """Return how a file is read, by its first rows.
-
-    Raises:
-        DataError: no rows, no text, a comment, names that do not fit the rows, or roles without
-            names.
-    """
+    """Return how a file is read, by its first rows."""
     if any("\0" in record for record in sample):
         raise DataError(f"{path}: no text, for it holds bytes of 0. Save it as UTF-8 CSV.")
     _require_no_comment(path, sample[0], "the first line")

@@ -64,11 +64,7 @@ def read_items(source: Any, name: str) -> tuple[Array, Array | None]:
 
 
 def _require_in_order(loader: Any, name: str) -> None:
-    """Refuse a loader whose rows come in any order, or with which it is not known what a row is.
-
-    Raises:
-        DataError: it is one.
-    """
+    """Refuse a loader whose rows come in any order, or with which it is not known what a row is."""
     if loader.batch_sampler is None:
         raise DataError(
             f"{name}: without a batch_size nothing says whether an item is a row or a batch. Give "
@@ -94,11 +90,7 @@ def _each(source: Any) -> Iterator[Any]:
 
 
 def _pair(item: Any, name: str) -> tuple[Any, Any]:
-    """Return the row and the label of an item.
-
-    Raises:
-        DataError: it is a dictionary, or has more parts.
-    """
+    """Return the row and the label of an item."""
     if not isinstance(item, (tuple, list)) and not isinstance(item, dict):
         return item, None
     if isinstance(item, dict) or not 0 < len(item) < 3:

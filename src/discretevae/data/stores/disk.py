@@ -78,11 +78,7 @@ class DiskTable(ABC):
             yield start, part
 
     def require_streamable(self, dtype: np.dtype[Any]) -> None:  # noqa: B027 - most are
-        """Refuse a file of which a few rows cannot be read without many others.
-
-        Raises:
-            DataError: it cannot; says how to save it instead.
-        """
+        """Refuse a file of which a few rows cannot be read without many others (`DataError`)."""
 
     def will_read(self, runs: Sequence[tuple[int, int]]) -> None:  # noqa: B027 - advice only
         """Announce the rows that are read next, so that the disk can work ahead."""
@@ -204,11 +200,7 @@ class Shards(DiskTable):
 
 
 def require_few_rows(n_rows: int, name: str) -> None:
-    """Refuse more rows than their numbers can be held of.
-
-    Raises:
-        DataError: there are more.
-    """
+    """Refuse more rows than their numbers can be held of (`DataError`)."""
     most = MAX_BYTES // 8
     if n_rows > most:
         raise DataError(f"{name}: {n_rows:,} rows; at most {most:,} are read. Split it.")

@@ -184,11 +184,7 @@ def as_array(array: npt.ArrayLike | Tensor, name: str) -> Array:
 
 
 def check_image_shape(shape: tuple[int, int], n_features: int, name: str) -> None:
-    """Refuse a height and width that do not give the features of a row.
-
-    Raises:
-        DataError: they do not.
-    """
+    """Refuse a height and width that do not give the features of a row (`DataError`)."""
     if min(shape) < 1 or shape[0] * shape[1] != n_features:
         raise DataError(
             f"{name}: pictures of {shape[0]}x{shape[1]} need {shape[0] * shape[1]} values a row. "
@@ -237,11 +233,7 @@ def is_grey(facts: Facts, dtype: np.dtype[Any], *, is_table: bool) -> bool:
 
 
 def check_weights(weights: Tensor | None, n_rows: int, name: str) -> None:
-    """Refuse weights that are not one finite float32 number >= 0 for each row.
-
-    Raises:
-        DataError: they are not.
-    """
+    """Refuse weights that are not one finite float32 number >= 0 for each row (`DataError`)."""
     if weights is None:
         return
     if weights.shape != (n_rows,) or weights.dtype != torch.float32:
