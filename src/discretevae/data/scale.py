@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from discretevae.config import ScaleMode
+from discretevae.data.stores.disk import DiskTable
 from discretevae.data.stores.values import Array, Facts, is_grey
 from discretevae.errors import DataError
 
@@ -198,28 +199,17 @@ def restored(x: Tensor, divisor: float, scale: ColumnScale | None) -> Array:
 
 def choose_scale(
     asked: ScaleMode | ColumnScale | None,
+    table: DiskTable,
     facts: Facts,
-    dtype: np.dtype[Any],
-    pieces: Callable[[], Iterable[tuple[int, Array]]],
-    name: str,
-    *,
-    image_shape: tuple[int, int] | None,
-    is_table: bool,
-    n_rows: int,
-    fit_rows: Callable[[int], Tensor] | None = None,
-    weights: Array | None = None,
+    fit_rows: Callable[[int], Tensor] | None,
+    weights: Array | None,
 ) -> ColumnScale | None:
     """Return the scale of the columns of a table; None where one divisor is for all values.
 
     Args:
         asked: a mode, the scale of a run, or None for a divisor.
-        facts: of the values.
-        dtype: of the values.
-        pieces: yields the values anew: the number of a first row, and rows.
-        name: starts every message.
-        image_shape: (height, width) of rows that are pictures.
-        is_table: whether the dtype says nothing of the values, as in a file of text.
-        n_rows: N.
+        table: in the units of its source.
+        facts: of its values.
         fit_rows: from N to the numbers of the rows that a scale is chosen by.
         weights: of the rows, ``[N]``; not together with ``fit_rows``.
 
@@ -227,24 +217,28 @@ def choose_scale(
         DataError: values that are too large, or not in the units of the run.
     """
     if isinstance(asked, ColumnScale):
-        asked.require_same_units(pieces(), name)
+        asked.require_same_units(table.pieces(), table.name)
         return asked
     if asked is None or asked == "none":
         return None
     if asked == "auto":
+        if table.dtype == np.uint8 and table.is_table:  # the bounds of bytes were not looked for
+            ends = [(part.min(), part.max()) for _, part in table.pieces()]
+            facts = Facts(float(min(ends)[0]), float(max(high for _, high in ends)), True)
         is_unit = facts.low >= 0 and facts.high <= 1
         is_binary = is_unit and facts.whole
-        if image_shape is not None or is_binary or is_grey(facts, dtype, is_table=is_table):
+        is_picture = table.image_shape is not None
+        if is_picture or is_binary or is_grey(facts, table.dtype, is_table=table.is_table):
             return None
-        if is_unit and all(_are_grey_levels(part) for _, part in pieces()):
+        if is_unit and all(_are_grey_levels(part) for _, part in table.pieces()):
             return None
         asked = "standard"
-    chosen = pieces()
+    chosen, n = table.pieces(), table.shape[0]
     if fit_rows is not None:
-        is_chosen = np.zeros(n_rows, np.bool_)
-        is_chosen[fit_rows(n_rows).numpy()] = True
+        is_chosen = np.zeros(n, np.bool_)
+        is_chosen[fit_rows(n).numpy()] = True
         chosen = ((at, part[is_chosen[at : at + len(part)]]) for at, part in chosen)
-    return ColumnScale.fit(asked, chosen, name, weights)
+    return ColumnScale.fit(asked, chosen, table.name, weights)
 
 
 def _are_grey_levels(x: Array) -> bool:

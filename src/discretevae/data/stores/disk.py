@@ -37,6 +37,7 @@ class DiskTable(ABC):
         edges: int64 ``[M + 1]``: block m holds the rows from ``edges[m]`` up to ``edges[m + 1]``.
         gap: rows between two, up to which both are read in one go.
         is_table: whether it has columns, whose dtypes say nothing of grey values.
+        is_loaded: whether it lies in memory after all.
     """
 
     name: str
@@ -47,6 +48,7 @@ class DiskTable(ABC):
     edges: Index
     gap: int
     is_table: bool = False
+    is_loaded: bool = False
 
     @abstractmethod
     def read_into(self, start: int, out: Array) -> None:

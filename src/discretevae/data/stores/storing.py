@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import NamedTuple
+from math import prod
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,16 +15,8 @@ from discretevae.config import ScaleMode
 from discretevae.data.scale import ColumnScale, choose_scale
 from discretevae.data.stores import sparse, streamed
 from discretevae.data.stores.base import Store
-from discretevae.data.stores.disk import DiskTable
-from discretevae.data.stores.values import (
-    Array,
-    Facts,
-    as_array,
-    scan,
-    spans,
-    storage,
-    table_shape,
-)
+from discretevae.data.stores.disk import PIECE_BYTES, DiskTable, require_few_rows
+from discretevae.data.stores.values import Array, as_array, spans, storage, table_shape
 from discretevae.errors import DataError
 
 
@@ -55,59 +47,102 @@ def store(
     """Return the values of an array as they are stored; arguments of `Rows.from_array`.
 
     Raises:
-        DataError: as of `Rows.from_array`.
+        DataError: as of `Rows.from_array`, or a file that would have to be streamed and cannot.
     """
     if scale == "none":
         scale, divisor = None, 1.0
-    values: Tensor | Store
-    fitted = None
-    if isinstance(array, DiskTable):
-        name, image_shape, columns = array.name, array.image_shape, array.columns
-        values, divisor, fitted = streamed.from_table(array, divisor, scale, fit_rows)
-    elif sparse.is_sparse(array):
+    names = None if columns is None else tuple(columns)
+    if sparse.is_sparse(array):
         if scale not in (None, "auto"):
             raise DataError(
                 f"{name}: a sparse matrix, which scaled columns would fill. Pass "
                 "matrix.toarray(), or `scale='none'`."
             )
-        values, divisor = sparse.from_matrix(array, name, divisor)
+        matrix, divisor = sparse.from_matrix(array, name, divisor)
+        return Stored(matrix, divisor, image_shape, name, names, None)
+    table: DiskTable
+    if isinstance(array, DiskTable):
+        table = array
+        require_few_rows(table.shape[0], table.name)
     else:
-        got = as_array(array, name)
-        shape, image_shape = table_shape(got.shape, got.dtype, image_shape, name)
-        table = got.reshape(shape)
-        if scale is not None:
-            fitted = _fitted(table, scale, fit_rows, weights, name, image_shape, is_table=is_table)
-        if fitted is not None:
-            table, divisor = fitted.apply(table), 1.0
-        facts = scan(_pieces(table), table.dtype, name, divisor=divisor)
-        dtype, divisor = storage(facts, table.dtype, name, divisor=divisor)
+        table = ArrayTable(as_array(array, name), name, image_shape, names, is_table=is_table)
+    facts = table.facts(None if scale == "auto" else divisor)
+    chosen = choose_scale(scale, table, facts, fit_rows, weights)
+    if chosen is not None:
+        table = ScaledTable(table, chosen)
+        facts, divisor = table.facts(None), 1.0
+    dtype, divisor = storage(facts, table.dtype, table.name, divisor=divisor)
+    values: Tensor | Store
+    if isinstance(table, ArrayTable) and not copy:
         # torch warns of memory that must not be written to, such as a mapped file
-        values = torch.from_numpy(
-            np.array(table, dtype, order="C") if copy else np.require(table, dtype, ["C", "W"])
-        )
-    names = None if columns is None else tuple(columns)
-    return Stored(values, divisor, image_shape, name, names, fitted)
+        values = torch.from_numpy(np.require(table.array, dtype, ["C", "W"]))
+    elif table.is_loaded or prod(table.shape) * dtype.itemsize <= streamed.IN_MEMORY_BYTES:
+        loaded = np.empty(table.shape, dtype)
+        table.read_into(0, loaded)
+        values = torch.from_numpy(loaded)
+    else:
+        table.require_streamable(dtype)
+        values = streamed.Streamed(table, dtype, (facts.low, facts.high))
+    return Stored(values, divisor, table.image_shape, table.name, table.columns, chosen)
 
 
-def _pieces(table: Array) -> Iterator[tuple[int, Array]]:
-    return ((start, table[start:stop]) for start, stop in spans(table.shape))
+class ArrayTable(DiskTable):
+    """An array in memory, read as a table on disk is."""
+
+    is_loaded = True
+
+    def __init__(
+        self,
+        array: Array,
+        name: str,
+        image_shape: tuple[int, int] | None,
+        columns: tuple[str, ...] | None,
+        *,
+        is_table: bool,
+    ) -> None:
+        self.shape, self.image_shape = table_shape(array.shape, array.dtype, image_shape, name)
+        self.array, self.dtype = array.reshape(self.shape), array.dtype
+        self.name, self.columns, self.is_table = name, columns, is_table
+        self.edges, self.gap = np.array([0, self.shape[0]]), 1
+
+    def pieces(self) -> Iterator[tuple[int, Array]]:
+        """Yield the table from top to bottom; nothing is copied."""
+        return ((start, self.array[start:stop]) for start, stop in spans(self.shape))
+
+    def read_into(self, start: int, out: Array) -> None:
+        """Fill ``out`` with the rows from ``start`` on."""
+        out[...] = self.array[start : start + len(out)]
 
 
-def _fitted(
-    table: Array,
-    scale: ScaleMode | ColumnScale,
-    fit_rows: Callable[[int], Tensor] | None,
-    weights: Array | None,
-    name: str,
-    image_shape: tuple[int, int] | None,
-    *,
-    is_table: bool,
-) -> ColumnScale | None:
-    """Return the scale of the columns, if they get one."""
-    facts = scan(_pieces(table), table.dtype, name)
-    if table.dtype == np.uint8 and is_table:  # the bounds of bytes were not looked for
-        facts = Facts(float(table.min()), float(table.max()), True)
-    return choose_scale(
-        scale, facts, table.dtype, partial(_pieces, table), name, image_shape=image_shape,
-        is_table=is_table, n_rows=len(table), fit_rows=fit_rows, weights=weights,
-    )  # fmt: skip
+class ScaledTable(DiskTable):
+    """A table whose columns are put on a scale as they are read.
+
+    Args:
+        table: in the units of its source.
+        scale: of its columns.
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, table: DiskTable, scale: ColumnScale) -> None:
+        self.table, self.scale = table, scale
+        self.name, self.shape, self.image_shape = table.name, table.shape, table.image_shape
+        self.columns, self.edges, self.gap = table.columns, table.edges, table.gap
+        self.is_loaded = table.is_loaded
+
+    def read_into(self, start: int, out: Array) -> None:
+        """Fill ``out`` with the rows from ``start`` on, piece by piece."""
+        step = max(1, PIECE_BYTES // (8 * self.shape[1]))
+        for first in range(0, len(out), step):
+            part = out[first : first + step]
+            values = np.empty(part.shape, self.table.dtype)
+            self.table.read_into(start + first, values)
+            part[...] = self.scale.apply(values)
+
+    def require_streamable(self, dtype: np.dtype[Any]) -> None:
+        """Refuse what the table itself refuses."""
+        self.table.require_streamable(self.table.dtype)
+
+    def will_read(self, runs: Sequence[tuple[int, int]]) -> None:
+        """Announce the rows to the table."""
+        self.table.will_read(runs)

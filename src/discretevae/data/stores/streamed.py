@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import prod
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from discretevae.config import ScaleMode
-from discretevae.data.scale import ColumnScale, choose_scale
 from discretevae.data.stores.base import Store
-from discretevae.data.stores.disk import PIECE_BYTES, DiskTable, Index, require_few_rows
+from discretevae.data.stores.disk import DiskTable, Index
 from discretevae.data.stores.shuffling import BlockOrder, Windowed
-from discretevae.data.stores.values import Array, storage
+from discretevae.data.stores.values import Array
 
 IN_MEMORY_BYTES = 2**30
 """A table whose stored values take more than this is not loaded but streamed."""
@@ -112,65 +108,3 @@ class Streamed(Store):
         """The selection in the order of the file, for shuffling, which needs no other."""
         chosen = self.selection
         return chosen if chosen is None or (chosen[1:] >= chosen[:-1]).all() else np.sort(chosen)
-
-
-def from_table(
-    table: DiskTable,
-    divisor: float | None,
-    scale: ScaleMode | ColumnScale | None = None,
-    fit_rows: Callable[[int], Tensor] | None = None,
-) -> tuple[Tensor | Streamed, float, ColumnScale | None]:
-    """Return a table on disk, loaded if it is small, else as a store; its divisor and scale.
-
-    Raises:
-        DataError: values that are refused, or a file that would have to be streamed and cannot.
-    """
-    require_few_rows(table.shape[0], table.name)
-    facts = table.facts(None if scale == "auto" else divisor)
-    chosen = choose_scale(
-        scale, facts, table.dtype, table.pieces, table.name, image_shape=table.image_shape,
-        is_table=table.is_table, n_rows=table.shape[0], fit_rows=fit_rows,
-    )  # fmt: skip
-    if chosen is not None:
-        table = ScaledTable(table, chosen)
-        facts, divisor = table.facts(None), 1.0
-    dtype, divisor = storage(facts, table.dtype, table.name, divisor=divisor)
-    if prod(table.shape) * dtype.itemsize <= IN_MEMORY_BYTES:
-        values = np.empty(table.shape, dtype)
-        table.read_into(0, values)
-        return torch.from_numpy(values), divisor, chosen
-    table.require_streamable(dtype)
-    return Streamed(table, dtype, (facts.low, facts.high)), divisor, chosen
-
-
-class ScaledTable(DiskTable):
-    """A table on disk whose columns are put on a scale as they are read.
-
-    Args:
-        table: in the units of the file.
-        scale: of its columns.
-    """
-
-    dtype = np.dtype(np.float32)
-
-    def __init__(self, table: DiskTable, scale: ColumnScale) -> None:
-        self.table, self.scale = table, scale
-        self.name, self.shape, self.image_shape = table.name, table.shape, table.image_shape
-        self.columns, self.edges, self.gap = table.columns, table.edges, table.gap
-
-    def read_into(self, start: int, out: Array) -> None:
-        """Fill ``out`` with the rows from ``start`` on, piece by piece."""
-        step = max(1, PIECE_BYTES // (8 * self.shape[1]))
-        for first in range(0, len(out), step):
-            part = out[first : first + step]
-            values = np.empty(part.shape, self.table.dtype)
-            self.table.read_into(start + first, values)
-            part[...] = self.scale.apply(values)
-
-    def require_streamable(self, dtype: np.dtype[Any]) -> None:
-        """Refuse what the table itself refuses."""
-        self.table.require_streamable(self.table.dtype)
-
-    def will_read(self, runs: Sequence[tuple[int, int]]) -> None:
-        """Announce the rows to the table."""
-        self.table.will_read(runs)
