@@ -182,8 +182,7 @@ NPY, IDX = "data.readers.npy.NpyTable.__init__", "data.readers.idx.read_idx_byte
 NPZ, UNPACK = "data.readers.npz.NpzFile.__init__", "data.readers.npz.NpzFile._unpacking"
 PARQUET, PHOTO = "data.readers.parquet.ParquetTable._opened", "data.readers.images._read"
 TEXT = (
-    "data.readers.dialect.encodings_of",
-    "data.readers.dialect.opened",
+    "data.readers.dialect._unpacked",
     "data.readers.tables._parse_records",
 )
 GZIP = ("data.readers.dialect._Unpacked.__init__", "data.readers.dialect._Unpacked.readinto")
