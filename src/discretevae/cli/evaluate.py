@@ -83,6 +83,7 @@ def command(
     first.
     """
     from discretevae.evaluation.bounds import summary_of
+    from discretevae.evaluation.information import kl_split
 
     for path, suffixes in ((per_row, (".csv", ".npz")), (picture, (".png",))):
         if path is not None:
@@ -94,7 +95,7 @@ def command(
         rows = rows.subset(slice(0, max_rows))
     scores = [_scores(run, rows, samples, seed) for run in runs]
     results = [summary_of(score, run.model) for score, run in zip(scores, runs, strict=True)]
-    splits = [_split(run, rows, seed) for run in runs] if split_kl else [None] * len(runs)
+    splits = [kl_split(r.model, rows, seed=seed) if split_kl else None for r in runs]
     if per_row is not None:
         _write_rows(per_row, scores[0], rows)
     if picture is not None:
@@ -176,12 +177,6 @@ def _scores(run: Run, rows: Rows, samples: Sequence[int], seed: int) -> RowScore
 
     with outputs.counting_bar(f"evaluating {run.folder.name}", len(rows)) as progress:
         return row_scores(run.model, rows, samples=samples, seed=seed, progress=progress)
-
-
-def _split(run: Run, rows: Rows, seed: int) -> KLSplit:
-    from discretevae.evaluation.information import kl_split
-
-    return kl_split(run.model, rows, seed=seed)
 
 
 def _difference(score: RowScores, first: RowScores) -> Measured | None:

@@ -17,7 +17,7 @@ from discretevae.config import (
 )
 
 if TYPE_CHECKING:
-    from discretevae.data import Dataset, ReadOptions
+    from discretevae.data import Dataset
     from discretevae.families import Family
 
 AUTO = "auto"
@@ -62,7 +62,7 @@ def load_dataset(options: dict[str, Any]) -> Dataset:
     )
 
 
-def read_options(options: dict[str, Any]) -> ReadOptions:
+def read_options(options: dict[str, Any]) -> dict[str, Any]:
     """Return how the data are read: the scale follows from the likelihood where it may."""
     is_auto = options["likelihood"] == AUTO
     scale = scale_for(
@@ -70,15 +70,8 @@ def read_options(options: dict[str, Any]) -> ReadOptions:
     )
     if scale == "auto" and (options["divisor"] is not None or options["binarize"] != "none"):
         scale = None  # a scale that was asked for is refused beside a divisor
-    return {
-        "label": options["label"],
-        "row_id": options["row_id"],
-        "ignore": options["ignore"],
-        "header": options["header"],
-        "image_size": options["image_size"],
-        "divisor": options["divisor"],
-        "scale": scale,
-    }
+    names = ("label", "row_id", "ignore", "header", "image_size", "divisor")
+    return {name: options[name] for name in names} | {"scale": scale}
 
 
 def run_config(options: dict[str, Any], data: Dataset, training: TrainConfig) -> RunConfig:
@@ -94,21 +87,16 @@ def run_config(options: dict[str, Any], data: Dataset, training: TrainConfig) ->
     if options["likelihood"] == AUTO:
         likelihood = suited_likelihood(rows.binarized(options["binarize"]))
         options = options | {"likelihood": likelihood}
-    read: dict[str, Any] = {
-        **read_options(options),
+    read = read_options(options) | {
+        "source": source.removeprefix(BUILTIN) if data.is_builtin else str(Path(source).absolute()),
+        "binarize": options["binarize"],
         "scale": None if rows.scale is None else rows.scale.kind,
         "divisor": rows.divisor if rows.scale is None else None,
     }
     return RunConfig(
         model=_model_config(options, n_features=data.n_features, image_shape=data.image_shape),
         training=training,
-        data=DataConfig(
-            source=source.removeprefix(BUILTIN)
-            if data.is_builtin
-            else str(Path(source).absolute()),
-            binarize=options["binarize"],
-            **read,
-        ),
+        data=DataConfig(**read),
     )
 
 

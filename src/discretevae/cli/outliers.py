@@ -85,11 +85,7 @@ def command(
     normal = _drawn(source.load(None, reference), reference_rows, options["seed"])
     with outputs.counting_bar("scoring reference rows", len(normal)) as progress:
         fitted = fit_outliers(
-            run.model,
-            normal,
-            contamination=contamination,
-            progress=progress,
-            **options,
+            run.model, normal, contamination=contamination, progress=progress, **options
         )
     with outputs.counting_bar("scoring rows", len(rows)) as progress:
         found = fitted.measure(rows, progress=progress)
@@ -132,13 +128,8 @@ def _write(out: Path, found: OutlierScores, rows: Rows) -> None:
     from discretevae.codes.ids import ids_of
     from discretevae.codes.tables import write_columns
 
-    columns = {
-        "id": ids_of(rows),
-        "score": found.scores,
-        "decision": found.decisions,
-        "label": found.labels,
-    }
-    columns |= {"bound": found.bound, "complexity": found.complexity}
+    columns = {"id": ids_of(rows), "score": found.scores, "decision": found.decisions}
+    columns |= {"label": found.labels, "bound": found.bound, "complexity": found.complexity}
     write_columns(outputs.make_parent(out), columns)
 
 

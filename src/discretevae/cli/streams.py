@@ -45,11 +45,8 @@ def _replaced(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     characters = error.object[error.start : error.end]
-    return "".join(READABLE.get(one) or _escaped(one) for one in characters), error.end
-
-
-def _escaped(character: str) -> str:
-    return character.encode("ascii", "backslashreplace").decode()
+    readable = "".join(READABLE.get(one, one) for one in characters)
+    return readable.encode("ascii", "backslashreplace").decode(), error.end
 
 
 def _find_ascii(name: str) -> codecs.CodecInfo | None:
@@ -67,5 +64,3 @@ def _find_ascii(name: str) -> codecs.CodecInfo | None:
 
 
 codecs.register(_find_ascii)
-
-__all__ = ["READABLE", "abandon_stdout", "prepare_streams"]

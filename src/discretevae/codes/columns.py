@@ -136,12 +136,9 @@ def _schema(pa: Any, model: DiscreteVAE, bits_as: BitsAs, of_ids: Any) -> Any:
             names = [f"z{first + i}" for i in range(part.n_variables)]
             fields += [pa.field(name, kind, nullable=False) for name in names]
         first += part.n_variables
-    said = {
-        "version": __version__,
-        "latent": str(model.family.spec),
-        "fingerprint": fingerprint(model),
-    }
-    return pa.schema(fields, metadata={"discretevae": json.dumps(said)})
+    spec = str(model.family.spec)
+    facts = {"version": __version__, "latent": spec, "fingerprint": fingerprint(model)}
+    return pa.schema(fields, metadata={"discretevae": json.dumps(facts)})
 
 
 def _groups(packed: Array) -> Iterator[slice]:

@@ -19,8 +19,7 @@ def fingerprint(model: DiscreteVAE) -> str:
 
     Example:
         >>> from discretevae.config import ModelConfig
-        >>> from discretevae.model.row_checks import require_model
-    from discretevae.model.vae import fresh_model
+        >>> from discretevae.model.vae import fresh_model
         >>> config = ModelConfig(n_features=4, latent="bernoulli:3", hidden=(8,))
         >>> one, other = fresh_model(config, seed=0), fresh_model(config, seed=1)
         >>> len(fingerprint(one)), fingerprint(one) == fingerprint(other)

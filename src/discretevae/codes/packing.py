@@ -123,11 +123,9 @@ def encode_rows(
     with atomic_file(out) as file:
         for number, part in enumerate(parts):
             if number == 0:
-                header = {
-                    "descr": np.lib.format.dtype_to_descr(part.dtype),
-                    "fortran_order": False,
-                    "shape": (len(rows), *part.shape[1:]),
-                }
+                descr = np.lib.format.dtype_to_descr(part.dtype)
+                shape = (len(rows), *part.shape[1:])
+                header = {"descr": descr, "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
             file.write(part.tobytes())
     written: Array = np.load(out, mmap_mode="r", allow_pickle=False)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack, get_args
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 import torch
 from torch import Tensor
@@ -94,11 +94,9 @@ def load_data(
         >>> len(data.train), len(data.test), data.n_features, data.image_shape
         (1500, 297, 64, (8, 8))
     """
-    config = _checked(source, options, test_fraction, split_seed, schema)
-    split = partial(DrawnSplit, test_fraction=test_fraction, seed=split_seed)
-    parts = load_parts(
-        config, data_dir=data_dir, download=download, progress=progress, schema=schema, split=split,
-        source=source,
+    parts, split, config = _load(
+        source, options, test_fraction, split_seed, schema, data_dir=data_dir, download=download,
+        progress=progress,
     )  # fmt: skip
     if "all" not in parts:
         is_builtin = config.source.removeprefix(BUILTIN) in BUILTIN_NAMES
@@ -137,19 +135,16 @@ def load_rows(
     Raises:
         ConfigError: an argument outside its range, or an unknown split.
         DataError: as for `load_data`, and a split that the source does not have.
-        DownloadError: as for `load_data`.
-        MissingExtraError: as for `load_data`.
+        DownloadError, MissingExtraError: as for `load_data`.
 
     Example:
         >>> len(load_rows("digits")), len(load_rows("digits", split="test"))
         (1797, 297)
     """
     require_split(split)
-    config = _checked(source, options, test_fraction, split_seed, schema)
-    drawn = partial(DrawnSplit, test_fraction=test_fraction, seed=split_seed)
-    parts = load_parts(
-        config, data_dir=data_dir, download=download, progress=progress, schema=schema, split=drawn,
-        source=source,
+    parts, drawn, _ = _load(
+        source, options, test_fraction, split_seed, schema, data_dir=data_dir, download=download,
+        progress=progress,
     )  # fmt: skip
     return choose_part(parts, split, drawn)
 
@@ -287,14 +282,15 @@ def _require_own(rows: Rows, config: DataConfig) -> None:
         raise ConfigError(f"{config.source}: has no columns by name. Leave them out.")
 
 
-def _checked(
+def _load(
     source: object,
     options: ReadOptions,
     test_fraction: float,
     seed: int,
-    schema: object,
-) -> DataConfig:
-    """Return how a source is read; everything that is wrong with it or the split is named."""
+    schema: Schema | None,
+    **where: Any,
+) -> tuple[dict[str, Rows], Callable[[int], DrawnSplit], DataConfig]:
+    """Return parts, the split of one without, and how all were read; what is wrong is named."""
     problems, config = Problems(), DataConfig()
     if schema is not None:
         require_type("schema", schema, Schema, "Give that of a run, run.schema.", DataError)
@@ -310,7 +306,8 @@ def _checked(
     if not 0 <= seed < 2**63:
         problems.found.append(f"split_seed must be >= 0 and below 2**63. Got {seed}.")
     problems.require_none()
-    return config
+    split = partial(DrawnSplit, test_fraction=test_fraction, seed=seed)
+    return load_parts(config, source=source, schema=schema, split=split, **where), split, config
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:

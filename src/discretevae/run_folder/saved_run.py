@@ -150,11 +150,7 @@ def save_config(folder: Path, config: RunConfig) -> None:
 
 def config_bytes(config: RunConfig) -> bytes:
     """Return the content of ``config.json``."""
-    head = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "discretevae": __version__,
-    }
+    head = {"format": FORMAT, "format_version": FORMAT_VERSION, "discretevae": __version__}
     return json_bytes(head | to_dict(config))
 
 
@@ -296,18 +292,12 @@ def _require_weights_of(module: nn.Module, tensors: Mapping[str, Tensor], path: 
 
 def _require_readable(config: RunConfig) -> None:
     """Refuse values that no run writes and that the configuration itself lets through."""
-    problems = []
-    data, shape = config.data, config.model.image_shape
-    if not isinstance(data.source, str):
-        problems.append(f"data source must be a text. Got {data.source!r}")
-    if shape is not None and not (
-        isinstance(shape, tuple)
-        and len(shape) == 2
-        and all(type(side) is int and side > 0 for side in shape)
-    ):
-        problems.append(f"image_shape must be two ints >= 1. Got {shape!r}")
-    if problems:
-        raise ConfigError(problems)
+    source, shape = config.data.source, config.model.image_shape
+    if not isinstance(source, str):
+        raise ConfigError(f"data source must be a text. Got {source!r}")
+    is_pair = isinstance(shape, tuple) and len(shape) == 2
+    if shape is not None and not (is_pair and all(type(n) is int and n > 0 for n in shape)):
+        raise ConfigError(f"image_shape must be two ints >= 1. Got {shape!r}")
 
 
 def _described(tensor: Tensor | None) -> str:

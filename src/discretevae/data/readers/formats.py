@@ -86,7 +86,14 @@ def read_path(path: Path, request: Request) -> dict[str, Rows]:
 
 
 def _read(path: Path, request: Request) -> Rows | dict[str, Rows]:
-    reader = _reader(path)
+    if path.is_dir():
+        reader: Reader = read_shards if is_shards(path) else read_images
+    elif path.is_file():
+        name = path.name.lower()
+        found = (read for suffix, read in _BY_SUFFIX.items() if name.endswith(suffix))
+        reader = next(found, None) or _by_magic(path)
+    else:
+        raise DataError(f"{path} is neither a file nor a folder. Pass {READABLE}.")
     asks_by_name = request.label or request.row_id or request.ignore
     if asks_by_name and reader in _WITHOUT_NAMES and request.columns is None:
         raise DataError(
@@ -94,16 +101,6 @@ def _read(path: Path, request: Request) -> Rows | dict[str, Rows]:
             "them out."
         )
     return reader(path, request)
-
-
-def _reader(path: Path) -> Reader:
-    if path.is_dir():
-        return read_shards if is_shards(path) else read_images
-    if not path.is_file():
-        raise DataError(f"{path} is neither a file nor a folder. Pass {READABLE}.")
-    name = path.name.lower()
-    found = (read for suffix, read in _BY_SUFFIX.items() if name.endswith(suffix))
-    return next(found, None) or _by_magic(path)
 
 
 def _by_magic(path: Path) -> Reader:

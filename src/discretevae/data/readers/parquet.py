@@ -299,16 +299,13 @@ def _index_of(schema: Any) -> list[str | range]:
     """Return what pandas noted of the index: names of columns, or the numbers of the rows."""
     try:
         noted = (schema.pandas_metadata or {}).get("index_columns", [])
-        names = [each for each in noted if isinstance(each, str)]
-        ranges = [
+        counted = [
             range(each["start"], each["stop"], each["step"])
             for each in noted
             if isinstance(each, dict) and each["kind"] == "range"
         ]
-        return [
-            *names,
-            *(each for each in ranges if max(map(abs, (each.start, each.stop))) < 2**62),
-        ]
+        sound = [each for each in counted if max(map(abs, (each.start, each.stop))) < 2**62]
+        return [each for each in noted if isinstance(each, str)] + sound
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return []  # not what pandas writes
 
@@ -316,15 +313,7 @@ def _index_of(schema: Any) -> list[str | range]:
 def _values(
     column: Any, column_name: str, name: str, *, start: int, length: int | None = None
 ) -> Array:
-    """Return values ``[n]``, or ``[n, length]`` of lists; texts as objects.
-
-    Args:
-        column: of a batch.
-        column_name: of it.
-        name: starts every message.
-        start: number of the first row.
-        length: of all lists; None for that of the first.
-    """
+    """Return values ``[n]``, or ``[n, length]`` of lists; texts as objects."""
     import pyarrow as pa
     from pyarrow import types
 
