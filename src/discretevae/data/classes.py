@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,8 +50,8 @@ def read_labels(
     got = as_array(labels, f"{name}: labels")
     if got.ndim == 2 and got.shape[1] == 1:
         got = got[:, 0]
-    elif got.ndim == 2 and _is_one_hot(got):
-        got = got.argmax(1)
+    elif got.ndim == 2 and got.dtype.kind in "biuf" and np.isin(got, (0, 1)).all():
+        got = got.argmax(1) if (got.sum(1) == 1).all() else got
     if got.shape != (n_rows,):
         raise DataError(
             f"{name}: {n_rows} rows need labels of shape ({n_rows},). Got {got.shape}. "
@@ -118,11 +117,3 @@ def renumber(
 def class_name(label: int, classes: tuple[str, ...] | None) -> str:
     """Return the name of a label."""
     return classes[label] if classes is not None and 0 <= label < len(classes) else str(label)
-
-
-def _is_one_hot(table: npt.NDArray[Any]) -> bool:
-    return (
-        table.dtype.kind in "biuf"
-        and bool(((table == 0) | (table == 1)).all())
-        and bool((table.sum(1) == 1).all())
-    )

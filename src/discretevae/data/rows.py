@@ -19,7 +19,7 @@ from discretevae.config import BinarizeMode, ScaleMode
 from discretevae.data.batches import Batches
 from discretevae.data.binarization import binarize, binarize_rows, require_mode
 from discretevae.data.classes import read_labels
-from discretevae.data.scale import ColumnScale, count_not_bytes, first_not_byte
+from discretevae.data.scale import ColumnScale, count_not_bytes
 from discretevae.data.stores import streamed
 from discretevae.data.stores.base import InMemory, Store
 from discretevae.data.stores.disk import DiskTable
@@ -146,7 +146,8 @@ class Rows:
     @cached_property
     def are_bytes(self) -> bool:
         """True if every x is k/255 for a whole k from 0 to 255; looked at up to the first other."""
-        return self.binarize != "none" or first_not_byte(self._store.pieces(), self.divisor) is None
+        pieces = self._store.pieces()
+        return self.binarize != "none" or not count_not_bytes(pieces, self.divisor, most=1)[0]
 
     @cached_property
     def is_binary(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -247,22 +248,16 @@ def _are_grey_levels(x: Array) -> bool:
     return bool((np.abs(levels - np.rint(levels)) < GREY_ROUNDING).all())
 
 
-def first_not_byte(pieces: Iterable[Tensor], divisor: float) -> float | None:
-    """Return the first stored value that is not k/255 of the divisor, if there is one."""
-    for part in pieces:
-        if part.dtype == torch.uint8 and divisor == 255:
-            return None  # no value of this type is anything else
-        wrong, example = count_not_bytes([part], divisor)
-        if wrong:
-            return example
-    return None
+def count_not_bytes(
+    pieces: Iterable[Tensor], divisor: float, *, most: float = math.inf
+) -> tuple[int, float]:
+    """Return the number of stored values that are not k/255 of the divisor, and the first one.
 
-
-def count_not_bytes(pieces: Iterable[Tensor], divisor: float) -> tuple[int, float]:
-    """Return the number of stored values that are not k/255 of the divisor, and the first one."""
+    Counting ends with the piece in which there are ``most``.
+    """
     wrong, example = 0, 0.0
     for part in pieces:
-        if part.dtype == torch.uint8 and divisor == 255:
+        if wrong >= most or (part.dtype == torch.uint8 and divisor == 255):
             break  # no value of this type is anything else
         k = part.double().mul_(255 / divisor)
         whole = k.round()

@@ -9,6 +9,7 @@ from torch import Tensor
 from discretevae.data import Rows
 from discretevae.data.objects import as_rows
 from discretevae.data.ranges import require_bytes, require_unit_interval
+from discretevae.data.scale import require_width
 from discretevae.errors import DataError, kind_of
 from discretevae.likelihoods import Likelihood
 
@@ -33,11 +34,7 @@ def require_values(rows: Rows, n_features: int, likelihood: Likelihood) -> None:
     Raises:
         DataError: they are such rows.
     """
-    if rows.n_features != n_features:
-        raise DataError(
-            f"{rows.name}: rows have {rows.n_features} features, but the model takes {n_features}. "
-            "Give data of the model's own width."
-        )
+    require_width(rows.n_features, n_features, rows.name)
     if likelihood.support == "bytes":
         require_bytes(rows)
     elif likelihood.needs_unit_interval:

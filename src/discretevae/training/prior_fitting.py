@@ -84,7 +84,7 @@ def fit_prior(
     """
     rows = require_fit(model, rows)
     _require_same_code(model, prior)
-    _check(model, prior, epochs, batch_size, lr)
+    _check(prior, epochs, batch_size, lr)
     parameters = list(prior.parameters())
     device = parameters[0].device
     generator = generator_for(seed, "prior draws", device=device)
@@ -112,13 +112,17 @@ def fit_prior(
             if progress is not None:
                 progress(done)
         optimizer.zero_grad()
-        _require_finite(total, prior, epoch)
+        if not (math.isfinite(total) and all(bool(p.isfinite().all()) for p in parameters)):
+            raise TrainingError(
+                f"the prior's weights or ln p(z) became NaN or infinite in epoch {epoch}. Try a "
+                "smaller `lr`."
+            )
         history.append(PriorEpoch(epoch, total / len(rows)))
     prior.train(was_training)
     return history
 
 
-def _check(model: DiscreteVAE, prior: Prior, epochs: int, batch_size: int, lr: float) -> None:
+def _check(prior: Prior, epochs: int, batch_size: int, lr: float) -> None:
     problems = [
         must(name, "an int >= 1", value)
         for name, value in (("epochs", epochs), ("batch_size", batch_size))
@@ -133,7 +137,6 @@ def _check(model: DiscreteVAE, prior: Prior, epochs: int, batch_size: int, lr: f
         )
     if problems:
         raise ConfigError(problems)
-    _require_same_code(model, prior)
 
 
 def _require_same_code(model: DiscreteVAE, prior: Prior) -> None:
@@ -142,13 +145,4 @@ def _require_same_code(model: DiscreteVAE, prior: Prior) -> None:
         raise ConfigError(
             f"the prior is one of {prior.family.spec}, the model's code is {model.family.spec}. "
             "Make it with make_prior(…, model.family)."
-        )
-
-
-def _require_finite(total: float, prior: Prior, epoch: int) -> None:
-    weights = all(bool(weight.isfinite().all()) for weight in prior.parameters())
-    if not (math.isfinite(total) and weights):
-        raise TrainingError(
-            f"the prior's weights or ln p(z) became NaN or infinite in epoch {epoch}. "
-            "Try a smaller `lr`."
         )

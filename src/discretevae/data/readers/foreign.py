@@ -7,7 +7,6 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -86,7 +85,7 @@ _IN_ZIP = {
 
 
 def recognize(path: Path) -> Foreign | None:
-    """Return what a file is by its first bytes; None if it may be one that can be read.
+    """Return what a file is by its first bytes, else by its name; None if it may be readable.
 
     Example:
         >>> import tempfile
@@ -101,18 +100,10 @@ def recognize(path: Path) -> Foreign | None:
     if not head:
         return Foreign("the file is empty", "Fetch or save it again")
     if head[:4] == b"PK\x03\x04":
-        return _in_zip(path)
-    return _in_gzip(path) if head[:2] == b"\x1f\x8b" else _by_magic(head)
-
-
-def recognize_name(path: Path) -> Foreign | None:
-    """Return what a file of this name should be, where its bytes say nothing.
-
-    Example:
-        >>> recognize_name(Path("x.joblib")).what
-        'a pickle, which could run any code and is never loaded'
-    """
-    return _BY_SUFFIX.get(path.suffix.lower())
+        found = _in_zip(path)
+    else:
+        found = _in_gzip(path) if head[:2] == b"\x1f\x8b" else _by_magic(head)
+    return found or _BY_SUFFIX.get(path.suffix.lower())
 
 
 def _by_magic(head: bytes) -> Foreign | None:
@@ -152,14 +143,3 @@ def _in_gzip(path: Path) -> Foreign | None:
 def is_picture_name(name: str) -> bool:
     """Return whether a file of this name claims to be a picture that can be read."""
     return PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES
-
-
-def describe(files: Sequence[Path]) -> str:
-    """Return what the files of a folder are, for a message.
-
-    Example:
-        >>> describe([Path("a.csv"), Path("b.csv")])
-        '.csv files, such as a.csv'
-    """
-    kinds = sorted({file.suffix.lower() or "nameless" for file in files})
-    return f"{', '.join(kinds[:3])} files, such as {files[0].name}"

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from discretevae.data.readers.foreign import PICTURE_SUFFIXES, recognize, recognize_name
+from discretevae.data.readers.foreign import PICTURE_SUFFIXES, recognize
 from discretevae.data.readers.idx import is_idx, read_idx
 from discretevae.data.readers.images import is_picture, read_images
 from discretevae.data.readers.npy import read_npy
@@ -116,8 +116,6 @@ def _by_magic(path: Path) -> Reader:
         return read_parquet
     if is_picture(head):
         return read_images
-    if (foreign := recognize_name(path)) is not None:
-        raise foreign.error(path)
     raise DataError(f"{path}: unknown kind of file. Pass {READABLE}.")
 
 

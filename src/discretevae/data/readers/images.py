@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from discretevae.data.classes import natural_key
-from discretevae.data.readers.foreign import describe, is_picture_name, recognize, recognize_name
+from discretevae.data.readers.foreign import is_picture_name, recognize
 from discretevae.data.readers.request import Request
 from discretevae.data.readers.white import choose_white, with_white
 from discretevae.data.rows import Rows
@@ -85,9 +85,11 @@ def _files(path: Path) -> list[Path]:
     if not files:
         raise DataError(f"{path}: no pictures in this folder. Read are {', '.join(_FORMATS)}.")
     if not any(is_picture_name(file.name) or _starts_as_picture(file) for file in files):
+        kinds = sorted({file.suffix.lower() or "nameless" for file in files})
         raise DataError(
-            f"{path}: no pictures in this folder, but {describe(files)}. Read are "
-            f"{', '.join(_FORMATS)}; pass one file of another kind by its own name."
+            f"{path}: no pictures in this folder, but {', '.join(kinds[:3])} files, such as "
+            f"{files[0].name}. Read are {', '.join(_FORMATS)}; pass one file of another kind by "
+            "its own name."
         )
     return files
 
@@ -168,7 +170,7 @@ def _read(file: Path, size: tuple[int, int] | None) -> _Grey:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise DataError(f"{file}: too large a picture ({error}) Make it smaller.") from None
     except UnidentifiedImageError:
-        found = recognize(file) or recognize_name(file)
+        found = recognize(file)
         what = f" ({found.what})" if found is not None else ""
         raise DataError(
             f"{file}: not a picture{what}. Read are {', '.join(_FORMATS)}; move other files "
