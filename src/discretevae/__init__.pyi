@@ -114,6 +114,8 @@ from .estimators import (
     MuProp as MuProp,
     PartWise as PartWise,
     ReinMax as ReinMax,
+    ReinMaxCV as ReinMaxCV,
+    ReinMaxRao as ReinMaxRao,
     Reparametrized as Reparametrized,
     STGumbel as STGumbel,
     StraightThrough as StraightThrough,

@@ -22,11 +22,11 @@ from discretevae.estimators.contract import (
     z_test,
 )
 from discretevae.estimators.gumbel import conditional_logits, relaxed, standard_noise
+from discretevae.estimators.reinmax import ReinMax, ReinMaxCV, ReinMaxRao
 from discretevae.estimators.relaxation import (
     GappedST,
     GumbelRao,
     GumbelSoftmax,
-    ReinMax,
     STGumbel,
     StraightThrough,
 )
@@ -43,6 +43,10 @@ HARD = [
     GappedST(samples=2, tau=0.7, gap=0.0),
     ReinMax(),
     ReinMax(samples=2, tau=1.3),
+    ReinMaxRao(tau=0.7, resamples=5),
+    ReinMaxRao(samples=2),
+    ReinMaxCV(),
+    ReinMaxCV(samples=3, scale=1.0),
 ]
 ALL = [*HARD, GumbelSoftmax(), GumbelSoftmax(samples=3, tau=0.3)]
 FAMILIES = [Bernoulli(3), Categorical(2, 3)]
@@ -206,10 +210,24 @@ def by_hand(estimator, family, eta, f, generator):
         x = x[..., 0] - x[..., 1] if family.spec.kind == "bernoulli" else x
         y = relaxed(family, x + eta - eta.detach(), tau)
     else:
-        p = ((relaxed(family, eta, tau) + z) / 2).detach()
+        p = ((relaxed(family, eta, 1.0 if is_rao(estimator) else tau) + z) / 2).detach()
         p = p.logit() if family.spec.kind == "bernoulli" else p.log()
-        y = 2 * family.mean(p + eta - eta.detach()) - 0.5 * family.mean(eta)
+        if is_rao(estimator):
+            lead = (estimator.resamples, estimator.samples)
+            noise = standard_noise(family, eta, lead, generator)
+            p = conditional_logits(family, p, z, noise) / tau
+        of_p = family.mean(p + (eta - eta.detach()) / (tau if is_rao(estimator) else 1))
+        y = 2 * (of_p.mean(0) if is_rao(estimator) else of_p) - 0.5 * family.mean(eta)
+        if isinstance(estimator, ReinMaxCV):
+            _, slope = f.value_and_grad(z)
+            c = estimator.scale * (slope.sum(0) - slope) / (estimator.samples - 1)
+            term = ((slope - c) * y + c * family.mean(eta)).flatten(2).sum(-1)
+            return with_gradient_of(f(z).mean(0), f(z).mean(0) + term.mean(0))
     return f(z + y - y.detach()).mean(0)
+
+
+def is_rao(estimator):
+    return isinstance(estimator, ReinMaxRao)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=repr)

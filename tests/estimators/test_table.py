@@ -28,12 +28,13 @@ SEEN = 0.1
 BIASED = [name for name in DISCRETE if not ESTIMATORS[name]().is_unbiased]
 NEEDS_SLOPE = {
     "straight-through", "gumbel-softmax", "st-gumbel", "gumbel-rao", "gapped-st", "reinmax",
-    "muprop", "rebar", "relax", "double-cv", "rodeo", "vq",
+    "reinmax-rao", "reinmax-cv", "muprop", "rebar", "relax", "double-cv", "rodeo", "vq",
 }  # fmt: skip
 ZERO_FOR_CONSTANT = {
     "exact", "local-expectation", "rloo", "arm", "disarm", "arms", "arsm", "carms",
     "disarm-sb", "disarm-iw", "unordered-set", "straight-through", "gumbel-softmax", "st-gumbel",
-    "gumbel-rao", "gapped-st", "reinmax", "muprop", "rebar", "relax", "double-cv", "rodeo",
+    "gumbel-rao", "gapped-st", "reinmax", "reinmax-rao", "reinmax-cv", "muprop", "rebar", "relax",
+    "double-cv", "rodeo",
 }  # fmt: skip
 
 

@@ -30,11 +30,15 @@ from discretevae.estimators.exact import Exact as Exact, LocalExpectation as Loc
 from discretevae.estimators.importance import Importance as Importance
 from discretevae.estimators.multisample import VIMCO as VIMCO
 from discretevae.estimators.partwise import PartWise as PartWise, discrete_parts
+from discretevae.estimators.reinmax import (
+    ReinMax as ReinMax,
+    ReinMaxCV as ReinMaxCV,
+    ReinMaxRao as ReinMaxRao,
+)
 from discretevae.estimators.relaxation import (
     GappedST as GappedST,
     GumbelRao as GumbelRao,
     GumbelSoftmax as GumbelSoftmax,
-    ReinMax as ReinMax,
     STGumbel as STGumbel,
     StraightThrough as StraightThrough,
 )
@@ -49,7 +53,8 @@ ESTIMATORS: Mapping[str, type[Estimator]] = {
     for cls in (
         Importance, Reparametrized, Exact, LocalExpectation, EMA, NVIL, RLOO, ARM, DisARM, ARMS,
         ARSM, CARMS, DisARMSB, DisARMIW, UnorderedSet, MuProp, REBAR, RELAX, DoubleCV, RODEO, VIMCO,
-        StraightThrough, GumbelSoftmax, STGumbel, GumbelRao, GappedST, ReinMax, VQ,
+        StraightThrough, GumbelSoftmax, STGumbel, GumbelRao, GappedST, ReinMax,
+        ReinMaxRao, ReinMaxCV, VQ,
     )
 }  # fmt: skip
 """Every estimator of the package by its name."""

@@ -40,7 +40,7 @@ differentiated; the gradient is averaged over the first dimensions of y."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Relaxation(Estimator):
+class Relaxation(Estimator):
     """The step that all share: draw z, differentiate f there, pull the slope back to η."""
 
     is_unbiased = False
@@ -68,7 +68,7 @@ class _Relaxation(Estimator):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Tempered(_Relaxation):
+class _Tempered(Relaxation):
     """A softmax of temperature τ."""
 
     tau: float = field(default=1.0, metadata=POSITIVE)
@@ -109,7 +109,7 @@ class _Annealed(_Tempered):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StraightThrough(_Relaxation):
+class StraightThrough(Relaxation):
     """A true code forward, its mean backward.
 
         z ~ q,   ĝ = 1/S Σ_s J(q)ᵀ ∂f/∂z(z_s),   q = ∇A(η),  τ = 1
@@ -288,45 +288,3 @@ class GappedST(_Tempered):
         top = eta.amax(-1, keepdim=True)
         raised = z * (top - eta)
         return eta + raised - (1 - z) * torch.relu(eta + self.gap - top)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReinMax(_Relaxation):
-    """Straight-through of second order: Heun's method in place of Euler's.
-
-        z ~ q,   ĝ = 1/S Σ_s (2 J(p_s) − ½ J(q))ᵀ ∂f/∂z(z_s),   p_s = (softmax(η/τ) + z_s)/2,  τ = 1
-
-    In expectation the difference f(e_i) − f(e_j) of two categories is replaced by the trapezoid
-    ½ (∂f(e_i) + ∂f(e_j))·(e_i − e_j), which is exact for any f quadratic in z; straight-through is
-    exact for linear f only. Bits are two categories with logits (η, 0).
-
-    Args:
-        samples: S, samples of z per row.
-        tau: τ > 0 inside p; second order holds for 1, the authors also use a little more.
-
-    Example:
-        >>> from discretevae.families import Bernoulli
-        >>> class Square:                                          # f = (z − 0.4)²
-        ...     def value_and_grad(self, z):
-        ...         return (z - 0.4).square().sum(-1), 2 * (z - 0.4)
-        >>> eta = torch.zeros(50_000, 1, requires_grad=True)
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> ReinMax()(Bernoulli(1), eta, Square(), generator=generator).surrogate.sum().backward()
-        >>> round(eta.grad.mean().item(), 2)                       # q(1 − q)(0.6² − 0.4²) = 0.05
-        0.05
-
-    Source: Liu, Dong, Liu, Yu & Gao, *Bridging Discrete and Backpropagation: Straight-Through and
-    Beyond* (NeurIPS 2023). J is taken at temperature 1 in both terms, as there.
-    """
-
-    name = "reinmax"
-
-    tau: float = field(default=1.0, metadata=POSITIVE)
-
-    def _points(self, family: Family, eta: Tensor, generator: torch.Generator | None) -> Points:
-        z = family.sample(eta, self.samples, generator=generator)
-        return z, (relaxed(family, eta, self.tau) + z) / 2
-
-    def _pulled_back(self, family: Family, eta: Tensor, y: Tensor, slope: Tensor) -> Tensor:
-        euler = pull_back(family, family.mean(eta), slope)
-        return 2 * pull_back(family, y, slope) - 0.5 * euler
