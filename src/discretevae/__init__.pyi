@@ -145,10 +145,8 @@ from .evaluation.information import (
 )
 from .evaluation.measured import Measured as Measured
 from .evaluation.usage import CodeUsage as CodeUsage
-from .experiments.comparison import (
-    Comparison as Comparison,
-    compare as compare,
-)
+from .experiments.comparison import compare as compare
+from .experiments.comparison_result import Comparison as Comparison
 from .experiments.refit import (
     Refitted as Refitted,
     refit_prior as refit_prior,

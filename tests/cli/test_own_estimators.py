@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -103,6 +105,22 @@ def test_a_run_is_trained_evaluated_and_resumed(files, cli):
     done = cli(*further, "--estimator", "a folder/mine.py:Mine:samples=3")
     assert done.status == 0, done.err
     assert len(Path("run/metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_commands_of_the_page_run(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "docs/extending.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(from dataclasses.*?)assert", text, re.DOTALL)
+    Path("critical.py").write_text(code[1], encoding="utf-8")
+    assert len(code[1].splitlines()) < 30
+    lines = re.findall(r"^\$ discretevae (.*critical.py.*)$", text, re.MULTILINE)
+    assert [line.split()[0] for line in lines] == ["train", "train", "compare"]
+    for line in lines:
+        few = re.sub(r"--epochs \d+", f"--epochs {1 + ('--resume' in line)}", line)
+        few += "" if "--resume" in few else " --hidden 8"
+        few += " --repeats 8" if "compare" in few else ""
+        done = cli(*shlex.split(few))
+        assert done.status == 0, done.err
 
 
 def test_a_configuration_imports_nothing(files):

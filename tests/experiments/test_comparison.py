@@ -33,13 +33,12 @@ from discretevae.estimators import (
 )
 from discretevae.experiments import comparison
 from discretevae.experiments.comparison import (
-    Comparison,
-    EstimatorRun,
     compare,
     fitting_estimators,
     measure_gradients,
     read_estimators,
 )
+from discretevae.experiments.comparison_result import FORMAT, Comparison, EstimatorRun
 from discretevae.families import family_of
 from discretevae.model.vae import DiscreteVAE, fresh_model
 from discretevae.objectives import elbo, multi_sample
@@ -48,7 +47,8 @@ from discretevae.objectives.gradient_reports import _bias as comparison_bias
 from discretevae.plots.comparison import elbo_figure, gradient_figure
 
 TIMES = {"seconds", "cpu_seconds", "time_ratio", "variance_times_time", "rows_per_second"}
-FILES = {"comparison.json", "comparison.md", "gradients.png", "elbo.png"}
+TABLES = {f"comparison.{kind}" for kind in ("json", "md", "csv", "tex")}
+FILES = TABLES | {"gradients.png", "elbo.png"}
 COMMAND = ("compare", "--latent", "bernoulli:4", "--hidden", "8", "--lr", "0.01", "--epochs", "2",
            "--repeats", "8")  # fmt: skip
 
@@ -344,6 +344,9 @@ def test_one_of_ones_own_and_one_that_fails(monkeypatch):
         ({}, {"moments": ()}, "moments must be one or several numbers in [0, 1]. Got ()."),
         ({}, {"moments": (2,)}, "moments must be one or several numbers"),
         ({}, {"repeats": 7}, "`repeats` must be an int >= 8. Got 7."),
+        ({}, {"n_seeds": 0}, "`n_seeds` must be an int >= 1. Got 0."),
+        ({}, {"n_seeds": True}, "`n_seeds` must be an int >= 1. Got True."),
+        ({"seed": 2**63 - 1}, {"n_seeds": 2}, "`seed` must be an int from 0 to 2**63 - 1."),
         ({"objective": "marginal"}, {}, "compare measures the ELBO only. Got objective marginal."),
     ],
 )
@@ -377,7 +380,7 @@ def test_the_command_from_end_to_end(cli, tmp_path):
     assert (status, err) == (0, "")
     assert {path.name for path in folder.iterdir()} == FILES
     result = json.loads((folder / "comparison.json").read_text())
-    assert result["format"] == comparison.FORMAT
+    assert result["format"] == FORMAT
     assert result["estimators"] == ["importance", "rloo:samples=4", "disarm", "straight-through"]
     assert [moment["step"] for moment in result["moments"]] == [0, 2, 12, 24]
     assert [len(run["history"]) for run in result["runs"]] == [2, 2, 2, 2]
@@ -412,6 +415,11 @@ MISTAKES = {
     "not ours": (("--out", "full"), ("full: holds files that are not ours.",)),
     "other JSON": (("--out", "json"), ("json: holds files that are not ours.",)),
     "seed": (("--seed", "-1"), ("seed must be",)),
+    "seeds": (("--seeds", "0"), ("--seeds must be an int >= 1. Got 0.",)),
+    "last seed": (("--seed", f"{2**63 - 1}", "--seeds", "2"), ("seed must be an int from 0 to",)),
+    "own file": (("--estimator", "./none.py:A"), ("none.py: no such file.",)),
+    "own file in the list": (("--estimators", "rloo,./none.py:A"), ("none.py: no such file.",)),
+    "own, without a class": (("--estimators", "./none.py"), ("Write ./none.py:Class.",)),
     "data": (("--data", "nowhere.csv"), ("nowhere.csv: no such file",)),
     "hidden": (("--hidden", "a"), ("hidden 'a' cannot be read",)),
     "too large": (("--hidden", "1000000000000"), ("Make it smaller.",)),

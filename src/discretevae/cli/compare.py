@@ -12,6 +12,7 @@ from discretevae.cli import arguments, outputs
 from discretevae.cli.ending import in_options
 from discretevae.cli.inputs import check_device
 from discretevae.cli.model_options import check_model, load_dataset, run_config, train_config
+from discretevae.cli.own_estimators import EstimatorName
 from discretevae.cli.train_options import train_options
 from discretevae.config import RunConfig, TrainConfig
 from discretevae.config.checks import Problems
@@ -19,7 +20,7 @@ from discretevae.errors import TrainingInterrupted, count
 
 if TYPE_CHECKING:
     from discretevae.data import Dataset
-    from discretevae.experiments.comparison import Comparison
+    from discretevae.experiments.comparison_result import Comparison
 
 OF_TRAIN = (
     "preset", "data", "latent", "hidden", "activation", "init", "likelihood", "prior",
@@ -41,6 +42,14 @@ SHORT_LIST = (
     "Names with options, separated by commas, semicolons or spaces, such as "
     '"importance,rloo:samples=4,disarm"; or all.  [default: a short list that fits the code]',
 )
+@arguments.option(
+    "--estimator",
+    "One more, which may be a class in a file of your own: ./file.py:Class[:option=value,…]. Can "
+    "be repeated.",
+    to="more",
+    multiple=True,
+    type=EstimatorName(),
+)
 @train_options(OF_TRAIN)
 @arguments.option("--epochs", "Passes over the training rows in each estimator's own run.", 10)
 @arguments.option(
@@ -48,9 +57,17 @@ SHORT_LIST = (
     "Draws of each gradient, at least 8; with more its variance is known better.",
     32,
 )
+@arguments.option(
+    "--seeds",
+    "How often all is done, with the seeds from --seed on; tables then hold means with standard "
+    "errors over them.",
+    1,
+    to="n_seeds",
+    type=arguments.COUNT,
+)
 @arguments.path(
     "--out",
-    "Folder of tables and pictures; an earlier comparison in it is replaced.  "
+    "Folder of figures, tables and pictures; an earlier comparison in it is replaced.  "
     "[default: comparisons/DATA-LATENT]",
 )
 def command(out: Path | None, **options: Any) -> None:
@@ -59,7 +76,7 @@ def command(out: Path | None, **options: Any) -> None:
     Variance, bias and time of the encoder's gradient at four moments of one training run; then
     every estimator trains a model of its own, from the same weights for as many steps.
     """
-    from discretevae.experiments import comparison_report as report
+    from discretevae.experiments import comparison_report as report, comparison_result as tables
     from discretevae.experiments.comparison import compare
     from discretevae.run_folder.folder import free_folder
 
@@ -81,6 +98,7 @@ def command(out: Path | None, **options: Any) -> None:
                 config,
                 names,
                 repeats=options["repeats"],
+                n_seeds=options["n_seeds"],
                 device=options["device"],
                 progress=progress,
                 keep=keep,
@@ -91,7 +109,7 @@ def command(out: Path | None, **options: Any) -> None:
         report.write_comparison(folder, latest[0])
         raise TrainingInterrupted(
             f"after {count(len(latest[0].moments), 'moment')} and {len(latest[0].runs)} of "
-            f"{len(latest[0].estimators)} runs, which are in {folder}."
+            f"{latest[0].n_runs} runs, which are in {folder}."
         ) from None
     report.write_comparison(folder, result)
     if options["as_json"]:
@@ -101,14 +119,14 @@ def command(out: Path | None, **options: Any) -> None:
         f"{data.name}: {len(data.train):,} training and {len(data.test):,} test rows of "
         f"{data.n_features} values · {config.model.latent}"
     )
-    last = result.moments[-1]
+    last = result.over_seeds()[-1]
     click.echo()
-    outputs.print_table(report.gradient_lines(last), title=report.moment_title(result, last))
+    outputs.print_table(tables.gradient_lines(last), title=tables.moment_title(result, last))
     click.echo()
-    runs = [[in_options(cell) for cell in line] for line in report.run_lines(result)]
-    outputs.print_table(runs, title=report.runs_title(result))
+    runs = [[in_options(cell) for cell in line] for line in tables.run_lines(result)]
+    outputs.print_table(runs, title=tables.runs_title(result))
     click.echo()
-    for name in (report.RESULT, report.TABLES, *report.PICTURES):
+    for name in (report.RESULT, *report.TABLES, *report.PICTURES):
         outputs.print_paths(written=folder / name)
 
 
@@ -129,7 +147,8 @@ def _configured(options: dict[str, Any]) -> tuple[list[str], RunConfig, Dataset]
     from discretevae.objectives.gradient_reports import require_repeats
 
     problems, training = Problems(), TrainConfig()
-    names: list[str] = parse_names(options["estimators"] or "")
+    ctx, named = click.get_current_context(), parse_names(options["estimators"] or "")
+    names = [EstimatorName().convert(name, None, ctx) for name in named]
     with problems:
         require_repeats(options["repeats"])
     with problems:
@@ -137,6 +156,7 @@ def _configured(options: dict[str, Any]) -> tuple[list[str], RunConfig, Dataset]
         if options["estimators"] is None:
             fitting = fitting_estimators(family)
             names = [name for name in SHORT_LIST if name in fitting]
+        names += options["more"]
         read_estimators(names, family)
     with problems:
         training = train_config(options)

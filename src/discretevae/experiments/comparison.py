@@ -17,91 +17,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from discretevae.config import RunConfig, TrainConfig, auto_batch_size, to_dict
-from discretevae.config.checks import Problems
+from discretevae.config import RunConfig, TrainConfig, auto_batch_size
+from discretevae.config.checks import Problems, is_int, must
 from discretevae.data import Dataset
 from discretevae.data.datasets import require_dataset
 from discretevae.errors import CollapseWarning, ConfigError, TrainingError, require_type
 from discretevae.estimators import ESTIMATORS, Estimate, Estimator, Integrand
+from discretevae.experiments.comparison_result import Comparison, EstimatorRun, Moment
 from discretevae.families import Family
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE, fresh_model
 from discretevae.objectives import choose_estimator
 from discretevae.objectives.gradient_noise import PROBE_ROWS
-from discretevae.objectives.gradient_reports import (
-    REPEATS,
-    GradientReport,
-    measure_gradients,
-    require_repeats,
-)
+from discretevae.objectives.gradient_reports import REPEATS, measure_gradients, require_repeats
 from discretevae.run_folder.history import EpochMetrics
 from discretevae.system.randomness import generator_for
 from discretevae.training import Progress, train
 from discretevae.training.selection import probe_rows
 
-FORMAT = "discretevae-comparison"
 MOMENTS = (0.0, 0.1, 0.5, 1.0)
 """Fractions of a training: gradients change most at its beginning."""
-
-
-@dataclass(frozen=True)
-class Moment:
-    """The reports after ``step`` steps of the reference run, ``fraction`` of all."""
-
-    fraction: float
-    step: int
-    reports: tuple[GradientReport, ...]
-
-
-@dataclass(frozen=True)
-class EstimatorRun:
-    """A model trained with one estimator; ``error`` says why it ended early, if it did."""
-
-    estimator: str
-    history: tuple[EpochMetrics, ...]
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The findings of `compare` so far.
-
-    Args:
-        config: model, training and data.
-        estimators: their names, in the order asked for.
-        reference: the estimator of the reference run.
-        steps_per_epoch: steps of an epoch, the same for all.
-        probe_rows: B of the fixed batch.
-        repeats: R.
-        moments: gradients along the reference run.
-        runs: one per estimator that has finished training.
-    """
-
-    config: RunConfig
-    estimators: tuple[str, ...]
-    reference: str
-    steps_per_epoch: int
-    probe_rows: int
-    repeats: int
-    moments: tuple[Moment, ...] = ()
-    runs: tuple[EstimatorRun, ...] = ()
-
-    @property
-    def is_complete(self) -> bool:
-        """True if a model has been trained with every estimator."""
-        return len(self.runs) == len(self.estimators)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what ``comparison.json`` holds."""
-        head = {"format": FORMAT, "format_version": 1, "is_complete": self.is_complete}
-        return head | vars(self) | {
-            "config": to_dict(self.config),
-            "moments": [
-                vars(moment) | {"reports": [report.to_dict() for report in moment.reports]}
-                for moment in self.moments
-            ],
-            "runs": [dataclasses.asdict(run) for run in self.runs],
-        }  # fmt: skip
 
 
 def fitting_estimators(family: Family) -> list[str]:
@@ -151,6 +86,7 @@ def compare(
     *,
     moments: Sequence[float] = MOMENTS,
     repeats: int = REPEATS,
+    n_seeds: int = 1,
     device: str = "cpu",
     progress: Callable[[str, int, int], object] | None = None,
     keep: Callable[[Comparison], object] | None = None,
@@ -162,7 +98,8 @@ def compare(
     (`measure_gradients`). Estimators that learn do so beside it: after each of its steps they take
     one of their own on the same rows with the same learning rate. Then a model is trained with
     every estimator, from the same initial weights, in the same order of rows, for the same number
-    of steps. All but the times follows from ``config.training.seed``.
+    of steps. All but the times follows from ``config.training.seed``; with several seeds all of it
+    is done once for every seed.
 
     Args:
         data: training and test rows; they are binarized as ``config.data`` says.
@@ -170,6 +107,7 @@ def compare(
         estimators: names with options, as `read_estimators` takes them, or estimators by name.
         moments: fractions of the reference run's steps, in [0, 1].
         repeats: R, draws of each gradient.
+        n_seeds: how many seeds, from ``config.training.seed`` on.
         device: where to train.
         progress: called with the task, and the steps done and to do in all.
         keep: called with what is known so far after every moment and every run.
@@ -197,6 +135,9 @@ def compare(
     if not moments or not all(0 <= moment <= 1 for moment in moments):
         raise ConfigError(f"moments must be one or several numbers in [0, 1]. Got {moments}.")
     require_repeats(repeats)
+    if not is_int(n_seeds, 1):
+        raise ConfigError(must("n_seeds", "an int >= 1", n_seeds))
+    of_seeds = [dataclasses.replace(training, seed=training.seed + i) for i in range(n_seeds)]
     model = fresh_model(config.model, seed=training.seed, device=device)
     reference = choose_estimator(model.family, training)
     if not isinstance(estimators, Mapping):
@@ -212,11 +153,14 @@ def compare(
         steps_per_epoch=math.ceil(n_rows / (training.batch_size or auto_batch_size(n_rows))),
         probe_rows=min(PROBE_ROWS, n_rows),
         repeats=repeats,
+        n_seeds=n_seeds,
     )
-    comparing = _Comparing(data, result, dict(estimators), device, progress, keep)
-    comparing.measure(model, reference, sorted(moments))
-    for name in estimators:
-        comparing.train(name)
+    del model  # every run has one of its own
+    comparing = _Comparing(data, result, dict(estimators), device, progress, keep, training)
+    for comparing.training in of_seeds:
+        comparing.measure(copy.deepcopy(reference), sorted(moments))
+        for name in estimators:
+            comparing.train(name)
     return comparing.result
 
 
@@ -231,7 +175,8 @@ class _Comparing:
         device: where to train.
         progress: as for `compare`.
         keep: as for `compare`.
-        runs_done: the reference run and those of estimators.
+        training: with the seed that is under way.
+        runs_done: the reference runs and those of estimators.
     """
 
     data: Dataset
@@ -240,11 +185,12 @@ class _Comparing:
     device: str
     progress: Callable[[str, int, int], object] | None
     keep: Callable[[Comparison], object] | None
+    training: TrainConfig
     runs_done: int = 0
 
-    def measure(self, model: DiscreteVAE, reference: Estimator, moments: Sequence[float]) -> None:
+    def measure(self, reference: Estimator, moments: Sequence[float]) -> None:
         """Train the reference model, and measure all estimators at some moments of it."""
-        training = self.result.config.training
+        training, model = self.training, self.fresh_model()
         x = probe_rows(self.data.train, training.seed).to(self.device)
         measured = copy.deepcopy(self.estimators)
         n_steps = training.epochs * self.result.steps_per_epoch
@@ -259,7 +205,7 @@ class _Comparing:
                 reports = measure_gradients(
                     model, x, now, repeats=self.result.repeats, generator=draws
                 )
-                moment = Moment(fractions[step], step, tuple(reports))
+                moment = Moment(fractions[step], step, tuple(reports), training.seed)
                 self.add(moments=(*self.result.moments, moment))
 
         on_step(Progress(1, 0, self.result.steps_per_epoch))
@@ -270,30 +216,38 @@ class _Comparing:
 
     def train(self, name: str) -> None:
         """Train a model with a copy of an estimator."""
-        config, history = self.result.config, list[EpochMetrics]()
+        history = list[EpochMetrics]()
 
         def on_step(at: Progress) -> None:
             self.report(name, at)
             if at.metrics is not None:
                 history.append(at.metrics)
 
-        model = fresh_model(config.model, seed=config.training.seed, device=self.device)
-        training = dataclasses.replace(config.training, estimator=None, samples=None)
+        training = dataclasses.replace(self.training, estimator=None, samples=None)
         error = None
         try:
-            _train(model, self.data, training, copy.deepcopy(self.estimators[name]), on_step)
+            own = copy.deepcopy(self.estimators[name])
+            _train(self.fresh_model(), self.data, training, own, on_step)
         except TrainingError as reason:
             error = str(reason)
-        self.add(runs=(*self.result.runs, EstimatorRun(name, tuple(history), error)))
+        run = EstimatorRun(name, tuple(history), error, training.seed)
+        self.add(runs=(*self.result.runs, run))
         self.runs_done += 1
+
+    def fresh_model(self) -> DiscreteVAE:
+        """Return the untrained model of the seed."""
+        return fresh_model(self.result.config.model, seed=self.training.seed, device=self.device)
 
     def report(self, task: str, at: Progress) -> int:
         """Report the progress of a run, and return the number of its steps."""
         n_steps = self.result.steps_per_epoch
-        in_all = self.result.config.training.epochs * n_steps
+        of_run = self.training.epochs * n_steps
         step = (at.epoch - 1) * n_steps + at.step
         if self.progress is not None:
-            self.progress(task, self.runs_done * in_all + step, in_all * (1 + len(self.estimators)))
+            n_runs = self.result.n_runs + self.result.n_seeds
+            if self.result.n_seeds > 1:
+                task += f", seed {self.training.seed}"
+            self.progress(task, self.runs_done * of_run + step, n_runs * of_run)
         return step
 
     def add(self, **changes: Any) -> None:

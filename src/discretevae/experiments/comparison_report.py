@@ -1,10 +1,12 @@
-"""The folder of a comparison: figures as JSON, tables as Markdown, pictures.
+"""The folder of a comparison: figures as JSON and CSV, tables, pictures.
 
 ::
 
     OUT/
       comparison.json    all figures
-      comparison.md      the same in tables
+      comparison.csv     a line for each estimator and seed
+      comparison.md      tables
+      comparison.tex     a table for LaTeX
       gradients.png      variance of the gradient along the reference run
       elbo.png           test ELBO of every estimator's own run
 """
@@ -14,15 +16,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from discretevae.config import RELU
-from discretevae.evaluation.measured import Measured
-from discretevae.experiments.comparison import FORMAT, Comparison, EstimatorRun, Moment
+from discretevae.experiments.comparison_result import (
+    FORMAT,
+    Comparison,
+    gradient_lines,
+    moment_title,
+    run_lines,
+    runs_title,
+)
 from discretevae.plots.comparison import elbo_figure, gradient_figure
 from discretevae.plots.pictures import save_figure
 from discretevae.run_folder.folder import prepare_folder
 from discretevae.system.files import has_format, write_json, write_text
 
 RESULT = "comparison.json"
-TABLES = "comparison.md"
+TABLES = ("comparison.md", "comparison.csv", "comparison.tex")
 PICTURES = ("gradients.png", "elbo.png")
 
 EXPLAINED = """\
@@ -40,8 +48,14 @@ EXPLAINED = """\
 - Estimators that learn were trained beside the reference run up to each moment.
 - seconds: of each run's own training steps, one run after the other; on a machine that does other
   work meanwhile, trust time instead.
-- One run per estimator: differences as small as those between seeds mean nothing; repeat with
-  another seed.
+"""
+ONE_SEED = """\
+- One run per estimator: differences as small as those between seeds mean nothing; compare several
+  seeds.
+"""
+SEVERAL = """\
+- Means over {seeds}, ± their standard errors over the seeds, which with few seeds are rough
+  themselves; bias: means of its ends. A seed gives all estimators the same weights and rows.
 """
 
 
@@ -61,82 +75,36 @@ def write_tables(folder: Path, found: Comparison) -> None:
     for name in PICTURES:
         (folder / name).unlink(missing_ok=True)
     write_json(folder / RESULT, found.to_dict())
-    write_text(folder / TABLES, _markdown(found))
+    markdown, values, latex = (folder / name for name in TABLES)
+    write_text(markdown, _markdown(found))
+    found.to_csv(values)
+    found.to_latex(latex)
 
 
 def write_comparison(folder: Path, found: Comparison) -> None:
     """Write figures, tables and pictures."""
     write_tables(folder, found)
-    runs = {run.estimator: run.history for run in found.runs}
+    moments, several = found.over_seeds(), found.n_seeds > 1
     elbo = elbo_figure(
-        {name: runs.get(name, ()) for name in found.estimators}, found.steps_per_epoch
+        {name: found.history_of(name) for name in found.estimators},
+        found.steps_per_epoch,
+        n_seeds=found.n_seeds,
+    )
+    variances, errors = (
+        {
+            name: [getattr(moment.reports[i], what) for moment in moments]
+            for i, name in enumerate(found.estimators)
+        }
+        for what in ("variance", "variance_se")
     )
     gradients = gradient_figure(
-        [moment.step for moment in found.moments],
-        {
-            name: [moment.reports[i].variance for moment in found.moments]
-            for i, name in enumerate(found.estimators)
-        },
-        {report.estimator: report.time_ratio for report in found.moments[-1].reports},
+        [moment.step for moment in moments],
+        variances,
+        {report.estimator: report.time_ratio for report in moments[-1].reports},
+        errors=errors if several else None,
     )
     for name, figure in zip(PICTURES, (gradients, elbo), strict=True):
         save_figure(figure, folder / name)
-
-
-def gradient_lines(moment: Moment) -> list[tuple[str, ...]]:
-    """Return a head and one line for each estimator."""
-    has_bias = any(report.bias is not None for report in moment.reports)
-    head = ("estimator", "unbiased", "cost", "time", "variance", "× cost", "× time", "eta", "SNR")
-    lines = [head + (("bias",) if has_bias else ())]
-    for r in moment.reports:
-        snr = "< noise" if r.snr is None else f"{r.snr:.2g}"
-        line = (
-            r.estimator,
-            "yes" if r.is_unbiased else "no",
-            f"{r.evaluations}",
-            f"{r.time_ratio:.2f}",
-            f"{r.variance:.2e} ± {r.variance_se:.0e}" if r.variance else "0",
-            f"{r.variance_times_cost:.1e}" if r.variance else "0",
-            f"{r.variance_times_time:.1e}" if r.variance else "0",
-            f"{r.eta_variance:.1e}" if r.eta_variance else "0",
-            snr if r.variance else "∞",
-        )
-        lines.append(line + ((str(r.bias or "–"),) if has_bias else ()))
-    return lines
-
-
-def run_lines(found: Comparison) -> list[tuple[str, ...]]:
-    """Return a head and the runs, the best last test ELBO first, those that failed at the end."""
-
-    def order(run: EstimatorRun) -> tuple[bool, float]:
-        return run.error is not None, -run.history[-1].test_elbo if run.history else 0
-
-    lines: list[tuple[str, ...]] = [
-        ("estimator", "test ELBO", "active", "codes", "seconds", "note")
-    ]
-    for run in sorted(found.runs, key=order):
-        cells = ("–",) * 4
-        if run.history:
-            last = run.history[-1]
-            cells = (
-                f"{Measured(last.test_elbo, last.test_elbo_se):.2f}",
-                f"{last.active_units}",
-                "–" if last.codes_used is None else f"{last.codes_used}",
-                f"{last.seconds:.1f}",
-            )
-        lines.append((run.estimator, *cells, run.error or ""))
-    return lines if any(run.error for run in found.runs) else [line[:-1] for line in lines]
-
-
-def moment_title(found: Comparison, moment: Moment) -> str:
-    """Return the title of the table of a moment."""
-    return f"Encoder gradient at step {moment.step:,} of the {found.reference} run"
-
-
-def runs_title(found: Comparison) -> str:
-    """Return the title of the table of runs."""
-    epochs = found.config.training.epochs
-    return f"Own runs, {epochs} epochs of {found.steps_per_epoch} steps [nats per test row]"
 
 
 def _markdown(found: Comparison) -> str:
@@ -149,16 +117,22 @@ def _markdown(found: Comparison) -> str:
     parts = [
         f"# Gradient estimators on {source}, {model.latent}\n",
         f"{network}, {model.likelihood} likelihood, {model.prior} prior, "
-        f"binarize {found.config.data.binarize}, lr {config.lr:g}, seed {config.seed}\n",
+        f"binarize {found.config.data.binarize}, lr {config.lr:g}, {_seeds(found)}\n",
     ]
     if not found.is_complete:
-        parts.append(f"Not complete: {len(found.runs)} of {len(found.estimators)} runs.\n")
-    for moment in found.moments:
+        parts.append(f"Not complete: {len(found.runs)} of {found.n_runs} runs.\n")
+    for moment in found.over_seeds():
         parts += [f"## {moment_title(found, moment)}\n", _pipes(gradient_lines(moment))]
     if found.runs:
         parts += [f"## {runs_title(found)}\n", _pipes(run_lines(found))]
     explained = EXPLAINED.format(repeats=found.repeats, rows=found.probe_rows)
+    explained += ONE_SEED if found.n_seeds == 1 else SEVERAL.format(seeds=_seeds(found))
     return "\n".join([*parts, "## What the columns mean\n", explained])
+
+
+def _seeds(found: Comparison) -> str:
+    first, n = found.config.training.seed, found.n_seeds
+    return f"seed {first}" if n == 1 else f"seeds {first} to {first + n - 1}"
 
 
 def _pipes(lines: list[tuple[str, ...]]) -> str:

@@ -23,12 +23,17 @@ LINES = ("-", "--", "-.", ":")
 
 
 def gradient_figure(
-    steps: Sequence[int], variances: Mapping[str, Sequence[float]], time_ratios: Mapping[str, float]
+    steps: Sequence[int],
+    variances: Mapping[str, Sequence[float]],
+    time_ratios: Mapping[str, float],
+    *,
+    errors: Mapping[str, Sequence[float]] | None = None,
 ) -> Figure:
     """Return variance along a run, and at its end against the time of a step; logarithmic axes.
 
     Along the dashed lines variance × time is the same: the further to the lower left, the better.
-    An estimator without variance stands on the lower edge.
+    An estimator without variance stands on the lower edge. ``errors`` are drawn as bars. A single
+    step gets a bar for each estimator in place of lines.
     """
     figure = _figure(len(variances))
     along, against = figure.subplots(1, 2)
@@ -46,17 +51,31 @@ def gradient_figure(
     for number, (name, values) in enumerate(variances.items()):
         style = _style(number)
         shown = [v if v > 0 else math.nan for v in values]
+        style["label"] = name if values[-1] > 0 else f"{name} (none)"
+        if len(steps) > 1:
+            along.plot(places, shown, **style)
+            _draw_errors(along, places, shown, errors[name] if errors else None, style["color"])
         if values[-1] > 0:
-            along.plot(places, shown, label=name, **style)
             against.plot(time_ratios[name], values[-1], **style | POINT)
+            error = errors[name][-1:] if errors else None
+            _draw_errors(against, [time_ratios[name]], values[-1:], error, style["color"])
         else:
-            along.plot(places, shown, label=f"{name} (none)", **style)
             edge = {"transform": against.get_xaxis_transform(), "clip_on": False}
             against.plot(time_ratios[name], 0.0, **style | POINT | edge)
-    along.set_xticks(places, [f"{step:,}" for step in steps])
-    along.set_xlim(-0.2, len(steps) - 0.8)
-    along.set_xlabel("steps of the reference run")
-    along.set_title("Variance of the encoder's gradient", fontsize=10)
+    if len(steps) > 1:
+        along.set_xticks(places, [f"{step:,}" for step in steps])
+        along.set_xlim(-0.2, len(steps) - 0.8)
+        along.set_xlabel("steps of the reference run")
+    else:
+        low, high = along.get_ylim()
+        along.set_yscale("linear")
+        along.set_xscale("log")
+        bars = {name: (v[0], errors[name][0] if errors else None) for name, v in variances.items()}
+        _draw_bars(along, bars, low, high)
+    title = "Variance of the encoder's gradient"
+    if errors is not None:
+        title = "Variance of the gradient ± 1 standard error over seeds"
+    along.set_title(title, fontsize=10)
     against.set_title(f"The same at step {steps[-1]:,} against its price", fontsize=10)
     against.set_xlabel("time of a step, importance M = 1 takes 1")
     ticks = [tick for tick in TICKS if left <= tick <= right]
@@ -76,33 +95,58 @@ def gradient_figure(
     return figure
 
 
-def elbo_figure(histories: Mapping[str, Sequence[EpochMetrics]], steps_per_epoch: int) -> Figure:
+def elbo_figure(
+    histories: Mapping[str, Sequence[EpochMetrics]], steps_per_epoch: int, *, n_seeds: int = 1
+) -> Figure:
     """Test ELBO of each estimator's own model, against steps and against training seconds.
 
     The lower end of the axis follows the last epochs, so that a poor start does not flatten the
-    rest. A band of one standard error (over test rows) is drawn around the best curve.
+    rest. Of one seed, a band of one standard error (over test rows) is drawn around the best curve;
+    means over several have bars of one standard error over them. A single epoch gets a bar for
+    each estimator, of its ELBO and of its time.
     """
     drawn = {name: history for name, history in histories.items() if history}
     figure = _figure(len(drawn))
     by_steps, by_seconds = figure.subplots(1, 2, sharey=True)
+    over = "" if n_seeds == 1 else f" over {n_seeds} seeds"
+    if drawn and max(map(len, drawn.values())) == 1:
+        elbos = {
+            name: (h[0].test_elbo, h[0].test_elbo_se) if h else (math.nan, None)
+            for name, h in histories.items()
+        }
+        low = min(h[0].test_elbo - (h[0].test_elbo_se or 0) for h in drawn.values())
+        high = max(h[0].test_elbo + (h[0].test_elbo_se or 0) for h in drawn.values())
+        room = 0.1 * (high - low) or 0.1
+        _draw_bars(by_steps, elbos, low - 2 * room, high + room)
+        times = {name: (h[0].seconds if h else math.nan, None) for name, h in histories.items()}
+        _draw_bars(by_seconds, times, 0.0, 1.05 * max(h[0].seconds for h in drawn.values()))
+        by_steps.set_title(f"Test ELBO [nats per row] ± 1 standard error{over}", fontsize=10)
+        by_seconds.set_title("Training seconds", fontsize=10)
+        _finish(figure, by_steps, by_seconds)
+        return figure
     for number, (name, history) in enumerate(histories.items()):
         if not history:
             continue
         style = _style(number)
-        style["markevery"] = max(1, len(history) // 8)
+        every = style["markevery"] = max(1, len(history) // 8)
         values = [metrics.test_elbo for metrics in history]
+        errors = [metrics.test_elbo_se for metrics in history][::every] if over else None
         steps = [metrics.epoch * steps_per_epoch for metrics in history]
-        by_steps.plot(steps, values, label=name, **style)
-        by_seconds.plot([metrics.seconds for metrics in history], values, **style)
+        seconds = [metrics.seconds for metrics in history]
+        for axes, places in ((by_steps, steps), (by_seconds, seconds)):
+            axes.plot(places, values, label=name, **style)
+            _draw_errors(axes, places[::every], values[::every], errors, style["color"])
     if drawn:
         _limit(by_steps, list(drawn.values()))
+    if drawn and not over:
         best = max(drawn, key=lambda name: drawn[name][-1].test_elbo)
-        epochs, means, errors = np.array(
+        epochs, means, widths = np.array(
             [(m.epoch, m.test_elbo, m.test_elbo_se or 0) for m in drawn[best]]
         ).T
-        band = epochs * steps_per_epoch, means - errors, means + errors
+        band = epochs * steps_per_epoch, means - widths, means + widths
         by_steps.fill_between(*band, color="0.5", alpha=0.18, lw=0, zorder=0)
-    by_steps.set_title("Test ELBO [nats per row]; grey: the best ± 1 standard error", fontsize=10)
+    what = f"bars: ± 1 standard error{over}" if over else "grey: the best ± 1 standard error"
+    by_steps.set_title(f"Test ELBO [nats per row]; {what}", fontsize=10)
     by_seconds.set_title("The same against time", fontsize=10)
     by_steps.set_xlabel("training steps")
     by_seconds.set_xlabel("training seconds")
@@ -175,6 +219,30 @@ def _style(number: int) -> dict[str, Any]:
     }
 
 
+def _draw_errors(
+    axes: Axes,
+    x: Sequence[float],
+    y: Sequence[float],
+    errors: Sequence[float | None] | None,
+    color: str,
+) -> None:
+    if errors is not None:
+        widths = [error or 0.0 for error in errors]
+        axes.errorbar(x, y, widths, fmt="none", ecolor=color, capsize=2.5, elinewidth=1)
+
+
+def _draw_bars(
+    axes: Axes, values: Mapping[str, tuple[float, float | None]], low: float, high: float
+) -> None:
+    """Draw a bar for each name from the lower end of the axis, with its standard error."""
+    for number, (value, error) in enumerate(values.values()):
+        bar = {"color": _style(number)["color"], "ecolor": "black", "capsize": 3, "height": 0.7}
+        axes.barh(number, value - low, left=low, xerr=error, **bar)
+    axes.set_xlim(low, high)
+    axes.set_yticks(range(len(values)), list(values))
+    axes.set_ylim(len(values) - 0.4, -0.6)
+
+
 def _draw_equal_products(axes: Axes, left: float, right: float) -> None:
     bottom, top = axes.get_ylim()
     decades = range(math.floor(math.log10(bottom * left)), math.ceil(math.log10(top * right)) + 1)
@@ -196,8 +264,9 @@ def _finish(figure: Figure, *panels: Axes) -> None:
     for axes in panels:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    if panels[0].get_legend_handles_labels()[0]:
-        figure.legend(loc="outside right upper", frameon=False, fontsize=8.5)
+    if panels[-1].get_legend_handles_labels()[0]:
+        handles = panels[-1].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside right upper", frameon=False, fontsize=8.5)
 
 
 def _padded(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float]:
