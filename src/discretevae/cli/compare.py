@@ -53,9 +53,7 @@ SHORT_LIST = (
 @train_options(OF_TRAIN)
 @arguments.option("--epochs", "Passes over the training rows in each estimator's own run.", 10)
 @arguments.option(
-    "--repeats",
-    "Draws of each gradient, at least 8; with more its variance is known better.",
-    32,
+    "--repeats", "Draws of each gradient, at least 8; with more its variance is known better.", 32
 )
 @arguments.option(
     "--seeds",

@@ -36,8 +36,7 @@ SURROGATE = (
 )
 @arguments.option("--max-rows", "Number of rows, the first.  [default: all]", type=arguments.COUNT)
 @arguments.flag(
-    "--split-kl",
-    "Split the KL too: mutual information, total correlation and the rest, in nats.",
+    "--split-kl", "Split the KL too: mutual information, total correlation and the rest, in nats."
 )
 @arguments.path(
     "--with",

@@ -93,16 +93,9 @@ def command(
         properties=_reading(run),
     )
     if as_json:
-        outputs.print_json(
-            {
-                "encoder": str(done.encoder),
-                "decoder": str(done.decoder),
-                "difference": done.difference,
-                "checked_on": origin,
-                "rows": done.rows,
-                "opset": done.opset,
-            }
-        )
+        facts = {"encoder": str(done.encoder), "decoder": str(done.decoder), "rows": done.rows}
+        facts |= {"difference": done.difference, "checked_on": origin, "opset": done.opset}
+        outputs.print_json(facts)
         return
     outputs.print_paths(encoder=done.encoder, decoder=done.decoder)
     click.echo(

@@ -84,11 +84,7 @@ def command(
         with outputs.counting_bar("encoding", len(rows)) as progress:
             if index is None:
                 index = CodeIndex.build(
-                    run.model,
-                    rows,
-                    kind=kind or "flat",
-                    ids=ids,
-                    progress=progress,
+                    run.model, rows, kind=kind or "flat", ids=ids, progress=progress
                 )
             else:
                 index.add(run.model, rows, ids=ids, progress=progress)

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 @arguments.command("outliers", "runs/digits --out outliers.csv")
 @arguments.option(
-    "--contamination",
-    "Share of the reference rows that lies below the threshold.",
-    0.05,
+    "--contamination", "Share of the reference rows that lies below the threshold.", 0.05
 )
 @arguments.option(
     "--correction",

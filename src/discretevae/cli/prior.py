@@ -29,12 +29,7 @@ from discretevae.cli.inputs import open_run
 @arguments.data_dir
 @arguments.as_json
 def command(
-    run_folder: Path,
-    prior: str,
-    device: str,
-    data_dir: Path | None,
-    as_json: bool,
-    **options: Any,
+    run_folder: Path, prior: str, device: str, data_dir: Path | None, as_json: bool, **options: Any
 ) -> None:
     """Fit another prior to the codes of RUN, and write a new run that has it.
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from discretevae.config import DataConfig, RunConfig, TrainConfig, preset
+from discretevae.config import RunConfig, TrainConfig, preset
 from discretevae.config.checks import read
 from discretevae.config.spelling import short
 from discretevae.errors import ConfigError
@@ -22,20 +22,18 @@ _LABELS = {"source": "`data`", "network": "the network"}
 
 
 def resumed_config(there: RunConfig, given: Mapping[str, Any], out: Path) -> RunConfig:
-    """Return the configuration of a run that is resumed with options.
-
-    Args:
-        there: the run's own.
-        given: values of the options that the user wrote, by their names.
-        out: the run folder.
+    """Return the configuration of a run in ``out`` that is resumed with the options given.
 
     Raises:
         ConfigError: some differ from the run's; all are named, with both values.
     """
     problems = []
-    moved = _moved_source(there.data, given)
-    if moved is not None:
-        there = dataclasses.replace(there, data=dataclasses.replace(there.data, source=moved))
+    if "data" in given:
+        source = _source(there.data.source, given["data"])
+        given = {**given, "source": source}
+        if Path(there.data.source).is_absolute() and Path(source).is_absolute():
+            # whether they are the same data, or may be others, is seen when they are read
+            there = dataclasses.replace(there, data=dataclasses.replace(there.data, source=source))
     for part in (there.model, there.training, there.data):
         for name, value in _asked(part, given).items():
             own = getattr(part, name)
@@ -69,23 +67,10 @@ def _asked(part: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     }
     if asked.get("scale") == "none":
         asked |= {"scale": None, "divisor": 1.0}  # which is how it is kept
-    if isinstance(part, DataConfig) and "data" in given:
-        asked["source"] = _source(part, given["data"])
     return asked
 
 
-def _moved_source(there: DataConfig, given: Mapping[str, Any]) -> str | None:
-    """Return the path that ``--data`` names, if the run's data were a file or folder, too.
-
-    Whether they are the same data, or may be others, is seen when they are read.
-    """
-    if "data" not in given or not Path(there.source).is_absolute():
-        return None
-    source = Path(_source(there, given["data"]))
-    return str(source) if source.is_absolute() and str(source) != there.source else None
-
-
-def _source(there: DataConfig, data: str) -> str:
+def _source(there: str, data: str) -> str:
     """Return the source of a resumed run's data: its own, if ``--data`` names that, else the other.
 
     A file may be spelled in another way, such as from the folder that holds it.
@@ -94,11 +79,10 @@ def _source(there: DataConfig, data: str) -> str:
 
     if (name := builtin_name(data)) is not None:
         return name
-    own, asked = Path(there.source), Path(data)
-    if not own.is_absolute():  # a built-in name, and a path is asked for
-        return str(asked.absolute())
-    is_same = own.exists() and asked.exists() and own.samefile(asked)
-    return there.source if is_same else str(asked.absolute())
+    own, asked = Path(there), Path(data)
+    # what is not absolute is a built-in name
+    is_same = own.is_absolute() and own.exists() and asked.exists() and own.samefile(asked)
+    return there if is_same else str(asked.absolute())
 
 
 def _is_same_estimator(there: RunConfig, estimator: str) -> bool:

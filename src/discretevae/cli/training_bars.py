@@ -21,14 +21,8 @@ def training_bar(
 ) -> Iterator[tuple[Callable[[Progress], object], Callable[[int], object]]]:
     """Show a bar with the figures of the last epoch, if standard error is a terminal.
 
-    Args:
-        config: of the run.
-        data: of the run.
-        is_first: whether this is the first process; the others show nothing.
-
-    Yields:
-        What the training calls after every step and epoch, and what the evaluation calls with the
-        number of rows.
+    Yields what the training calls after every step and epoch, and what the evaluation calls with
+    the number of rows. Processes other than the first show nothing.
     """
     if not is_first:
         yield (lambda progress: None), (lambda rows: None)

@@ -69,12 +69,8 @@ def _require_values(part: LatentSpec, columns: Array) -> None:
 def map_npy(path: Path, advice: str) -> Any:
     """Map a ``.npy`` file into memory, read-only; of an ``.npz`` the open archive comes back.
 
-    Args:
-        path: the file.
-        advice: how to make a right one, a sentence for the message.
-
     Raises:
-        DataError: the file is missing or no ``.npy``.
+        DataError: the file is missing or no ``.npy``; ``advice`` ends the message.
     """
     try:
         with warnings.catch_warnings():

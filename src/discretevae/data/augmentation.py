@@ -12,11 +12,7 @@ from discretevae.config.augmentations import Augment
 
 
 def distort(
-    x: Tensor,
-    augment: Augment,
-    image_shape: tuple[int, int],
-    *,
-    generator: torch.Generator | None,
+    x: Tensor, augment: Augment, image_shape: tuple[int, int], *, generator: torch.Generator | None
 ) -> Tensor:
     """Turn, shear, scale and shift each picture at random, by bilinear sampling.
 

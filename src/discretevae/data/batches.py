@@ -40,12 +40,7 @@ class Batches:
         return -(-self.n_rows // self.batch_size)
 
     def take(
-        self,
-        step: int,
-        *,
-        rank: int = 0,
-        ranks: int = 1,
-        generator: torch.Generator | None = None,
+        self, step: int, *, rank: int = 0, ranks: int = 1, generator: torch.Generator | None = None
     ) -> Tensor:
         """Return the rows of a step, ``[B, P]``, or the part of them of one of several ranks.
 

@@ -208,11 +208,7 @@ class Rows:
         return self._x(self._store.take(index).to(torch.float32), generator)
 
     def chunks(
-        self,
-        size: int,
-        *,
-        seed: int | None = None,
-        progress: Callable[[int], object] | None = None,
+        self, size: int, *, seed: int | None = None, progress: Callable[[int], object] | None = None
     ) -> Iterator[Tensor]:
         """Yield all rows in their order, `size` at a time.
 

@@ -123,10 +123,6 @@ class ColumnScale:
 
         In most columns most values lie outside of the range of the training rows; single outliers
         and single columns may.
-
-        Args:
-            pieces: of the table.
-            name: starts the message.
         """
         n, outside = 0, np.zeros(len(self.low))
         low, high = np.array(np.inf), np.array(-np.inf)

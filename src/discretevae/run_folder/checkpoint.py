@@ -41,11 +41,8 @@ def pack_state(
 ) -> bytes:
     """Return everything that a training needs to go on, as the content of a checkpoint.
 
-    Args:
-        modules: the model, and what else has weights or buffers, by name.
-        optimizer: its moments and step counts are saved by the names of the parameters.
-        generators: by name, the state of each rank's generator in the order of the ranks.
-        position: epoch, step and running sums, as plain values.
+    The optimizer's moments and step counts are saved by the names of the parameters. Of each
+    generator, by name, there is a state for each rank in their order.
     """
     tensors = {}
     for part, module in modules.items():
@@ -61,12 +58,7 @@ def pack_state(
 
 
 def save_state(folder: Path, step: int, content: bytes) -> Path:
-    """Write a checkpoint and return its path; remove those older than the one before it.
-
-    Args:
-        folder: of the run.
-        step: training steps taken; names the file.
-        content: of `pack_state`.
+    """Write a checkpoint after ``step`` steps, and remove those older than the one before it.
 
     Raises:
         OSError: the disk is full or the folder cannot be written to.

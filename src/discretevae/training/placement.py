@@ -125,11 +125,7 @@ def component_moments(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return shares ``[K]``, means ``[K, D]`` and covariances ``[K, D, D]`` of labeled codes.
 
-    Args:
-        labels: ``[N]``, numbers below K.
-        mean: μ(x), ``[N, D]``.
-        variance: σ²(x), ``[N, D]``.
-        n_components: K.
+    Labels are numbers below K ``[N]``, with μ(x) and σ²(x) ``[N, D]``.
     """
     is_member = torch.nn.functional.one_hot(labels, n_components).to(mean).T
     count = is_member.sum(1, keepdim=True).clamp_min(1)

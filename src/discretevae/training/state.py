@@ -84,9 +84,7 @@ class TrainingState:
         return gradients + [buffer for buffer in buffers if buffer.is_floating_point()]
 
     def pack(
-        self,
-        generators: dict[str, list[Tensor]] | None = None,
-        position: Position | None = None,
+        self, generators: dict[str, list[Tensor]] | None = None, position: Position | None = None
     ) -> bytes:
         """Return the state as the content of a checkpoint.
 

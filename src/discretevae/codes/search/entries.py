@@ -95,11 +95,7 @@ class Entries:
         """Return which of the rows found are the queries themselves, bool ``[Q, k]``.
 
         They have the same values and the same id; of a name, one may begin with more folders.
-
-        Args:
-            found: ids of rows, ``[Q, k]``.
-            ids: of the queries, numbers or texts, ``[Q]``.
-            sums: of the queries.
+        Found are ids of rows ``[Q, k]``; ids, numbers or texts, and sums are those of the queries.
         """
         places = places_of(found.reshape(-1), self.ids).reshape(found.shape)
         known = self.sums[places]
@@ -110,7 +106,8 @@ class Entries:
         names, queries = self.all_names(), ids.tolist()
         for query, column in np.argwhere(own).tolist():
             name, other = str(names[places[query, column]]), str(queries[query])
-            own[query, column] = _name_one_file(name, other)
+            is_longer = name.endswith(f"/{other}") or other.endswith(f"/{name}")
+            own[query, column] = name == other or is_longer
         return own
 
     def to_arrays(self) -> dict[str, Array]:
@@ -181,11 +178,6 @@ def encode_entries(
     # 0 is for sums that are not known
     short = np.maximum(np.concatenate(sums) >> np.uint64(32), 1).astype(np.uint32)
     return Entries.of(codes, ids, names, short)
-
-
-def _name_one_file(name: str, other: str) -> bool:
-    """Return whether names are alike, but for folders that one of them begins with."""
-    return name == other or name.endswith(f"/{other}") or other.endswith(f"/{name}")
 
 
 def _cut(names: Array, lengths: Array) -> list[str]:

@@ -16,12 +16,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @torch.no_grad()
-def log_likelihoods(
-    model: DiscreteVAE,
-    rows: Rows,
-    candidates: Array,
-    depth: int,
-) -> Array:
+def log_likelihoods(model: DiscreteVAE, rows: Rows, candidates: Array, depth: int) -> Array:
     """ln p(x_q|z_qr) of every query under the codes of its own candidates, nats.
 
     Args:

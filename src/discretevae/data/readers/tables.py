@@ -147,7 +147,6 @@ def _layout(path: Path, request: Request, sample: Sequence[str], dialect: Dialec
         numbers = [(row[place], dialect.number(row[place])) for row in rows]
         return _typed(_compact([number if is_number(number) else c for c, number in numbers]))
 
-    parts = Parts(())
     if len(names) == width:
         parts = take_apart(names, request, str(path), read)
     if len(names) != width or (lacks_corner and 0 in parts.plain):

@@ -52,11 +52,7 @@ def choose_white(bits: int, peak: int, n: int, request: Request, name: str) -> t
 def with_white(values: Array, peak: int, divisor: float, white: float) -> Array:
     """Return pictures ``[N, H, W]`` in units in which the divisor is white, as bytes if they can.
 
-    Args:
-        values: uint8 or uint16; what is larger than both white and the peak stands for white.
-        peak: the largest value that stands for itself.
-        divisor: of the result.
-        white: of the values.
+    What is larger than both white and the peak, the largest value of the files, stands for white.
     """
     limit = max(white, peak)
     if white == divisor and limit >= 255 and values.dtype == np.uint8:

@@ -120,10 +120,7 @@ def storage(
 
 
 def table_shape(
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    image_shape: tuple[int, int] | None,
-    name: str,
+    shape: tuple[int, ...], dtype: np.dtype[Any], image_shape: tuple[int, int] | None, name: str
 ) -> tuple[tuple[int, int], tuple[int, int] | None]:
     """Return the rows and features ``(N, P)`` of an array, and the size of pictures if any.
 
