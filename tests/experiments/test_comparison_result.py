@@ -134,6 +134,14 @@ def test_a_seed_that_fails_is_noted_and_left_out(monkeypatch):
     assert failed == [(0, "exact"), (1, "importance"), (1, "exact")]
 
 
+def test_runs_that_all_fail_show_where_they_came_to(three):
+    early, late, _ = (run for run in three.runs if run.estimator == "nvil")
+    early, late = replace(early, history=(), error="nan."), replace(late, error="nan.")
+    (line,) = run_lines(replace(three, runs=(early, late)))[1:]
+    assert line[1] == f"{late.history[-1].test_elbo:.2f}"
+    assert line[-1] == "seed 4: nan.; seed 5: nan."
+
+
 def test_rows_in_files_and_frames(three, tmp_path):
     rows = three.rows()
     assert [(row["estimator"], row["seed"]) for row in rows[:4]] == [
@@ -229,7 +237,7 @@ def test_one_epoch_and_one_moment_are_bars(three):
         assert [bar.get_width() for bar in bars(right)][:3] == [
             of[name][0].seconds for name in three.estimators
         ]
-        assert [label.get_text() for label in left.get_yticklabels()] == list(of)
+        assert [label.get_text() for label in left.get_yticklabels()] == list(three.estimators)
         low, high = left.get_xlim()
         assert all(low < end < high for end in ends[:3])
     for errors in (None, {"a": [0.1], "none": [0.0]}):

@@ -38,10 +38,9 @@ def _named(text: str, name: str | None, ctx: click.Context) -> str:
     """Make a class known until the call ends, and return the name that a run keeps of it."""
     from discretevae.estimators import OWN, Estimator
 
-    before = ""
+    before, plus = "", ""
     if not Path(text).is_file():  # the part before it may be the estimator of another part
         before, plus, text = text.rpartition("+")
-        before += plus
     path = Path(text)
     if not name:
         raise ConfigError(f"`estimator` {text} names no class. Write {text}:Class.")
@@ -63,7 +62,7 @@ def _named(text: str, name: str | None, ctx: click.Context) -> str:
     if OWN.setdefault(own, found) is not found:
         raise ConfigError(f"{own} is in two files. Rename a file or a class.")
     ctx.call_on_close(lambda: OWN.pop(own, None))
-    return before + own
+    return before + plus + own
 
 
 class _Source(SourceFileLoader):
@@ -91,16 +90,10 @@ def _imported(path: Path, ctx: click.Context) -> ModuleType:
     try:
         _Source(name, str(path)).exec_module(module)
     except (Exception, SystemExit) as error:
-        lines = [
-            line
-            for frame, line in traceback.walk_tb(error.__traceback__)
-            if frame.f_code.co_filename == str(path)
-        ]
-        line, reason = lines[-1] if lines else None, str(error)
-        if isinstance(error, SyntaxError) and error.filename == str(path):
-            line, reason = error.lineno, error.msg
-        where = "" if line is None else f", line {line}"
-        raise ConfigError(
-            f"{shown}{where}: {type(error).__name__}: {reason}. Mend the file."
-        ) from None
+        calls, own, reason = traceback.walk_tb(error.__traceback__), str(path), str(error)
+        lines = [line for frame, line in calls if frame.f_code.co_filename == own]
+        if isinstance(error, SyntaxError) and error.filename == own and error.lineno is not None:
+            lines, reason = [error.lineno], error.msg
+        where = f"{shown}, line {lines[-1]}" if lines else f"{shown}"
+        raise ConfigError(f"{where}: {type(error).__name__}: {reason}. Mend the file.") from None
     return module

@@ -84,24 +84,22 @@ def write_tables(folder: Path, found: Comparison) -> None:
 def write_comparison(folder: Path, found: Comparison) -> None:
     """Write figures, tables and pictures."""
     write_tables(folder, found)
-    moments, several = found.over_seeds(), found.n_seeds > 1
+    moments = found.over_seeds()
     elbo = elbo_figure(
         {name: found.history_of(name) for name in found.estimators},
         found.steps_per_epoch,
         n_seeds=found.n_seeds,
     )
-    variances, errors = (
-        {
-            name: [getattr(moment.reports[i], what) for moment in moments]
-            for i, name in enumerate(found.estimators)
-        }
-        for what in ("variance", "variance_se")
-    )
+
+    def of(what: str) -> dict[str, list[float]]:
+        columns = zip(*(moment.reports for moment in moments), strict=True)
+        return {c[0].estimator: [getattr(report, what) for report in c] for c in columns}
+
     gradients = gradient_figure(
         [moment.step for moment in moments],
-        variances,
-        {report.estimator: report.time_ratio for report in moments[-1].reports},
-        errors=errors if several else None,
+        of("variance"),
+        {name: ratios[-1] for name, ratios in of("time_ratio").items()},
+        errors=of("variance_se") if found.n_seeds > 1 else None,
     )
     for name, figure in zip(PICTURES, (gradients, elbo), strict=True):
         save_figure(figure, folder / name)

@@ -22,6 +22,7 @@ from discretevae.run_folder.history import EpochMetrics
 from discretevae.system.files import as_path, write_text
 
 FORMAT = "discretevae-comparison"
+OF_EPOCH = ("epoch", "test_elbo", "test_elbo_se", "active_units", "codes_used", "seconds")
 
 
 @dataclass(frozen=True)
@@ -102,18 +103,16 @@ class Comparison:
         found = {(m.seed, r.estimator): (m.step, r) for m in self.moments for r in m.reports}
         rows = []
         for (seed, name), (step, report) in found.items():
-            gradient, run = report.to_dict(), runs.get((seed, name))
-            gradient["step_seconds"], bias = gradient.pop("seconds"), gradient.pop("bias") or {}
-            last = run.history[-1] if run is not None and run.history else None
-            epoch = ("epoch", "test_elbo", "test_elbo_se", "active_units", "codes_used", "seconds")
-            rows.append(
-                {"estimator": name, "seed": seed, "step": step}
-                | gradient
-                | {"bias": bias.get("value"), "bias_low": bias.get("low")}
-                | {"bias_high": bias.get("high")}
-                | {key: getattr(last, key, None) for key in epoch}
-                | {"error": None if run is None else run.error}
-            )
+            row: dict[str, Any] = {"estimator": name, "seed": seed, "step": step}
+            row |= report.to_dict()
+            run = runs.get((seed, name), EstimatorRun(name, ()))
+            row["step_seconds"], bias = row.pop("seconds"), row.pop("bias") or {}
+            row |= {
+                f"bias{end}": bias.get(end.strip("_") or "value") for end in ("", "_low", "_high")
+            }
+            last = run.history[-1] if run.history else None
+            row |= {key: getattr(last, key, None) for key in OF_EPOCH} | {"error": run.error}
+            rows.append(row)
         return rows
 
     def to_frame(self) -> Any:
@@ -125,9 +124,7 @@ class Comparison:
         try:
             import pandas as pd
         except ImportError:
-            raise MissingExtraError(
-                "a data frame needs pandas. Run: pip install pandas; or call rows() or to_csv()."
-            ) from None
+            raise MissingExtraError("a data frame needs pandas. Run: pip install pandas") from None
         return pd.DataFrame(self.rows())
 
     def to_csv(self, path: str | Path) -> None:
@@ -161,16 +158,12 @@ class Comparison:
 
     def over_seeds(self) -> list[Moment]:
         """Return the moments with means over the seeds that have reached them."""
-        at: dict[int, list[Moment]] = {}
-        for moment in self.moments:
-            at.setdefault(moment.step, []).append(moment)
-        return [
-            dataclasses.replace(
-                of[0],
-                reports=tuple(map(_mean_report, zip(*(m.reports for m in of), strict=True))),
-            )
-            for of in at.values()
-        ]
+        means = []
+        for first in {moment.step: moment for moment in reversed(self.moments)}.values():
+            of_step = (m.reports for m in self.moments if m.step == first.step)
+            reports = tuple(map(_mean_report, zip(*of_step, strict=True)))
+            means.append(dataclasses.replace(first, reports=reports))
+        return sorted(means, key=lambda moment: moment.step)
 
     def runs_of(self, name: str) -> list[EstimatorRun]:
         """Return an estimator's runs, without those that failed where others did not."""
@@ -182,7 +175,7 @@ class Comparison:
 
         With one seed it is the run's own history; the standard error is that over test rows.
         """
-        histories = [run.history for run in self.runs_of(name)]
+        histories = [run.history for run in self.runs_of(name) if run.history]
         if self.n_seeds == 1:
             return list(*histories)
         return [_mean_epoch(epochs) for epochs in zip(*histories, strict=False)]
@@ -271,15 +264,16 @@ def run_lines(found: Comparison) -> list[tuple[str, ...]]:
         last = [run.history[-1] for run in found.runs_of(name) if run.history]
         codes = [m.codes_used for m in last if m.codes_used is not None]
         cells = ("–",) * 4
-        if history := found.history_of(name):
+        if last:
+            mean = found.history_of(name)[-1]
             cells = (
-                f"{Measured(history[-1].test_elbo, history[-1].test_elbo_se):.2f}",
+                f"{Measured(mean.test_elbo, mean.test_elbo_se):.2f}",
                 f"{_over([m.active_units for m in last]):.{digits}f}",
                 f"{_over(codes):.{digits}f}" if codes else "–",
                 f"{_over([m.seconds for m in last]):.1f}",
             )
         failed = [run for run in found.runs if run.estimator == name and run.error is not None]
-        notes = (f"seed {run.seed}: {run.error}" if digits else run.error or "" for run in failed)
+        notes = (f"seed {run.seed}: {run.error}" if digits else str(run.error) for run in failed)
         lines.append((name, *cells, "; ".join(notes)))
     return lines if any(line[-1] for line in lines[1:]) else [line[:-1] for line in lines]
 

@@ -32,8 +32,7 @@ def gradient_figure(
     """Return variance along a run, and at its end against the time of a step; logarithmic axes.
 
     Along the dashed lines variance × time is the same: the further to the lower left, the better.
-    An estimator without variance stands on the lower edge. ``errors`` are drawn as bars. A single
-    step gets a bar for each estimator in place of lines.
+    An estimator without variance stands on the lower edge. A single step has bars, not lines.
     """
     figure = _figure(len(variances))
     along, against = figure.subplots(1, 2)
@@ -50,32 +49,27 @@ def gradient_figure(
     against.set_xlim(left, right)
     for number, (name, values) in enumerate(variances.items()):
         style = _style(number)
-        shown = [v if v > 0 else math.nan for v in values]
+        shown, error = [v if v > 0 else math.nan for v in values], errors[name] if errors else None
         style["label"] = name if values[-1] > 0 else f"{name} (none)"
         if len(steps) > 1:
-            along.plot(places, shown, **style)
-            _draw_errors(along, places, shown, errors[name] if errors else None, style["color"])
+            along.errorbar(places, shown, error, **style)
         if values[-1] > 0:
-            against.plot(time_ratios[name], values[-1], **style | POINT)
-            error = errors[name][-1:] if errors else None
-            _draw_errors(against, [time_ratios[name]], values[-1:], error, style["color"])
+            against.errorbar(time_ratios[name], values[-1], error and error[-1], **style | POINT)
         else:
             edge = {"transform": against.get_xaxis_transform(), "clip_on": False}
-            against.plot(time_ratios[name], 0.0, **style | POINT | edge)
+            against.errorbar(time_ratios[name], 0.0, **style | POINT | edge)
     if len(steps) > 1:
         along.set_xticks(places, [f"{step:,}" for step in steps])
         along.set_xlim(-0.2, len(steps) - 0.8)
         along.set_xlabel("steps of the reference run")
     else:
-        low, high = along.get_ylim()
+        ends = along.get_ylim()
         along.set_yscale("linear")
         along.set_xscale("log")
-        bars = {name: (v[0], errors[name][0] if errors else None) for name, v in variances.items()}
-        _draw_bars(along, bars, low, high)
-    title = "Variance of the encoder's gradient"
-    if errors is not None:
-        title = "Variance of the gradient ± 1 standard error over seeds"
-    along.set_title(title, fontsize=10)
+        widths = np.ravel([errors[name] for name in variances]) if errors else None
+        _draw_bars(along, list(variances), np.ravel(list(variances.values())), widths, ends)
+    over = "" if errors is None else " ± 1 s.e. over seeds"
+    along.set_title(f"Variance of the encoder's gradient{over}", fontsize=10)
     against.set_title(f"The same at step {steps[-1]:,} against its price", fontsize=10)
     against.set_xlabel("time of a step, importance M = 1 takes 1")
     ticks = [tick for tick in TICKS if left <= tick <= right]
@@ -102,24 +96,14 @@ def elbo_figure(
 
     The lower end of the axis follows the last epochs, so that a poor start does not flatten the
     rest. Of one seed, a band of one standard error (over test rows) is drawn around the best curve;
-    means over several have bars of one standard error over them. A single epoch gets a bar for
-    each estimator, of its ELBO and of its time.
+    means over several have bars of one standard error over them. A single epoch has bars of ELBO
+    and time, not lines.
     """
     drawn = {name: history for name, history in histories.items() if history}
-    figure = _figure(len(drawn))
+    figure, over = _figure(len(drawn)), "" if n_seeds == 1 else f" over {n_seeds} seeds"
     by_steps, by_seconds = figure.subplots(1, 2, sharey=True)
-    over = "" if n_seeds == 1 else f" over {n_seeds} seeds"
     if drawn and max(map(len, drawn.values())) == 1:
-        elbos = {
-            name: (h[0].test_elbo, h[0].test_elbo_se) if h else (math.nan, None)
-            for name, h in histories.items()
-        }
-        low = min(h[0].test_elbo - (h[0].test_elbo_se or 0) for h in drawn.values())
-        high = max(h[0].test_elbo + (h[0].test_elbo_se or 0) for h in drawn.values())
-        room = 0.1 * (high - low) or 0.1
-        _draw_bars(by_steps, elbos, low - 2 * room, high + room)
-        times = {name: (h[0].seconds if h else math.nan, None) for name, h in histories.items()}
-        _draw_bars(by_seconds, times, 0.0, 1.05 * max(h[0].seconds for h in drawn.values()))
+        _draw_epoch(by_steps, by_seconds, {name: history[0] for name, history in drawn.items()})
         by_steps.set_title(f"Test ELBO [nats per row] ± 1 standard error{over}", fontsize=10)
         by_seconds.set_title("Training seconds", fontsize=10)
         _finish(figure, by_steps, by_seconds)
@@ -127,15 +111,14 @@ def elbo_figure(
     for number, (name, history) in enumerate(histories.items()):
         if not history:
             continue
-        style = _style(number)
-        every = style["markevery"] = max(1, len(history) // 8)
+        n = max(1, len(history) // 8)
+        every = (len(history) - 1) % n, n  # the last one, too
+        style = _style(number) | {"label": name, "markevery": every, "errorevery": every}
         values = [metrics.test_elbo for metrics in history]
-        errors = [metrics.test_elbo_se for metrics in history][::every] if over else None
+        errors = [metrics.test_elbo_se or 0.0 for metrics in history] if over else None
         steps = [metrics.epoch * steps_per_epoch for metrics in history]
-        seconds = [metrics.seconds for metrics in history]
-        for axes, places in ((by_steps, steps), (by_seconds, seconds)):
-            axes.plot(places, values, label=name, **style)
-            _draw_errors(axes, places[::every], values[::every], errors, style["color"])
+        by_steps.errorbar(steps, values, errors, **style)
+        by_seconds.errorbar([metrics.seconds for metrics in history], values, errors, **style)
     if drawn:
         _limit(by_steps, list(drawn.values()))
     if drawn and not over:
@@ -216,31 +199,30 @@ def _style(number: int) -> dict[str, Any]:
         "linewidth": 1.4,
         "markeredgecolor": "white",
         "markeredgewidth": 0.4,
+        "elinewidth": 1.0,
+        "capsize": 2.5,
     }
 
 
-def _draw_errors(
-    axes: Axes,
-    x: Sequence[float],
-    y: Sequence[float],
-    errors: Sequence[float | None] | None,
-    color: str,
-) -> None:
-    if errors is not None:
-        widths = [error or 0.0 for error in errors]
-        axes.errorbar(x, y, widths, fmt="none", ecolor=color, capsize=2.5, elinewidth=1)
+def _draw_epoch(elbo: Axes, seconds: Axes, epochs: Mapping[str, EpochMetrics]) -> None:
+    values, errors, times = np.array(
+        [(m.test_elbo, m.test_elbo_se or 0, m.seconds) for m in epochs.values()]
+    ).T
+    ends = _padded(np.concatenate([values - errors, values + errors]))
+    _draw_bars(elbo, list(epochs), values, errors, ends)
+    _draw_bars(seconds, list(epochs), times, None, (0.0, 1.05 * times.max()))
 
 
 def _draw_bars(
-    axes: Axes, values: Mapping[str, tuple[float, float | None]], low: float, high: float
+    axes: Axes, names: Sequence[str], values: Any, errors: Any, ends: tuple[float, float]
 ) -> None:
     """Draw a bar for each name from the lower end of the axis, with its standard error."""
-    for number, (value, error) in enumerate(values.values()):
-        bar = {"color": _style(number)["color"], "ecolor": "black", "capsize": 3, "height": 0.7}
-        axes.barh(number, value - low, left=low, xerr=error, **bar)
-    axes.set_xlim(low, high)
-    axes.set_yticks(range(len(values)), list(values))
-    axes.set_ylim(len(values) - 0.4, -0.6)
+    places, low = range(len(names)), ends[0]
+    colors = [_style(place)["color"] for place in places]
+    axes.barh(places, values - low, 0.7, low, color=colors, xerr=errors, capsize=3)
+    axes.set_xlim(*ends)
+    axes.set_yticks(places, names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
 
 
 def _draw_equal_products(axes: Axes, left: float, right: float) -> None:
