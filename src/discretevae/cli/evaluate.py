@@ -88,7 +88,11 @@ def command(
         if path is not None:
             require_suffix(path, *suffixes)
     runs = [source.run, *(open_run(folder, source.device) for folder in others)]
-    _require_same_binarization(runs)
+    if len(modes := {run.config.data.binarize for run in runs}) > 1:
+        raise ConfigError(
+            f"the runs were trained on different targets: --binarize {' and '.join(sorted(modes))}."
+            " Compare runs of one."
+        )
     rows = source.rows()
     if max_rows is not None:
         rows = rows.subset(slice(0, max_rows))
@@ -159,16 +163,6 @@ def evaluation_lines(result: Evaluation, config: ModelConfig) -> list[tuple[str,
 def _cells(measured: Measured, digits: int = 2) -> tuple[str, str]:
     value, _, error = f"{measured:.{digits}f}".partition(" ")
     return value, error
-
-
-def _require_same_binarization(runs: Sequence[Run]) -> None:
-    """Refuse runs that were trained on different targets, which cannot be compared."""
-    modes = {run.config.data.binarize for run in runs}
-    if len(modes) > 1:
-        raise ConfigError(
-            f"the runs were trained on different targets: --binarize {' and '.join(sorted(modes))}."
-            " Compare runs of one."
-        )
 
 
 def _scores(run: Run, rows: Rows, samples: Sequence[int], seed: int) -> RowScores:

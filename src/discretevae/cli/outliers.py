@@ -134,8 +134,12 @@ def _write(out: Path, found: OutlierScores, rows: Rows) -> None:
 def _facts(fitted: Outliers, found: OutlierScores, rows: Rows, n: int) -> dict[str, Any]:
     """Return what was measured, as plain values for JSON."""
     from discretevae.codes.ids import ids_of
+    from discretevae.data.classes import class_name
 
     ids, numbers = ids_of(rows).tolist(), rows.source_numbers.tolist()
+    labels = None if rows.labels is None else rows.labels.tolist()
+    if labels is not None and rows.classes is not None:
+        labels = [class_name(label, rows.classes) for label in labels]
     worst = [
         {
             "id": ids[row],
@@ -145,7 +149,7 @@ def _facts(fitted: Outliers, found: OutlierScores, rows: Rows, n: int) -> dict[s
             "bound": float(found.bound[row]),
             "complexity": float(found.complexity[row]),
             "label": int(found.labels[row]),
-            "class": None if rows.labels is None else _class(rows, int(rows.labels[row])),
+            "class": None if labels is None else labels[row],
         }
         for row in found.worst(n).tolist()
     ]
@@ -162,13 +166,6 @@ def _facts(fitted: Outliers, found: OutlierScores, rows: Rows, n: int) -> dict[s
         "is_surrogate": found.is_surrogate,
         "worst": worst,
     }
-
-
-def _class(rows: Rows, label: int) -> str | int:
-    """Return the name of a label, or the label where classes have no names."""
-    from discretevae.data.classes import class_name
-
-    return label if rows.classes is None else class_name(label, rows.classes)
 
 
 def _print(facts: dict[str, Any]) -> None:

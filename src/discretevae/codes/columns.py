@@ -107,18 +107,16 @@ def write_parquet(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         packed = encode(out=Path(folder) / "codes.npy")
         with atomic_file(out) as file, pq.ParquetWriter(file, schema) as writer:
-            for part in _groups(packed):
-                columns = _columns(pa, model.family, packed[part], bits_as)
-                own = names[part] if has_numbers else [_text(each) for each in names[part]]
-                arrays = [pa.array(own), *columns]
-                writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+            step = max(1, min(GROUP_ROWS, GROUP_BYTES // (8 * packed.shape[1])))
+            for start in range(0, len(packed), step):
+                own: Any = names[start : start + step]
+                if not has_numbers:  # the name of a file may be no text
+                    own = [name.encode(errors="backslashreplace").decode() for name in own]
+                columns = _columns(pa, model.family, packed[start : start + step], bits_as)
+                table = pa.Table.from_arrays([pa.array(own), *columns], schema=schema)
+                writer.write_table(table)
         del packed  # the map of the temporary file
     return list(schema.names)
-
-
-def _text(name: str) -> str:
-    """Return a name of which what is no text is escaped, as the name of a file may hold."""
-    return name.encode(errors="backslashreplace").decode()
 
 
 def _schema(pa: Any, model: DiscreteVAE, bits_as: BitsAs, of_ids: Any) -> Any:
@@ -139,12 +137,6 @@ def _schema(pa: Any, model: DiscreteVAE, bits_as: BitsAs, of_ids: Any) -> Any:
     spec = str(model.family.spec)
     facts = {"version": __version__, "latent": spec, "fingerprint": fingerprint(model)}
     return pa.schema(fields, metadata={"discretevae": json.dumps(facts)})
-
-
-def _groups(packed: Array) -> Iterator[slice]:
-    step = max(1, min(GROUP_ROWS, GROUP_BYTES // (8 * packed.shape[1])))
-    for start in range(0, len(packed), step):
-        yield slice(start, min(start + step, len(packed)))
 
 
 def _columns(pa: Any, family: Family, packed: Array, bits_as: BitsAs) -> Iterator[Any]:

@@ -143,7 +143,7 @@ def run_training(
         TrainingError: see `train`, also for the other errors.
     """
     config = prepared.config
-    report = progress if progress is not None and prepared.ranks.is_first else _silent
+    report = progress if progress and prepared.ranks.is_first else (lambda _: None)
     batches = BatchMaker(prepared, state.generators["data"])
     step: Step = partial(take_step, prepared, state)
     if config.graph:
@@ -315,7 +315,3 @@ def _not_finite(what: str, position: Position, checkpointer: Checkpointer) -> Tr
 def _any_rank(ranks: Ranks, *flags: bool) -> list[bool]:
     """Return for each flag whether it is set on any process, so that all of them do the same."""
     return [total > 0 for total in ranks.total([float(flag) for flag in flags])]
-
-
-def _silent(progress: Progress) -> None:
-    """Report nothing."""

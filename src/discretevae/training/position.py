@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 SUMS = ("rows", "loss", "log_likelihood", "kl", "ess", "cpu_seconds")
@@ -80,10 +80,6 @@ class Position:
     def with_sums(self, sums: list[float]) -> Position:
         """Return the position with other sums."""
         return replace(self, **dict(zip(SUMS, sums, strict=True)))  # type: ignore[arg-type]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Position:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -95,7 +95,7 @@ class TrainingState:
         """
         if generators is None:
             generators = {name: [g.get_state()] for name, g in self.generators.items()}
-        values = (position or self.position).to_dict()
+        values = asdict(position or self.position)
         return pack_state(self.modules, self.optimizer, generators, values)
 
     def restore(self, content: bytes, path: Path, rank: int = 0) -> None:

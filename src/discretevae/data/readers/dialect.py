@@ -253,7 +253,10 @@ def has_header(
     body = [row[len(row) - len(first) :] for row in rows]  # R names all columns but the first
     kinds = [_kind(dialect.number(cell)) for cell in first]
     if {"text", "boolean"} & set(kinds):
-        is_alike = _is_alike(kinds, rows, dialect)
+        next_kinds = [_kind(dialect.number(cell)) for cell in rows[0]] if rows else []
+        is_alike = len(next_kinds) == len(kinds) and all(
+            a == b or "empty" in (a, b) for a, b in zip(kinds, next_kinds, strict=True)
+        )
         is_row = is_alike and _shows_a_row(first, kinds, rows)
         return not is_row, is_alike and not is_row and "number" in kinds
     names, below = first, body
@@ -265,21 +268,15 @@ def has_header(
         return False, False
     counts_from_0 = [int(name) for name in names] == list(range(len(names)))
     is_quoted = sample[0].count('"') == 2 * len(first) and sample[1].count('"') < 2 * len(first)
-    differs = _only_fractions(below, dialect) and len(names) > 1 and len(names) * len(below) > 3
+    cells = [dialect.number(cell) for row in below for cell in row]
+    are_fractions = all(is_number(c) and not re.fullmatch(r"[-+]?\d+", c) for c in cells)
+    differs = are_fractions and len(names) > 1 and len(names) * len(below) > 3
     if is_quoted or differs or (not first[0] and counts_from_0):
         return True, True
     step = int(names[1]) - int(names[0]) if len(names) > 2 else 0
     if step < 1 or not _is_sequence(names, step) or any(_is_sequence(r, step) for r in below):
         return False, False
-    return (counts_from_0 or _is_no_chance(names, below, dialect)), True
-
-
-def _is_alike(kinds: Sequence[str], rows: Sequence[list[str]], dialect: Dialect) -> bool:
-    """Return whether the cells of the next row are of the same kinds."""
-    if not rows or len(rows[0]) != len(kinds):
-        return False
-    below = [_kind(dialect.number(cell)) for cell in rows[0]]
-    return all(a == b or "empty" in (a, b) for a, b in zip(kinds, below, strict=True))
+    return (counts_from_0 or _is_no_chance(names, cells)), True
 
 
 def _shows_a_row(first: list[str], kinds: Sequence[str], rows: Sequence[list[str]]) -> bool:
@@ -294,17 +291,12 @@ def _shows_a_row(first: list[str], kinds: Sequence[str], rows: Sequence[list[str
     )
 
 
-def _only_fractions(rows: Sequence[list[str]], dialect: Dialect) -> bool:
-    cells = [dialect.number(cell) for row in rows for cell in row]
-    return all(is_number(cell) and not re.fullmatch(r"[-+]?\d+", cell) for cell in cells)
-
-
-def _is_no_chance(names: Sequence[str], rows: Sequence[list[str]], dialect: Dialect) -> bool:
-    """Return whether numbers at one distance are hardly a row of such values."""
-    cells = [float(c) for row in rows for c in map(dialect.number, row) if is_number(c)]
-    outside = sum(not min(cells) <= int(name) <= max(cells) for name in names) if cells else 0
+def _is_no_chance(names: Sequence[str], cells: Sequence[str]) -> bool:
+    """Return whether numbers at one distance are hardly a row of such cells."""
+    values = [float(cell) for cell in cells if is_number(cell)]
+    outside = sum(not min(values) <= int(name) <= max(values) for name in names) if values else 0
     # all but the first follow from it: the chance of that if all values are equally likely
-    return 2 * outside >= len(names) or len(set(cells)) ** min(len(names) - 1, 10) >= 1000
+    return 2 * outside >= len(names) or len(set(values)) ** min(len(names) - 1, 10) >= 1000
 
 
 def _is_sequence(cells: Sequence[str], step: int) -> bool:

@@ -29,6 +29,9 @@ _EXPANSION = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
 """Largest ratio of the size of an array to its packed size, by the compression. NumPy writes
 these two; of others a few bytes can become gigabytes."""
 
+_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
+"""What zipfile raises of damage, of encrypted members, and of versions or compressions to come."""
+
 _PARTS = {"train": ("train",), "test": ("test",), "validation": ("validation", "valid", "val")}
 
 
@@ -143,12 +146,7 @@ class NpzFile:
         self._max_bytes = max_bytes
         try:
             self._zip = zipfile.ZipFile(path)
-        except (
-            zipfile.BadZipFile,
-            NotImplementedError,  # of a version to come
-            struct.error,
-            ValueError,  # names that are no text, places before the beginning
-        ) as error:
+        except _DAMAGE as error:
             raise DataError(
                 f"{path}: not an .npz archive, or cut short ({error}). Fetch or save it again."
             ) from None
@@ -195,14 +193,7 @@ class NpzFile:
         try:
             with self._zip.open(self._members[name]) as file:
                 yield file
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-            NotImplementedError,  # a compression that zipfile does not know
-            RuntimeError,  # an encrypted member
-            ValueError,
-        ) as error:
+        except _DAMAGE as error:
             if isinstance(error, DataError):
                 raise
             reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]

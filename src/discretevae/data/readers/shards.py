@@ -56,19 +56,18 @@ def read_shards(path: Path, request: Request) -> Rows:
     notes: list[str] = []
     for table in tables:
         _require_same(tables[0], table, notes)
-    labels = [table.labels for table in tables if isinstance(table, ParquetTable)]
-    found = [part for part in labels if part is not None]
+    parquet = [table for table in tables if isinstance(table, ParquetTable)]
+    found = [table.labels for table in parquet if table.labels is not None]
     if 0 < len(found) < len(tables):
         raise DataError(f"{path}: {len(found)} of {len(tables)} shards have labels. Give all some.")
-    joined = np.concatenate(found) if found else None
-    own = [t.ids for t in tables if isinstance(t, ParquetTable) and t.ids is not None]
+    own = [table.ids for table in parquet if table.ids is not None]
     if len({each.dtype.kind == "U" for each in own}) > 1:
         own = [each.astype(np.str_) for each in own]
-    for table in tables:
-        notes += table.notes if isinstance(table, ParquetTable) else ()
-    warn_of(str(path), notes)
+    warn_of(str(path), [*notes, *(note for table in parquet for note in table.notes)])
     ids = np.concatenate(own) if len(own) == len(tables) else None
-    return request.rows(Shards(str(path), tables), labels=joined, ids=ids)
+    return request.rows(
+        Shards(str(path), tables), labels=np.concatenate(found) if found else None, ids=ids
+    )
 
 
 def _require_same(first: DiskTable, table: DiskTable, notes: list[str]) -> None:
