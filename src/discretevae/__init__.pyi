@@ -98,6 +98,7 @@ from .estimators import (
     RODEO as RODEO,
     VIMCO as VIMCO,
     VQ as VQ,
+    BitFlip as BitFlip,
     DisARM as DisARM,
     DisARMIW as DisARMIW,
     DisARMSB as DisARMSB,

@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from estimator_toys import assert_is_exact, variance
 
 from discretevae.errors import ConfigError
+from discretevae.estimators import exact
+from discretevae.estimators.antithetic import DisARM
 from discretevae.estimators.contract import (
     FAMILIES,
     SEED,
@@ -13,7 +16,7 @@ from discretevae.estimators.contract import (
     exact_gradients,
     random_eta,
 )
-from discretevae.estimators.exact import Exact, LocalExpectation
+from discretevae.estimators.exact import BitFlip, Exact, LocalExpectation
 from discretevae.estimators.importance import Importance
 from discretevae.families import Bernoulli, Categorical
 
@@ -100,3 +103,32 @@ def test_too_many_states_are_refused():
     eta = torch.zeros(1, 13)
     with pytest.raises(ConfigError, match=r"at most 4,096 of them\. Got bernoulli:13\."):
         Exact()(Bernoulli(13), eta, None, generator=None)
+
+
+@pytest.mark.parametrize("n_bits", [1, 3])
+def test_bitflip_over_every_code_and_every_bit_is_exact(n_bits, monkeypatch):
+    """Value, η and decoder: Σ_z q(z) 1/D Σ_j of what the pair (z, j) gives."""
+    family = Bernoulli(n_bits)
+    f, eta = ToyIntegrand.random(family, SEED), random_eta(family, SEED)
+    states = family.enumerate().to(eta)
+    z, own = states.repeat_interleave(n_bits, 0), torch.eye(n_bits).to(eta).repeat(len(states), 1)
+    monkeypatch.setattr(Bernoulli, "sample", lambda self, eta, n, *, generator: z.unsqueeze(0))
+    monkeypatch.setattr(exact, "_one_bit_each", lambda z, generator: own.unsqueeze(0))
+    weight = family.log_prob(eta, z).exp() / n_bits
+    assert_is_exact(BitFlip(), family, eta, f, weight)
+
+
+def test_bits_to_flip_are_alike_likely():
+    """False-alarm rate below 1e-6: five standard errors, six bits."""
+    own = exact._one_bit_each(torch.zeros(3, 20_000, 6), torch.Generator().manual_seed(0))
+    assert torch.equal(own.sum(-1), torch.ones(3, 20_000))
+    assert (own.mean((0, 1)) - 1 / 6).abs().max() < 5 * (5 / 36 / 60_000) ** 0.5
+
+
+def test_bitflip_varies_less_than_disarm_where_bits_are_all_but_certain(monkeypatch):
+    family = Bernoulli(3)
+    for logit, wins in ((5.0, True), (0.0, False)):
+        eta = torch.full((3,), logit, dtype=torch.float64)
+        monkeypatch.setattr("estimator_toys.random_eta", lambda family, seed, eta=eta: eta)
+        flips, pairs = (variance(member, family, SEED).sum() for member in (BitFlip(), DisARM()))
+        assert (flips < pairs) == wins

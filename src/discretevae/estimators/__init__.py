@@ -26,7 +26,11 @@ from discretevae.estimators.coupled import (
     DisARMSB as DisARMSB,
 )
 from discretevae.estimators.double_control import RODEO as RODEO, DoubleCV as DoubleCV
-from discretevae.estimators.exact import Exact as Exact, LocalExpectation as LocalExpectation
+from discretevae.estimators.exact import (
+    BitFlip as BitFlip,
+    Exact as Exact,
+    LocalExpectation as LocalExpectation,
+)
 from discretevae.estimators.importance import Importance as Importance
 from discretevae.estimators.multisample import VIMCO as VIMCO
 from discretevae.estimators.partwise import PartWise as PartWise, discrete_parts
@@ -51,10 +55,10 @@ from discretevae.families import Family, Product, is_enumerable, require_family
 ESTIMATORS: Mapping[str, type[Estimator]] = {
     cls.name: cls
     for cls in (
-        Importance, Reparametrized, Exact, LocalExpectation, EMA, NVIL, RLOO, ARM, DisARM, ARMS,
-        ARSM, CARMS, DisARMSB, DisARMIW, UnorderedSet, MuProp, REBAR, RELAX, DoubleCV, RODEO, VIMCO,
-        StraightThrough, GumbelSoftmax, STGumbel, GumbelRao, GappedST, ReinMax,
-        ReinMaxRao, ReinMaxCV, VQ,
+        Importance, Reparametrized, Exact, LocalExpectation, BitFlip, EMA, NVIL, RLOO, ARM, DisARM,
+        ARMS, ARSM, CARMS, DisARMSB, DisARMIW, UnorderedSet, MuProp, REBAR, RELAX, DoubleCV, RODEO,
+        VIMCO, StraightThrough, GumbelSoftmax, STGumbel, GumbelRao, GappedST, ReinMax, ReinMaxRao,
+        ReinMaxCV, VQ,
     )
 }  # fmt: skip
 """Every estimator of the package by its name."""
