@@ -252,6 +252,7 @@ def test_one_epoch_and_one_moment_are_bars(three):
 def test_error_bars_show_the_standard_errors(three):
     of = {name: three.history_of(name) for name in three.estimators}
     left, _ = elbo_figure(of, 12, n_seeds=3).axes
+    assert left.get_ylim()[1] > max(h[-1].test_elbo + h[-1].test_elbo_se for h in of.values())
     lengths = [
         (segment[1][1] - segment[0][1]) / 2
         for collection in left.collections

@@ -236,10 +236,11 @@ def _draw_equal_products(axes: Axes, left: float, right: float) -> None:
 
 def _limit(axes: Axes, histories: Sequence[Sequence[EpochMetrics]]) -> None:
     values = [metrics.test_elbo for history in histories for metrics in history]
+    top = max(m.test_elbo + (m.test_elbo_se or 0) for history in histories for m in history)
     last = [history[-1].test_elbo for history in histories]
     best, spread = max(values), max(values) - min(last)
     room = max(2.5 * spread, 0.3 * (best - min(values)), 1e-6)
-    axes.set_ylim(max(best - room, min(values) - 0.05 * room), best + 0.06 * room)
+    axes.set_ylim(max(best - room, min(values) - 0.05 * room), top + 0.06 * room)
 
 
 def _finish(figure: Figure, *panels: Axes) -> None:
