@@ -324,22 +324,6 @@ def test_npz_arrays_that_are_not_used_are_named(tmp_path):
         load_rows(path)
 
 
-def test_csv_label_that_is_no_class_stays_a_feature(tmp_path):
-    path = tmp_path / "a.csv"
-    path.write_text("x,target,y\n1,0.5,2\n3,1.5,4\n")
-    with pytest.warns(DataWarning, match="column target .* as a feature"):
-        rows = load_rows(path)
-    assert rows.labels is None
-    assert rows.values.tolist() == [[1, 0.5, 2], [3, 1.5, 4]]
-
-
-def test_csv_counting_first_line_is_names(tmp_path):
-    path = tmp_path / "a.csv"
-    path.write_text("0,1,2\n9,8,255\n")
-    with pytest.warns(DataWarning, match="taken for column names"):
-        assert load_rows(path).values.tolist() == [[9, 8, 255]]
-
-
 ASSUMED = [
     (b"a;b\n1.5;2\n3;4\n", "semicolons between cells"),
     (b"a|b\n1.5|2\n3|4\n", "vertical bars between cells"),
@@ -480,16 +464,6 @@ def test_parquet(tmp_path):
     rows = load_rows(path)
     assert np.array_equal(rows.values.numpy(), TABLE)
     assert rows.labels.tolist() == [3, 4, 5, 6]
-    for values, message in (
-        (["x", "y"], "column 'v' is string"),
-        ([1.0, None], "1 missing values in column 'v'"),
-        ([[1], [2, 3]], "a list of 2 values in column 'v', row 1 (counted from 0), others have 1"),
-        ([["a"]], "column 'v' is list"),
-    ):
-        pq.write_table(pa.table({"v": values}), path)
-        with pytest.raises(DataError) as caught:
-            load_rows(path)
-        assert message in str(caught.value)
     pq.write_table(pa.table({"v": [True, False]}), path)
     assert load_rows(path).is_binary
     path.write_bytes(path.read_bytes()[:-20])
@@ -536,12 +510,6 @@ def test_rows_keep_the_names_of_their_columns(tmp_path, text, names):
     (tmp_path / "mine.csv").write_text(text)
     rows = load_rows(tmp_path / "mine.csv", divisor=1)
     assert rows.columns == rows.subset(slice(0, 1)).binarized("threshold").columns == names
-
-
-def test_a_column_of_fractions_called_label_keeps_its_name(tmp_path):
-    (tmp_path / "mine.csv").write_text("a,label\n1,0.5\n")
-    with pytest.warns(DataWarning, match="read as a feature"):
-        assert load_rows(tmp_path / "mine.csv").columns == ("a", "label")
 
 
 def test_names_of_columns_fit_the_features():

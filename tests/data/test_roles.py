@@ -101,9 +101,11 @@ def test_labels_are_classes(tmp_path, suffix, values, labels, classes, name):
 
 @SUFFIXES
 def test_labels_that_are_fractions(tmp_path, suffix):
-    path = table(tmp_path / f"t{suffix}", features() | {"target": [1.5, 2, 3]})
+    path = table(tmp_path / f"t{suffix}", {"target": [1.5, 2, 3]} | features())
     with pytest.warns(DataWarning, match="column target .* as a feature"):
-        assert load_rows(path).columns == ("a", "b", "target")
+        rows = load_rows(path)
+    assert rows.columns == ("target", "a", "b")
+    assert rows.batch(slice(None))[:, 0].tolist() == [1.5, 2, 3]
     with pytest.raises(DataError, match="column 'target' holds fractions, so it is no `label`"):
         load_rows(path, label="target")
 
