@@ -89,17 +89,10 @@ def command(
         _draw_map(map_path, run, found, rows)
     facts = _facts(found, scores, rows)
     if as_json:
+        asked = {"run": str(source.folder), "data": source.name, "split": source.split}
         paths = {"out": out, "picture": picture, "map": map_path}
-        outputs.print_json(
-            {
-                "run": str(source.folder),
-                "data": source.name,
-                "split": source.split,
-                "samples": samples,
-                **{name: None if path is None else str(path) for name, path in paths.items()},
-                **facts,
-            }
-        )
+        written = {name: None if path is None else str(path) for name, path in paths.items()}
+        outputs.print_json(asked | {"samples": samples} | written | facts)
         return
     outputs.print_table(_lines(facts))
     click.echo(

@@ -67,11 +67,7 @@ class Position:
 
     def same_epoch(self) -> Position:
         """Return the start of this epoch."""
-        return replace(
-            Position(epoch=self.epoch, seconds=self.seconds, cpu_seconds=self.cpu_seconds),
-            best_elbo=self.best_elbo,
-            best_epoch=self.best_epoch,
-        )
+        return replace(self.next_epoch(), epoch=self.epoch, seconds=self.seconds, train_rows=0)
 
     def sums(self) -> list[float]:
         """Return the sums, in the order of `SUMS`."""

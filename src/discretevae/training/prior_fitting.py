@@ -83,8 +83,7 @@ def fit_prior(
         True
     """
     rows = require_fit(model, rows)
-    _require_same_code(model, prior)
-    _check(prior, epochs, batch_size, lr)
+    _check(model, prior, epochs, batch_size, lr)
     parameters = list(prior.parameters())
     device = parameters[0].device
     generator = generator_for(seed, "prior draws", device=device)
@@ -122,7 +121,13 @@ def fit_prior(
     return history
 
 
-def _check(prior: Prior, epochs: int, batch_size: int, lr: float) -> None:
+def _check(model: DiscreteVAE, prior: Prior, epochs: int, batch_size: int, lr: float) -> None:
+    require_type("prior", prior, Prior, "Make it with make_prior(…, model.family).")
+    if prior.family != model.family:
+        raise ConfigError(
+            f"the prior is one of {prior.family.spec}, the model's code is {model.family.spec}. "
+            "Make it with make_prior(…, model.family)."
+        )
     problems = [
         must(name, "an int >= 1", value)
         for name, value in (("epochs", epochs), ("batch_size", batch_size))
@@ -137,12 +142,3 @@ def _check(prior: Prior, epochs: int, batch_size: int, lr: float) -> None:
         )
     if problems:
         raise ConfigError(problems)
-
-
-def _require_same_code(model: DiscreteVAE, prior: Prior) -> None:
-    require_type("prior", prior, Prior, "Make it with make_prior(…, model.family).")
-    if prior.family != model.family:
-        raise ConfigError(
-            f"the prior is one of {prior.family.spec}, the model's code is {model.family.spec}. "
-            "Make it with make_prior(…, model.family)."
-        )

@@ -80,7 +80,11 @@ def read_npz(path: Path, request: Request) -> dict[str, Rows]:
                 "Name them x (and y), or train and test, when saving."
             )
         if "divisor" in names and request.divisor is None and request.scale in (None, "auto"):
-            request = replace(request, divisor=_divisor(archive, names["divisor"]), scale=None)
+            name = names["divisor"]
+            stated = archive.read(name).astype(float) if archive.header(name)[0] == () else np.nan
+            if not 0 < stated < np.inf:
+                raise DataError(f"{path}: array {name!r} is no divisor. Leave it out.")
+            request = replace(request, divisor=float(stated), scale=None)
         used = {
             names.get("divisor"),
             *rows.values(),
@@ -104,14 +108,6 @@ def read_npz(path: Path, request: Request) -> dict[str, Rows]:
         parts[part] = replace(own, labels=labels_of.get(part), classes=classes, numbers=None)
         start += len(array)
     return parts
-
-
-def _divisor(archive: NpzFile, name: str) -> float:
-    """Return the divisor that an archive states for its values."""
-    value = archive.read(name).astype(np.float64) if archive.header(name)[0] == () else np.nan
-    if not 0 < value < np.inf:
-        raise DataError(f"{archive.path}: array {name!r} is no divisor. Leave it out.")
-    return float(value)
 
 
 def _read_labels(
