@@ -96,10 +96,13 @@ def test_weights_as_factors_do_what_copies_do(kind):
 def test_many_copies_become_factors():
     x = rows()
     heavy = np.full(len(x), MOST_COPIES)
+    # equal weights change nothing
+    assert [len(each) for each in weighted_rows(x, heavy)[:1]] == [len(x)]
+    heavy[:2] += [1, -1]
     matrix, weights = weighted_rows(x, heavy)
     assert len(matrix) == MOST_COPIES * len(x)
     assert weights is None
-    heavy[0] += 1
+    heavy[1] += 1
     matrix, weights = weighted_rows(x, heavy)
     assert len(matrix) == len(x)
     assert sorted(weights) == sorted(heavy)

@@ -207,7 +207,7 @@ def load_parts(
 ) -> dict[str, Rows]:
     """Return the parts of a source, or of an object in memory, held against the schema of a run."""
     request = Request.of(config) if schema is None else schema.request(config)
-    request = replace(request, fit_rows=lambda n: split(n).draw()[0])
+    request = replace(request, fit_rows=lambda n: split(n).draw()[0] if n > 1 else torch.arange(n))
     if not isinstance(source, (str, os.PathLike, DataConfig)):
         rows = rows_from(source, request, wanted="source must be a name, a path")
         return {"all": rows if schema is None else schema.hold(rows)}

@@ -20,7 +20,12 @@ def require_unit_interval(rows: Rows) -> None:
             f"{rows.name}: {count(outside, 'value')} of {prod(rows.values.shape):,}{divided} "
             f"outside [0, 1]; all range from {low / rows.divisor:g} to "
             f"{high / rows.divisor:g}. "
-            "Rescale them to [0, 1], or use `likelihood='gaussian'`."
+            + (
+                "Rescale them to [0, 1], or use `likelihood='gaussian'`."
+                if rows.scale is None
+                else "The training rows were scaled to [0, 1], and others may lie beyond them. Use "
+                "`likelihood='gaussian:learned'`."
+            )
         )
 
 

@@ -130,6 +130,13 @@ def load_run_rows(
     except DataError:
         if is_own:
             raise
+        if "all" in parts:
+            warnings.warn(
+                f"{name}: not the rows that the run was trained on, or not in their order: the "
+                f"{split} rows are drawn from it anew. `split='all'` takes all of it.",
+                DataWarning,
+                stacklevel=2,
+            )
         return choose_part(parts, split)
     if "all" in parts and schema.split is not None:
         train, test = split_rows(parts["all"], schema.split)

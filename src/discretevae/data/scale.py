@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from discretevae.config import ScaleMode
 from discretevae.data.stores.disk import DiskTable
 from discretevae.data.stores.values import Array, Facts, is_grey
-from discretevae.errors import DataError
+from discretevae.errors import DataError, DataWarning
 
 ScaleKind = Literal["standard", "minmax"]
 
@@ -118,11 +119,13 @@ class ColumnScale:
         """
         return -float(np.log(self.width).sum())
 
-    def require_same_units(self, pieces: Iterable[tuple[int, Array]], name: str) -> None:
+    def require_same_units(
+        self, pieces: Iterable[tuple[int, Array]], name: str, columns: Sequence[str] | None
+    ) -> None:
         """Refuse a table that cannot be in the units of the training rows (`DataError`).
 
-        In most columns most values lie outside of the range of the training rows; single outliers
-        and single columns may.
+        In most of its columns most values lie outside of the range of the training rows. Where
+        that is so in fewer columns, or rows, a `DataWarning` names one; outliers may lie there.
         """
         n, outside = 0, np.zeros(len(self.low))
         low, high = np.array(np.inf), np.array(-np.inf)
@@ -133,14 +136,29 @@ class ColumnScale:
             low, high = np.minimum(low, part.min(0)), np.maximum(high, part.max(0))
         varies = self.high > self.low
         is_foreign = (outside > FOREIGN_SHARE * n) & varies
-        if n >= FOREIGN_ROWS and 2 * is_foreign.sum() > varies.sum():
-            at = int(is_foreign.argmax())
+        if not is_foreign.any():
+            return
+        at = int(is_foreign.argmax())
+        what = f"column {at}" if columns is None else f"column {columns[at]!r}"
+        ranges = (
+            f"{what} runs from {low[at]:g} to {high[at]:g}, in the training rows from "
+            f"{self.low[at]:g} to {self.high[at]:g}"
+        )
+        is_most = 2 * is_foreign.sum() > varies.sum()
+        if n >= FOREIGN_ROWS and is_most:
             raise DataError(
                 f"{name}: {int(is_foreign.sum())} of {len(varies)} columns are on another scale "
-                f"than the training rows; column {at} runs from {low[at]:g} to {high[at]:g}, there "
-                f"from {self.low[at]:g} to {self.high[at]:g}. Give values in the units of the "
-                "training data; they are scaled by the run."
+                f"than the training rows; {ranges}. Give values in the units of the training "
+                "data; they are scaled by the run."
             )
+        if n < FOREIGN_ROWS and not is_most:
+            return  # a few rows may be outliers
+        warnings.warn(
+            f"{name}: {int(is_foreign.sum())} of {len(varies)} columns may be in other units: "
+            f"{ranges}.",
+            DataWarning,
+            stacklevel=2,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scale as plain values for JSON."""
@@ -214,7 +232,7 @@ def choose_scale(
         DataError: values that are too large, or not in the units of the run.
     """
     if isinstance(asked, ColumnScale):
-        asked.require_same_units(table.pieces(), table.name)
+        asked.require_same_units(table.pieces(), table.name, table.columns)
         return asked
     if asked is None or asked == "none":
         return None

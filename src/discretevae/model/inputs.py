@@ -50,6 +50,11 @@ def as_x(x: Any, n_features: int, likelihood: Likelihood) -> Tensor:
     """
     if isinstance(x, Tensor) and x.is_floating_point():
         require_x(x, n_features)
+        if likelihood.needs_unit_interval and x.numel() and not 0 <= x.min() <= x.max() <= 1:
+            raise DataError(
+                f"x must lie in [0, 1]. Got values from {x.min():g} to {x.max():g}. Divide them as "
+                "in training; Rows does so."
+            )
         return x
     rows = as_rows(x)
     require_values(rows, n_features, likelihood)

@@ -125,6 +125,8 @@ def weighted_rows(values: Any, sample_weight: Any) -> tuple[Any, Array | None]:
         )
         chosen = np.flatnonzero(every)
         weights = every[chosen]
+        if (weights == weights[0]).all():  # equal weights are none
+            weights = np.ones(len(chosen))
         if (weights == np.rint(weights)).all() and weights.sum() <= MOST_COPIES * len(every):
             chosen, weights = np.repeat(chosen, weights.astype(np.int64)), None
     direction = np.random.default_rng(0).standard_normal(values.shape[1])

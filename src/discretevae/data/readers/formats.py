@@ -86,6 +86,10 @@ def read_path(path: Path, request: Request) -> dict[str, Rows]:
 
 
 def _read(path: Path, request: Request) -> Rows | dict[str, Rows]:
+    if (path / "config.json").is_file():
+        raise DataError(
+            f"{path}: a run folder, and no data. Pass the data that it was trained on, or others."
+        )
     if path.is_dir():
         reader: Reader = read_shards if is_shards(path) else read_images
     elif path.is_file():

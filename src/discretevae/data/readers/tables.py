@@ -81,7 +81,7 @@ def _read(path: Path, request: Request, encoding: str) -> Rows:
         if not sample:
             raise DataError(f"{path}: the file is empty. Give at least 1 row.")
         layout = _layout(path, request, sample, sniff(sample, encoding))
-        table, texts, layout = _parse(path, layout)
+        table, texts, layout = _parse(path, layout, wide=request.scale not in (None, "none"))
     except (ValueError, csv.Error) as error:
         if isinstance(error, (DataError, UnicodeDecodeError)):
             raise
@@ -92,8 +92,8 @@ def _read(path: Path, request: Request, encoding: str) -> Rows:
     if names is not None:
         parts = take_apart(names, request, str(path), texts.__getitem__, plain=parts.plain)
         for place in sorted(set(parts.features) - set(layout.parts.features)):
-            column = texts[place].astype(np.float32)  # it looked like labels or ids at first
-            table = np.insert(table.astype(np.float32), parts.features.index(place), column, axis=1)
+            column = texts[place].astype(np.float64)  # it looked like labels or ids at first
+            table = np.insert(table.astype(np.float64), parts.features.index(place), column, axis=1)
     counting = []
     if parts.features[:1] == (0,) and request.columns is None:
         counting = notes_of_counting(table[:, 0], None if names is None else names[0])
@@ -169,23 +169,28 @@ def _words_of(cell: str) -> list[str]:
     return next((sorted(words) for words in BOOLEANS if cell.casefold() in words), [])
 
 
-def _parse(path: Path, layout: _Layout) -> tuple[Array, dict[int, Array], _Layout]:
+def _parse(path: Path, layout: _Layout, *, wide: bool) -> tuple[Array, dict[int, Array], _Layout]:
     """Return the features, uint8 or float32; columns of other roles; and how they were read."""
     try:
         with opened(path, layout.dialect.encoding) as file:
             records = records_of(file)
             if layout.names is not None:
                 next(records)
-            return *_parse_records(records, layout), layout
+            return *_parse_records(records, layout, wide=wide), layout
     except (ValueError, csv.Error) as error:
         if isinstance(error, (DataError, UnicodeDecodeError)):
             raise
         reason = str(error)
-    return _parse(path, replace(layout, dialect=_decimal_commas(path, layout, reason)))
+    return _parse(path, replace(layout, dialect=_decimal_commas(path, layout, reason)), wide=wide)
 
 
-def _parse_records(records: Iterator[str], layout: _Layout) -> tuple[Array, dict[int, Array]]:
-    """Return the features and the columns of other roles, parsed block by block."""
+def _parse_records(
+    records: Iterator[str], layout: _Layout, *, wide: bool
+) -> tuple[Array, dict[int, Array]]:
+    """Return the features and the columns of other roles, parsed block by block.
+
+    ``wide`` features stay float64 until their columns are scaled, and are rounded once.
+    """
     kinds = layout.kinds
     groups = [(kind, [i for i, _ in group]) for kind, group in
               itertools.groupby(enumerate(kinds), lambda pair: pair[1])]  # fmt: skip
@@ -209,7 +214,7 @@ def _parse_records(records: Iterator[str], layout: _Layout) -> tuple[Array, dict
                 table[:, [slot[i] for i in at]] = (
                     found if is_number else _booleans(found, [layout.first[i] for i in at])
                 )
-        blocks.append(_narrow(table))
+        blocks.append(table if wide else _narrow(table))
     return np.concatenate(blocks), {i: _typed(_joined(parts)) for i, parts in texts.items()}
 
 

@@ -65,6 +65,11 @@ def _require_in_order(loader: Any, name: str) -> None:
             f"{name}: without a batch_size nothing says whether an item is a row or a batch. Give "
             "loader.dataset, or a loader with a batch_size."
         )
+    if loader.drop_last:
+        raise DataError(
+            f"{name}: a loader with drop_last leaves rows out. Give loader.dataset, or a loader "
+            "with drop_last=False."
+        )
     samplers = (loader.sampler, getattr(loader.batch_sampler, "sampler", None))
     if any(isinstance(each, _RANDOM) for each in samplers):
         raise DataError(
