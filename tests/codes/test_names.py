@@ -94,9 +94,11 @@ def test_a_file_is_itself_whatever_folder_was_read(model, rows):
         found = index.search(model, query, 5)
         return set(found.names[found.own].tolist())
 
-    assert own("dog/img1.png") == {"dog/img1.png", "img1.png"}
-    assert own("img1.png") == {*names[:4]}
-    assert own("p/cat/img1.png") == {"cat/img1.png", "img1.png"}
+    # of pictures that are all alike, the one whose name has most in common
+    assert own("dog/img1.png") == {"dog/img1.png"}
+    assert own("img1.png") == {"img1.png"}
+    assert own("p/cat/img1.png") == {"cat/img1.png"}
+    assert own("b/img1.png") == {"img1.png"}
     assert own("g1.png") == own("dog/img2.png") == set()
 
 
@@ -109,6 +111,21 @@ def test_numbers_of_rows_are_marked_too(model, rows):
     assert found.own.any(1).nonzero()[0].tolist() == [5, 9, 30]
     # another table of the same numbers
     assert not index.search(model, Rows.from_array(1 - rows.values), 3).own.any()
+
+
+def test_a_query_comes_before_other_rows_of_its_code(model):
+    alike = Rows.from_array(
+        torch.full((1, 9), 0.3).repeat(30, 1) + torch.arange(30)[:, None] * 1e-6
+    )
+    index = CodeIndex.build(model, alike)
+    found = index.search(model, alike, 3)
+    assert (found.ids[:, 0] == np.arange(30)).all()
+    assert found.own[:, 0].all()
+    assert not found.own[:, 1:].any()
+    assert (found.ids[9] == [9, 0, 1]).all()
+    assert (index.search(model, alike, 1).ids[:, 0] == np.arange(30)).all()
+    # without a name nobody is itself
+    assert (index.search_codes(index.codes_of([7, 8]), 3).ids == [0, 1, 2]).all()
 
 
 def test_copies_of_a_row_are_no_other_row(model, rows):

@@ -226,7 +226,10 @@ def test_a_model_and_its_codes_find_the_same(model, digits, codes):
     index = CodeIndex.build(model, digits.train)
     queries = digits.train.subset(slice(0, 20))
     found, same = index.search(model, queries, 4), index.search_codes(codes[:20], 4)
-    assert np.array_equal(found.ids, same.ids)
+    assert np.array_equal(found.distances, same.distances)
+    itself = queries.source_numbers.numpy()[:, None]  # which comes first
+    for own, other, row in zip(found.ids, same.ids, itself, strict=True):
+        assert own.tolist() == [*row, *(each for each in other if each != row)][:4]
     index.add(model, digits.test, ids=np.arange(5000, 5297))
     assert len(index) == 1797
     assert index.search(model, digits.test.subset(slice(0, 1)), 1797).ids.max() == 5296

@@ -175,7 +175,7 @@ def test_row_numbers_written_twice(tmp_path, suffix):
 def test_a_feature_that_counts_the_rows_is_told_of(tmp_path):
     path = tmp_path / "t.csv"
     rows = "".join(f"{i},{i * i % 7}\n" for i in range(5, 305))
-    for names, said in (("", "name the columns"), ("id,a\n", "'id' counts the rows, .* `row_id`")):
+    for names, said in (("", "name the columns"), ("id,a\n", "'id' numbers the rows, .* `row_id`")):
         path.write_text(names + rows)
         with pytest.warns(DataWarning, match=said):
             assert load_rows(path, divisor=1).n_features == 2
@@ -483,3 +483,13 @@ def test_roles_by_names(names, request_, expected):
     label = None if parts.labels is None else parts.labels[0]
     ids = () if parts.ids is None else (parts.ids[0],)
     assert (parts.features, label, ids) == expected
+
+
+@pytest.mark.parametrize("name", ["id", "ID", "index"])
+def test_ids_in_any_order_that_are_features_are_told_of(tmp_path, name):
+    path = tmp_path / "a.csv"
+    lines = [f"{i},{i % 3 / 10}" for i in range(40, 0, -1)]
+    path.write_text("\n".join([f"{name},x", *lines]))
+    with pytest.warns(DataWarning, match=f"column '{name}' numbers the rows, and is a feature"):
+        assert load_rows(path).n_features == 2
+    assert load_rows(path, row_id=name).n_features == 1

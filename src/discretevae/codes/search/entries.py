@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from discretevae.codes.ids import as_names, ids_of, new_ids, places_of
+from discretevae.codes.search.neighbors import Neighbors
 from discretevae.errors import DataError
 
 if TYPE_CHECKING:
@@ -91,24 +92,46 @@ class Entries:
             raise DataError(f"names must be in the index, but {missing[0]!r} is not.")
         return np.flatnonzero([name in wanted for name in known])
 
-    def are_own(self, found: Array, ids: Array, sums: Array) -> Array:
-        """Return which of the rows found are the queries themselves, bool ``[Q, k]``.
+    def own_places(self, ids: Array, sums: Array) -> Array:
+        """Return the places of queries that are rows of the index, int64 ``[Q]``, else -1.
 
         They have the same values and the same id; of a name, one may begin with more folders.
-        Found are ids of rows ``[Q, k]``; ids, numbers or texts, and sums are those of the queries.
+        Ids, numbers or texts, and sums are those of the queries.
         """
-        places = places_of(found.reshape(-1), self.ids).reshape(found.shape)
-        known = self.sums[places]
-        own: Array = (known == sums[:, None]) & (known > 0)
         if self.names is None and ids.dtype.kind == "i":
-            own &= found == ids[:, None]
-            return own
-        names, queries = self.all_names(), ids.tolist()
-        for query, column in np.argwhere(own).tolist():
-            name, other = str(names[places[query, column]]), str(queries[query])
-            is_longer = name.endswith(f"/{other}") or other.endswith(f"/{name}")
-            own[query, column] = name == other or is_longer
-        return own
+            at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+            is_own = (self.ids[at] == ids) & (self.sums[at] == sums) & (sums > 0)
+            return np.where(is_own, at, -1)
+        files: dict[str, list[tuple[int, str]]] = {}
+        for place, name in enumerate(self.all_names().tolist()):
+            files.setdefault(name.rpartition("/")[2], []).append((place, name))
+        places = np.full(len(ids), -1)
+        for query, other in enumerate(map(str, ids.tolist())):
+            shared = 0
+            for place, name in files.get(other.rpartition("/")[2], []):
+                is_same = name == other or name.endswith(f"/{other}") or other.endswith(f"/{name}")
+                if is_same and 0 < sums[query] == self.sums[place]:
+                    length = min(len(name), len(other)) + (name == other)
+                    if length > shared:  # of several, the one with the most folders in common
+                        shared, places[query] = length, place
+        return places
+
+    def own_first(self, found: Neighbors, own: Array, codes: Array) -> Neighbors:
+        """Return the neighbors with the query itself before other rows of its code.
+
+        Own are the places of the queries, ``[Q]`` or -1, and codes theirs, ``[Q, ·]``. More than
+        k rows may have the code, and the query would not be among those of the least ids.
+        """
+        ids, distances = found.ids.copy(), found.distances.copy()
+        is_there = (own >= 0) & (self.codes[own] == codes).all(1)
+        for query in np.flatnonzero(is_there).tolist():
+            itself = self.ids[own[query]]
+            others = np.flatnonzero(ids[query] != itself)[: ids.shape[1] - 1]
+            ids[query] = np.concatenate([[itself], ids[query, others]])
+            distances[query] = np.concatenate([[0], distances[query, others]])
+        places = places_of(ids.reshape(-1), self.ids).reshape(ids.shape)
+        names = None if self.names is None else self.names[places]
+        return replace(found, ids=ids, distances=distances, names=names)
 
     def to_arrays(self) -> dict[str, Array]:
         """Return what a file keeps; `from_arrays` takes it back."""

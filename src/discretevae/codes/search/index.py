@@ -208,10 +208,13 @@ class CodeIndex:
         load_faiss()  # that it is missing is said before the rows are encoded
         queries = encode_entries(model, rows, np.arange(len(rows)), None, None)
         found = self.search_codes(queries.codes, depth, effort=effort)
+        own = self._entries.own_places(ids_of(rows), queries.sums)
         if rerank is not None:
             found = self._reranked(model, rows, found, k)
-        own = self._entries.are_own(found.ids, ids_of(rows), queries.sums)
-        return replace(found, own=own)
+        else:
+            found = self._entries.own_first(found, own, queries.codes)
+        own_ids = np.where(own >= 0, self._entries.ids[own], -1)
+        return replace(found, own=found.ids == own_ids[:, None])
 
     def search_codes(self, codes: Array, k: int = 10, *, effort: int | None = None) -> Neighbors:
         """Return the k rows nearest to codes; needs no model.

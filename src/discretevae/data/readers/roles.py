@@ -25,6 +25,9 @@ _ROW_ID_NAME = re.compile(r"(unnamed: 0(\.\d+)*|rownames|row\.names)?", re.IGNOR
 _INDEX_LEVEL = re.compile(r"__index_level_\d+__")
 """What pyarrow calls an index without a name; it comes behind the columns."""
 
+ID_WORDS = ("id", "ids", "index", "row", "row_id", "nr", "no")
+"""What people call a column that names the rows."""
+
 COUNTED_ROWS = 10
 """Fewer rows than this may count up by chance."""
 
@@ -138,13 +141,17 @@ def _places(names: Sequence[str], n_before: int, request: Request, source: str) 
 
 
 def notes_of_counting(values: Array, name: str | None) -> list[str]:
-    """Return what to say of the first feature, if all that it does is count the rows."""
-    steps = np.diff(values.astype(np.float64))
-    if len(values) < COUNTED_ROWS or values[0] % 1 or not (steps == 1).all():
+    """Return what to say of the first feature, if all that it does is number the rows."""
+    numbers = values.astype(np.float64)
+    is_counting = numbers[0] % 1 == 0 and bool((np.diff(numbers) == 1).all())
+    is_id = name is not None and name.strip().casefold() in ID_WORDS and not (numbers % 1).any()
+    if len(values) < COUNTED_ROWS or not (
+        is_counting or (is_id and len(np.unique(numbers)) == len(numbers))
+    ):
         return []
     if name is None:
         return ["the first column counts the rows, and is a feature: name the columns to change it"]
-    return [f"{_column(name)} counts the rows, and is a feature unless named by `row_id`"]
+    return [f"{_column(name)} numbers the rows, and is a feature unless named by `row_id`"]
 
 
 def warn_of(source: str, notes: Iterable[str]) -> None:
