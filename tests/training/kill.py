@@ -1,9 +1,9 @@
 """Kills a training again and again, at random moments and in the middle of a write.
 
-    python tests/kill.py --kills 50
+    python tests/training/kill.py --kills 50
 
 Each time the training is resumed. It must never be lost, and end with the weights that it has when
-nobody disturbs it, to the bit. `tests/test_kill.py` runs a short form.
+nobody disturbs it, to the bit. `test_kill.py` beside it runs a short form.
 """
 
 from __future__ import annotations

@@ -42,7 +42,11 @@ def are_counted(ids: Array) -> bool:
 def short_name(name: object, most: int = 40) -> str:
     r"""Return a name on one line and of so many characters at most, shortened in the middle.
 
+    The name of a file stays whole where it has room.
+
     Example:
+        >>> short_name("class 9/img295.png", 15)
+        'cla…/img295.png'
         >>> short_name("holiday/beach-at-sunset-0012.png", 20), short_name("a\tb"), short_name(7)
         ('holiday/b…t-0012.png', 'a\\tb', '7')
     """
@@ -51,6 +55,10 @@ def short_name(name: object, most: int = 40) -> str:
     )
     if len(text) <= most:
         return text
+    file = text.rpartition("/")[2]
+    head = most - len(file) - 2
+    if head >= 0 and len(file) < len(text):
+        return f"{text[:head]}…/{file}"
     head = (most - 1) // 2
     return f"{text[:head]}…{text[head + 1 - most :]}"
 
