@@ -125,7 +125,7 @@ def test_a_name_is_printed_on_one_line():
         shown = short_name(each, 20)
         assert len(shown) <= 20
         assert shown.isprintable()
-    assert short_name("folder/of/many/img3.png", 13) == "folder…g3.png"
+    assert short_name("folder/of/many/img3.png", 13) == "fol…/img3.png"
     assert short_name("\udcff.png") == "\\udcff.png"
 
 

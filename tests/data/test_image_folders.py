@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from discretevae.data import Schema, load_data, load_rows
-from discretevae.errors import DataError
+from discretevae.errors import DataError, DataWarning
 
 GREY = (np.arange(12, dtype=np.uint8) * 20).reshape(3, 4)
 
@@ -228,3 +228,11 @@ def test_floating_point_pictures_are_refused(tmp_path):
     save(tmp_path / "a.tif", GREY.astype(np.float32))
     with pytest.raises(DataError, match=r"a\.tif: pictures of mode F have no fixed white"):
         load_rows(tmp_path)
+
+
+def test_folders_called_train_and_test_are_told_of(tmp_path):
+    for name in ("train", "test"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.arange(16, dtype=np.uint8).reshape(4, 4)).save(tmp_path / name / "a.png")
+    with pytest.warns(DataWarning, match="'test', 'train' were taken for classes, not for parts"):
+        assert load_rows(tmp_path).classes == ("test", "train")

@@ -10,7 +10,7 @@ import numpy as np
 
 from discretevae.data.classes import natural_key
 from discretevae.data.readers.foreign import is_picture_name, recognize
-from discretevae.data.readers.request import Request
+from discretevae.data.readers.request import Request, listed
 from discretevae.data.readers.white import choose_white, with_white
 from discretevae.data.rows import Rows
 from discretevae.data.stores.values import Array, check_size
@@ -26,6 +26,10 @@ _MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"II*\0", b"MM\0*")
 
 _LITTER = ("thumbs.db", "desktop.ini", "__macosx")
 """What systems leave in folders and archives of pictures."""
+
+
+PARTS = {"train", "test", "val", "valid", "validation"}
+"""Names of folders that are hardly classes."""
 
 
 def read_images(path: Path, request: Request) -> Rows:
@@ -54,6 +58,13 @@ def read_images(path: Path, request: Request) -> Rows:
     names = [file.relative_to(folder).as_posix() for file in files]
     has_classes = all("/" in name for name in names)
     labels = [file.parent.name for file in files] if has_classes else None
+    if labels is not None and {name.casefold() for name in labels} <= PARTS:
+        warnings.warn(
+            f"{path}: its folders {listed(sorted(set(labels)))} were taken for classes, not for "
+            "parts. Pass one of them, and the other where rows are evaluated.",
+            DataWarning,
+            stacklevel=2,
+        )
     return request.rows(
         with_white(values, peak, divisor, white), labels=labels, ids=np.array(names),
         divisor=divisor, name=str(path), copy=False,
