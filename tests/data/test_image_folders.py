@@ -233,6 +233,7 @@ def test_floating_point_pictures_are_refused(tmp_path):
 def test_folders_called_train_and_test_are_told_of(tmp_path):
     for name in ("train", "test"):
         (tmp_path / name).mkdir()
-        Image.fromarray(np.arange(16, dtype=np.uint8).reshape(4, 4)).save(tmp_path / name / "a.png")
+        grey = np.arange(0, 256, 17, dtype=np.uint8).reshape(4, 4)
+        Image.fromarray(grey).save(tmp_path / name / "a.png")
     with pytest.warns(DataWarning, match="'test', 'train' were taken for classes, not for parts"):
         assert load_rows(tmp_path).classes == ("test", "train")
