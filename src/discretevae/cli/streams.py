@@ -12,7 +12,7 @@ READABLE = {
     "−": "-", "–": "-", "·": "|", "…": "...", "±": "+/-", "×": "x", "≤": "<=", "∞": "inf",
     "√": "sqrt ", "‖": "||", "σ": "sigma", "“": '"', "”": '"',
 }  # fmt: skip
-"""What stands for a character of ours that an encoding lacks."""
+"""Replacements of our own characters where an encoding lacks them."""
 
 _ERRORS = "discretevae.readable"
 _ASCII = "discretevae_ascii"

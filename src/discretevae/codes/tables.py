@@ -17,7 +17,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 CHUNK_LINES = 1 << 16
 
 _QUOTED = re.compile(r'[,"\r\n]|^$|^\s|\s$')
-"""What a text needs quotes for: else it would end its cell, or be trimmed."""
+"""Texts that need quotes, because they would end their cell or be trimmed."""
 
 
 def write_columns(path: Path, columns: Mapping[str, Array]) -> None:

@@ -16,7 +16,7 @@ from discretevae.errors import ConfigError, DataError, require_type
 
 @dataclass(frozen=True)
 class DrawnSplit:
-    """How test rows were drawn from a source without parts; see `held_out`.
+    """Draw of the test rows of a source without parts; see `held_out`.
 
     Args:
         rows: of the source then; those that came later are training rows.

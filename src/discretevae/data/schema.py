@@ -1,4 +1,4 @@
-"""What a run knows of its data, and how new data are held against it."""
+"""The schema of a run's data, which new data are held against."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Change = Literal["same", "grown"]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Schema:
-    """What a model learned from; every command holds new data against it.
+    """Description of the data that a model learned from; new data are held against it.
 
     Args:
         n_features: P.

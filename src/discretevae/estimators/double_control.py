@@ -25,7 +25,7 @@ from discretevae.families import Family
 
 @dataclass(eq=False, kw_only=True)
 class _Corrected(LearnedEstimator):
-    """What both share: S codes per row, their slopes, and a gradient that learns to be quiet."""
+    """S codes per row, their slopes, and a gradient that learns to be quiet, for both."""
 
     is_unbiased = True
     kinds = BITS

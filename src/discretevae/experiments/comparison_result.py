@@ -1,4 +1,4 @@
-"""What a comparison of estimators has found: every seed, means over seeds, and tables of them."""
+"""Results of a comparison of estimators: every seed, means over seeds, and tables of them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Comparison:
 
     @property
     def n_runs(self) -> int:
-        """How many runs there are when all is done."""
+        """Number of runs when all is done."""
         return len(self.estimators) * self.n_seeds
 
     @property

@@ -396,6 +396,5 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
 def _subclasses(cls: Any) -> Iterator[Any]:
     """Yield every class that inherits from a class."""
-    for subclass in cls.__subclasses__():
-        yield subclass
-        yield from _subclasses(subclass)
+    for each in cls.__subclasses__():
+        yield from (each, *_subclasses(each))

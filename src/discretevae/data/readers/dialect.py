@@ -1,4 +1,4 @@
-"""How a text table is written: its encoding, what stands between cells, and a line of names."""
+"""Dialects of text tables: encoding, marks between cells, and a line of names."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ BOOLEANS = ({"true", "false"}, {"yes", "no"})
 
 @dataclass(frozen=True)
 class Dialect:
-    """How the cells of a text table are written.
+    """Spelling of the cells of a text table.
 
     Args:
         encoding: of the text.
@@ -57,7 +57,7 @@ class Dialect:
 
     @property
     def notes(self) -> list[str]:
-        """What was assumed, where it is not the plain one."""
+        """Sentences on what was assumed, where it is not the plain spelling."""
         parts = []
         if self.encoding in _ENCODINGS:
             parts.append(f"{_ENCODINGS[self.encoding]} text")

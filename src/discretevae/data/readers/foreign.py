@@ -1,4 +1,4 @@
-"""What a file that cannot be read really is, and what to do with it instead."""
+"""Recognize files of other programs, and say what to do with them instead."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 _MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"II*\0", b"MM\0*")
 
 _LITTER = ("thumbs.db", "desktop.ini", "__macosx")
-"""What systems leave in folders and archives of pictures."""
+"""Files that systems leave in folders and archives of pictures."""
 
 
 PARTS = {"train", "test", "val", "valid", "validation"}

@@ -30,7 +30,7 @@ _EXPANSION = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
 these two; of others a few bytes can become gigabytes."""
 
 _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
-"""What zipfile raises of damage, of encrypted members, and of versions or compressions to come."""
+"""Errors of zipfile: damage, encrypted members, versions or compressions to come."""
 
 _PARTS = {"train": ("train",), "test": ("test",), "validation": ("validation", "valid", "val")}
 

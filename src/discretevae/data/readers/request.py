@@ -1,4 +1,4 @@
-"""What is asked of a reader."""
+"""The request that a reader answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from discretevae.data.scale import ColumnScale
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """How a source is to be read: as a user asks, or as the data of a run were.
+    """Options of reading a source: as a user asks, or as the data of a run were.
 
     Args:
         image_size: (height, width) of pictures.

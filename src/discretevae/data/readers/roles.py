@@ -20,13 +20,13 @@ LABEL_NAMES = ("label", "target", "class")
 """Columns of these names hold the classes, unless another one is asked for."""
 
 _ROW_ID_NAME = re.compile(r"(unnamed: 0(\.\d+)*|rownames|row\.names)?", re.IGNORECASE)
-"""What pandas and R call the row numbers that they write before the columns of a table."""
+"""Names that pandas and R give to row numbers before the columns of a table."""
 
 _INDEX_LEVEL = re.compile(r"__index_level_\d+__")
-"""What pyarrow calls an index without a name; it comes behind the columns."""
+"""Name that pyarrow gives to an index without one; it comes behind the columns."""
 
 ID_WORDS = ("id", "ids", "index", "row", "row_id", "nr", "no")
-"""What people call a column that names the rows."""
+"""Usual names of a column that names the rows."""
 
 COUNTED_ROWS = 10
 """Fewer rows than this may count up by chance."""

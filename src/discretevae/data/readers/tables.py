@@ -47,7 +47,7 @@ _FIELDS = {"number": "f8", "boolean": "U8", "text": "O", "ignored": "U1"}
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a file is read: its dialect, names and kinds of columns, and the first row."""
+    """Layout of a file: its dialect, names and kinds of columns, and the first row."""
 
     dialect: Dialect
     names: tuple[str, ...] | None
