@@ -151,20 +151,36 @@ _BITS_BY = {2: ("disarm", "DisARM"), 3: ("arms:samples=3", "ARMS of three sample
 """Our estimator for so many evaluations; ARMS of two samples is DisARM."""
 
 
-def _our_bits(evaluations: int, lr: float) -> Method:
+def _our_bits(
+    evaluations: int,
+    lr: float,
+    *,
+    prior: str = "factorized",
+    start: str = "mean",
+    schedule: str = "linear:0.5",
+    average: float | None = 0.999,
+) -> Method:
     """Ours for bits, with an estimator that evaluates the decoder as often as the row may."""
     estimator, named = _BITS_BY[evaluations]
+    falling = "" if schedule == "constant" else " falling to 0 over the second half"
     return Method(
         training={
             "estimator": estimator,
             "lr": lr,
-            "lr_schedule": "linear:0.5",
-            "average": 0.999,
-            "start": "mean",
+            "lr_schedule": schedule,
+            "average": average,
+            "start": start,
         },
-        prior="factorized",
-        about=f"{named}; learned prior; start at the mean; lr {lr:g} falling to 0 over the second "
-        "half; weights averaged (0.999)",
+        prior=prior,
+        about="; ".join(
+            (
+                named,
+                "uniform prior" if prior == "fixed" else "learned prior",
+                "start at the mean" if start == "mean" else "start at random",
+                f"lr {lr:g}{falling}",
+                f"weights averaged ({average})" if average else "weights not averaged",
+            )
+        ),
     )
 
 
@@ -189,6 +205,10 @@ def _dynamic(
         reported=reported,
         methods={
             "ours": _our_bits(evaluations, 1e-3),
+            "uniform": _our_bits(evaluations, 1e-3, prior="fixed"),
+            "random-start": _our_bits(evaluations, 1e-3, start="random"),
+            "constant-lr": _our_bits(evaluations, 1e-3, schedule="constant"),
+            "not-averaged": _our_bits(evaluations, 1e-3, average=None),
             estimator.partition(":")[0]: Method(
                 training={"estimator": estimator, "lr": lr},
                 about=f"{named} as published: Adam at a constant {lr:g}, uniform prior",
