@@ -192,16 +192,13 @@ def compared(runs: dict[str, Path], out: Path, where: tuple[str, ...]) -> dict[s
     first, *others = runs.values()
     more = [word for other in others for word in ("--with", str(other))]
     picture = ("--picture", str(out / "runs.png"))
-    found = told(["evaluate", str(first), *more, "--split-kl", *picture, *where])
+    found = told(["evaluate", str(first), *more, *picture, *where])
     kept = ("elbo", "elbo_difference", "kl", "bound", "log_px", "active_units", "codes_used",
             "is_surrogate")  # fmt: skip
     result: dict[str, Any] = {}
     for name, one in zip(runs, found, strict=True):
         summary = json.loads((runs[name] / "summary.json").read_text())
-        split = one["kl_split"]
         result[name] = {key: one[key] for key in kept} | {
-            "marginal_kl": split["marginal_kl"],
-            "mutual_information": split["mutual_information"],
             "seconds": summary["last_epoch"]["seconds"],
             "cpu_seconds": summary["last_epoch"]["cpu_seconds"],
         }

@@ -100,7 +100,6 @@ from .estimators import (
     VQ as VQ,
     BitFlip as BitFlip,
     DisARM as DisARM,
-    DisARMIW as DisARMIW,
     DisARMSB as DisARMSB,
     DoubleCV as DoubleCV,
     Estimate as Estimate,
@@ -120,7 +119,6 @@ from .estimators import (
     Reparametrized as Reparametrized,
     STGumbel as STGumbel,
     StraightThrough as StraightThrough,
-    UnorderedSet as UnorderedSet,
     estimator_for as estimator_for,
     make_estimator as make_estimator,
     with_gradient_of as with_gradient_of,
@@ -139,10 +137,6 @@ from .evaluation.code_sizes import (
     SizeRun as SizeRun,
     Step as Step,
     choose_size as choose_size,
-)
-from .evaluation.information import (
-    KLSplit as KLSplit,
-    kl_split as kl_split,
 )
 from .evaluation.measured import Measured as Measured
 from .evaluation.usage import CodeUsage as CodeUsage

@@ -12,7 +12,6 @@ from PIL import Image
 
 from discretevae.data import load_rows
 from discretevae.evaluation.bounds import row_scores
-from discretevae.evaluation.information import kl_split
 from discretevae.run_folder.saved_run import load_run
 
 
@@ -98,15 +97,6 @@ def test_several_runs_on_the_same_rows(cli, trained, tmp_path):
     # paired: less than the errors of the two means would say
     assert apart["se"] == pytest.approx((second - first).std().item() / len(test) ** 0.5)
     assert apart["se"] < math.hypot(told[0]["elbo"]["se"], told[1]["elbo"]["se"])
-
-
-def test_the_split_of_the_kl(cli, trained):
-    run = trained("bernoulli:6")
-    said = cli("evaluate", run, "--split-kl")
-    assert "total correlation" in said.out
-    told = json.loads(cli("evaluate", run, "--split-kl", "--json").out)["kl_split"]
-    expected = kl_split(load_run(run).model, load_rows("digits", split="test")).to_dict()
-    assert told == json.loads(json.dumps(expected))
 
 
 @pytest.mark.parametrize(

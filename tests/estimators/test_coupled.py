@@ -1,4 +1,4 @@
-"""ARSM, DisARM-SB, DisARM-IW and CARMS: every outcome summed, replayed, with bugs seeded."""
+"""ARSM, DisARM-SB and CARMS: every outcome summed, replayed, with bugs seeded."""
 
 import itertools
 import math
@@ -28,15 +28,13 @@ from discretevae.estimators.contract import (
     estimated_gradients,
     random_eta,
 )
-from discretevae.estimators.coupled import ARSM, CARMS, DisARMIW, DisARMSB, pair_weights
+from discretevae.estimators.coupled import ARSM, CARMS, DisARMSB, pair_weights
 from discretevae.families import Bernoulli, Categorical
 
 MEMBERS = {
     "arsm": ARSM(),
     "disarm-sb": DisARMSB(),
     "disarm-sb 2 pairs": DisARMSB(samples=4),
-    "disarm-iw": DisARMIW(),
-    "disarm-iw 2 pairs": DisARMIW(samples=4),
     "carms 2": CARMS(samples=2),
     "carms 3": CARMS(samples=3),
     "carms 6": CARMS(samples=6),
@@ -76,8 +74,6 @@ def stick_outcomes(eta, n):
     [
         (DisARMSB(), 2, Categorical(1, 4)),
         (DisARMSB(), 2, Categorical(2, 3)),
-        (DisARMIW(), 2, Categorical(1, 4)),
-        (DisARMIW(), 2, Categorical(2, 3)),
         (CARMS(samples=2), 2, Categorical(2, 3)),
         (CARMS(samples=3), 3, Categorical(1, 4)),
         (CARMS(samples=3), 3, Categorical(2, 3)),
@@ -219,7 +215,7 @@ def test_stick_breaking_is_disarm_on_the_bits_on_average():
 
 
 def test_two_categories_are_bits():
-    """K = 2: ARSM is ARM, CARMS is ARMS, both of Dong's are DisARM, in mean and variance.
+    """K = 2: ARSM is ARM, CARMS is ARMS, DisARM-SB and a pair of CARMS are DisARM, by two moments.
 
     The difference of the two logits is that of the bit. The mean within 4.5 standard errors, the
     variance within 5 %, of 20,000 draws.
@@ -234,7 +230,7 @@ def test_two_categories_are_bits():
         (ARSM(), ARM()),
         (CARMS(samples=3), ARMS(samples=3)),
         (DisARMSB(), DisARM()),
-        (DisARMIW(), DisARM()),
+        (CARMS(samples=2), DisARM()),
     ]
     for estimator, other in pairs:
         rows = 20_000
@@ -250,23 +246,11 @@ def test_two_categories_are_bits():
         assert found[:, 0].var().item() == pytest.approx(alike.var().item(), rel=0.05)
 
 
-@pytest.mark.parametrize("family", [Categorical(1, 4), Categorical(3, 5)], ids=repr)
-def test_a_pair_of_carms_is_disarm_iw(family):
-    """n = 2: the same draws, the same gradients."""
-    f, eta = ToyIntegrand.random(family, 3).repeated(50), random_eta(family, 3)
-    grads = []
-    for estimator in (DisARMIW(), CARMS(samples=2)):
-        etas = eta.repeat(50, 1, 1).requires_grad_()
-        estimate = estimator(family, etas, f, generator=generator(8))
-        grads += torch.autograd.grad(estimate.surrogate.sum(), etas)
-    assert torch.allclose(*grads, atol=1e-12)
-
-
 @pytest.mark.parametrize("k", [2, 3, 7, 100])
 def test_equal_categories_never_meet_in_a_pair(k):
     """q_k = 1/K: two codes always differ, and every weight is (K − 1)/K."""
     eta = torch.zeros(200, 3, k, dtype=torch.float64)
-    estimate = DisARMIW()(
+    estimate = CARMS(samples=2)(
         Categorical(3, k), eta, lambda z: z[..., 0].sum(-1), generator=generator()
     )
     assert torch.equal(estimate.diagnostics["disagreement"], torch.ones(200).double())
@@ -285,15 +269,14 @@ def test_weights_of_two_are_those_of_the_tails():
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_one_coupling_of_four_beats_two_of_two(seed):
-    """CARMS with n = 4 has six pairs to learn from, DisARM-IW two for the same price: 15 % less."""
-    carms, pairs = (variance(m(samples=4), Categorical(2, 5), seed) for m in (CARMS, DisARMIW))
-    assert carms.sum() < 0.85 * pairs.sum()
+    """n = 4 has six pairs to learn from, two times n = 2 has two for the same price: 15 % less."""
+    four, two = (variance(CARMS(samples=n), Categorical(2, 5), seed) for n in (4, 2))
+    assert four.sum() < 0.85 * two.sum() / 2
 
 
-@pytest.mark.parametrize("estimator", [DisARMSB, DisARMIW])
-def test_independent_pairs_average(estimator):
+def test_independent_pairs_average():
     """Two pairs have half the variance of one; 6 % for the noise of 20,000 draws."""
-    two, one = (variance(estimator(samples=n), Categorical(2, 5), 0).sum().item() for n in (4, 2))
+    two, one = (variance(DisARMSB(samples=n), Categorical(2, 5), 0).sum().item() for n in (4, 2))
     assert two == pytest.approx(one / 2, rel=0.06)
 
 
@@ -340,7 +323,7 @@ def test_wrong_sign_for_one_category_is_rejected(estimator):
         check_estimator_contract(Distorted(estimator, wrong_sign))
 
 
-@pytest.mark.parametrize("estimator", [DisARMIW(), CARMS()], ids=["iw", "carms"])
+@pytest.mark.parametrize("estimator", [CARMS(samples=2), CARMS()], ids=["pair", "carms"])
 def test_pairs_without_their_weight_are_rejected(monkeypatch, estimator):
     monkeypatch.setattr(coupled, "pair_weights", lambda alpha, n: torch.ones_like(alpha))
     with pytest.raises(ContractError, match="unbiased eta"):
@@ -360,7 +343,7 @@ def test_descending_sticks_under_weights_are_rejected(monkeypatch):
     assert torch.softmax(random_eta(family, 5), -1).max() > 0.5
     check_estimator_contract(DisARMSB(), families=[family], seed=5)
     with pytest.raises(ContractError, match="unbiased eta"):
-        check_estimator_contract(DisARMIW(), families=[family], seed=5)
+        check_estimator_contract(CARMS(samples=2), families=[family], seed=5)
 
 
 def test_wrong_count_of_evaluations_is_rejected():

@@ -31,9 +31,9 @@ WRONG = {
     "copula": ("gausian", 3, None),
 }
 LEAST_SAMPLES = dict.fromkeys(
-    ("rloo", "arms", "carms", "unordered-set", "double-cv", "rodeo", "vimco", "reinmax-cv"), 2
+    ("rloo", "arms", "carms", "double-cv", "rodeo", "vimco", "reinmax-cv"), 2
 )
-IN_PAIRS = ("bitflip", "arm", "disarm", "disarm-sb", "disarm-iw")
+IN_PAIRS = ("bitflip", "arm", "disarm", "disarm-sb")
 
 OPTIONS = [(name, option) for name, cls in ESTIMATORS.items() for option in cls.options()]
 

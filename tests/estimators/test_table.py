@@ -32,7 +32,7 @@ NEEDS_SLOPE = {
 }  # fmt: skip
 ZERO_FOR_CONSTANT = {
     "exact", "local-expectation", "bitflip", "rloo", "arm", "disarm", "arms", "arsm", "carms",
-    "disarm-sb", "disarm-iw", "unordered-set", "straight-through", "gumbel-softmax", "st-gumbel",
+    "disarm-sb", "straight-through", "gumbel-softmax", "st-gumbel",
     "gumbel-rao", "gapped-st", "reinmax", "reinmax-rao", "reinmax-cv", "muprop", "rebar", "relax",
     "double-cv", "rodeo",
 }  # fmt: skip

@@ -15,7 +15,6 @@ from discretevae.data import Rows
 from discretevae.errors import ConfigError, DataError
 from discretevae.evaluation import bounds as evaluation
 from discretevae.evaluation.bounds import evaluate, row_scores, score_samples
-from discretevae.evaluation.information import kl_split
 from discretevae.model.vae import DiscreteVAE
 
 LATENTS = ("bernoulli:6", "categorical:5", "categorical:2x3")
@@ -478,8 +477,6 @@ def test_what_is_drawn_of_a_row_depends_neither_on_samples_nor_chunks_nor_the_mo
             monkeypatch.setattr(evaluation, "DECODER_ROWS", decoder_rows)
             seen.append([])
             row_scores(model, rows, samples=samples, seed=3)
-    seen.append([])
-    kl_split(model_of("gaussian:3"), rows, samples=200, seed=3)
     drawn = [torch.cat(parts) for parts in seen]
     assert len({len(parts) for parts in seen}) > 2
     assert all(torch.equal(each, drawn[0]) for each in drawn[1:])

@@ -135,11 +135,7 @@ def test_every_objective_trains(data, objective):
     [
         (TrainConfig(estimator="exact"), "bernoulli:50", "at most 4,096 states; bernoulli:50 has"),
         (TrainConfig(objective="marginal"), "bernoulli:50", "Choose `estimator='disarm'`"),
-        (
-            TrainConfig(estimator="unordered-set"),
-            "categorical:20x10",
-            "Choose `estimator='reinmax'`",
-        ),
+        (TrainConfig(estimator="exact"), "categorical:20x10", "Choose `estimator='reinmax'`"),
         (TrainConfig(estimator="vimco"), "bernoulli:5", "Choose `objective='multi-sample'`"),
         (TrainConfig(estimator="exact", samples=3), "bernoulli:5", "takes no samples"),
         (TrainConfig(estimator="arsm"), "bernoulli:5", "cannot handle a bernoulli code"),

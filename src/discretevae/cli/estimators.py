@@ -51,7 +51,7 @@ def _described(latent: str | None) -> list[dict[str, Any]]:
     """Return the properties of the estimators that fit a code."""
     import inspect
 
-    from discretevae.estimators import ESTIMATORS, Exact, UnorderedSet
+    from discretevae.estimators import ESTIMATORS, Exact
     from discretevae.estimators.references import references
     from discretevae.families import family_of, is_enumerable
 
@@ -61,7 +61,7 @@ def _described(latent: str | None) -> list[dict[str, Any]]:
         estimator = cls()
         if family is not None and (
             family.spec.kind not in estimator.kinds
-            or (isinstance(estimator, (Exact, UnorderedSet)) and not is_enumerable(family))
+            or (isinstance(estimator, Exact) and not is_enumerable(family))
         ):
             continue
         cost = estimator.evaluations if family is None else estimator.evaluations_for(family)

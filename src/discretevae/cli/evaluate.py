@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from discretevae.config import ModelConfig
     from discretevae.data import Rows
     from discretevae.evaluation.bounds import Evaluation, RowScores
-    from discretevae.evaluation.information import KLSplit
     from discretevae.evaluation.measured import Measured
     from discretevae.run_folder.saved_run import Run
 
@@ -35,9 +34,6 @@ SURROGATE = (
     type=arguments.Numbers(),
 )
 @arguments.option("--max-rows", "Number of rows, the first.  [default: all]", type=arguments.COUNT)
-@arguments.flag(
-    "--split-kl", "Split the KL too: mutual information, total correlation and the rest, in nats."
-)
 @arguments.path(
     "--with",
     "A further run to evaluate on the same rows and to compare with the first row by row. Can be "
@@ -60,7 +56,6 @@ def command(
     source: Inputs,
     samples: list[int],
     max_rows: int | None,
-    split_kl: bool,
     others: tuple[Path, ...],
     per_row: Path | None,
     picture: Path | None,
@@ -77,12 +72,10 @@ def command(
     most-likely codes), distinct_rate (the same by rows), active_units (latent variables that vary
     over rows), code_entropy (nats, of the most-likely codes) and its entropy_ceiling;
     bits_per_dimension where the likelihood is a probability; is_surrogate where it is none, as a
-    Bernoulli one of grey values; rows (their number). With --split-kl also kl_split; with --with a
-    list of such objects, each with its run and its difference in the ELBO, row by row, from the
-    first.
+    Bernoulli one of grey values; rows (their number). With --with a list of such objects, each with
+    its run and its difference in the ELBO, row by row, from the first.
     """
     from discretevae.evaluation.bounds import summary_of
-    from discretevae.evaluation.information import kl_split
 
     for path, suffixes in ((per_row, (".csv", ".npz")), (picture, (".png",))):
         if path is not None:
@@ -98,7 +91,6 @@ def command(
         rows = rows.subset(slice(0, max_rows))
     scores = [_scores(run, rows, samples, seed) for run in runs]
     results = [summary_of(score, run.model) for score, run in zip(scores, runs, strict=True)]
-    splits = [kl_split(r.model, rows, seed=seed) if split_kl else None for r in runs]
     if per_row is not None:
         _write_rows(per_row, scores[0], rows)
     if picture is not None:
@@ -106,14 +98,15 @@ def command(
 
         outputs.draw(side_by_side([run.folder.name for run in runs], results), picture)
     if as_json:
-        objects = [_object(*found) for found in zip(runs, results, splits, strict=True)]
         if not others:
-            del objects[0]["run"]
-            outputs.print_json(objects[0])
+            outputs.print_json(results[0].to_dict())
             return
-        for values, score in zip(objects, scores, strict=True):
+        objects = []
+        for run, result, score in zip(runs, results, scores, strict=True):
             apart = _difference(score, scores[0])
-            values["elbo_difference"] = None if apart is None else dataclasses.asdict(apart)
+            difference = None if apart is None else dataclasses.asdict(apart)
+            values = {"run": str(run.folder), **result.to_dict(), "elbo_difference": difference}
+            objects.append(values)
         outputs.print_json(objects)
         return
     if others:
@@ -125,10 +118,6 @@ def command(
         outputs.print_table(lines, title=title, has_head=False)
     if results[0].is_surrogate:
         click.echo(SURROGATE)
-    for run, parts in zip(runs, splits, strict=True):
-        if parts is not None:
-            title = f"the KL of {run.folder.name} over {parts.rows:,} rows, split [nats]"
-            outputs.print_table(_split_lines(parts), title=title, has_head=False)
     outputs.print_paths(written=per_row, picture=picture)
 
 
@@ -179,11 +168,6 @@ def _difference(score: RowScores, first: RowScores) -> Measured | None:
     return None if score is first else measured(score.elbo - first.elbo)
 
 
-def _object(run: Run, result: Evaluation, parts: KLSplit | None) -> dict[str, Any]:
-    values = {"run": str(run.folder), **result.to_dict()}
-    return values if parts is None else values | {"kl_split": parts.to_dict()}
-
-
 def _write_rows(out: Path, scores: RowScores, rows: Rows) -> None:
     """Write one line, or one entry of every array, for each row."""
     from discretevae.codes.ids import ids_of
@@ -220,15 +204,3 @@ def _run_lines(
             )
         )
     return lines
-
-
-def _split_lines(parts: KLSplit) -> list[tuple[str, ...]]:
-    """Return names, figures, their standard errors and notes."""
-    limit = f"of at most ln {parts.rows:,} = {parts.max_mutual_information:.2f}"
-    return [
-        ("KL", *_cells(parts.kl), ""),
-        ("  mutual information", *_cells(parts.mutual_information), limit),
-        ("  KL(q(z) ‖ p(z))", *_cells(parts.marginal_kl), "what a better prior can gain"),
-        ("    total correlation", *_cells(parts.total_correlation), ""),
-        ("    per variable, together", *_cells(parts.per_variable), ""),
-    ]

@@ -33,10 +33,9 @@ def command(
 ) -> None:
     """Fit another prior to the codes of RUN, and write a new run that has it.
 
-    Encoder and decoder stay as they are. A better prior improves the ELBO and the samples;
-    `discretevae evaluate --split-kl` shows beforehand how much there is to gain. The old
-    prior and the new one are measured on the run's test rows, in nats per row, and their samples
-    drawn side by side.
+    Encoder and decoder stay as they are. A better prior improves the ELBO and the samples.
+    The old prior and the new one are measured on the run's test rows, in nats per row, and their
+    samples drawn side by side.
     """
     from discretevae.data import load_data, load_run_data
     from discretevae.experiments.refit import refit_prior

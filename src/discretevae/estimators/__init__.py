@@ -22,7 +22,6 @@ from discretevae.estimators.control_variate import REBAR as REBAR, RELAX as RELA
 from discretevae.estimators.coupled import (
     ARSM as ARSM,
     CARMS as CARMS,
-    DisARMIW as DisARMIW,
     DisARMSB as DisARMSB,
 )
 from discretevae.estimators.double_control import RODEO as RODEO, DoubleCV as DoubleCV
@@ -48,7 +47,6 @@ from discretevae.estimators.relaxation import (
 )
 from discretevae.estimators.reparametrized import Reparametrized as Reparametrized
 from discretevae.estimators.score import EMA as EMA, NVIL as NVIL, RLOO as RLOO
-from discretevae.estimators.unordered import UnorderedSet as UnorderedSet
 from discretevae.estimators.vq import VQ as VQ
 from discretevae.families import Family, Product, is_enumerable, require_family
 
@@ -56,7 +54,7 @@ ESTIMATORS: Mapping[str, type[Estimator]] = {
     cls.name: cls
     for cls in (
         Importance, Reparametrized, Exact, LocalExpectation, BitFlip, EMA, NVIL, RLOO, ARM, DisARM,
-        ARMS, ARSM, CARMS, DisARMSB, DisARMIW, UnorderedSet, MuProp, REBAR, RELAX, DoubleCV, RODEO,
+        ARMS, ARSM, CARMS, DisARMSB, MuProp, REBAR, RELAX, DoubleCV, RODEO,
         VIMCO, StraightThrough, GumbelSoftmax, STGumbel, GumbelRao, GappedST, ReinMax, ReinMaxRao,
         ReinMaxCV, VQ,
     )

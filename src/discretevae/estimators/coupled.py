@@ -1,6 +1,6 @@
 """Coupled estimators for categories: several codes whose differences replace a baseline.
 
-`ARSM` swaps the exponentials behind a category; the other three break a stick. With the
+`ARSM` swaps the exponentials behind a category; the other two break a stick. With the
 categories of a variable in ascending order of q, a category is the place of the first 1 among
 K − 1 independent bits:
 
@@ -148,48 +148,6 @@ class DisARMSB(Estimator):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DisARMIW(Estimator):
-    """Pairs of antithetic categories, each weighed as if its two codes were independent.
-
-        ∂E f/∂η_d ≈ ½ (f(z) − f(z̃)) (z_d − z̃_d) ω_d,   ω_d = q(z_d) q(z̃_d) / r(z_d, z̃_d)
-
-    r is the probability of the pair under antithetic sticks. With i the smaller of the two places
-    and T_k = Σ_{l≥k} q_l, ω = T_i T_{i+1} / Π_{k<i} (1 − 2p_k). Unbiased because r > 0 wherever
-    the two differ: in ascending order p_k ≤ ½. With K equal categories ω = (K − 1)/K throughout.
-
-    Args:
-        samples: decoder rows per data row, even: ``samples``/2 independent pairs are averaged.
-
-    Diagnostics: ``disagreement``, the share of variables in which the codes of a pair differ;
-    ``largest_weight``, the largest ω that occurred in the row.
-
-    Example:
-        >>> from discretevae.families import Categorical
-        >>> eta = torch.zeros(1, 2, 4, requires_grad=True)
-        >>> f, generator = lambda z: z[..., 0].sum(-1), torch.Generator().manual_seed(0)
-        >>> estimate = DisARMIW()(Categorical(2, 4), eta, f, generator=generator)
-        >>> estimate.diagnostics["largest_weight"]
-        tensor([0.7500])
-
-    Source: Dong, Mnih & Tucker, "Coupled Gradient Estimators for Discrete Latent Variables"
-    (NeurIPS 2021), the importance-weighted estimator with the stick-breaking coupling.
-    """
-
-    name = "disarm-iw"
-    is_unbiased = True
-    kinds = CATEGORIES
-
-    samples: int = field(default=2, metadata=PAIRS)
-
-    def __call__(
-        self, family: Family, eta: Tensor, f: Integrand, *, generator: torch.Generator | None
-    ) -> Estimate:
-        """Draw independent pairs, and weigh each difference of f."""
-        self.require_kind(family)
-        return _weighted(eta, f, 2, self.samples // 2, generator)
-
-
-@dataclass(frozen=True, kw_only=True)
 class CARMS(Estimator):
     """Any number of mutually antithetic categories, every pair of them weighed as independent.
 
@@ -202,8 +160,8 @@ class CARMS(Estimator):
         ω = 1/(1 − ρ_i) Π_{k<i} (1 − p_k) / (1 − p_k(1 − ρ_k)).
 
     Unbiased because r_n > 0 wherever the two differ, in the ascending order of the categories.
-    K = 2 is `ARMS`, n = 2 is `DisARMIW`, and ρ = 0 would be REINFORCE with the leave-one-out
-    baseline (ω = 1).
+    K = 2 is `ARMS`, n = 2 is DisARM-IW of Dong et al. (2021), and ρ = 0 would be REINFORCE with the
+    leave-one-out baseline (ω = 1).
 
     Args:
         samples: n ≥ 2, codes per row, all coupled with one another.
@@ -235,31 +193,25 @@ class CARMS(Estimator):
     ) -> Estimate:
         """Draw n coupled codes, and weigh the difference of f of every pair."""
         self.require_kind(family)
-        return _weighted(eta, f, self.samples, 1, generator)
-
-
-def _weighted(
-    eta: Tensor, f: Integrand, n: int, groups: int, generator: torch.Generator | None
-) -> Estimate:
-    """Return the mean over independent groups of n coupled codes, pairs weighed by q q̃ / r."""
-    order, alpha = _sticks(eta.detach())
-    place = _places(alpha, n, groups, generator)
-    z = _codes(place, order, eta.dtype)
-    fz = f(z.flatten(0, 1))
-    f_group = fz.detach().reshape(n, groups, -1)
-    first = torch.minimum(place.unsqueeze(0), place.unsqueeze(1))
-    differ = place.unsqueeze(0) != place.unsqueeze(1)
-    # the smaller of two different places is not the last
-    table = pair_weights(alpha, n).expand(*first.shape[:3], *alpha.shape)
-    weight = table.gather(-1, first.clamp_max(alpha.shape[-1] - 1).unsqueeze(-1)).squeeze(-1)
-    weight = torch.where(differ, weight, 0)
-    gap = f_group.unsqueeze(1) - f_group.unsqueeze(0)
-    # Σ_{i<j} (f_i − f_j)(z_i − z_j) ω_ij = Σ_i z_i Σ_j (f_i − f_j) ω_ij
-    pull = (gap.unsqueeze(-1) * weight).sum(1) / (n * (n - 1))
-    gradient = (pull.unsqueeze(-1) * z).sum(0).mean(0)
-    largest = weight.amax((0, 1, 2, -1))
-    diagnostics = {"disagreement": _apart(place, eta.dtype), "largest_weight": largest}
-    return injected(fz, eta, gradient, diagnostics=diagnostics)
+        n = self.samples
+        order, alpha = _sticks(eta.detach())
+        place = _places(alpha, n, 1, generator)
+        z = _codes(place, order, eta.dtype).squeeze(1)
+        diagnostics = {"disagreement": _apart(place, eta.dtype)}
+        place = place.squeeze(1)
+        fz = f(z)
+        f_each = fz.detach()
+        first = torch.minimum(place.unsqueeze(0), place.unsqueeze(1))
+        differ = place.unsqueeze(0) != place.unsqueeze(1)
+        # the smaller of two different places is not the last
+        table = pair_weights(alpha, n).expand(n, n, *alpha.shape)
+        weight = table.gather(-1, first.clamp_max(alpha.shape[-1] - 1).unsqueeze(-1)).squeeze(-1)
+        weight = torch.where(differ, weight, 0)
+        gap = f_each.unsqueeze(1) - f_each.unsqueeze(0)
+        # Σ_{i<j} (f_i − f_j)(z_i − z_j) ω_ij = Σ_i z_i Σ_j (f_i − f_j) ω_ij
+        pull = (gap.unsqueeze(-1) * weight).sum(1) / (n * (n - 1))
+        diagnostics["largest_weight"] = weight.amax((0, 1, -1))
+        return injected(fz, eta, (pull.unsqueeze(-1) * z).sum(0), diagnostics=diagnostics)
 
 
 def pair_weights(alpha: Tensor, n: int) -> Tensor:

@@ -9,7 +9,6 @@ from discretevae.estimators import (
     Estimator,
     Exact,
     Importance,
-    UnorderedSet,
     default_estimator,
     estimator_for,
 )
@@ -58,7 +57,7 @@ def choose_estimator(family: Family, config: TrainConfig) -> Estimator:
             f"a code of one state, {family.spec}, leaves nothing to estimate. Choose "
             "`estimator='exact'`."
         )
-    if isinstance(estimator, (Exact, UnorderedSet)) and not is_enumerable(family):
+    if isinstance(estimator, Exact) and not is_enumerable(family):
         raise ConfigError(
             f"estimator {name} needs a code of at most {MAX_STATES:,} states; {family.spec} has "
             f"more. Choose `estimator={default_estimator(family)!r}`, or a smaller code."

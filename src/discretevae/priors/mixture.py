@@ -83,10 +83,6 @@ class MixturePrior(Prior):
         """Return ln p(z), ``[S, B]``; ``generator`` is not drawn from."""
         return torch.logsumexp(self._log_joint(z), -1)
 
-    def log_responsibilities(self, z: Tensor) -> Tensor:
-        """Return ln p(k|z) for each component: ``[..., D]`` to ``[..., K]``."""
-        return torch.log_softmax(self._log_joint(z), -1)
-
     def responsibilities(self, z: Tensor) -> Tensor:
         """Return p(k|z) for each component: ``[..., D]`` to ``[..., K]``."""
         return torch.softmax(self._log_joint(z), -1)
@@ -156,23 +152,6 @@ class MixturePrior(Prior):
         require_temperature(temperature)
         share = torch.softmax(self.logits / temperature, 0)
         drawn = torch.multinomial(share, n, replacement=True, generator=generator)
-        return self._around(drawn, generator, temperature)
-
-    @torch.no_grad()
-    def sample_component(
-        self, k: int, n: int, *, generator: torch.Generator | None, temperature: float = 1.0
-    ) -> Tensor:
-        """Draw ``n`` codes of component ``k``, counted from 0, ``[n, D]``.
-
-        Raises:
-            ConfigError: there is no such component, or the temperature is not above 0.
-        """
-        require_temperature(temperature)
-        if not 0 <= k < self.n_components:
-            raise ConfigError(
-                f"component must be an int from 0 to {self.n_components - 1}. Got {k}."
-            )
-        drawn = torch.full((n,), k, device=self.logits.device)
         return self._around(drawn, generator, temperature)
 
     def _around(
