@@ -44,6 +44,10 @@ CLAIMS = (
     "Ours: how much sooner, how much better",
     "All runs",
 )
+WEIGHTS = {
+    "model": "CNN-BVAE", "init": "he", "precision": "float32", "epochs": 16, "elbo": "-177.5",
+    "kl": None, "active": 48,
+}  # fmt: skip
 MNIST = {"n_features": 784, "image_shape": (28, 28), "divisor": 255.0}
 
 
@@ -135,6 +139,16 @@ def test_the_report_has_every_figure_claim_and_run(quick):
         assert len({len(row) for row in rows}) == 1
         assert all(cell for row in rows for cell in row)
     assert len(table(section(report, "All runs"))) == 2 + len(RUNS)
+    readings = {name: section(report, f"Figure {name[3:]}:").split("\n\n")[1] for name in FIGURES}
+    assert readings["fig6"] == (
+        "Initial weights: torch; M: 1 (FC-BVAE paper, FC-CVAE paper), 2 (FC-BVAE ours), "
+        "no sampling (FC-CVAE ours); likelihood: bernoulli; decoder's first layer: 256 wide; "
+        "products in: float32."
+    )
+    assert readings["fig13"] == (
+        "Initial weights: he; M: 1 (CNN-BVAE paper), 2 (CNN-BVAE ours); likelihood: bernoulli; "
+        "decoder's first layer: 128 wide; products in: float32."
+    )
     assert len(table(section(report, "at most ln 20"))) == 2 + 4
     assert len(table(section(report, "clusters"))) == 2 + 4
     assert len(table(section(report, "how much sooner"))) == 2 + 6
@@ -147,6 +161,7 @@ def test_the_documentation_takes_the_report_over_with_its_pictures(quick, tmp_pa
     left_over = tmp_path / "paper/fig99.png"
     left_over.parent.mkdir()
     left_over.touch()
+    (tmp_path / "paper/weights.json").write_text(json.dumps({"runs": [WEIGHTS]}))
     page = runpy.run_path(str(ROOT / "scripts/paper_page"))["take_over"](quick, tmp_path)
     shown = re.findall(r"\]\((.+?)\)", page.read_text())
     assert shown == [f"paper/{name}.png" for name in FIGURES]
@@ -155,6 +170,9 @@ def test_the_documentation_takes_the_report_over_with_its_pictures(quick, tmp_pa
         for path in shown
     )
     assert not left_over.exists()
+    # what was measured by itself stays, and is a section of the page
+    assert json.loads((tmp_path / "paper/weights.json").read_text()) == {"runs": [WEIGHTS]}
+    assert "| CNN-BVAE | he | float32 | 16 | −177.5 | – | 48 |" in page.read_text()
     asked = " ".join(FIGURES) + " --quick"
     assert f"$ discretevae reproduce {asked} --out runs/paper\n" in page.read_text()
 
@@ -407,7 +425,7 @@ def test_the_protocols(name):
 
 @pytest.mark.parametrize(
     ("name", "value", "usual", "said"),
-    [("precision", "bf16", "float32", "are formed in bf16"), ("seed", 3, 0, "The seed is 3.")],
+    [("precision", "bf16", "float32", "bf16 is no part of"), ("seed", 3, 0, "The seed is 3.")],
 )
 def test_precision_and_seed_are_those_of_both_and_are_said(
     name, value, usual, said, cli, quick, tmp_path

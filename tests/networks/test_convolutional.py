@@ -112,6 +112,17 @@ def test_values_and_gradients_equal_plain_layers(which, shape, dtype, tolerance)
         assert torch.allclose(parameter.grad, other[name].grad, atol=tolerance)
 
 
+@pytest.mark.parametrize("first", [1, 3, 128, 200])
+def test_the_decoder_s_first_layer_may_have_another_width(first):
+    shape = (9, 13)  # 1×1 after four halvings
+    net = ConvDecoder(4, shape, first=first, generator=seeded())
+    z = torch.randn(5, 4, generator=seeded(1))
+    assert net[0].weight.shape == (first, 4)
+    assert torch.allclose(net(z), plain(net)(z), atol=1e-5)
+    same = ConvDecoder(4, shape, generator=seeded()).state_dict()
+    assert all(torch.equal(v, same[k]) for k, v in net.state_dict().items()) == (first == 128)
+
+
 def test_gradients_of_second_order():
     net = ConvDecoder(2, (3, 2), generator=seeded()).double()
     z = torch.randn(2, 2, generator=seeded(1), dtype=torch.float64, requires_grad=True)

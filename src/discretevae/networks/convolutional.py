@@ -87,13 +87,14 @@ class ConvDecoder(Layers):
     ``[N, n_in]`` to ``[N, C·H·W]``. h×w is what four halvings leave of H×W, 2×2 for 28×28. Every
     layer undoes the size of its counterpart in the encoder: the output padding is 1 where the size
     to reach is even, else 0. The table can be read in more than one way as to how wide the first
-    layer is; 128·h·w mirrors what the encoder flattens. The last layer gives logits: the sigmoid is
-    in the likelihood.
+    layer is; 128·h·w mirrors what the encoder flattens, ``first`` changes the 128. The last layer
+    gives logits: the sigmoid is in the likelihood.
 
     Args:
         n_in: inputs per row, the code.
         image_shape: H, W: height and width of the pictures.
         n_channels: C, numbers that the likelihood needs of each pixel.
+        first: channels after the linear layer.
         init: how the initial weights are drawn, as `initialize` has it.
         generator: the source of the initial weights; None takes torch's global one.
 
@@ -111,14 +112,15 @@ class ConvDecoder(Layers):
         image_shape: tuple[int, int],
         *,
         n_channels: int = 1,
+        first: int = CHANNELS[-1],
         init: Init = "torch",
         generator: torch.Generator | None = None,
     ) -> None:
         smallest, *sizes = reversed(image_sizes(image_shape))
-        pairs = itertools.pairwise((*reversed(CHANNELS[1:]), n_channels))
+        pairs = itertools.pairwise((first, *reversed(CHANNELS[1:-1]), n_channels))
         with torch.device("meta"):
-            layers: list[nn.Module] = [nn.Linear(n_in, CHANNELS[-1] * math.prod(smallest))]
-            layers += [nn.ReLU(inplace=True), Pictures(CHANNELS[-1], smallest)]
+            layers: list[nn.Module] = [nn.Linear(n_in, first * math.prod(smallest))]
+            layers += [nn.ReLU(inplace=True), Pictures(first, smallest)]
             for (n_from, n_to), (height, width) in zip(pairs, sizes, strict=True):
                 padding = (1 - height % 2, 1 - width % 2)
                 layers += [TransposedConvolution(n_from, n_to, 3, 2, 1, padding)]

@@ -24,7 +24,7 @@ def elbo(
     kl_weight: float = 1.0,
     free_bits: float = 0.0,
 ) -> Terms:
-    """Return the evidence lower bound E_q(z|x)[ln p(x|z)] − KL(q(z|x) ‖ p(z))  (paper, eq. 1).
+    """Return the evidence lower bound E_q(z|x)[ln p(x|z)] − KL(q(z|x) ‖ p(z))  (paper, eq. 1, 2).
 
     The gradient is split as in the paper's figure 4: the decoder learns from its own backward
     pass at the sampled codes, the encoder from the estimator's surrogate; unless the estimator

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from discretevae.experiments.paper.claims import WINDOW, Change
 from discretevae.experiments.paper.experiments import FULL, VARIANTS, Kind, PaperFigure
-from discretevae.experiments.paper.findings import Findings, RunFindings
+from discretevae.experiments.paper.findings import Findings, FinishedRun, RunFindings
+from discretevae.families import family_of
+from discretevae.networks.convolutional import CHANNELS, image_sizes
+from discretevae.objectives import choose_estimator
 from discretevae.objectives.gradient_noise import PROBE_ROWS
 
 UNKNOWN = "–"
@@ -25,7 +29,7 @@ CAPTIONS: dict[Kind, str] = {
 
 def markdown(found: Findings) -> str:
     """Return the report as one page of Markdown."""
-    parts = [*_head(found), *(_figure(figure, found.stand_in) for figure in found.figures)]
+    parts = [*_head(found), *(_figure(figure, found) for figure in found.figures)]
     if found.runs:
         parts += ["## What the paper claims, and what was measured", *_losses(found)]
         parts += [*_variances(found), *_worse(found), *_clusters(found), *_sooner(found)]
@@ -57,11 +61,13 @@ def _head(found: Findings) -> list[str]:
     )
     parts.append(
         "Likelihoods are in nats per row, ± one standard error over the test rows. Pixels are grey "
-        "values in [0, 1] as they are, under a Bernoulli likelihood. The test ELBO of a curve is "
-        "that after each epoch, with one draw of z per row where the code is too large for the "
-        "exact sum. Seconds are those that the processor worked on the training steps, all threads "
-        "together; of a run on another device, those that passed. One run each, so differences as "
-        "small as those between seeds mean nothing."
+        "values in [0, 1] as they are. The test ELBO of a curve is that after each epoch, with one "
+        "draw of z per row where the code is too large for the exact sum. Seconds are those that "
+        "the processor worked on the training steps, all threads together; of a run on another "
+        "device, those that passed. One run each, so differences as small as those between seeds "
+        "mean nothing. Under each figure stands what the paper leaves unsaid, as its runs have it: "
+        "initial weights, M (samples of z per row), likelihood, and the width of the decoder's "
+        "first layer; and what their products are formed in."
     )
     parts.append(
         "What figures 6 to 8 show is the paper's; the numbers of the others follow the order of "
@@ -73,9 +79,9 @@ def _head(found: Findings) -> list[str]:
     short = sorted({f.run.config.training.precision for f in found.runs} - {FULL.precision})
     if short:
         parts.append(
-            f"The products of the training steps are formed in {' or '.join(short)}, which is no "
-            f"part of the paper's protocol and saves time. All else, and "
-            "whatever is evaluated, is in float32."
+            f"{' or '.join(short)} is no part of the paper's protocol and saves time: the products "
+            "of the training steps are formed in it. All else, and whatever is evaluated, is in "
+            "float32."
         )
     shorter = [
         f"{f.run.title} ({len(f.run.history)})"
@@ -98,13 +104,42 @@ def _took(found: Findings) -> str:
     return f"; it took {_range(shares)} of the paper's seconds" if shares else ""
 
 
-def _figure(figure: PaperFigure, stand_in: str | None) -> str:
+def _figure(figure: PaperFigure, found: Findings) -> str:
     number = figure.name.removeprefix("fig")
-    instead = "" if stand_in is None else f", with {stand_in} in its place"
+    instead = "" if found.stand_in is None else f", with {found.stand_in} in its place"
+    runs = [f.run for f in found.runs if f.run.experiment.name in figure.experiments]
     return (
         f"## Figure {number}: {figure.title}{instead}\n\n{CAPTIONS[figure.kind]}\n\n"
-        f"![{figure.title}](figures/{figure.name}.png)"
+        f"{_reading(runs)}\n\n![{figure.title}](figures/{figure.name}.png)"
     )
+
+
+def _reading(runs: Sequence[FinishedRun]) -> str:
+    """Return what the paper leaves unsaid, as the configurations of the runs have it."""
+    readings: dict[str, dict[str, list[str]]] = {}
+    for run in runs:
+        model, training = run.config.model, run.config.training
+        width = (model.hidden or (model.n_features,))[-1]
+        if model.network == "cnn" and model.image_shape:
+            width = CHANNELS[-1] * math.prod(image_sizes(model.image_shape)[-1])
+        samples = getattr(choose_estimator(family_of(model.latent), training), "samples", None)
+        reading = {
+            "Initial weights": model.init,
+            "M": samples or "no sampling",
+            "likelihood": model.likelihood,
+            "decoder's first layer": f"{width:,} wide",
+            "products in": training.precision,
+        }
+        for choice, value in reading.items():
+            names = readings.setdefault(choice, {}).setdefault(f"{value}", [])
+            names.append(f"{run.experiment.model} {run.variant}")
+    return f"{'; '.join(f'{choice}: {_by_run(some)}' for choice, some in readings.items())}."
+
+
+def _by_run(values: dict[str, list[str]]) -> str:
+    if len(values) == 1:
+        return next(iter(values))
+    return ", ".join(f"{value} ({', '.join(names)})" for value, names in values.items())
 
 
 def _losses(found: Findings) -> list[str]:
