@@ -26,7 +26,6 @@ from discretevae.codes.compression.pixels import beta_binomial_masses, logistic_
 from discretevae.codes.fingerprints import fingerprint
 from discretevae.config import Activation
 from discretevae.data import Rows
-from discretevae.evaluation.bounds import evaluate
 from discretevae.families import Bernoulli, Categorical as Categories, Product
 from discretevae.likelihoods import likelihood_named
 from discretevae.model.vae import DiscreteVAE
@@ -37,15 +36,15 @@ from discretevae.system.tensor_files import array_file, parse_arrays
 
 P = 64
 LIKELIHOODS = ("bernoulli", "beta-binomial", "logistic", "logistic:3")
-LATENTS = {
-    "bernoulli:6": "posterior",
-    "categorical:10": "posterior",
-    "categorical:3x4": "posterior",
-    "categorical:3+bernoulli:4": "posterior",
-    "bernoulli:20": "encoder",
-    "categorical:5x7": "encoder",
-    "categorical:3+bernoulli:14": "encoder",
-}
+LATENTS = (
+    "bernoulli:6",
+    "categorical:10",
+    "categorical:3x4",
+    "categorical:3+bernoulli:4",
+    "bernoulli:20",
+    "categorical:5x7",
+    "categorical:3+bernoulli:14",
+)
 PRIORS = ("fixed", "factorized", "autoregressive:8,8", "autoregressive:linear")
 
 
@@ -106,8 +105,6 @@ def digits():
 )
 def test_every_row_comes_back_whatever_it_holds(latent, likelihood):
     model = fresh(latent, likelihood)
-    if likelihood == "bernoulli":
-        assert bits_back.scheme_for(model).name == LATENTS[latent]
     for name, rows in kinds_of_rows(1 if likelihood == "bernoulli" else 255).items():
         back = decompress(model, compress(model, rows, lanes=5))
         assert back.dtype == np.uint8, name
@@ -167,18 +164,9 @@ def bits_of_payload(content: bytes) -> int:
     return 8 * sum(array.nbytes for array in arrays.values())
 
 
-@pytest.mark.parametrize("prior", ["fixed", "autoregressive:8"])
-def test_an_enumerable_code_costs_the_exact_likelihood(digits, prior):
-    model, k = digits[0]("bernoulli:6", prior), digits[1]
-    rows = Rows.from_array(k)
-    bound = -evaluate(model, rows, samples=1).log_px.value * len(k) / math.log(2)
-    bits = bits_of_payload(compress(model, k, lanes=1))
-    assert bound * 0.999 < bits < bound * 1.002 + 160
-
-
 @pytest.mark.parametrize("prior", ["fixed", "factorized", "autoregressive:8"])
 @pytest.mark.parametrize("latent", ["bernoulli:20", "categorical:5x7"])
-def test_other_codes_cost_the_elbo(digits, latent, prior):
+def test_rows_cost_the_elbo(digits, latent, prior):
     # one draw of z for each of 297 rows: the ELBO of many draws is met within the noise of these
     model, k = digits[0](latent, prior), digits[1]
     value, q_draws = [], generator(3)
@@ -203,13 +191,19 @@ def test_bytes_cost_what_the_likelihood_says(likelihood):
     rows = np.random.default_rng(1).integers(0, 256, (50, P))
     x = torch.from_numpy(rows / 255).float()
     with torch.no_grad():
+        log_q = model.family.log_prob_table(model.eta(x))
         log_joint = model.likelihood.table(model.output(model.family.enumerate()), x)
-        log_joint = log_joint + model.prior.log_prob_table()
-        bound = -log_joint.logsumexp(1).sum().item() / math.log(2)
+        log_w = log_joint + model.prior.log_prob_table() - log_q
+        elbo = (log_q.exp() * log_w).sum(1)
+        variance = (log_q.exp() * (log_w - elbo.unsqueeze(1)).square()).sum(1)
+    bound = -elbo.sum().item() / math.log(2)
+    # 5 standard deviations of one draw of z for each row: a false alarm in 1.7 million
+    room = 5 * variance.sum().sqrt().item() / math.log(2)
     bits = bits_of_payload(compress(model, rows, lanes=1))
     # far tails of the logistic lie below the coder's least probability, where the file is shorter
-    assert bits < bound * 1.002 + 160
-    assert likelihood != "beta-binomial" or bits > bound * 0.999
+    assert bits < bound * 1.002 + 160 + room
+    assert likelihood != "beta-binomial" or bits > bound * 0.999 - room
+    assert room < 0.01 * bound
 
 
 # --- what decoding does not depend on ----------------------------------------------------------
@@ -289,7 +283,7 @@ def test_an_mlp_is_what_unbounded_integers_make_of_it():
 
 
 @pytest.mark.parametrize("hidden", [(), (20,), (20, 30)])
-def test_conditionals_one_by_one_are_those_of_one_pass_to_the_bit(hidden):
+def test_conditionals_see_what_is_before_them_to_the_bit(hidden):
     family = Product((Bernoulli(5), Categories(2, 3), Bernoulli(2)))
     prior = AutoregressivePrior(family, hidden=hidden, generator=generator())
     with torch.no_grad():
@@ -297,25 +291,21 @@ def test_conditionals_one_by_one_are_those_of_one_pass_to_the_bit(hidden):
             parameter.normal_(generator=generator(1))
     exact = ExactConditionals(prior.network)
     z = family.sample(torch.zeros(6, 13), 1, generator=generator(2))[0].double()
-    whole, steps, start = exact(z), exact.begin(6), 0
-    for d, width in enumerate(prior.widths):
-        logits = steps.logits(d, start, start + width)
-        assert torch.equal(logits, whole[:, start : start + width])
-        steps.z[:, start : start + width] = z[:, start : start + width]
+    whole, known, start = exact(z), torch.zeros_like(z), 0
+    for width in prior.widths:
+        columns = slice(start, start + width)
+        assert torch.equal(exact(known)[:, columns], whole[:, columns])
+        known[:, columns] = z[:, columns]
         start += width
     with torch.no_grad():
         assert (whole - prior.network(z.float())).abs().max() < 0.05
 
 
-def test_exponentials_and_logarithms_are_those_of_the_c_library_within_rounding():
+def test_exponentials_are_those_of_the_c_library_within_rounding():
     x = np.linspace(-40, 40, 10_001)
     np.testing.assert_allclose(reproducible.exp(x), np.exp(x), rtol=1e-15)
-    np.testing.assert_allclose(reproducible.ln(np.exp(x)), x, rtol=1e-15, atol=1e-15)
     np.testing.assert_allclose(reproducible.sigmoid(x), 1 / (1 + np.exp(-x)), rtol=1e-15)
     np.testing.assert_allclose(reproducible.tanh(x), np.tanh(x), atol=4e-16)
-    np.testing.assert_allclose(
-        reproducible.ln_sigmoid(x), -np.logaddexp(0, -x), rtol=1e-14, atol=2e-16
-    )
 
 
 @pytest.mark.parametrize(
@@ -405,7 +395,7 @@ def test_another_model_is_refused_even_if_one_bit_of_one_weight_differs(file):
         {"arrays": {"words": np.zeros((2, 2), np.uint32)}},
         {"seed_words": 2**40},
         {"seed_words": 33},
-        {"scheme": "posterior"},
+        {"scheme": "encoder"},
         {"model": None},
         {"rows_sha256": "0" * 64},
         {"more": 1},
@@ -424,8 +414,8 @@ def test_the_resealed_file_itself_is_good(file):
 
 def test_a_newer_format_says_so(file):
     model, _, content = file
-    with pytest.raises(DataError, match="format version 2, but this discretevae reads 1"):
-        decompress(model, resealed(content, dvz_version=2))
+    with pytest.raises(DataError, match="format version 3, but this discretevae reads 2"):
+        decompress(model, resealed(content, dvz_version=3))
 
 
 @pytest.mark.parametrize("latent", ["bernoulli:20", "bernoulli:6"])

@@ -29,11 +29,11 @@ def command(source: Inputs, lanes: int | None, out: Path, as_json: bool) -> None
     autoregressive. Rows of a run that was trained with --binarize are made binary first, 1 where x
     > 0.5.
     """
-    from discretevae.codes.compression.bits_back import scheme_for
+    from discretevae.codes.compression.bits_back import Scheme
     from discretevae.codes.compression.files import compress
     from discretevae.system.files import write_atomic
 
-    scheme_for(source.run.model)  # before data are read
+    Scheme(source.run.model)  # before data are read
     source.check_output(out, "--out", ".dvz")
     rows = source.rows()
     with outputs.counting_bar("compressing", len(rows)) as progress:

@@ -31,9 +31,6 @@ _GRID = np.arange(-MAX_LOGIT, MAX_LOGIT + LOGIT_STEP, LOGIT_STEP)
 SIGMOID = reproducible.sigmoid(_GRID)
 """σ of every logit of the grid."""
 
-LN_SIGMOID = reproducible.ln_sigmoid(_GRID)
-"""ln σ of every logit of the grid."""
-
 EXP_BELOW = reproducible.exp(-np.arange(len(_GRID)) * LOGIT_STEP)
 """e to the power of a logit's distance from the largest one."""
 
@@ -51,15 +48,10 @@ class Models:
         self._stack = stream.stack.AnsCoder
         self.bernoulli = stream.model.Bernoulli(perfect=False)
         self.categorical = stream.model.Categorical(perfect=False)
-        self._fixed = stream.model.Categorical
 
     def stack(self, words: Array) -> Stack:
         """Return a stack that holds these words, uint32; the last one must not be zero."""
         return self._stack(np.ascontiguousarray(words, dtype=np.uint32))
-
-    def fixed(self, probabilities: Array) -> Any:
-        """Return the model of a single categorical distribution."""
-        return self._fixed(np.ascontiguousarray(probabilities), perfect=False)
 
 
 def seed_words(lane: int, count: int) -> Array:

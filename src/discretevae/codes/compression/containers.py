@@ -17,7 +17,7 @@ from discretevae.system.tensor_files import array_file, parse_arrays
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MAX_LANES = 1 << 12
 MAX_SEED_WORDS = 1 << 24
 MAX_ROWS = 1 << 40
@@ -30,7 +30,6 @@ class Header:
     Args:
         rows: N; row n is on stack n mod the number of lanes.
         features: P.
-        scheme: ``posterior`` or ``encoder``: what chose the codes.
         seed_words: uint32 of clean bits that every stack started from.
         model: fingerprint of the model.
         rows_sha256: of the rows as bytes, one for each value.
@@ -39,7 +38,6 @@ class Header:
 
     rows: int
     features: int
-    scheme: str
     seed_words: int
     model: str
     rows_sha256: str
@@ -113,7 +111,7 @@ def _header(head: dict[str, Any], lanes: list[Lane]) -> Header:
     for key, most in limits.items():
         if type(head[key]) is not int or not 1 <= head[key] <= most:
             raise ValueError(f"{key} is {head[key]!r:.40}")
-    if any(type(head[key]) is not str for key in ("scheme", "model", "rows_sha256")):
+    if any(type(head[key]) is not str for key in ("model", "rows_sha256")):
         raise ValueError("its head has values of other types")
     header = Header(**head)
     if not 1 <= len(lanes) <= min(MAX_LANES, header.rows):

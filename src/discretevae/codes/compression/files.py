@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from discretevae.codes.compression.bits_back import Scheme, scheme_for
+from discretevae.codes.compression.bits_back import Scheme
 from discretevae.codes.compression.coders import Models, Stack, seed_words
 from discretevae.codes.compression.containers import MAX_LANES, Header, Lane, pack, unpack
 from discretevae.codes.fingerprints import fingerprint
@@ -47,9 +47,8 @@ def compress(
 
         −log₂ p(x|z) − log₂ p(z) + log₂ q(z|x),   z ~ q(z|x),
 
-    −ELBO / ln 2 bits in the mean. Where the code has few states, q is the exact posterior, and
-    the price is −log₂ p(x). Any rows of the model's width come back exactly, noise too; what the
-    model did not learn only costs more.
+    −ELBO / ln 2 bits in the mean. Any rows of the model's width come back exactly, noise too;
+    what the model did not learn only costs more.
 
     The networks are evaluated in whole numbers, so that neither threads nor lanes nor the machine
     matter to what is decoded.
@@ -87,7 +86,7 @@ def compress(
     floating-point arithmetic, of which nothing is assumed here.
     """
     require_model(model)
-    scheme = scheme_for(model)
+    scheme = Scheme(model)
     k = _symbols(model, scheme.pixels.top, rows)
     if lanes is None:
         lanes = max(1, min(DEFAULT_LANES, len(k) // ROWS_PER_LANE))
@@ -100,7 +99,6 @@ def compress(
     header = Header(
         rows=len(k),
         features=k.shape[1],
-        scheme=scheme.name,
         seed_words=n_seeds,
         model=fingerprint(model),
         rows_sha256=hashlib.sha256(k.tobytes()).hexdigest(),
@@ -210,10 +208,9 @@ def _scheme_of(header: Header, model: DiscreteVAE, name: str) -> Scheme:
             f"{header.model[:12]}, this one's with {fingerprint(model)[:12]}. Give the run that "
             "it was compressed with."
         )
-    scheme = scheme_for(model)
-    if (header.features, header.scheme) != (model.config.n_features, scheme.name):
+    if header.features != model.config.n_features:
         raise DataError(f"{name}: its header does not fit the model that it names. Compress again.")
-    return scheme
+    return Scheme(model)
 
 
 def _stack(lane: Lane, number: int, n_seeds: int) -> Stack:

@@ -44,8 +44,6 @@ WEIGHT_BITS = 24
 MAX_SUM = float(1 << 52)
 """One bit less than float64 can count to: room for the half that rounding adds."""
 
-ALL = slice(None)
-
 Network = Callable[[Tensor], Tensor]
 """Whole-number inputs ``[N, n_in]`` as float64 to outputs ``[N, n_out]``: exact float64 numbers."""
 
@@ -157,9 +155,9 @@ def _activate(sums: Tensor, bits: int, activation: nn.Module) -> Tensor:
     return torch.floor(scaled + 0.5).clamp_(-MAX_ACTIVATION, MAX_ACTIVATION)
 
 
-def _linear(layer: _Layer, x: Tensor, units: slice | list[int] = ALL) -> Tensor:
-    product = x @ layer.weight[units].T
-    return product if layer.bias is None else product + layer.bias[units]
+def _linear(layer: _Layer, x: Tensor) -> Tensor:
+    product = x @ layer.weight.T
+    return product if layer.bias is None else product + layer.bias
 
 
 def _linear_sums(module: nn.Linear, inputs: _Inputs) -> tuple[Network, int]:
@@ -208,7 +206,7 @@ MOVES = nn.Flatten, nn.Identity, Pictures
 
 
 class ExactConditionals:
-    """A masked network in whole numbers: all conditionals at once, or one after the other.
+    """A masked network in whole numbers.
 
     Args:
         network: whose inputs are bits and one-hot categories.
@@ -218,91 +216,28 @@ class ExactConditionals:
         start = _Inputs(0, 1.0, 1)
         self.activation: nn.Module = nn.Identity()
         self.hidden: list[_Layer] = []
-        self.degrees: list[dict[int, slice | list[int]]] = []
         for module in network.hidden:
             if not isinstance(module, MaskedLinear):
                 self.activation = module
             else:
                 self.hidden.append(_masked(module, _Inputs() if self.hidden else start))
-                self.degrees.append(_by_degree(module.after))
         self.direct = _masked(network.direct, start)
         output = network.output
         self.output = None if output is None else _masked(output, _Inputs())
 
     def __call__(self, z: Tensor) -> Tensor:
-        """Logits of all variables, ``[N, Σ widths]`` to ``[N, Σ widths]``."""
-        h = z
+        """Return logits of all variables, each of those before it: ``[N, Σ widths]``."""
+        logits, h = _linear(self.direct, z) * 2.0**-self.direct.bits, z
         for layer in self.hidden:
             h = _activate(_linear(layer, h), layer.bits, self.activation)
-        return self.outputs(z, h, ALL)
-
-    def outputs(self, z: Tensor, h: Tensor, columns: slice) -> Tensor:
-        """Logits of some columns from codes and the last hidden layer."""
-        logits = _linear(self.direct, z, columns) * 2.0**-self.direct.bits
-        if self.output is not None:
-            # two exact numbers; their sum is rounded once, which IEEE 754 defines
-            logits = logits + _linear(self.output, h, columns) * 2.0**-self.output.bits
-        return logits
-
-    def begin(self, n: int) -> Conditionals:
-        """For ``n`` codes of which no variable is known yet."""
-        return Conditionals(self, n)
-
-
-class Conditionals:
-    """Logits of one variable after the other, while a code becomes known.
-
-    A hidden unit of degree m sees the variables 1 … m only and is computed once, when these are
-    known: all variables together cost one pass of the network. Sums are exact, so that the logits
-    are those of `ExactConditionals` to the bit.
-
-    Args:
-        exact: the network.
-        n: codes.
-
-    Attributes:
-        z: the codes ``[n, Σ widths]``, zero where not yet known; to be written by the caller.
-    """
-
-    def __init__(self, exact: ExactConditionals, n: int) -> None:
-        self._exact = exact
-        self.z = torch.zeros(n, exact.direct.weight.shape[1], dtype=torch.float64)
-        self._hidden = [torch.zeros(n, len(y.weight), dtype=torch.float64) for y in exact.hidden]
-
-    def logits(self, known: int, start: int, stop: int) -> Tensor:
-        """Logits ``[n, stop − start]`` of the columns of a variable.
-
-        Args:
-            known: variables before it, whose columns of z are written; called for 0, 1, 2 …
-            start: its first column.
-            stop: behind its last column.
-        """
-        exact, before = self._exact, self.z
-        for layer, degrees, h in zip(exact.hidden, exact.degrees, self._hidden, strict=True):
-            units = degrees.get(known)
-            if units is not None:
-                sums = _linear(layer, before, units)
-                h[:, units] = _activate(sums, layer.bits, exact.activation)
-            before = h
-        return exact.outputs(self.z, before, slice(start, stop))
+        if self.output is None:
+            return logits
+        # two exact numbers; their sum is rounded once, which IEEE 754 defines
+        return logits + _linear(self.output, h) * 2.0**-self.output.bits
 
 
 def _masked(layer: MaskedLinear, inputs: _Inputs) -> _Layer:
     return _layer(layer.weight * layer.mask(), layer.bias, inputs, terms=(1,))
-
-
-def _by_degree(degrees: Sequence[int]) -> dict[int, slice | list[int]]:
-    """Return the units of each degree; slices where evenly spaced, which copy no weights."""
-    units: dict[int, list[int]] = {}
-    for unit, degree in enumerate(degrees):
-        units.setdefault(degree, []).append(unit)
-    return {degree: _as_slice(found) for degree, found in units.items()}
-
-
-def _as_slice(units: list[int]) -> slice | list[int]:
-    step = units[1] - units[0] if len(units) > 1 else 1
-    even = range(units[0], units[-1] + 1, step)
-    return slice(even.start, even.stop, step) if units == list(even) else units
 
 
 def on_grid(values: Tensor, step: float, low: float, high: float) -> Array:

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from discretevae.codes.compression import reproducible
 from discretevae.codes.compression.coders import (
-    LN_SIGMOID,
     LOGIT_STEP,
     MAX_LOGIT,
     SIGMOID,
@@ -38,13 +37,7 @@ FLOOR = 2.0**-24
 MAX_TABLES = 1 << 15
 """Tables that are kept: 64 MiB."""
 
-PIECE = 1 << 12
-"""Tables that are worked on at a time."""
-
 LEAST_SCALE = float(reproducible.exp(np.array(MIN_LOG_SCALE)))
-
-LOG_SCALE = 2.0**16
-"""Logarithms are whole multiples of 2⁻¹⁶ nats, so that their sums are exact."""
 
 
 @dataclass(frozen=True)
@@ -137,15 +130,12 @@ class Bits:
 
     Attributes:
         top: the largest value.
-        max_scored: states times features for which `scores` may be prepared, in 64 MiB.
     """
 
     top = 1
-    max_scored = 1 << 23
 
     def __init__(self, models: Models) -> None:
         self._model = models.bernoulli
-        self._slopes, self._offsets = np.empty((0, 0)), np.empty(0)
 
     def points(self, output: Tensor) -> Array:
         """Return the decoder's numbers ``[B, P]`` on the grid, ``[B, P]``."""
@@ -163,26 +153,11 @@ class Bits:
     def _probabilities(self, points: Array) -> Array:
         return SIGMOID[points]
 
-    def prepare(self, points: Array) -> None:
-        """Prepare `scores` of all states; Σ_p k_p (ln σ(l) − ln σ(−l)) + ln σ(−l) is a product."""
-        logs = np.rint(LN_SIGMOID * LOG_SCALE)
-        zeros = logs[::-1][points]
-        self._slopes, self._offsets = logs[points] - zeros, zeros.sum(1)
-
-    def scores(self, k: Array) -> Array:
-        """Return ln p(k_b | state n) in multiples of 2⁻¹⁶, exact whole numbers: ``[B, N]``."""
-        scores: Array = k.astype(np.float64) @ self._slopes.T + self._offsets
-        return scores
-
 
 class Bytes(Bits):
-    """Values 0 … 255 by tables of 256 probabilities, made when first needed; methods as of `Bits`.
-
-    Scores are prepared in 256 MiB.
-    """
+    """Values 0 … 255 by tables of 256 probabilities, made when first needed, see `Bits`."""
 
     top = 255
-    max_scored = 1 << 18
 
     def __init__(self, likelihood: EightBit, models: Models) -> None:
         self._model = models.categorical
@@ -197,7 +172,6 @@ class Bytes(Bits):
             self._axes = (CENTER, SCALE) if self.channels == 2 else several
             self._masses = logistic_masses
         self._kept: dict[bytes, Array] = {}
-        self._logs, self._rows = np.empty((0, 0), np.float32), np.empty((0, 0), np.int64)
 
     def points(self, output: Tensor) -> Array:
         """Return the grid points nearest to the decoder's ``[B, C·P]``: int32 ``[B, P, C]``."""
@@ -207,20 +181,6 @@ class Bytes(Bits):
             for plane, axis in zip(planes, self._axes, strict=True)
         ]
         return np.stack(columns, -1)
-
-    def prepare(self, points: Array) -> None:
-        """Prepare `scores`: the logarithms of every table that some state needs, each once."""
-        unique, inverse = _distinct(points.reshape(-1, self.channels))
-        self._logs = np.empty((len(unique), LEVELS), np.float32)
-        for start in range(0, len(unique), PIECE):
-            part = slice(start, start + PIECE)
-            self._logs[part] = np.rint(reproducible.ln(self._made(unique[part])) * LOG_SCALE)
-        self._rows = inverse.reshape(points.shape[:-1])
-
-    def scores(self, k: Array) -> Array:
-        """Return ln p(k_b | state n); one row at a time, N·P numbers are looked up."""
-        rows = [self._logs[self._rows, row].sum(1, dtype=np.float64) for row in k]
-        return np.stack(rows) if rows else np.empty((0, len(self._rows)))
 
     def _probabilities(self, points: Array) -> Array:
         """Return probabilities of all 256 values, ``[..., C]`` to float64 ``[..., 256]``."""
