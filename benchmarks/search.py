@@ -5,9 +5,6 @@ lone times mean nothing on a shared machine. Another process builds the index of
 saves it, loads it and searches it: its peak memory is that of all of this. One thread.
 
     python benchmarks/search.py --rows 1000000 --out search.json
-
-With --kinds-rows the kinds of index are compared, on random codes and on those of small models that
-are trained here: random codes are all far from each other and seldom alike, trained ones repeat.
 """
 
 from __future__ import annotations
@@ -19,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +26,13 @@ import numpy as np
 
 from discretevae.cli.ending import finish
 from discretevae.codes.search.index import CodeIndex
-from discretevae.codes.search.structures import INDEX_KINDS, load_faiss
+from discretevae.codes.search.structures import load_faiss
 from discretevae.system.files import write_json
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 BITS, K, ROUNDS, STRETCH = 64, 10, 12, 250
 """Rounds of a stretch of queries by the one and by the other, the order changing."""
-
-KINDS_ROUNDS = 5
-"""Searches of all queries, of which the median time counts."""
 
 
 def peak_memory_mb() -> int:
@@ -53,16 +46,6 @@ def peak_memory_mb() -> int:
 def made_codes(n: int, seed: int, bits: int = BITS) -> Array:
     """Random codes, packed."""
     return np.random.default_rng(seed).integers(0, 256, (n, bits // 8), dtype=np.uint8)
-
-
-def trained_codes(name: str, bits: int, data_dir: Path | None) -> tuple[Array, Array]:
-    """The codes of all training rows and of all test rows, by a small model of one epoch."""
-    import discretevae as dv
-
-    data = dv.load_data(name, data_dir=data_dir)
-    model = dv.DiscreteVAE.for_data(data, latent=f"bernoulli:{bits}", hidden=(64,), seed=0)
-    dv.train(model, data, dv.TrainConfig(epochs=1, batch_size=100, seed=0))
-    return dv.encode_rows(model, data.train), dv.encode_rows(model, data.test)
 
 
 def times(rows: int, queries: Array) -> dict[str, Any]:
@@ -100,63 +83,12 @@ def times(rows: int, queries: Array) -> dict[str, Any]:
     }
 
 
-def kinds(source: str, codes: Array, queries: Array) -> list[dict[str, Any]]:
-    """Seconds to build and to load, bytes, speed and recall of each kind, at the default effort."""
-    latent = f"bernoulli:{8 * codes.shape[1]}"
-    exact = CodeIndex.from_codes(codes, latent).search_codes(queries, K)
-    lines = []
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "codes.index"
-        for kind in INDEX_KINDS:
-            began = time.perf_counter()
-            index = CodeIndex.from_codes(codes, latent, kind=kind)  # type: ignore[arg-type]
-            index.prepare()
-            built = time.perf_counter() - began
-            index.save(path)
-            began = time.perf_counter()
-            index = CodeIndex.load(path)
-            loaded = time.perf_counter() - began
-            index.prepare()
-            found, seconds = index.search_codes(queries, K), []
-            for _ in range(KINDS_ROUNDS):
-                began = time.perf_counter()
-                index.search_codes(queries, K)
-                seconds.append(time.perf_counter() - began)
-            lines.append(
-                {
-                    "codes": source,
-                    "rows": len(codes),
-                    "distinct": len(np.unique(codes, axis=0)),
-                    "kind": kind,
-                    "build_seconds": round(built, 2),
-                    "load_seconds": round(loaded, 2),
-                    "megabytes": round(path.stat().st_size / 1e6, 1),
-                    "queries_per_second": round(len(queries) / statistics.median(seconds)),
-                    "recall": round(float((found.distances <= exact.distances[:, -1:]).mean()), 3),
-                }
-            )
-    return lines
-
-
-def all_kinds(rows: int, n: int, trained: Sequence[str], data_dir: Path | None) -> list[Any]:
-    """The figures of random codes of 16 and 64 bits, and of the codes of trained models."""
-    lines = []
-    for bits in (16, BITS):
-        codes, queries = made_codes(rows, 0, bits), made_codes(n, 1, bits)
-        lines += kinds(f"random, {bits} bits", codes, queries)
-    for spelling in trained:
-        name, _, bits_text = spelling.rpartition(":")
-        codes, queries = trained_codes(name, int(bits_text), data_dir)
-        lines += kinds(f"{name}, {bits_text} bits", codes, queries[:n])
-    return lines
-
-
 def alone(codes: Path, n_queries: int) -> dict[str, Any]:
     """What a process holds that builds the index, and then loads it and searches it."""
     before = peak_memory_mb()
     path = codes.with_suffix(".index")
     index = CodeIndex.from_codes(np.load(codes), f"bernoulli:{BITS}")
-    index.prepare()
+    index.search_codes(made_codes(1, 1), 1)
     index.save(path)
     built = peak_memory_mb()
     del index
@@ -177,20 +109,9 @@ def alone(codes: Path, n_queries: int) -> dict[str, Any]:
 @click.command()
 @click.option("--rows", default=1_000_000, show_default=True)
 @click.option("--queries", "n_queries", default=1000, show_default=True)
-@click.option("--kinds-rows", default=0, help="Random codes to compare the kinds on; 0: no kinds.")
-@click.option("--trained", multiple=True, help="DATA:BITS of a model whose codes to compare on.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the data sets.")
 @click.option("--out", type=click.Path(path_type=Path), help="A .json of the figures.")
 @click.option("--alone", "path", type=click.Path(path_type=Path), hidden=True)
-def main(
-    rows: int,
-    n_queries: int,
-    kinds_rows: int,
-    trained: tuple[str, ...],
-    data_dir: Path | None,
-    out: Path | None,
-    path: Path | None,
-) -> None:
+def main(rows: int, n_queries: int, out: Path | None, path: Path | None) -> None:
     """Print the ratio, the peak memory of a process that builds and searches, and more, as JSON."""
     if path is not None:
         print(json.dumps(alone(path, n_queries)))
@@ -203,8 +124,6 @@ def main(
         arguments = [__file__, "--alone", str(made), "--queries", str(n_queries)]
         done = subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
         result["alone"] = json.loads(done.stdout)
-    if kinds_rows:
-        result["kinds"] = all_kinds(kinds_rows, n_queries, trained, data_dir)
     print(json.dumps(result, indent=2))
     if out is not None:
         write_json(out, result)

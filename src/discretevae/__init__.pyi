@@ -202,7 +202,6 @@ from .objectives.gradient_reports import (
 from .priors import (
     AutoregressivePrior as AutoregressivePrior,
     FactorizedPrior as FactorizedPrior,
-    LayeredPrior as LayeredPrior,
     MixturePrior as MixturePrior,
     Prior as Prior,
     make_prior as make_prior,

@@ -441,7 +441,6 @@ def test_models_that_give_no_probabilities_are_refused():
         ({"latent": "bernoulli:3+gaussian:3"}, "has a part of real numbers"),
         ({"likelihood": "gaussian"}, "likelihood gaussian is a density"),
         ({"likelihood": "continuous-bernoulli"}, "is a density"),
-        ({"prior": "layer:8"}, "Train with a `prior` that is fixed"),
     ):
         with pytest.raises(ConfigError, match=words):
             compress(fresh(**options), rows)

@@ -79,9 +79,6 @@ def test_a_query_is_marked_where_it_is_itself(model, rows):
     assert not index.search(model, other, N).own.any()
     renamed = replace(rows, ids=as_names([f"copy of {name}" for name in NAMES]))
     assert not index.search(model, renamed, N).own.any()
-    reranked = index.search(model, rows, 3, rerank=N)
-    assert reranked.own.shape == reranked.names.shape == (N, 3)
-    assert (reranked.own == (reranked.ids == np.arange(N)[:, None])).all()
 
 
 def test_a_file_is_itself_whatever_folder_was_read(model, rows):

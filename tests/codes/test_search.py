@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from discretevae import CodeIndex, DiscreteVAE, encode_rows, load_data, load_rows, unpack_codes
+from discretevae import CodeIndex, DiscreteVAE, encode_rows, load_data, load_rows
 from discretevae.codes.search.hamming import hamming_distances, search_bits
 from discretevae.codes.search.index import FORMAT_VERSION
-from discretevae.codes.search.structures import INDEX_KINDS as KINDS
 from discretevae.config import LatentSpec
 from discretevae.errors import ConfigError, DataError, MissingExtraError
 from discretevae.system.tensor_files import read_arrays, write_arrays
@@ -118,55 +117,25 @@ def test_chunks_of_bits_change_nothing(monkeypatch):
     assert all(np.array_equal(x, y) for x, y in zip(whole, parts, strict=True))
 
 
-@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
-def test_approximate_kinds_find_most_and_the_same_every_time(kind, codes):
-    """Shares of the 10 nearest at the default effort; built twice, they answer alike."""
-    exact = CodeIndex.from_codes(codes, "bernoulli:16").search_codes(codes[:200], 10)
-    one = CodeIndex.from_codes(codes, "bernoulli:16", kind=kind)
-    found = one.search_codes(codes[:200], 10)
-    share = (found.distances <= exact.distances[:, -1:]).mean()
-    assert share > 0.9
-    assert (np.diff(found.distances, axis=1) >= 0).all()
-    again = CodeIndex.from_codes(codes, "bernoulli:16", kind=kind).search_codes(codes[:200], 10)
-    assert np.array_equal(found.ids, again.ids)
-    # and what they say of a row is true
-    true = differing("bernoulli:16", codes[:200], codes)
-    assert np.array_equal(found.distances, np.take_along_axis(true, found.ids, 1))
-
-
-def test_all_lists_find_all(codes):
-    exact = CodeIndex.from_codes(codes, "bernoulli:16").search_codes(codes[:50], 10)
-    index = CodeIndex.from_codes(codes, "bernoulli:16", kind="ivf")
-    least = index.search_codes(codes[:50], 10, effort=1).distances
-    most = index.search_codes(codes[:50], 10, effort=10**9).distances
-    assert np.array_equal(most, exact.distances)
-    assert (least >= most).all()
-    assert (least > most).any()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_row_can_be_asked_for(kind, codes):
-    """k of all rows: no list and no walk may come back with too few."""
+def test_every_row_can_be_asked_for(codes):
     few = codes[:120]
-    found = CodeIndex.from_codes(few, "bernoulli:16", kind=kind).search_codes(few[:5], 120)
+    found = CodeIndex.from_codes(few, "bernoulli:16").search_codes(few[:5], 120)
     assert np.array_equal(np.sort(found.ids, axis=1), np.tile(np.arange(120), (5, 1)))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_one_row_and_one_thousand_equal_rows(kind):
-    one = CodeIndex.from_codes(np.array([[3]], np.uint8), "bernoulli:8", kind=kind, ids=[77])
+def test_one_row_and_one_thousand_equal_rows():
+    one = CodeIndex.from_codes(np.array([[3]], np.uint8), "bernoulli:8", ids=[77])
     assert one.search_codes(np.array([[1]], np.uint8), 1).ids.tolist() == [[77]]
-    same = CodeIndex.from_codes(np.zeros((1000, 1), np.uint8), "bernoulli:8", kind=kind)
+    same = CodeIndex.from_codes(np.zeros((1000, 1), np.uint8), "bernoulli:8")
     assert not same.search_codes(np.zeros((1, 1), np.uint8), 50).distances.any()
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("latent", ["bernoulli:13", "categorical:5x300"])
-def test_ids_stay_with_their_rows_through_every_change(kind, latent, tmp_path):
+def test_ids_stay_with_their_rows_through_every_change(latent, tmp_path):
     codes = some_codes(latent, 400)
     rng = np.random.default_rng(5)
     ids = rng.choice(2**40, 400, replace=False)
-    index = CodeIndex.from_codes(codes[:250], latent, kind=kind, ids=ids[:250])
+    index = CodeIndex.from_codes(codes[:250], latent, ids=ids[:250])
     index.add_codes(codes[250:300], ids=ids[250:300])
     gone = ids[[3, 0, 260, 299]]
     index.remove(gone)
@@ -180,25 +149,21 @@ def test_ids_stay_with_their_rows_through_every_change(kind, latent, tmp_path):
         assert len(held) == kept.sum()
         assert set(held.ids.tolist()) == set(ids[kept].tolist())
         assert np.array_equal(held.codes_of(ids[kept]), codes[kept])
-        effort = None if kind == "flat" else 10**9
-        found = held.search_codes(codes[kept][:60], 5, effort=effort)
-        fresh = CodeIndex.from_codes(codes[kept], latent, kind=kind, ids=ids[kept])
-        expected = fresh.search_codes(codes[kept][:60], 5, effort=effort)
+        found = held.search_codes(codes[kept][:60], 5)
+        fresh = CodeIndex.from_codes(codes[kept], latent, ids=ids[kept])
+        expected = fresh.search_codes(codes[kept][:60], 5)
         assert np.array_equal(found.ids, expected.ids)
         true = differing(latent, codes[kept][:60], codes[kept])
         place = {number: at for at, number in enumerate(ids[kept].tolist())}
         at = np.vectorize(place.__getitem__)(found.ids)
         assert np.array_equal(found.distances, np.take_along_axis(true, at, 1))
         distances, in_order = nearest(true, ids[kept], 5)
-        # with all lists or all candidates distances are exact; of ivf other ids may be as far
         assert np.array_equal(found.distances, distances)
-        if kind != "ivf":
-            assert np.array_equal(found.ids, in_order)
+        assert np.array_equal(found.ids, in_order)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_answers_depend_on_the_rows_and_not_on_how_they_came_in(kind, codes, tmp_path):
-    index = CodeIndex.from_codes(codes[:1000], "bernoulli:16", kind=kind)
+def test_answers_depend_on_the_rows_and_not_on_how_they_came_in(codes, tmp_path):
+    index = CodeIndex.from_codes(codes[:1000], "bernoulli:16")
     index.search_codes(codes[:1], 1)
     index.save(tmp_path / "a.index")
     loaded = CodeIndex.load(tmp_path / "a.index")
@@ -206,9 +171,7 @@ def test_answers_depend_on_the_rows_and_not_on_how_they_came_in(kind, codes, tmp
         held.add_codes(codes[1000:])
     loaded.remove([3, 1200])
     loaded.add_codes(codes[[3, 1200]], ids=[3, 1200])
-    whole = CodeIndex.from_codes(
-        codes[::-1], "bernoulli:16", kind=kind, ids=np.arange(len(codes))[::-1]
-    )
+    whole = CodeIndex.from_codes(codes[::-1], "bernoulli:16", ids=np.arange(len(codes))[::-1])
     for number, held in enumerate((index, loaded, whole)):
         held.save(tmp_path / str(number))
         assert (tmp_path / str(number)).read_bytes() == (tmp_path / "0").read_bytes()
@@ -235,36 +198,9 @@ def test_a_model_and_its_codes_find_the_same(model, digits, codes):
     assert index.search(model, digits.test.subset(slice(0, 1)), 1797).ids.max() == 5296
 
 
-@pytest.mark.parametrize("latent", ["bernoulli:16", "categorical:6x5"])
-def test_reranked_candidates_are_sorted_by_their_log_likelihood(latent, digits, monkeypatch):
-    monkeypatch.setattr("discretevae.codes.search.reranking.DECODER_ROWS", 1000)  # several chunks
-    model = DiscreteVAE.for_data(digits, latent=latent, hidden=(32,), seed=1)
-    ids = np.arange(len(digits.train))[::-1] * 3
-    index = CodeIndex.build(model, digits.train, ids=ids)
-    queries = digits.test.subset(slice(0, 7))
-    near, found = index.search(model, queries, 300), index.search(model, queries, 5, rerank=300)
-    assert found.ids.shape == (7, 5)
-    for row in range(7):
-        code = unpack_codes(model.family, index.codes_of(near.ids[row]))
-        z = model.family.from_codes(code).float().unsqueeze(1)
-        x = queries.batch(slice(row, row + 1))
-        with torch.no_grad():
-            log_px = model.log_likelihood(x)(z)[:, 0].double().numpy()
-        order = np.lexsort((near.ids[row], near.distances[row], -log_px))[:5]
-        assert np.allclose(found.log_likelihoods[row], log_px[order], rtol=1e-5)
-        # each value is that of its own row
-        of = dict(zip(near.ids[row].tolist(), log_px, strict=True))
-        own = [of[number] for number in found.ids[row].tolist()]
-        assert np.allclose(found.log_likelihoods[row], own, rtol=1e-5)
-        assert len(set(log_px.round(3))) > 1  # else any order would do
-        assert np.allclose(np.sort(log_px)[::-1][:5], found.log_likelihoods[row], rtol=1e-5)
-    assert near.log_likelihoods is None
-
-
 def test_torch_s_random_state_is_left_alone(model, digits):
     before = torch.get_rng_state()
-    CodeIndex.build(model, digits.test, kind="hnsw").search(model, digits.test, 2, rerank=4)
-    CodeIndex.build(model, digits.test, kind="ivf")
+    CodeIndex.build(model, digits.test).search(model, digits.test, 2)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -301,7 +237,6 @@ MISTAKES = {
         r"needs uint8 \[rows, 1\]",
     ),
     "padding": (lambda i: i.search_codes(BYTE + 1, 1), DataError, "more than 6 bits"),
-    "effort": (lambda i: i.search_codes(BYTE, 1, effort=3), ConfigError, "flat looks at every"),
     "taken": (lambda i: i.add_codes(BYTE, ids=[7, 1, 2]), DataError, "but 1, 2 are there already"),
     "twice": (lambda i: i.add_codes(BYTE, ids=[7, 7, 8]), DataError, "but 7 is there twice"),
     "few ids": (lambda i: i.add_codes(BYTE, ids=[7]), DataError, "1 ids for 3 rows"),
@@ -325,17 +260,10 @@ def test_mistakes_are_said_and_change_nothing(mistake):
     assert index.search_codes(BYTE[:1], 3).ids.tolist() == [[0, 1, 2]]
 
 
-def test_an_effort_below_one_is_refused():
-    index = CodeIndex.from_codes(BYTE, "bernoulli:6", kind="ivf")
-    with pytest.raises(ConfigError, match=r"`effort` must be an int >= 1\. Got 0"):
-        index.search_codes(BYTE, 1, effort=0)
-
-
 @pytest.mark.parametrize(
     ("codes", "latent", "options", "message"),
     [
         (BYTE[:0], "bernoulli:8", {}, "at least 1 row"),
-        (BYTE, "bernoulli:8", {"kind": "flt"}, "Did you mean flat"),
         (BYTE, "bernoulli:8", {"ids": [1, 1, 2]}, "1 is there twice"),
         (BYTE + 9, "categorical:9", {}, "from 9 to 9, but the model has 0 to 8"),
         (BYTE, "categorical:70000", {}, "takes 70,000 bits"),
@@ -352,10 +280,9 @@ def test_what_no_index_can_be_made_of(codes, latent, options, message):
         CodeIndex.from_codes(codes, latent, **options)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_damaged_file_is_refused_whatever_the_damage(kind, codes, tmp_path):
+def test_a_damaged_file_is_refused_whatever_the_damage(codes, tmp_path):
     path = tmp_path / "a.index"
-    CodeIndex.from_codes(codes[:200], "bernoulli:16", kind=kind).save(path)
+    CodeIndex.from_codes(codes[:200], "bernoulli:16").save(path)
     good = path.read_bytes()
     rng = np.random.default_rng(0)
     for size in [*range(0, 120, 3), *rng.integers(120, len(good), 10)]:
@@ -401,8 +328,6 @@ def _drop(key):
 @pytest.mark.parametrize(
     "change",
     [
-        crafted(_with(kind="tree")),
-        crafted(_with(kind=["flat"])),
         crafted(_with(latent="bernoulli:17")),
         crafted(_with(latent="bernoulli:x")),
         crafted(_with(latent=16)),
@@ -466,7 +391,8 @@ def test_without_faiss_the_extra_is_named(monkeypatch, model, digits, tmp_path):
     monkeypatch.setitem(sys.modules, "faiss", None)
     CodeIndex.build(model, digits.test).save(path)  # a file is made without it
     index = CodeIndex.load(path)
-    for attempt in (index.prepare, lambda: index.search(model, digits.test)):
+    codes = index.codes_of(index.ids[:1])
+    for attempt in (lambda: index.search_codes(codes), lambda: index.search(model, digits.test)):
         with pytest.raises(MissingExtraError, match=r"pip install 'discretevae\[search\]'"):
             attempt()
 
@@ -515,10 +441,10 @@ def test_the_command_finds_what_the_index_finds(cli, indexed, tmp_path, digits):
     assert values["queries"] == digits.test.source_numbers.tolist()
     assert said.out.splitlines()[0] == f"{values['queries'][0]}: {first}"
     for name in ("found.npz", "found.json"):
-        said = cli("search", path, "--run", run, "--k", 2, "--rerank", 9, "--out", tmp_path / name)
+        said = cli("search", path, "--run", run, "--k", 2, "--out", tmp_path / name)
         assert said.out == f"297 rows written to {tmp_path / name}\n"
     arrays = np.load(tmp_path / "found.npz")
-    assert arrays["log_likelihoods"].shape == (297, 2)
+    assert arrays["distances"].shape == (297, 2)
     assert json.loads((tmp_path / "found.json").read_text())["ids"] == arrays["ids"].tolist()
 
 
@@ -614,16 +540,13 @@ def test_mistakes_on_the_command_line_are_one_line(cli, indexed, trained, tmp_pa
         "built with another model": ("search", path, "--run", other),
         "--k is 1,501, but the index holds 1,500": ("search", path, "--run", run, "--k", 1501),
         "k must be an int >= 1": ("search", path, "--run", run, "--k", 0),
-        "--rerank must be at least --k": ("search", path, "--run", run, "--rerank", 3),
         "rows have 3 features": ("search", path, tmp_path / "narrow.npy", "--run", run),
         "no such index": ("search", tmp_path / "no", "--run", run),
-        "flat looks at every code": ("search", path, "--run", run, "--effort", 3),
         "Pass --data.": ("search", path, "--run", run, "--picture", tmp_path / "a.png"),
         "must end in .npz or .json": ("search", path, "--run", run, "--out", tmp_path / "a.txt"),
         "has a Gaussian part": ("index", categories, "--out", made),
         "Pass --out.": ("index", run),
         "Name it with --add-to": ("index", run, "--out", made, "--remove", path),
-        "--kind is settled": ("index", run, "--add-to", path, "--kind", "ivf"),
         "another model, whose": ("index", other, "--add-to", path),
         "text.npy: ids must be whole": (
             "index",

@@ -54,8 +54,6 @@ SPELLED = {
     "autoregressive:256,128": PriorSpec.autoregressive(256, 128),
     "autoregressive:linear": PriorSpec("autoregressive", hidden=()),
     "mixture:10": PriorSpec.mixture(10),
-    "layer:200": PriorSpec.layer(200),
-    "layer:200,100,50": PriorSpec.layer(200, 100, 50),
     "constant": Schedule("constant"),
     "linear": Schedule.linear(),
     "linear:0.4": Schedule.linear(0.4),
@@ -171,8 +169,8 @@ REFUSED = [
     (PriorSpec, "autoregressive:linear,3", "hidden must be an int. Got 'linear'"),
     (PriorSpec, "mixture", "missing a required argument: 'n_components'. Write it like fixed, "),
     (PriorSpec, "mixture:2,3", "too many positional arguments"),
-    (PriorSpec, "layer:3,0", "sizes must be ints from 1 to 100,000. Got 0."),
-    (PriorSpec, "layer:100001", "sizes must be ints from 1 to 100,000. Got 100001."),
+    (PriorSpec, "autoregressive:3,0", "sizes must be ints from 1 to 100,000. Got 0."),
+    (PriorSpec, "mixture:100001", "sizes must be ints from 1 to 100,000. Got 100001."),
     (Schedule, "linaer", "`lr_schedule` 'linaer' is unknown. Did you mean linear?"),
     (Schedule, "linear:0", "share must be > 0 and <= 1. Got 0.0. Write it like constant"),
     (Schedule, "linear:1.1", "share must be > 0 and <= 1. Got 1.1."),
@@ -235,7 +233,7 @@ def test_what_is_no_spelling_is_refused(kind, value):
     | st.builds(Augment, *[st.floats(0, most) for most in (1000, 180, 0.9, 2)])
     | st.builds(Activation.leaky_relu, st.floats(0, 1, exclude_max=True))
     | st.builds(SaveEvery, st.floats(1e-3, 1e5))
-    | st.builds(lambda *w: PriorSpec.layer(*w), st.integers(1, 10**5), st.integers(1, 10**5))
+    | st.builds(lambda *w: PriorSpec.autoregressive(*w), st.integers(1, 10**5), st.integers(1, 9))
     | st.builds(LatentSpec, st.just("categorical"), st.integers(1, 10**3), st.integers(2, 10**3))
 )
 def test_any_spec_is_read_back(spec):

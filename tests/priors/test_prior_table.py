@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from discretevae.errors import ConfigError
-from discretevae.estimators import Exact
 from discretevae.families import Bernoulli, Categorical, Gaussian, Product
 from discretevae.priors import Prior, make_prior
 
@@ -30,8 +29,6 @@ DISCRETE = [
     ("autoregressive:16", Categorical(3, 3)),
     ("autoregressive:16", Categorical(1, 5)),
     ("autoregressive:16,12", BITS_AND_CATEGORIES),
-    ("layer:3", Bernoulli(4)),
-    ("layer:3,6", Bernoulli(4)),
 ]
 REAL = [
     ("factorized", Gaussian(2)),
@@ -93,8 +90,6 @@ def test_training_starts_from_the_uniform_or_a_centered_prior(text, family):
 @pytest.mark.parametrize(("text", "family"), ALL, ids=str)
 def test_any_lead_of_z_gives_a_log_probability_of_that_shape(text, family):
     prior = trained(text, family)
-    if not prior.is_exact:
-        prior.estimator = Exact()
     z = some_codes(prior)
     assert z.shape == (6, *family.z_shape)
     flat = prior.log_prob(z)
@@ -104,9 +99,7 @@ def test_any_lead_of_z_gives_a_log_probability_of_that_shape(text, family):
     assert torch.allclose(prior.log_prob(z[0]), flat[0], atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("text", "family"), [case for case in DISCRETE if "layer" not in case[0]], ids=str
-)
+@pytest.mark.parametrize(("text", "family"), DISCRETE, ids=str)
 def test_the_table_is_the_log_probability_of_every_state(text, family):
     prior = trained(text, family)
     states = family.enumerate().double()
@@ -168,9 +161,6 @@ def test_without_temperature_only_the_likeliest_choices_are_left(text, family):
     assert bool((drawn == drawn[:1]).all())
     if text == "factorized":
         assert torch.equal(drawn[0], family.mode(prior.eta()))
-    if "layer" in text:
-        second = prior.top.family.mode(prior.top.eta())
-        assert torch.equal(drawn[:1], family.mode(prior.decoder(second.unsqueeze(0))))
     if "autoregressive" in text:
         # greedy: no variable can be changed for a likelier one, given those before it
         logits = prior.network(drawn[:1].flatten(1))[0]
@@ -206,8 +196,6 @@ def test_the_same_seed_gives_the_same_bits_and_the_global_state_stays(text, fami
 @pytest.mark.parametrize(("text", "family"), ALL, ids=str)
 def test_gradients_in_the_parameters_and_in_relaxed_codes_are_right(text, family):
     prior = trained(text, family)
-    if not prior.is_exact:
-        prior.estimator = Exact()
     names = [name for name, _ in prior.named_parameters()]
     values = [value.detach().clone().requires_grad_() for value in prior.parameters()]
     noise = torch.rand(
@@ -284,6 +272,5 @@ def test_a_member_of_ones_own_needs_two_methods():
 
     coin = Coin(Bernoulli(3))
     assert coin.log_prob_table().shape == (8,)
-    assert coin.is_exact
     assert not coin.has_closed_kl
     assert torch.allclose(coin.log_prob_table().exp().sum(), torch.ones(()))

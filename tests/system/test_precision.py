@@ -295,7 +295,7 @@ class LowerOperators(TorchDispatchMode):
     ("latent", "prior", "estimator"),
     [
         ("bernoulli:6", "autoregressive", "nvil"),
-        ("bernoulli:6", "layer:5", "disarm"),
+        ("bernoulli:6", "factorized", "disarm"),
         ("categorical:10", "factorized", "exact"),
         ("gaussian:3", "mixture:3", "reparametrized"),
         ("bernoulli:6", "fixed", "relax"),

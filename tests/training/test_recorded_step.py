@@ -128,7 +128,6 @@ RUNS = {
 PRIORS = {
     "factorized": "bernoulli:16",
     "autoregressive": "categorical:10",
-    "layer:4": "bernoulli:16",
     "mixture:3": "gaussian:3",
 }
 
@@ -347,7 +346,6 @@ OTHERS = [
     *({"prior": prior, "latent": latent} for prior, latent in PRIORS.items()),
     {"prior": "autoregressive", "latent": "bernoulli:6"},
     {"prior": "autoregressive", "latent": "bernoulli:14+categorical:3"},
-    {"prior": "layer:20", "latent": "bernoulli:30"},
     *(
         {"likelihood": name, "latent": latent}
         for name in (

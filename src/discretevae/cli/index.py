@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import click
 
 from discretevae.cli import arguments, outputs
 from discretevae.cli.inputs import Inputs, refuse_same_file, require_suffix
 from discretevae.errors import ConfigError
 
-if TYPE_CHECKING:
-    from discretevae.codes.search.structures import IndexKind
-
 
 @arguments.command("index", "runs/digits digits --out digits.index")
 @arguments.path("--out", "The .index file to write.  [default: that of --add-to]")
-@arguments.option(
-    "--kind",
-    "Kind of search: flat is exact; ivf and hnsw look at a part of the codes.  [default: flat]",
-    type=click.Choice(["flat", "ivf", "hnsw"]),
-)
 @arguments.path(
     "--ids",
     "A .npy file of whole numbers, one for each row.  [default: the ids of the rows, else their "
@@ -42,7 +31,6 @@ if TYPE_CHECKING:
 def command(
     source: Inputs,
     out: Path | None,
-    kind: IndexKind | None,
     ids_file: Path | None,
     add_to: Path | None,
     remove_file: Path | None,
@@ -62,8 +50,6 @@ def command(
 
     if add_to is None and remove_file is not None:
         raise ConfigError("--remove takes ids out of an index. Name it with --add-to.")
-    if add_to is not None and kind is not None:
-        raise ConfigError("--kind is settled when an index is made. Leave it out with --add-to.")
     target = out or add_to
     if target is None:
         raise ConfigError("nowhere to write the index. Pass --out.")
@@ -83,12 +69,10 @@ def command(
         rows = source.rows()
         with outputs.counting_bar("encoding", len(rows)) as progress:
             if index is None:
-                index = CodeIndex.build(
-                    run.model, rows, kind=kind or "flat", ids=ids, progress=progress
-                )
+                index = CodeIndex.build(run.model, rows, ids=ids, progress=progress)
             else:
                 index.add(run.model, rows, ids=ids, progress=progress)
     elif ids is not None:
         raise ConfigError("--ids is for rows that are added. Name them with DATA.")
     index.save(outputs.make_parent(target))
-    outputs.report_rows(as_json, out=target, rows=len(index), kind=index.kind)
+    outputs.report_rows(as_json, out=target, rows=len(index))

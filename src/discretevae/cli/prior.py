@@ -15,8 +15,8 @@ from discretevae.cli.inputs import open_run
 @arguments.run
 @arguments.option(
     "--prior",
-    "The new p(z): autoregressive, autoregressive:512 (with these hidden widths), factorized, "
-    "mixture:10 (for Gaussian codes) or layer:200 (a second layer, for bits).",
+    "The new p(z): autoregressive, autoregressive:512 (with these hidden widths), factorized "
+    "or mixture:10 (for Gaussian codes).",
     "autoregressive",
 )
 @arguments.path("--out", "Folder of the new run.", required=True)

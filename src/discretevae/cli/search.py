@@ -37,18 +37,6 @@ NEIGHBORS = 10
     f"Neighbors of each query.  [default: {NEIGHBORS}, or all rows if there are fewer]",
     type=arguments.COUNT,
 )
-@arguments.option(
-    "--rerank",
-    "Number of nearest candidates to sort by ln p(x|z), the query under their codes, before the "
-    "first k are kept.  [default: no reranking]",
-    type=int,
-)
-@arguments.option(
-    "--effort",
-    "Lists to look through (ivf) or candidates to keep (hnsw): more miss fewer neighbors.  "
-    "[default: the index's own]",
-    type=int,
-)
 @arguments.path("--out", "A .npz or .json of ids and distances.  [default: none]")
 @arguments.path(
     "--picture", "A .png of the first queries and their neighbors; needs --data.  [default: none]"
@@ -79,8 +67,6 @@ def command(
     query: str | None,
     run_folder: Path,
     k: int | None,
-    rerank: int | None,
-    effort: int | None,
     out: Path | None,
     picture: Path | None,
     indexed: str | None,
@@ -120,7 +106,7 @@ def command(
             raise ConfigError(
                 f"{picture}: rows of {gallery.name} are no pictures. Leave --picture out."
             )
-    found = index.search(run.model, rows, k, rerank=rerank, effort=effort)
+    found = index.search(run.model, rows, k)
     if picture is not None and gallery is not None:
         _draw(index, run, rows, gallery, found, picture)
     ids = ids_of(rows)

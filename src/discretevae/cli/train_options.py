@@ -115,7 +115,7 @@ _OWN = {
     ),
     "prior": _own(
         "p(z): fixed (uniform; standard normal for Gaussian codes), or learned: factorized, "
-        "autoregressive, mixture:10 (for Gaussian codes), layer:200 (a second layer, for bits).",
+        "autoregressive, mixture:10 (for Gaussian codes).",
         default="fixed",
     ),
     "binarize": _own(

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, get_args
 from discretevae.config.checks import is_int, one_of, problems_of, refuse
 from discretevae.config.spelling import Spec, spell
 
-PriorKind = Literal["fixed", "factorized", "autoregressive", "mixture", "layer"]
+PriorKind = Literal["fixed", "factorized", "autoregressive", "mixture"]
 
 MAX_WIDTH = 100_000
 
@@ -24,13 +24,11 @@ class PriorSpec(Spec):
     ``autoregressive:256,256``            with these hidden widths
     ``autoregressive:linear``             without hidden layers
     ``mixture:10``                        10 normal components
-    ``layer:200``                         a second layer of 200 bits, linear networks
-    ``layer:200,256``                     with hidden layers of these widths between the two
     ====================================  ===================================================
 
     Args:
-        kind: ``fixed``, ``factorized``, ``autoregressive``, ``mixture`` or ``layer``.
-        size: components of a mixture, or bits of a second layer; 0 for the other kinds.
+        kind: ``fixed``, ``factorized``, ``autoregressive`` or ``mixture``.
+        size: components of a mixture; 0 for the other kinds.
         hidden: widths of the hidden layers of its networks; () for linear ones, None for the
             default of the kind.
 
@@ -40,12 +38,12 @@ class PriorSpec(Spec):
     Example:
         >>> PriorSpec.of("autoregressive:512,512")
         PriorSpec(kind='autoregressive', size=0, hidden=(512, 512))
-        >>> str(PriorSpec.layer(200))
-        'layer:200'
+        >>> str(PriorSpec.mixture(10))
+        'mixture:10'
     """
 
     option = "prior"
-    form = "fixed, factorized, autoregressive, autoregressive:256,256, mixture:10 or layer:200"
+    form = "fixed, factorized, autoregressive, autoregressive:256,256 or mixture:10"
 
     kind: PriorKind = field(metadata=one_of(get_args(PriorKind)))
     size: int = 0
@@ -53,7 +51,7 @@ class PriorSpec(Spec):
 
     def __post_init__(self) -> None:
         problems = problems_of(self)
-        sizes = [self.size] if self.kind in ("mixture", "layer") else []
+        sizes = [self.size] if self.kind == "mixture" else []
         for size in (*sizes, *(self.hidden or ())):
             if not (is_int(size, 1) and size <= MAX_WIDTH):
                 problems.append(f"sizes must be ints from 1 to {MAX_WIDTH:,}. Got {size!r}.")
@@ -63,11 +61,6 @@ class PriorSpec(Spec):
     def has_closed_kl(self) -> bool:
         """True if KL(q ‖ p) has a closed form: where p has the form of q."""
         return self.kind in ("fixed", "factorized")
-
-    @property
-    def is_exact(self) -> bool:
-        """True if ln p(z) is known, and not only a bound on it."""
-        return self.kind != "layer"
 
     @classmethod
     def autoregressive(cls, *hidden: int) -> Self:
@@ -80,11 +73,6 @@ class PriorSpec(Spec):
         return cls("mixture", n_components)
 
     @classmethod
-    def layer(cls, n_bits: int, *hidden: int) -> Self:
-        """Return a second layer of bits, with hidden layers of these widths between the two."""
-        return cls("layer", n_bits, hidden)
-
-    @classmethod
     def constructors(cls) -> dict[str, Any]:
         """Return a spec, or what makes one from its sizes, for each kind."""
         return {
@@ -93,7 +81,6 @@ class PriorSpec(Spec):
             "autoregressive": cls.autoregressive,
             "autoregressive:linear": cls("autoregressive", hidden=()),
             "mixture": cls.mixture,
-            "layer": cls.layer,
         }
 
     def __str__(self) -> str:

@@ -35,7 +35,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         prior, training = self.model.prior, self.training
-        problems = prior_problems(prior, training.objective, training.free_bits)
+        problems = prior_problems(prior, training.free_bits)
         if training.pretrain and prior.kind != "mixture":
             problems.append(
                 f"`pretrain` ends with the placing of a mixture prior. Got prior {prior}. Leave it "
@@ -46,33 +46,20 @@ class RunConfig:
         refuse(problems)
 
 
-def prior_problems(
-    prior: PriorSpec, objective: str = "elbo", free_bits: float | None = None
-) -> list[str]:
+def prior_problems(prior: PriorSpec, free_bits: float | None) -> list[str]:
     """Return what a training asks of a prior in vain.
 
     Example:
-        >>> prior_problems(PriorSpec.mixture(10), free_bits=0.1)
+        >>> prior_problems(PriorSpec.mixture(10), 0.1)
         ['`free_bits` needs a KL in closed form, which prior mixture:10 has not. Leave it out, or \
 choose prior fixed or factorized.']
     """
-    problems = []
-    if free_bits and not prior.has_closed_kl:
-        problems.append(
-            f"`free_bits` needs a KL in closed form, which prior {prior} has not. Leave it out, or "
-            "choose prior fixed or factorized."
-        )
-    if objective != "elbo" and not prior.is_exact:
-        problems.append(
-            f"`objective={objective!r}` needs ln p(z) itself, of which prior {prior} gives a "
-            "bound. Choose `objective='elbo'`."
-        )
-    return problems
-
-
-def require_prior(prior: PriorSpec, objective: str, free_bits: float | None = None) -> None:
-    """Refuse a prior that a training would ask too much of; see `prior_problems`."""
-    refuse(prior_problems(prior, objective, free_bits))
+    if not free_bits or prior.has_closed_kl:
+        return []
+    return [
+        f"`free_bits` needs a KL in closed form, which prior {prior} has not. Leave it out, or "
+        "choose prior fixed or factorized."
+    ]
 
 
 def to_dict(config: ModelConfig | TrainConfig | DataConfig | RunConfig) -> dict[str, Any]:

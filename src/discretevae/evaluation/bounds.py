@@ -199,7 +199,7 @@ def row_scores(
     sizes = _sample_sizes(samples)
     rows = require_fit(model, rows)
     generator = torch.Generator(model.device).manual_seed(seed)
-    exact = is_enumerable(model.family) and model.prior.is_exact
+    exact = is_enumerable(model.family)
     chunk = DECODER_ROWS if exact else max(LEAST_ROWS, DECODER_ROWS // sizes[-1])
     columns: list[Tensor] = []
     tally, is_surrogate = UsageTally(model.family), False
@@ -310,7 +310,7 @@ def _draw(
     parts, shares = [], eta.chunk(len(generators))
     for part, generator in zip(shares, generators, strict=True):
         z = model.family.sample(part, n_samples, generator=generator)
-        parts.append((z, model.prior.log_weight(z, generator=generator)))
+        parts.append((z, model.prior.log_prob(z, generator=generator)))
     codes, log_prior = zip(*parts, strict=True)
     return torch.cat(codes, 1), torch.cat(log_prior, 1)
 

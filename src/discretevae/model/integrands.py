@@ -97,7 +97,7 @@ class LogJoint(LogLikelihood):
     Args:
         model: with the decoder, the likelihood and the prior.
         x: ``[B, P]``.
-        generator: the source of what a prior must draw, such as a second layer.
+        generator: the source of what a prior must draw.
         prior_weight: w.
 
     Attributes:

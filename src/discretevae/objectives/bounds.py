@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from discretevae.config.run_config import require_prior
+from discretevae.config.checks import refuse
+from discretevae.config.run_config import prior_problems
 from discretevae.estimators import Estimator, with_gradient_of
 from discretevae.estimators.base import effective_sample_size
 from discretevae.model.vae import DiscreteVAE
@@ -61,7 +62,7 @@ def elbo(
     """
     eta = natural_parameters(model, x, estimator, encoder_input)
     if not model.prior.has_closed_kl:
-        require_prior(model.config.prior, "elbo", free_bits)
+        refuse(prior_problems(model.config.prior, free_bits))
         return _elbo_with_prior(model, x, eta, estimator, generator, kl_weight)
     estimate = estimator(model.family, eta, model.log_likelihood(x), generator=generator)
     kl = penalty = model.prior.kl(eta)
@@ -153,7 +154,6 @@ def multi_sample(
         torch.Size([5])
     """
     eta = natural_parameters(model, x, estimator, encoder_input)
-    require_prior(model.config.prior, "multi-sample")
     joint = model.log_joint(x, generator=generator)
     estimate = estimator(model.family, eta, joint, generator=generator)
     log_likelihood, log_prior = joint.last_means or (estimate.value, estimate.value)
@@ -197,7 +197,6 @@ def marginal(
         True
     """
     eta = natural_parameters(model, x, estimator, encoder_input)
-    require_prior(model.config.prior, "marginal")
     table = model.log_likelihood(x).table()
     log_prior = model.prior.log_prob_table()
     log_joint = table + log_prior
@@ -240,7 +239,6 @@ def wake_sleep(
         >>> terms.loss.backward()
     """
     eta = natural_parameters(model, x, estimator, encoder_input)
-    require_prior(model.config.prior, "wake-sleep")
     n_samples = estimator.evaluations
     z = model.family.sample(eta, n_samples, generator=generator).detach()
     log_likelihood = model.log_likelihood(x)(z)

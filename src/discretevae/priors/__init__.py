@@ -16,7 +16,6 @@ from discretevae.priors.autoregressive import (
 )
 from discretevae.priors.base import Prior as Prior, discrete_widths as discrete_widths
 from discretevae.priors.factorized import FactorizedPrior as FactorizedPrior
-from discretevae.priors.layered import LayeredPrior as LayeredPrior
 from discretevae.priors.mixture import MixturePrior as MixturePrior
 
 
@@ -49,7 +48,7 @@ def make_prior(
         Traceback (most recent call last):
         ...
         discretevae.errors.ConfigError: a mixture prior needs a code of real numbers; \
-bernoulli:3 is none. Choose fixed, factorized, autoregressive or layer:200.
+bernoulli:3 is none. Choose fixed, factorized or autoregressive.
     """
     spec = PriorSpec.of(prior)
     require_family(family)
@@ -60,11 +59,6 @@ bernoulli:3 is none. Choose fixed, factorized, autoregressive or layer:200.
         return AutoregressivePrior(
             family, hidden=hidden, activation=activation, init=init, generator=generator
         )
-    if spec.kind == "layer":
-        return LayeredPrior(
-            family, spec.size, hidden=spec.hidden or (), activation=activation, init=init,
-            generator=generator,
-        )  # fmt: skip
     if spec.kind == "fixed" or spec.kind == "factorized":
         return FactorizedPrior(family, learned=spec.kind == "factorized")
     assert_never(spec.kind)

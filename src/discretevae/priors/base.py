@@ -17,17 +17,15 @@ from discretevae.families import Bernoulli, Categorical, Family, parts_of, state
 class Prior(nn.Module, ABC):
     """p(z) over the codes of a family.
 
-    A prior of one's own needs `log_prob` and `sample`, and declares whether it is exact; only
-    priors of the family's own form have a closed divergence.
+    A prior of one's own needs `log_prob` and `sample`; only priors of the family's own form have a
+    closed divergence.
 
     Attributes:
         family: the code's family.
         has_closed_kl: whether `kl` and `kl_per_variable` exist.
-        is_exact: whether `log_prob` is ln p(z) itself; else it is a bound, in expectation.
     """
 
     has_closed_kl: ClassVar[bool] = False
-    is_exact: ClassVar[bool] = True
 
     def __init__(self, family: Family) -> None:
         super().__init__()
@@ -41,12 +39,8 @@ class Prior(nn.Module, ABC):
 
         Args:
             z: codes.
-            generator: the source of random numbers; exact priors draw none.
+            generator: the source of random numbers, for priors that draw some.
         """
-
-    def log_weight(self, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Return ln p(z), or an estimate with E exp(log_weight) = p(z), ``[S, B]``."""
-        return self.log_prob(z, generator=generator)
 
     @abstractmethod
     def sample(
@@ -147,8 +141,6 @@ def choices_for(family: Family) -> str:
     names = ["fixed", "factorized"]
     if any(part.n_states is not None for part in parts):
         names.append("autoregressive")
-    if isinstance(family, Bernoulli):
-        names.append("layer:200")
     if len(parts) == 1 and parts[0].n_states is None:
         names.append("mixture:10")
     return f"{', '.join(names[:-1])} or {names[-1]}"

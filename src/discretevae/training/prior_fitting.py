@@ -26,7 +26,7 @@ class PriorEpoch:
     Args:
         epoch: counted from 1.
         log_prob: the mean over its steps of E_q ln p(z), nats per row, each step's before its
-            update; of a layered prior, of the bound.
+            update.
     """
 
     epoch: int

@@ -1,8 +1,7 @@
 """The distinct codes of many rows, each with the rows that have it.
 
-A trained model gives many rows the same code. A graph over the rows would link each of them to its
-own copies and to little else, so that no walk leaves or enters. So the structures hold every code
-once, and what they find is turned into rows here.
+A trained model gives many rows the same code. So every code is held and compared once, and what is
+found is turned into rows here.
 """
 
 from __future__ import annotations
@@ -40,14 +39,6 @@ class DistinctCodes:
         by_first = np.argsort(self._rows[starts])
         self._starts, self._sizes = starts[by_first], sizes[by_first]
         self.codes: Array = codes[self._rows[self._starts]]
-        self._by_key = np.argsort(by_first)
-
-    def places(self, codes: Array) -> Array:
-        """Return where codes ``[Q, ·]`` are among the distinct ones, ``[Q]``; −1: nowhere."""
-        keys, wanted = _keys(self.codes), _keys(codes)
-        at = np.searchsorted(keys, wanted, sorter=self._by_key)
-        places = self._by_key[np.minimum(at, len(keys) - 1)]
-        return np.where(keys[places] == wanted, places, -1)
 
     def rows(self, distances: Array, places: Array, k: int) -> tuple[Array, Array]:
         """Return the k nearest rows of codes that were found: their distances and numbers.

@@ -20,7 +20,7 @@ from discretevae.codes.packed import require_packed
 from discretevae.codes.search.entries import Entries, encode_entries, ids_and_names
 from discretevae.codes.search.hamming import require_searchable
 from discretevae.codes.search.neighbors import Neighbors
-from discretevae.codes.search.structures import IndexKind, Structure, load_faiss, require_kind
+from discretevae.codes.search.structures import Structure, load_faiss
 from discretevae.config import LatentSpec
 from discretevae.config.checks import must
 from discretevae.errors import ConfigError, DataError, count, require_type
@@ -28,7 +28,6 @@ from discretevae.system.files import as_path
 from discretevae.system.tensor_files import read_arrays, write_arrays
 
 if TYPE_CHECKING:
-    from discretevae.data import Rows
     from discretevae.data.objects import RowsLike
     from discretevae.model.vae import DiscreteVAE
 
@@ -41,13 +40,11 @@ class CodeIndex:
     """Codes of rows with an id each, among which the nearest to a query are found.
 
     The distance is the number of latent variables that differ. Neighbors are sorted by distance,
-    and by id where the distance is the same; with the kind ``flat`` so are those at the end of the
-    list, which makes the answer unique. The kinds ``ivf`` and ``hnsw`` may miss some, but never
-    a row that has the query's own code.
+    and by id where the distance is the same, also at the end of the list, which makes the answer
+    unique.
 
     The structure that is searched holds every distinct code once. It is built at the first search
-    after a change, and is not saved: of 100,000 distinct codes ``hnsw`` takes some seconds.
-    `prepare` builds it at once.
+    after a change, and is not saved.
 
     `build` makes one of rows, `from_codes` of codes, and `load` reads one.
 
@@ -57,15 +54,12 @@ class CodeIndex:
         array([[1, 2]])
     """
 
-    def __init__(
-        self, entries: Entries, latent: LatentSpec, kind: IndexKind, fingerprint: str | None
-    ) -> None:
-        require_kind(kind)
+    def __init__(self, entries: Entries, latent: LatentSpec, fingerprint: str | None) -> None:
         require_searchable(latent)
         if not len(entries.ids):
             raise DataError("an index needs at least 1 row. Got none.")
         require_packed(latent, entries.codes)
-        self.latent, self.kind, self.fingerprint = latent, kind, fingerprint
+        self.latent, self.fingerprint = latent, fingerprint
         self._entries = entries
         self._structure: Structure | None = None
 
@@ -75,7 +69,6 @@ class CodeIndex:
         codes: Array,
         latent: str | LatentSpec,
         *,
-        kind: IndexKind = "flat",
         ids: Any = None,
         names: Sequence[str] | None = None,
         fingerprint: str | None = None,
@@ -85,21 +78,20 @@ class CodeIndex:
         Args:
             codes: packed codes ``[N, ·]`` as `pack_codes` and ``encode`` give them.
             latent: what they are, such as ``bernoulli:64``.
-            kind: ``flat`` compares with every code and is exact; ``ivf`` and ``hnsw`` look at some.
             ids: N whole numbers from 0 on, no two alike; None for 0, 1, …, N − 1.
             names: of the rows, which may repeat; None where the ids will do.
             fingerprint: of the model that wrote the codes; without it they can be searched by
                 codes only.
 
         Raises:
-            ConfigError: the code has a Gaussian part, or the kind is unknown.
+            ConfigError: the code has a Gaussian part.
             DataError: the codes are not of this latent, none at all, or ids or names do not fit
                 them.
         """
         spec = LatentSpec.of(latent)
         require_type("codes", codes, np.ndarray, "Give what pack_codes returns.", DataError)
         entries = Entries.of(codes, new_ids(ids, len(codes)), names)
-        return cls(entries, spec, kind, fingerprint)
+        return cls(entries, spec, fingerprint)
 
     @classmethod
     def build(
@@ -107,7 +99,6 @@ class CodeIndex:
         model: DiscreteVAE,
         rows: RowsLike,
         *,
-        kind: IndexKind = "flat",
         ids: Any = None,
         progress: Callable[[int], object] | None = None,
     ) -> CodeIndex:
@@ -116,13 +107,12 @@ class CodeIndex:
         Args:
             model: whose code is discrete throughout.
             rows: N rows, binarized as in training.
-            kind: as for `from_codes`.
             ids: as for `from_codes`; None for those of the rows, or their numbers in the source.
                 Ids of rows that are texts, or repeat, become names.
             progress: called with the number of rows encoded after every chunk.
 
         Raises:
-            ConfigError: the code has a Gaussian part, or the kind is unknown.
+            ConfigError: the code has a Gaussian part.
             DataError: the rows do not fit the model, or the ids do not fit the rows.
 
         Example:
@@ -138,12 +128,11 @@ class CodeIndex:
         from discretevae.model.row_checks import require_fit, require_model
 
         # mistakes are named before the rows are encoded, which takes its time
-        require_kind(kind)
         require_model(model)
         require_searchable(model.family.spec)
         rows = require_fit(model, rows)
         entries = encode_entries(model, rows, *ids_and_names(rows, ids), progress)
-        return cls(entries, model.family.spec, kind, fingerprint(model))
+        return cls(entries, model.family.spec, fingerprint(model))
 
     def __len__(self) -> int:
         return len(self._entries.ids)
@@ -171,65 +160,45 @@ class CodeIndex:
         """
         return self._entries.take(places_of(as_ids(ids), self._entries.ids)).codes
 
-    def search(
-        self,
-        model: DiscreteVAE,
-        rows: RowsLike,
-        k: int = 10,
-        *,
-        rerank: int | None = None,
-        effort: int | None = None,
-    ) -> Neighbors:
+    def search(self, model: DiscreteVAE, rows: RowsLike, k: int = 10) -> Neighbors:
         """Return the k rows whose codes are nearest to those of other rows.
 
         Args:
             model: the one that the index was built with.
             rows: Q queries, binarized as in training.
             k: neighbors of each.
-            rerank: R ≥ k: the R nearest are sorted by ln p(x|z), the query x under the code z of
-                the candidate, the largest first, and the first k are kept; None for no such step.
-            effort: of ``ivf`` the lists looked through, of ``hnsw`` the candidates kept; more
-                misses less and takes longer. None for the default.
 
         Raises:
-            ConfigError: k, R or the effort is out of range.
+            ConfigError: k is out of range.
             DataError: the index was built with another model, or the rows do not fit it.
         """
         from discretevae.model.row_checks import require_fit
 
         self.require_model(model)
-        depth = k if rerank is None else rerank
-        self._require_depth("k", k)
-        if rerank is not None:
-            self._require_depth("rerank", rerank)
-            if rerank < k:
-                raise ConfigError(f"`rerank` must be at least `k`. Got {rerank} and {k}.")
+        self._require_depth(k)
         rows = require_fit(model, rows)
         load_faiss()  # that it is missing is said before the rows are encoded
         queries = encode_entries(model, rows, np.arange(len(rows)), None, None)
-        found = self.search_codes(queries.codes, depth, effort=effort)
         own = self._entries.own_places(ids_of(rows), queries.sums)
-        if rerank is not None:
-            found = self._reranked(model, rows, found, k)
-        else:
-            found = self._entries.own_first(found, own, queries.codes)
+        found = self._entries.own_first(self.search_codes(queries.codes, k), own, queries.codes)
         own_ids = np.where(own >= 0, self._entries.ids[own], -1)
         return replace(found, own=found.ids == own_ids[:, None])
 
-    def search_codes(self, codes: Array, k: int = 10, *, effort: int | None = None) -> Neighbors:
+    def search_codes(self, codes: Array, k: int = 10) -> Neighbors:
         """Return the k rows nearest to codes; needs no model.
 
         Args:
             codes: packed codes of Q queries, ``[Q, ·]``, of the model that wrote the index.
             k: neighbors of each.
-            effort: as for `search`.
 
         Raises:
-            ConfigError: k or the effort is out of range.
+            ConfigError: k is out of range.
             DataError: the codes are of another kind or width.
         """
-        self._require_depth("k", k)
-        distances, places = self.prepare().search(np.asarray(codes), int(k), effort)
+        self._require_depth(k)
+        if self._structure is None:
+            self._structure = Structure(self.latent, self._entries.codes)
+        distances, places = self._structure.search(np.asarray(codes), int(k))
         entries = self._entries
         names = None if entries.names is None else entries.names[places]
         return Neighbors(distances, entries.ids[places], names=names)
@@ -304,16 +273,6 @@ class CodeIndex:
             raise DataError("no row would be left in the index. Delete the file instead.")
         self._keep(entries.take(kept))
 
-    def prepare(self) -> Structure:
-        """Return the structure that is searched; build it unless it is there.
-
-        Raises:
-            MissingExtraError: faiss is not installed.
-        """
-        if self._structure is None:
-            self._structure = Structure(self.kind, self.latent, self._entries.codes)
-        return self._structure
-
     def save(self, path: str | Path) -> None:
         """Write codes, ids, names and the fingerprint of the model, atomically.
 
@@ -324,7 +283,6 @@ class CodeIndex:
             "index_version": FORMAT_VERSION,
             "fingerprint": self.fingerprint,
             "latent": str(self.latent),
-            "kind": self.kind,
         }
         write_arrays(Path(path), self._entries.to_arrays(), head)
 
@@ -347,7 +305,7 @@ class CodeIndex:
             if (version := head["index_version"]) == FORMAT_VERSION:
                 entries = Entries.from_arrays(arrays)
                 latent = LatentSpec.of(head["latent"])
-                return cls(entries, latent, head["kind"], head["fingerprint"])
+                return cls(entries, latent, head["fingerprint"])
         except FileNotFoundError:
             raise DataError(f"{path}: no such index. Check the path.") from None
         except OSError as error:
@@ -374,22 +332,13 @@ class CodeIndex:
                 "the model of the index, or build the index again."
             )
 
-    def _reranked(self, model: DiscreteVAE, rows: Rows, found: Neighbors, k: int) -> Neighbors:
-        from discretevae.codes.search.reranking import log_likelihoods
-
-        candidates = self.codes_of(found.ids.reshape(-1))
-        log_px = log_likelihoods(model, rows, candidates, found.ids.shape[1])
-        order = np.lexsort((found.ids, found.distances, -log_px), axis=-1)[:, :k]
-        arrays = (found.arrays() | {"log_likelihoods": log_px}).items()
-        return Neighbors(**{name: np.take_along_axis(each, order, 1) for name, each in arrays})
-
     def _keep(self, entries: Entries) -> None:
         self._entries, self._structure = entries, None
 
-    def _require_depth(self, name: str, k: int) -> None:
+    def _require_depth(self, k: int) -> None:
         if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
-            raise ConfigError(must(name, "an int >= 1", k))
+            raise ConfigError(must("k", "an int >= 1", k))
         if k > len(self):
             raise ConfigError(
-                f"`{name}` is {k:,}, but the index holds {count(len(self), 'row')}. Ask for fewer."
+                f"`k` is {k:,}, but the index holds {count(len(self), 'row')}. Ask for fewer."
             )

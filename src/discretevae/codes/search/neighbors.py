@@ -17,8 +17,6 @@ class Neighbors:
     Args:
         distances: int32 ``[Q, k]``, the number of latent variables that differ.
         ids: int64 ``[Q, k]``.
-        log_likelihoods: ln p(x|z) of the query under each neighbor's code, nats, float64
-            ``[Q, k]``; None unless they were asked for.
         names: of the neighbors, texts ``[Q, k]``; None if the rows of the index have no names.
         own: True where the neighbor is the query itself: of the same id or name, and the same
             values; bool ``[Q, k]``. None of codes, which say neither.
@@ -26,7 +24,6 @@ class Neighbors:
 
     distances: Array
     ids: Array
-    log_likelihoods: Array | None = None
     names: Array | None = None
     own: Array | None = None
 
