@@ -25,7 +25,7 @@ import torch
 from discretevae.cli.ending import finish
 from discretevae.config import INITS, Init, ModelConfig, TrainConfig, preset
 from discretevae.data import Dataset, Rows, load_data
-from discretevae.errors import CollapseWarning, DataError
+from discretevae.errors import CollapseWarning, DataError, TrainingInterrupted
 from discretevae.evaluation.bounds import evaluate
 from discretevae.model.vae import DiscreteVAE
 from discretevae.networks.convolutional import CHANNELS, ConvDecoder, ConvEncoder, image_sizes
@@ -119,7 +119,11 @@ def trained(
 ) -> dict[str, int | float | str | bool]:
     """Train or prolong one model, and return its figures."""
     model = model_of(choice, data, config.seed)
-    history = train(model, data, config, out=folder, resume=(folder / METRICS).exists())
+    resume = (folder / METRICS).exists()
+    try:
+        history = train(model, data, config, out=folder, resume=resume)
+    except TrainingInterrupted as stopped:  # to resume this run alone would leave out the rest
+        raise TrainingInterrupted(f"{stopped.message} Run it again to go on.") from None
     found = evaluate(model, data.test, samples=1, seed=config.seed)
     return asdict(choice) | {
         "data": data.name,
@@ -167,6 +171,8 @@ def main(
     precision: Any, batch_size: int, seed: int,
 ) -> None:  # fmt: skip
     """Train every reading that is not there yet."""
+    if not any(only in choice.name for choice in plan()):
+        raise click.BadParameter(f"no run has {only!r} in its name.", param_hint="--only")
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", CollapseWarning)
     data = load_data(source, data_dir=data_dir)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
-from discretevae.config import INITS, ModelConfig, preset
+from discretevae.config import INITS, ModelConfig, TrainConfig, preset
 from discretevae.data import Dataset, load_data
-from discretevae.errors import CollapseWarning, RunError
+from discretevae.errors import CollapseWarning, RunError, TrainingInterrupted
 from discretevae.experiments.paper.experiments import EXPERIMENTS
 from discretevae.model.vae import fresh_model
 from discretevae.networks.convolutional import CHANNELS
@@ -39,6 +40,15 @@ def paper_page():
 def digits():
     data = load_data("digits")
     return Dataset("digits", data.train.subset(slice(64)), data.test.subset(slice(32)))
+
+
+@pytest.fixture
+def cli_of():
+    def call(main, *arguments):
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+        return result.exit_code, result.output
+
+    return call
 
 
 def cells(text):
@@ -112,6 +122,14 @@ def test_runs_are_kept_and_prolonged_and_all_are_written(choices, digits, tmp_pa
     assert all(run["collapsed"] == (run["active"] == 0) for run in runs)
 
 
+@pytest.mark.parametrize("script", ["choices", "weights"])
+def test_a_part_that_does_not_exist_is_refused(script, request, tmp_path, cli_of):
+    status, err = cli_of(request.getfixturevalue(script)["main"], tmp_path / "r", "--only", "hee")
+    assert status == 2
+    assert "'hee'" in err
+    assert not (tmp_path / "r").exists()
+
+
 def choice(init="he", samples=1, likelihood="bernoulli", first=128, error=0.03, active=40):
     return {
         "init": init, "samples": samples, "likelihood": likelihood, "first": first,
@@ -125,7 +143,7 @@ def test_the_section_shows_every_run_and_what_each_choice_changes(paper_page, tm
     runs = [
         choice(), choice(samples=5, error=0.024), choice(init="torch", error=0.06, active=0),
         choice(init="torch", likelihood="gaussian", error=0.03), choice(likelihood="gaussian"),
-        choice(first=32, error=0.033),
+        choice(first=32, error=0.033), choice(first=512) | {"epochs": 7},
     ]  # fmt: skip
     page, kept = tmp_path / "paper.md", tmp_path / "paper/choices.json"
     kept.parent.mkdir()
@@ -138,6 +156,7 @@ def test_the_section_shows_every_run_and_what_each_choice_changes(paper_page, tm
         assert text.endswith("\n$ as before\n")
         assert text.count(paper_page["HEADING"]) == 1
     assert "CNN-BVAE on MNIST" in text
+    assert "batches of 2,048 rows, 7 or 30 epochs" in text
     assert "it is 0.0673 for" in text
     rows = cells(text)
     assert len(rows) == (2 + len(runs)) + (2 + 4)
@@ -168,6 +187,24 @@ def test_the_committed_page_is_that_of_the_committed_numbers(paper_page):
     assert paper_page["USUAL"] == {
         "init": usual.init, "samples": 1, "likelihood": "bernoulli", "first": CHANNELS[-1],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("script", ["choices", "weights"])
+def test_ctrl_c_says_to_give_the_same_command_again(script, request, digits, tmp_path, monkeypatch):
+    """Not to resume the one run in which it came, which would leave out the rest."""
+    module = request.getfixturevalue(script)
+
+    def stopped(*_, **__):
+        raise TrainingInterrupted("in epoch 1 after step 2; all is saved.", tmp_path)
+
+    monkeypatch.setitem(module["trained"].__globals__, "train", stopped)
+    what = ("fc-bvae", "he", 0, 1)
+    if script == "choices":
+        what = (module["plan"]()[0], TrainConfig(epochs=1))
+    with pytest.raises(TrainingInterrupted, match=r"all is saved. Run it again to go on.") as ended:
+        module["trained"](tmp_path / "run", digits, *what)
+    assert ended.value.folder is None
+    assert not (tmp_path / "run" / "result.json").exists()
 
 
 # --- initial weights under the package's own defaults ----------------------------------------
