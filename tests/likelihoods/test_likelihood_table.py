@@ -89,19 +89,6 @@ def test_backward_can_run_twice(text):
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_rows_in_pieces_give_the_same(text, monkeypatch):
-    likelihood = made(text, 3)
-    x, results = rows(likelihood, (4, 3)), []
-    for size in (1 << 15, 7):
-        monkeypatch.setattr("discretevae.likelihoods.base.CHUNK", size)
-        output = outputs(likelihood, 3, (2, 4)).requires_grad_()
-        value = likelihood.log_prob(output, x)
-        results.append((value, *torch.autograd.grad(value.sum(), output)))
-    for a, b in zip(*results, strict=True):
-        assert torch.allclose(a, b, atol=1e-12)
-
-
-@pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("piece", [1 << 22, 256 * 5 * 2])
 def test_table_equals_one_row_and_state_at_a_time(text, piece, monkeypatch):
     monkeypatch.setattr("discretevae.likelihoods.eight_bit.PIECE", piece)

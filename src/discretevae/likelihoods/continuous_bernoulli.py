@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from discretevae.config import LikelihoodSpec
-from discretevae.likelihoods.base import Likelihood, Support, summed
+from discretevae.likelihoods.base import Likelihood, Support
 
 MIN_MEAN = 0.01
 """`output_for` keeps so far from 0 and 1: a mean of m near 0 needs a logit of about −1/m."""
@@ -56,7 +56,7 @@ class ContinuousBernoulliLikelihood(Likelihood):
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
         """Return Σ_p x_p l_p − A(l_p) for logits l = ``output``, ``[S, B]``."""
-        return summed(_log_density, output, x, 1)
+        return (x * output - _normalizer_and_mean(output)[0]).sum(-1)
 
     def table(self, output: Tensor, x: Tensor) -> Tensor:
         """Return x·l_nᵀ − Σ_p A(l_np): one matrix product, ``[B, N]``."""
@@ -85,12 +85,6 @@ class ContinuousBernoulliLikelihood(Likelihood):
         size = logits.abs().clamp(min=1e-6)
         x = (-torch.log1p(u * torch.expm1(-size)) / size).clamp(0, 1)
         return torch.where(logits > 0, 1 - x, x)
-
-
-def _log_density(output: Tensor, x: Tensor, *, with_gradient: bool) -> tuple[Tensor, Tensor | None]:
-    logits = output.squeeze(1)
-    normalizer, mean = _normalizer_and_mean(logits)
-    return x * logits - normalizer, (x - mean).unsqueeze(1) if with_gradient else None
 
 
 def _normalizer_and_mean(logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from discretevae.likelihoods.base import Likelihood, Support, summed
+from discretevae.likelihoods.base import Likelihood, Support
 
 LEVELS = 256
 TOP = LEVELS - 1
@@ -32,10 +32,8 @@ class EightBit(Likelihood):
     is_probability: ClassVar[bool] = True
 
     @abstractmethod
-    def _log_mass(
-        self, output: Tensor, x: Tensor, *, with_gradient: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return ln p(k) of ``[R, C, P]``, ``[R, P]``, and its derivatives; see `summed`."""
+    def _log_mass(self, output: Tensor, k: Tensor) -> Tensor:
+        """Return ln p(k) of ``[..., C, P]`` and ``[..., P]``: ``[..., P]``."""
 
     @abstractmethod
     def _log_masses(self, parameters: Tensor) -> Tensor:
@@ -43,7 +41,8 @@ class EightBit(Likelihood):
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
         """Return Σ_p ln p(k_p), k = 255 x, ``[S, B]``."""
-        return summed(self._log_mass, output, x, self.channels)
+        parameters = output.reshape(*output.shape[:-1], self.channels, x.shape[-1])
+        return self._log_mass(parameters, levels(x)).sum(-1)
 
     def table(self, output: Tensor, x: Tensor) -> Tensor:
         """Return sums of the masses that occur, of 256 for every state and feature, ``[B, N]``.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from discretevae.config import LikelihoodSpec
 from discretevae.errors import ConfigError
-from discretevae.likelihoods.eight_bit import LEVELS, TOP, EightBit, levels
+from discretevae.likelihoods.eight_bit import LEVELS, TOP, EightBit
 
 MIN_LOG_SCALE = -8.0
 """The least ln s: a logistic of this width lies within one of the 256 values to 99 %."""
@@ -111,39 +111,26 @@ class LogisticLikelihood(EightBit):
         parts = [torch.zeros_like(center)] * m + [center + o for o in offsets] + [width] * m
         return torch.cat(parts)
 
-    def _log_mass(
-        self, output: Tensor, x: Tensor, *, with_gradient: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """ln p(k) of ``[R, C, P]``, ``[R, P]``, and its derivatives."""
-        k = levels(x).unsqueeze(1)
+    def _log_mass(self, output: Tensor, k: Tensor) -> Tensor:
+        """Return ln p(k) of ``[..., C, P]`` and ``[..., P]``: ``[..., P]``."""
         logits, mu, raw = _split(output)
-        terms, slopes = _component(mu, raw, k, with_gradient=with_gradient)
+        terms = _component(mu, raw, k.unsqueeze(-2))
         if logits is None:
-            return terms.squeeze(1), slopes
-        joint = terms + logits.log_softmax(1)
-        value = joint.logsumexp(1)
-        if slopes is None:
-            return value, None
-        share = (joint - value.unsqueeze(1)).exp()
-        to_mu, to_raw = slopes.chunk(2, 1)
-        to_logits = share - logits.softmax(1)
-        return value, torch.cat((to_logits, share * to_mu, share * to_raw), 1)
+            return terms.squeeze(-2)
+        return (terms + logits.log_softmax(-2)).logsumexp(-2)
 
     def _log_masses(self, parameters: Tensor) -> Tensor:
         """ln p(k) of every k: ``[C, *shape]`` to ``[256, *shape]``."""
-        logits, mu, raw = _split(parameters.unsqueeze(0))
-        k = torch.arange(LEVELS, dtype=mu.dtype, device=mu.device).reshape(-1, *[1] * (mu.ndim - 1))
-        terms, _ = _component(mu, raw, k, with_gradient=False)
-        if logits is None:
-            return terms.squeeze(1)
-        return (terms + logits.log_softmax(1)).logsumexp(1)
+        flat = parameters.flatten(1)
+        k = torch.arange(LEVELS, dtype=flat.dtype, device=flat.device).unsqueeze(1)
+        return self._log_mass(flat, k).reshape(LEVELS, *parameters.shape[1:])
 
 
 def _split(output: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
-    """Logits of π, μ and raw ln s, each ``[R, M, …]``."""
-    if output.shape[1] == 2:
-        return None, output[:, :1], output[:, 1:]
-    logits, mu, raw = output.chunk(3, 1)
+    """Logits of π, μ and raw ln s, each ``[..., M, P]``."""
+    if output.shape[-2] == 2:
+        return None, output[..., :1, :], output[..., 1:, :]
+    logits, mu, raw = output.chunk(3, -2)
     return logits, mu, raw
 
 
@@ -151,23 +138,12 @@ def _log_scale(raw: Tensor) -> Tensor:
     return F.softplus(raw - MIN_LOG_SCALE) + MIN_LOG_SCALE
 
 
-def _component(
-    mu: Tensor, raw: Tensor, k: Tensor, *, with_gradient: bool
-) -> tuple[Tensor, Tensor | None]:
-    """ln of one component's mass, and its derivatives in μ and raw ln s one after the other."""
-    log_s = _log_scale(raw)
-    inverse = (-log_s).exp()
+def _component(mu: Tensor, raw: Tensor, k: Tensor) -> Tensor:
+    """ln of one component's mass."""
+    inverse = (-_log_scale(raw)).exp()
     b = ((k + 0.5) / TOP - mu) * inverse
     a = ((k - 0.5) / TOP - mu) * inverse
     above, below = k.clamp(max=1), (TOP - k).clamp(max=1)
-    inside = above + below - 1
     delta = (inverse / TOP).clamp(min=_LEAST_DELTA)
-    within = -torch.expm1(-delta)
-    log_right, log_left = F.logsigmoid(b), F.logsigmoid(-a)
-    value = below * log_right + above * log_left + inside * within.log()
-    if not with_gradient:
-        return value, None
-    right, left = below * (log_right - b).exp(), above * (log_left + a).exp()
-    to_mu = (left - right) * inverse
-    to_log_s = left * a - right * b - inside * ((1 - within) * delta / within)
-    return value, torch.cat((to_mu, to_log_s * torch.sigmoid(raw - MIN_LOG_SCALE)), 1)
+    within = (-torch.expm1(-delta)).log()
+    return below * F.logsigmoid(b) + above * F.logsigmoid(-a) + (above + below - 1) * within
