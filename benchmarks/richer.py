@@ -23,6 +23,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from discretevae.cli.ending import finish
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -207,9 +209,18 @@ def compared(runs: dict[str, Path], out: Path, where: tuple[str, ...]) -> dict[s
 
 def retrieval_split(folder: Path, where: tuple[str, ...]) -> str:
     """MNIST with 1,000 queries for test rows; the other 69,000 are to be learned from."""
+    from discretevae import load_rows
+    from discretevae.codes.search.retrieval import query_rows
+
     path = folder / "mnist-retrieval.npz"
     if not path.exists():
-        command(["retrieval", *MNIST, "--write-split", str(path), *where])
+        rows = load_rows("mnist", data_dir=where[1] if where else None)
+        x, labels = rows.values.numpy().reshape(-1, 28, 28), rows.labels.numpy()
+        chosen = query_rows(labels, 100, seed=0)
+        parts = {"x_test": x[chosen], "y_test": labels[chosen]}
+        others = {"x_train": np.delete(x, chosen, 0), "y_train": np.delete(labels, chosen)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, **parts, **others)
     return str(path)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import TensorDataset
 
 import discretevae as dv
 
@@ -45,7 +45,7 @@ MODEL, ROWS = model_of(), dv.Rows.from_array(X)
 DATA = dv.Dataset("mine", ROWS.subset(slice(0, 8)), ROWS.subset(slice(8, None)))
 NARROW = X[:, :2]
 RUN = dv.Run(Path("runs/a"), dv.RunConfig(model=MODEL.config), MODEL)
-LOADER = DataLoader(TensorDataset(torch.from_numpy(X)), batch_size=3)
+ITEMS = TensorDataset(torch.from_numpy(X))
 
 RIGHT = {
     "model": MODEL,
@@ -98,7 +98,7 @@ WRONG = {
         *ANYTHING, "digits", Path("a.npy"), [], [1, 2], [[1, 2], [3]], ["a"] * P, DATA, MODEL,
         Frame(), NARROW, X[0], iter(X), 200 * X.round(),
     ],
-    "data": [*ANYTHING, "digits", [], X, ROWS, (X, X), LOADER, MODEL, Frame()],
+    "data": [*ANYTHING, "digits", [], X, ROWS, (X, X), ITEMS, MODEL, Frame()],
     "x": [*ANYTHING, "x", [[0.0] * P], X, ROWS, torch.zeros(2, 3), torch.zeros(2, P).int()],
     "family": [*ANYTHING, "bernoulli:3", [], MODEL, MODEL.config.latent],
     "estimator": [*ANYTHING, [], dv.Importance, MODEL],
@@ -152,7 +152,7 @@ def is_fine(name, parameter, wrong):
     if wrong is None and default is None:
         return True
     if name in ("encode", "reconstruct", "DiscreteVAE.for_data"):
-        is_table = wrong is X or wrong is ROWS or wrong is LOADER
+        is_table = wrong is X or wrong is ROWS or wrong is ITEMS
         return is_table or (isinstance(wrong, (list, torch.Tensor)) and np.shape(wrong)[1:] == (P,))
     if name in ("input_complexity", "mutual_neighbors") and wrong is NARROW:
         return True  # there is no model that it must fit

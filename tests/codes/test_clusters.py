@@ -29,7 +29,7 @@ from discretevae import (
 from discretevae.cli import call
 from discretevae.codes import clusters as module
 from discretevae.families import parts_of
-from discretevae.plots.clusters import cluster_figure, latent_map, shown_clusters
+from discretevae.plots.clusters import cluster_figure, shown_clusters
 from discretevae.plots.pictures import save_figure
 
 
@@ -216,30 +216,12 @@ def test_components_are_those_of_bayes_rule(rows):
     assert (wrong != found.labels).mean() > 0.05
 
 
-def test_draws_average_the_probability_over_q(rows):
-    """Against quadrature; 5.5 standard errors at 120 figures: a false alarm in 200,000."""
-    model, few, samples = placed(rows, 1), rows.subset(slice(0, 40)), 1500
-    mu, var = moments(model, few)
-    points = np.linspace(-9, 9, 4001)
-    weights = scipy.stats.norm.pdf(points)
-    weights /= weights.sum()
-    z = mu + np.sqrt(var) * points  # [B, Q]
-    p = responsibilities(model, z[..., None])
-    expected = (weights[:, None] * p).sum(1)
-    sd = np.sqrt((weights[:, None] * p**2).sum(1) - expected**2)
-    found = clusters(model, few, samples=samples, seed=1).probabilities
-    assert (np.abs(found - expected) <= 5.5 * sd / math.sqrt(samples) + 1e-5).all()
-    # p at the mean of q is another figure, which this would tell apart
-    assert (np.abs(responsibilities(model, mu) - expected) > 0.05).any()
-
-
-def test_draws_follow_from_the_seed_alone(rows):
-    model = placed(rows)
+def test_draws_follow_from_the_seed_alone():
+    model = model_of("categorical:3+bernoulli:4")
     before = torch.get_rng_state()
-    a, b, c = (clusters(model, rows, samples=3, seed=s).probabilities for s in (5, 5, 6))
-    cluster_centers(model_of("categorical:3+bernoulli:4"))
-    assert np.array_equal(a, b)
-    assert not np.array_equal(a, c)
+    a, b, c = (cluster_centers(model, seed=s) for s in (5, 5, 6))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -360,10 +342,6 @@ def test_other_codes_are_refused(latent, prior, rows):
 
 
 def test_other_mistakes_are_refused(rows):
-    with pytest.raises(ConfigError, match="`samples` must be an int >= 0"):
-        clusters(placed(rows), rows, samples=-1)
-    with pytest.raises(ConfigError, match="probabilities of categories are exact"):
-        clusters(model_of("categorical:3"), rows, samples=2)
     with pytest.raises(DataError, match="64 features, but the model takes 5"):
         clusters(model_of("categorical:3", n_features=5), rows)
     huge = Rows.from_array(np.full((3, 5), 3e38, np.float32), name="huge")
@@ -445,30 +423,6 @@ def test_pictures_of_any_shape_and_number_are_legible_in_size(k, shape, tmp_path
     assert (tmp_path / "c.png").stat().st_size < 300_000
 
 
-@pytest.mark.draws
-@pytest.mark.parametrize("far", [1, 100])
-@pytest.mark.parametrize("d", [1, 2, 5])
-def test_maps_of_codes_of_any_size(d, far, tmp_path):
-    generator = torch.Generator().manual_seed(0)
-    means = torch.randn(30, d, generator=generator) * torch.linspace(3, 1, d)
-    p = torch.rand(30, 4, generator=generator).numpy()
-    figure = latent_map(means, Clusters(p.argmax(1), p, "component"), centers=far * means[:4])
-    save_figure(figure, tmp_path / "map.png")
-    axes = figure.axes[0]
-    (low, high), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    places = [text.get_position() for text in axes.texts]
-    assert all(low <= x <= high and bottom <= y <= top for x, y in places)
-    assert [text.get_text() for text in axes.texts] == ["0", "1", "2", "3"]
-    centered = (means - means.mean(0)).double().numpy()
-    share = np.linalg.svd(centered, compute_uv=False) ** 2
-    said = f"principal component 1: {100 * share[0] / share.sum():.0f} % of the variance"
-    assert axes.get_xlabel() == said
-    # rows keep their distances in a plane that holds everything
-    if d <= 2:
-        drawn = axes.collections[0].get_offsets()
-        assert np.allclose(scipy.spatial.distance.pdist(drawn), scipy.spatial.distance.pdist(means))
-
-
 @pytest.fixture(scope="module")
 def mixture(tmp_path_factory):
     """The folder of a briefly trained run with a mixture prior."""
@@ -482,10 +436,8 @@ SCHEMA = {
     "run": str,
     "data": str,
     "split": str,
-    "samples": int,
     "out": str,
     "picture": str,
-    "map": str,
     "kind": str,
     "rows": int,
     "n_clusters": int,
@@ -499,10 +451,8 @@ SCHEMA = {
 
 @pytest.mark.draws
 def test_the_command_writes_and_says_what_was_found(mixture, cli, tmp_path):
-    out, picture, drawn = tmp_path / "new" / "c.npz", tmp_path / "c.png", tmp_path / "m.png"
-    said = cli(
-        "cluster", mixture, "--out", out, "--picture", picture, "--map", drawn, "--json"
-    )  # fmt: skip
+    out, picture = tmp_path / "new" / "c.npz", tmp_path / "c.png"
+    said = cli("cluster", mixture, "--out", out, "--picture", picture, "--json")
     assert said.status == 0
     facts = json.loads(said.out)
     assert {name: type(value) for name, value in facts.items()} == SCHEMA
@@ -535,9 +485,8 @@ def test_the_command_writes_and_says_what_was_found(mixture, cli, tmp_path):
             assert each["mean_probability"] == pytest.approx(p[labels == k, k].mean(), abs=1e-6)
         else:
             assert each["majority"] is each["matched"] is each["mean_probability"] is None
-    for path in (picture, drawn):
-        assert path.read_bytes()[1:4] == b"PNG"
-        assert path.stat().st_size < 300_000
+    assert picture.read_bytes()[1:4] == b"PNG"
+    assert picture.stat().st_size < 300_000
 
 
 def test_words_and_a_table_of_labels(copied, cli, tmp_path):
@@ -558,19 +507,6 @@ def test_words_and_a_table_of_labels(copied, cli, tmp_path):
     assert table[:, 2] == pytest.approx(found.confidence, rel=1e-5)
 
 
-def test_draws_reach_the_command(mixture, cli, tmp_path):
-    found = []
-    for samples, seed in ((0, 0), (4, 0), (4, 0), (4, 1)):
-        out = tmp_path / f"{len(found)}.npz"
-        options = ("--samples", samples, "--seed", seed, "--picture", tmp_path / "p.png")
-        assert cli("cluster", mixture, "--split", "test", "--out", out, *options).status == 0
-        with np.load(out, allow_pickle=False) as file:
-            found.append(file["probabilities"])
-    assert np.array_equal(found[1], found[2])
-    assert not np.array_equal(found[0], found[1])
-    assert not np.array_equal(found[1], found[3])
-
-
 def test_rows_that_are_no_pictures_and_have_no_labels(cli, tmp_path):
     rng = np.random.default_rng(0)
     np.save(tmp_path / "x.npy", (rng.random((60, 5)) > 0.5).astype("u1"))
@@ -581,7 +517,7 @@ def test_rows_that_are_no_pictures_and_have_no_labels(cli, tmp_path):
     assert said.status == 0
     facts = json.loads(said.out)
     assert facts["rows"] == 60
-    assert facts["picture"] is facts["scores"] is facts["out"] is facts["map"] is None
+    assert facts["picture"] is facts["scores"] is facts["out"] is None
     assert all(each["majority"] is each["matched"] is None for each in facts["clusters"])
     assert not (run / "figures" / "clusters.png").exists()
     words = cli("cluster", run).out
@@ -603,10 +539,6 @@ def test_rows_that_are_no_pictures_and_have_no_labels(cli, tmp_path):
         ("bernoulli:6", (), "latent bernoulli:6 with prior fixed has no clusters"),
         ("gaussian:3", (), "--pretrain 10"),
         ("categorical:3x4", (), "has no clusters"),
-        ("categorical:5", ("--samples", 3), "probabilities of categories are exact"),
-        ("categorical:5", ("--samples", -3), "--samples must be an int >= 0. Got -3."),
-        ("categorical:5", ("--seed", -1), "--seed must be an int"),
-        ("categorical:5", ("--map", "m.png"), "a map is of Gaussian codes only"),
         ("categorical:5", ("--out", "c.txt"), "c.txt: must end in .csv or .npz"),
         ("categorical:5", ("--picture", "c.jpg"), "c.jpg: must end in .png"),
         ("categorical:5", ("nothing.npy",), "nothing.npy"),
@@ -627,11 +559,3 @@ def test_mistakes_are_one_line_and_write_nothing(
     assert said.out == ""
     assert not list((tmp_path / "here").iterdir())
     assert not (folder / "figures" / "clusters.png").exists()
-
-
-def test_picture_and_map_are_two_files(mixture, cli, tmp_path):
-    path = tmp_path / "c.png"
-    said = cli("cluster", mixture, "--picture", path, "--map", path)
-    assert (said.status, said.err.count("\n")) == (2, 1)
-    assert "is the file of --picture" in said.err
-    assert not path.exists()

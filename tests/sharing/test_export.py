@@ -331,18 +331,12 @@ def table_of(model, rows, out, **options):
     return table
 
 
-@pytest.mark.parametrize("bits_as", ["binary", "text"])
 @pytest.mark.parametrize("latent", [*FAMILIES, "bernoulli:3+bernoulli:11", "categorical:2x300"])
-def test_a_table_holds_the_codes(latent, bits_as, digits, tmp_path, monkeypatch):
+def test_a_table_holds_the_codes(latent, digits, tmp_path, monkeypatch):
     monkeypatch.setattr(columns, "GROUP_ROWS", 100)  # several row groups
     model, out = model_of(latent), tmp_path / "codes.parquet"
     parts = parts_of(model.family)
-    if bits_as == "text" and not any(isinstance(part, Bernoulli) for part in parts):
-        with pytest.raises(ConfigError, match="has no bits to write as text"):
-            write_parquet(model, digits.test, out, bits_as=bits_as)
-        assert not list(tmp_path.iterdir())
-        return
-    table = table_of(model, digits.test, out, bits_as=bits_as)
+    table = table_of(model, digits.test, out)
     assert pq.ParquetFile(out).num_row_groups == 3
     assert table["id"].to_pylist() == digits.test.source_numbers.tolist()
     codes = model.encode(digits.test.batch(slice(0, 297)))
@@ -352,11 +346,8 @@ def test_a_table_holds_the_codes(latent, bits_as, digits, tmp_path, monkeypatch)
         if isinstance(part, Bernoulli):
             column = table[next(names)]
             bits = wanted.astype(np.uint8)
-            if bits_as == "text":
-                assert column.to_pylist() == ["".join(map(str, row)) for row in bits.tolist()]
-            else:
-                assert column.to_pylist() == [row.tobytes() for row in np.packbits(bits, axis=1)]
-                assert column.type.byte_width == -(-part.n_variables // 8)
+            assert column.to_pylist() == [row.tobytes() for row in np.packbits(bits, axis=1)]
+            assert column.type.byte_width == -(-part.n_variables // 8)
         else:
             for i in range(part.n_variables):
                 name = next(names)
@@ -424,17 +415,14 @@ def test_encode_writes_a_table(trained, cli, tmp_path):
     rows = load_data("digits").test.binarized(opened.config.data.binarize)
     packed = encode_rows(opened.model, rows)
     assert table["code"].to_pylist() == [row.tobytes() for row in packed]
-    said = cli("encode", run, "--split", "test", "--out", out, "--as", "text", "--json")
+    said = cli("encode", run, "--split", "test", "--out", out, "--json")
     assert json.loads(said.out) == {"out": str(out), "rows": 297, "columns": ["id", "code"]}
-    bits = np.unpackbits(packed, axis=1)
-    assert pq.read_table(out)["code"].to_pylist() == ["".join(map(str, r)) for r in bits.tolist()]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--out", "c.npy", "--as", "text"), "--ids and --as are for .parquet files"),
-        (("--out", "c.npy", "--ids", "ids.npy"), "--ids and --as are for .parquet files"),
+        (("--out", "c.npy", "--ids", "ids.npy"), "--ids is for .parquet files"),
         (("--out", "c.csv"), "must end in .npy or .parquet"),
         (("--out", "c.parquet", "--ids", "none.npy"), "none.npy: no such file"),
         (("--out", "c.parquet", "--ids", "c.parquet"), "c.parquet: is the file of the ids"),

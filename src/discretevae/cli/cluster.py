@@ -9,21 +9,14 @@ import click
 
 from discretevae.cli import arguments, outputs
 from discretevae.cli.inputs import Inputs
-from discretevae.errors import ConfigError
 
 if TYPE_CHECKING:
     from discretevae.codes.cluster_scores import ClusterScores
     from discretevae.codes.clusters import Clusters
     from discretevae.data import Rows
-    from discretevae.run_folder.saved_run import Run
 
 
 @arguments.command("cluster", "runs/clusters digits --out clusters.csv")
-@arguments.option(
-    "--samples",
-    "Draws of z per row over which p(component|z) is averaged; 0 takes the mean of q(z|x).",
-    0,
-)
 @arguments.path(
     "--out",
     "A .csv of each row's id, cluster and its probability, or .npz with those of all clusters.  "
@@ -34,22 +27,12 @@ if TYPE_CHECKING:
     "A .png of cluster centers and rows.  [default: RUN/figures/clusters.png, where rows are "
     "images]",
 )
-@arguments.path(
-    "--map",
-    "A .png of the latent means of Gaussian codes in two dimensions, colored by component.  "
-    "[default: none]",
-    to="map_path",
-)
-@arguments.seed
 @arguments.inputs("all")
 @arguments.as_json
 def command(
     source: Inputs,
-    samples: int,
     out: Path | None,
     picture: Path | None,
-    map_path: Path | None,
-    seed: int,
     as_json: bool,
 ) -> None:
     """Assign every row of DATA (else of the run's own data) to a cluster.
@@ -62,19 +45,14 @@ def command(
     from discretevae.codes.clusters import clusters, require_clusters
 
     run, shape = source.run, source.image_shape
-    kind = require_clusters(run.model)
+    require_clusters(run.model)
     source.check_output(out, "--out", ".csv", ".npz")
     source.check_picture(picture)
-    source.check_output(map_path, "--map", ".png")
     if picture is None and shape is not None:
         picture = source.folder / "figures" / "clusters.png"
-    if map_path is not None and kind == "category":
-        raise ConfigError(f"{map_path}: a map is of Gaussian codes only. Leave --map out.")
-    if map_path is not None and picture is not None and map_path.resolve() == picture.resolve():
-        raise ConfigError(f"{map_path}: is the file of --picture. Choose another --map.")
     rows = source.rows()
     with outputs.counting_bar("clustering", len(rows)) as progress:
-        found = clusters(run.model, rows, samples=samples, seed=seed, progress=progress)
+        found = clusters(run.model, rows, progress=progress)
     scores = None if rows.labels is None else match_clusters(found.labels, rows.labels.numpy())
     if out is not None:
         _write(out, found, rows)
@@ -82,17 +60,14 @@ def command(
         from discretevae.codes.clusters import cluster_centers
         from discretevae.plots.clusters import cluster_figure
 
-        centers = cluster_centers(run.model, seed=seed)
-        figure = cluster_figure(found, centers, rows, shape, scores=scores)
+        figure = cluster_figure(found, cluster_centers(run.model), rows, shape, scores=scores)
         outputs.draw(figure, picture, dpi=120, colors=64)
-    if map_path is not None:
-        _draw_map(map_path, run, found, rows)
     facts = _facts(found, scores, rows)
     if as_json:
         asked = {"run": str(source.folder), "data": source.name, "split": source.split}
-        paths = {"out": out, "picture": picture, "map": map_path}
+        paths = {"out": out, "picture": picture}
         written = {name: None if path is None else str(path) for name, path in paths.items()}
-        outputs.print_json(asked | {"samples": samples} | written | facts)
+        outputs.print_json(asked | written | facts)
         return
     outputs.print_table(_lines(facts))
     click.echo(
@@ -107,7 +82,7 @@ def command(
         click.echo(
             f"NMI {scores.nmi:.4f}, ARI {scores.ari:.4f}; labels were used for these scores only"
         )
-    outputs.print_paths(written=out, picture=picture, map=map_path)
+    outputs.print_paths(written=out, picture=picture)
 
 
 def _write(out: Path, found: Clusters, rows: Rows) -> None:
@@ -118,19 +93,6 @@ def _write(out: Path, found: Clusters, rows: Rows) -> None:
     more = {"probability": found.confidence} if is_csv else {"probabilities": found.probabilities}
     columns = {"id": ids_of(rows), "cluster": found.labels, **more}
     write_columns(outputs.make_parent(out), columns)
-
-
-def _draw_map(path: Path, run: Run, found: Clusters, rows: Rows) -> None:
-    import torch
-
-    from discretevae.codes.packing import encode_rows
-    from discretevae.plots.clusters import latent_map
-    from discretevae.priors import MixturePrior
-
-    means = encode_rows(run.model, rows)
-    prior = run.model.prior
-    centers = prior.means.detach() if isinstance(prior, MixturePrior) else None
-    outputs.draw(latent_map(torch.from_numpy(means), found, centers=centers), path, colors=64)
 
 
 def _facts(found: Clusters, scores: ClusterScores | None, rows: Rows) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from discretevae.cli import arguments, outputs
 from discretevae.cli.inputs import Inputs, check_device, refuse_same_file, require_suffix
 
 if TYPE_CHECKING:
-    from discretevae.codes.columns import BitsAs
     from discretevae.data import Rows
 
 
@@ -29,17 +28,9 @@ if TYPE_CHECKING:
     "rows, else their numbers in the source]",
     to="ids_path",
 )
-@arguments.option(
-    "--as",
-    "With .parquet: bits as bytes, or as text of 0 and 1.  [default: binary]",
-    to="bits_as",
-    type=click.Choice(["binary", "text"]),
-)
 @arguments.inputs("all")
 @arguments.as_json
-def command(
-    source: Inputs, out: Path, ids_path: Path | None, bits_as: BitsAs | None, as_json: bool
-) -> None:
+def command(source: Inputs, out: Path, ids_path: Path | None, as_json: bool) -> None:
     """Write the most likely code of every row of DATA (else of the run's own data), in its order.
 
     Bits are packed eight to a byte, the first bit highest: uint8 [rows, ceil(bits/8)], as
@@ -58,8 +49,8 @@ def command(
 
     require_suffix(out, ".npy", ".parquet")
     is_table = out.suffix.lower() == ".parquet"
-    if not is_table and (ids_path is not None or bits_as is not None):
-        raise click.UsageError("--ids and --as are for .parquet files. Choose such an --out.")
+    if not is_table and ids_path is not None:
+        raise click.UsageError("--ids is for .parquet files. Choose such an --out.")
     refuse_same_file(out, ids_path, "ids")
     ids = None if ids_path is None else read_ids(ids_path)
     with joined(check_device(source.device)) as ranks:
@@ -71,7 +62,7 @@ def command(
         rows = source.rows()
         if ranks.is_first:
             outputs.make_parent(out)
-        write = partial(write_parquet, ids=ids, bits_as=bits_as or "binary")
+        write = partial(write_parquet, ids=ids)
         with (
             outputs.counting_bar("encoding", len(rows)) as progress,
             _ids_beside(ids_out if ranks.is_first else None, rows) as has_ids,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from discretevae.cli import arguments, outputs
-from discretevae.cli.inputs import open_run, refuse_same_file, require_suffix
+from discretevae.cli.inputs import open_run, require_suffix
 from discretevae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 MAX_BITS = 4096
 """Of a yardstick: more are a mistake."""
-
-NOTICEABLE = 0.005
-"""Difference between two mAPs that is worth a line."""
 
 
 @arguments.command("retrieval", "runs/digits --bits 8,16,32")
@@ -40,11 +37,6 @@ NOTICEABLE = 0.005
 )
 @arguments.seed
 @arguments.path("--picture", "A .png of precision against recall.  [default: none]")
-@arguments.path(
-    "--write-split",
-    "Measure nothing: write DATA as a .npz file whose test part is the queries, drawn from all "
-    "rows, and whose training part is all the rest.",
-)
 @arguments.device
 @arguments.data_dir
 @arguments.as_json
@@ -55,7 +47,6 @@ def command(
     per_label: int,
     seed: int,
     picture: Path | None,
-    write_split: Path | None,
     device: str,
     data_dir: Path | None,
     as_json: bool,
@@ -69,11 +60,6 @@ def command(
     """
     if picture is not None:
         require_suffix(picture, ".png", option="--picture")
-    if write_split is not None:
-        if run_folders or data is None:
-            raise ConfigError("--write-split needs --data and no run.")
-        _split(write_split, data, per_label, seed, data_dir, as_json)
-        return
     if not run_folders and (data is None or not bits):
         raise ConfigError("nothing to measure. Name a run, or pass --data and --bits.")
     from discretevae.codes.search.retrieval import measure_retrieval
@@ -119,23 +105,6 @@ def command(
     outputs.print_paths(picture=picture)
 
 
-def _split(
-    out: Path, source: str, per_label: int, seed: int, data_dir: Path | None, as_json: bool
-) -> None:
-    from discretevae.codes.search.retrieval import write_split
-    from discretevae.data import load_rows
-
-    require_suffix(out, ".npz", option="--write-split")
-    refuse_same_file(out, source, "data")
-    rows = load_rows(source, data_dir=data_dir, progress=True)
-    gallery, queries = write_split(outputs.make_parent(out), rows, per_label=per_label, seed=seed)
-    if as_json:
-        outputs.print_json({"out": str(out), "gallery": gallery, "queries": queries, "seed": seed})
-        return
-    click.echo(f"{gallery:,} training rows and {queries:,} queries written to {out}")
-    click.echo(f"next     discretevae train --data {out}")
-
-
 def _print(report: RetrievalReport) -> None:
     first = report.entries[0].scores
     precisions, recalls = list(first.precision)[:2], list(first.recall)[:2]
@@ -159,10 +128,3 @@ def _print(report: RetrievalReport) -> None:
     click.echo(
         f"R@k: of the {neighbors} rows nearest by their values, those among the first k by code."
     )
-    apart = max(
-        (e.scores.by_row_order - e.scores.mean_average_precision for e in report.entries), key=abs
-    )
-    if abs(apart) >= NOTICEABLE:
-        click.echo(
-            f"With ties in the order of the rows the mAP would differ by up to {100 * apart:+.2f}."
-        )

@@ -98,33 +98,24 @@ class Clusters:
 
 @torch.no_grad()
 def clusters(
-    model: DiscreteVAE,
-    rows: RowsLike,
-    *,
-    samples: int = 0,
-    seed: int = 0,
-    progress: Callable[[int], object] | None = None,
+    model: DiscreteVAE, rows: RowsLike, *, progress: Callable[[int], object] | None = None
 ) -> Clusters:
     """Return the cluster of every row under the model; labels are not looked at.
 
     A Gaussian code with a mixture prior, a *component*:
 
-        p(k|z) = π_k N(z; μ_k, σ_k²) / Σ_j π_j N(z; μ_j, σ_j²)   at z = E_q[z|x],
+        p(k|z) = π_k N(z; μ_k, σ_k²) / Σ_j π_j N(z; μ_j, σ_j²)   at z = E_q[z|x].
 
-    or, with ``samples`` S, 1/S Σ_s p(k|z_s) with z_s ~ q(z|x), an estimate of E_q p(k|z).
     A code with one categorical variable, alone or as a part, a *category*: q(k|x) of the encoder.
     Of several such parts the first is taken.
 
     Args:
         model: the model.
         rows: N rows, binarized as in training; dynamic ones are thresholded at 0.5.
-        samples: S; 0 for the mean of q(z|x).
-        seed: of the draws.
         progress: called with the number of rows done after every chunk.
 
     Raises:
-        ConfigError: the model has no clusters, or ``samples`` is negative or given for categories,
-            whose probabilities are exact.
+        ConfigError: the model has no clusters.
         DataError: the rows do not fit the model, or are too large for it.
 
     Example:
@@ -134,21 +125,10 @@ def clusters(
         >>> found = clusters(model, data.test)
         >>> found.kind, found.labels.shape, found.probabilities.shape, found.sizes.sum().item()
         ('component', (297,), (297, 5), 297)
-
-    Source: of E_q p(k|z) as the posterior of the component, Jiang et al., "Variational Deep
-    Embedding" (IJCAI 2017), section 3.
     """
     require_model(model)
     kind = require_clusters(model)
-    if not isinstance(samples, int) or samples < 0:
-        raise ConfigError(f"`samples` must be an int >= 0. Got {samples}.")
-    if samples and kind == "category":
-        raise ConfigError(
-            f"`samples={samples}` would change nothing: the probabilities of categories are exact. "
-            "Leave `samples` out."
-        )
     rows = require_fit(model, rows)
-    generator = torch.Generator(model.device).manual_seed(seed)
     count = n_clusters(model)
     # a mixture looks at every component in every dimension of the code
     widest = max(rows.n_features, count * model.family.n_variables)
@@ -156,7 +136,7 @@ def clusters(
     probabilities = np.empty((len(rows), count), np.float32)
     done = 0
     for x in rows.deterministic().chunks(size, progress=progress):
-        found = _probabilities(model, model.eta(x.to(model.device)), samples, generator)
+        found = _probabilities(model, model.eta(x.to(model.device)))
         probabilities[done : done + len(x)] = found.cpu().numpy()
         done += len(x)
     bad = int((~np.isfinite(probabilities)).any(1).sum())
@@ -247,21 +227,13 @@ def _category_part(family: Family) -> int:
     return -1
 
 
-def _probabilities(
-    model: DiscreteVAE, eta: Tensor, samples: int, generator: torch.Generator
-) -> Tensor:
+def _probabilities(model: DiscreteVAE, eta: Tensor) -> Tensor:
     """Return the probability of each cluster given rows with these parameters of q, ``[B, K]``."""
     prior, family = model.prior, model.family
     if not isinstance(prior, MixturePrior):
         part, own = parts_with_eta(family, eta)[_category_part(family)]
         return part.mean(own)[:, 0]
-    if not samples:
-        return prior.responsibilities(family.mode(eta))
-    total = torch.zeros((), device=eta.device)
-    for _ in range(samples):  # one at a time: all draws together might not fit into memory
-        z = family.sample(eta, 1, generator=generator)[0]
-        total = total + prior.responsibilities(z)
-    return total / samples
+    return prior.responsibilities(family.mode(eta))
 
 
 def _prior_mean(model: DiscreteVAE, number: int, part: Gaussian) -> Tensor:

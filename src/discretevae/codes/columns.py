@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from discretevae.codes.fingerprints import fingerprint
 from discretevae.codes.ids import ids_of, new_ids
 from discretevae.codes.packing import encode_rows
 from discretevae.data.objects import RowsLike
-from discretevae.errors import ConfigError, needs_extra
+from discretevae.errors import needs_extra
 from discretevae.families import Bernoulli, Categorical, Family, parts_of
 from discretevae.model.row_checks import require_fit, require_model
 from discretevae.model.vae import DiscreteVAE
@@ -24,7 +24,6 @@ from discretevae.system.ranks import Ranks
 from discretevae.version import __version__
 
 Array = np.ndarray[Any, np.dtype[Any]]
-BitsAs = Literal["binary", "text"]
 
 GROUP_ROWS = 1 << 16
 """Rows of a row group, and fewer where a row has many columns."""
@@ -39,7 +38,6 @@ def write_parquet(
     out: str | Path,
     *,
     ids: Any = None,
-    bits_as: BitsAs = "binary",
     progress: Callable[[int], object] | None = None,
     ranks: Ranks | None = None,
 ) -> list[str]:
@@ -48,7 +46,7 @@ def write_parquet(
     | code | columns |
     |---|---|
     | all | ``id``, int64 or text |
-    | bits | ``code``, fixed-size binary, ⌈D/8⌉ bytes, the first bit highest; or D characters |
+    | bits | ``code``, fixed-size binary, ⌈D/8⌉ bytes, the first bit highest |
     | categories | ``z0`` … ``z{D−1}``, numbers from 0, int32 |
     | real numbers | ``z0`` … ``z{D−1}``, float32 |
 
@@ -66,7 +64,6 @@ def write_parquet(
         out: the file.
         ids: whole numbers, one for each row, all different; None for those of the rows: of
             pictures the names of their files, else the numbers in the source.
-        bits_as: ``binary``, or ``text`` for strings of 0 and 1.
         progress: called with the number of rows done after every chunk.
         ranks: the processes that share the work; None for this one alone.
 
@@ -75,7 +72,6 @@ def write_parquet(
 
     Raises:
         MissingExtraError: pyarrow is not installed.
-        ConfigError: ``text`` is asked of a code without bits.
         DataError: the rows do not fit the model, or the ids do not fit the rows.
         OSError: ``out`` cannot be written.
 
@@ -92,14 +88,10 @@ def write_parquet(
     with needs_extra("parquet", f"{out}: Parquet files need pyarrow"):
         import pyarrow as pa
         import pyarrow.parquet as pq
-    if bits_as == "text" and not any(isinstance(p, Bernoulli) for p in parts_of(model.family)):
-        raise ConfigError(
-            f"a code of {model.family.spec} has no bits to write as text. Leave that out."
-        )
     rows = require_fit(model, rows)
     names, ranks = ids_of(rows) if ids is None else new_ids(ids, len(rows)), ranks or Ranks()
     has_numbers = names.dtype.kind == "i"
-    schema = _schema(pa, model, bits_as, pa.int64() if has_numbers else pa.string())
+    schema = _schema(pa, model, pa.int64() if has_numbers else pa.string())
     encode = partial(encode_rows, model, rows, progress=progress, ranks=ranks)
     if not ranks.is_first:
         encode(out=out)  # which the first rank alone writes
@@ -112,21 +104,21 @@ def write_parquet(
                 own: Any = names[start : start + step]
                 if not has_numbers:  # the name of a file may be no text
                     own = [name.encode(errors="backslashreplace").decode() for name in own]
-                columns = _columns(pa, model.family, packed[start : start + step], bits_as)
+                columns = _columns(pa, model.family, packed[start : start + step])
                 table = pa.Table.from_arrays([pa.array(own), *columns], schema=schema)
                 writer.write_table(table)
         del packed  # the map of the temporary file
     return list(schema.names)
 
 
-def _schema(pa: Any, model: DiscreteVAE, bits_as: BitsAs, of_ids: Any) -> Any:
+def _schema(pa: Any, model: DiscreteVAE, of_ids: Any) -> Any:
     fields = [pa.field("id", of_ids, nullable=False)]
     parts = parts_of(model.family)
     has_several = sum(isinstance(part, Bernoulli) for part in parts) > 1
     first = 0
     for number, part in enumerate(parts):
         if isinstance(part, Bernoulli):
-            kind = pa.string() if bits_as == "text" else pa.binary(-(-part.n_variables // 8))
+            kind = pa.binary(-(-part.n_variables // 8))
             name = f"code_{number}" if has_several else "code"
             fields.append(pa.field(name, kind, nullable=False))
         else:
@@ -139,31 +131,24 @@ def _schema(pa: Any, model: DiscreteVAE, bits_as: BitsAs, of_ids: Any) -> Any:
     return pa.schema(fields, metadata={"discretevae": json.dumps(facts)})
 
 
-def _columns(pa: Any, family: Family, packed: Array, bits_as: BitsAs) -> Iterator[Any]:
+def _columns(pa: Any, family: Family, packed: Array) -> Iterator[Any]:
     """Return the columns of some rows, from codes as `pack_codes` gives them."""
     if isinstance(family, Bernoulli):
-        yield _bits(pa, packed, family.n_variables, bits_as)
+        yield _bits(pa, packed)
         return
     first = 0
     for part in parts_of(family):
         columns = packed[:, first : first + part.n_variables]
         first += part.n_variables
         if isinstance(part, Bernoulli):  # here a column holds a bit
-            bytes_ = np.packbits(columns.astype(np.uint8), axis=1)
-            yield _bits(pa, bytes_, part.n_variables, bits_as)
+            yield _bits(pa, np.packbits(columns.astype(np.uint8), axis=1))
         else:
             dtype = np.int32 if isinstance(part, Categorical) else np.float32
             for column in columns.T:
                 yield pa.array(np.ascontiguousarray(column, dtype))
 
 
-def _bits(pa: Any, packed: Array, n_bits: int, bits_as: BitsAs) -> Any:
+def _bits(pa: Any, packed: Array) -> Any:
     """Bits ``[rows, ⌈D/8⌉]`` as one column, without a Python object for each row."""
-    n = len(packed)
-    if bits_as == "binary":
-        content = pa.py_buffer(np.ascontiguousarray(packed))
-        return pa.Array.from_buffers(pa.binary(packed.shape[1]), n, [None, content])
-    characters = np.unpackbits(packed, axis=1, count=n_bits) + np.uint8(ord("0"))
-    offsets = np.arange(n + 1, dtype=np.int32) * np.int32(n_bits)
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(characters)]
-    return pa.Array.from_buffers(pa.string(), n, buffers)
+    content = pa.py_buffer(np.ascontiguousarray(packed))
+    return pa.Array.from_buffers(pa.binary(packed.shape[1]), len(packed), [None, content])

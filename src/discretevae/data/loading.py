@@ -68,8 +68,8 @@ def load_data(
             set of its name; ``builtin:mnist`` is always the built-in one. The `DataConfig` of a
             run names its data, and says how a file is read and binarized. Or an object in memory:
             an array, a tensor, nested lists, a frame of pandas, Polars, pyarrow or any package that
-            offers its columns to others, a matrix of scipy.sparse, a torch ``Dataset`` or
-            ``DataLoader``, or `Rows`; see `rows_from`.
+            offers its columns to others, a matrix of scipy.sparse, a torch ``Dataset``,
+            or `Rows`; see `rows_from`.
         data_dir: where to look for the files of a built-in set first.
         test_fraction: in (0, 1); each part gets at least one row.
         split_seed: of a generator of its own.

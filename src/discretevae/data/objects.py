@@ -1,4 +1,4 @@
-"""From objects in memory to rows: arrays, data frames, sparse matrices, torch data and loaders."""
+"""From objects in memory to rows: arrays, data frames, sparse matrices, torch data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from discretevae.data.classes import renumber
 from discretevae.data.readers.frames import frame_of, is_frame, read_frame
@@ -19,7 +19,7 @@ from discretevae.data.stores.sparse import is_sparse
 from discretevae.data.stores.values import Array, as_array
 from discretevae.errors import ConfigError, DataError, kind_of
 
-WANTED = "an array, a tensor, a data frame, a scipy.sparse matrix, or a torch Dataset or DataLoader"
+WANTED = "an array, a tensor, a data frame, a scipy.sparse matrix, or a torch Dataset"
 
 ROWS_AT_ONCE = 4096
 
@@ -37,8 +37,8 @@ def rows_from(
     """Return an object in memory as rows, read as a file of the same content is.
 
     Columns of a frame have names and roles: a label, row ids, features. Its index becomes the row
-    ids, unless it only counts the rows. Items ``x`` or ``(x, y)`` of a torch data set, and batches
-    of them of a loader, are read once: what is drawn at random in them is drawn then.
+    ids, unless it only counts the rows. Items ``x`` or ``(x, y)`` of a torch data set are
+    read once: what is drawn at random in them is drawn then.
 
     Args:
         source: what `WANTED` says; or `Rows`, which are returned as they are.
@@ -67,7 +67,7 @@ def rows_from(
             "labels to Rows.from_array."
         )
     labels = None
-    if isinstance(source, (Dataset, DataLoader)):
+    if isinstance(source, Dataset):
         source, labels = read_items(source, name)
     elif not is_sparse(source):
         source = require_array(source, name, wanted)

@@ -33,9 +33,6 @@ NAME_LENGTH = 24
 
 MAX_INCHES = 45
 
-MAP_POINTS = 10_000
-"""Of a map; further ones would lie on top of each other."""
-
 
 @dataclass(frozen=True)
 class ShownCluster:
@@ -113,48 +110,6 @@ def cluster_figure(
     middles = np.arange(len(lines)) * line_height + height / 2 + gap
     captions = _captions(found, lines, scores, rows)
     axes.set_yticks(middles, captions, fontsize=7.5, linespacing=1.25, parse_math=False)
-    return figure
-
-
-def latent_map(means: Tensor, found: Clusters, *, centers: Tensor | None = None) -> Figure:
-    """Return means ``[N, D]`` of Gaussian codes in the plane along which they vary most.
-
-    The plane is that of the first two principal components; the share of the variance that it
-    keeps stands on its axes. Clusters, in colors, that look mixed in it may be apart in the others.
-    Of more than 10,000 rows some are shown, evenly spaced; centers ``[K, D]`` with their numbers.
-    """
-    middle = means.double().mean(0)
-    _, strength, axes_of = torch.linalg.svd(means.double() - middle, full_matrices=False)
-    share = strength.square() / strength.square().sum().clamp_min(1e-300)
-    # a code of one number is drawn along a line
-    plane = torch.nn.functional.pad(axes_of[:2].T, (0, 2 - len(axes_of[:2])))
-    step = -(-len(means) // MAP_POINTS)
-    points = ((means.double() - middle) @ plane)[::step].numpy()
-    labels = found.labels[::step]
-    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
-    axes = figure.subplots()
-    n_colors = 10 if found.n_clusters <= 10 else 20
-    axes.scatter(
-        points[:, 0],
-        points[:, 1],
-        s=3,
-        c=labels % n_colors,
-        cmap=f"tab{n_colors}",
-        vmin=0,
-        vmax=n_colors - 1,
-    )
-    if centers is not None:
-        placed = (centers.double().cpu() - middle) @ plane
-        # texts alone would not widen the axes, and be drawn outside of them
-        axes.plot(placed[:, 0].numpy(), placed[:, 1].numpy(), ".", color="0.3", markersize=2)
-        for cluster, (x, y) in enumerate(placed.tolist()):
-            style = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "0.5", "lw": 0.5}
-            axes.text(x, y, str(cluster), fontsize=8, ha="center", va="center", bbox=style)
-    kept = [*(100 * share).tolist(), 0.0]
-    axes.set_xlabel(f"principal component 1: {kept[0]:.0f} % of the variance")
-    axes.set_ylabel(f"principal component 2: {kept[1]:.0f} % of the variance")
-    axes.set_title(f"{len(points):,} rows by their latent means, colored by cluster", fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 

@@ -45,7 +45,6 @@ class RetrievalScores:
     Args:
         mean_average_precision: over the full ranked list, expected over the order of ties.
         se: its standard error over queries; None for one query.
-        by_row_order: the same with ties in the order of the gallery.
         at_top: average precision of the first k rows: the mean of the precision at each relevant
             row among them, so that the divisor is the number found there.
         precision: share of the first k rows that are relevant.
@@ -57,7 +56,6 @@ class RetrievalScores:
 
     mean_average_precision: float
     se: float | None
-    by_row_order: float
     at_top: Mapping[int, float]
     precision: Mapping[int, float]
     recall: Mapping[int, float]
@@ -69,7 +67,6 @@ class RetrievalScores:
         """Return all but the curve, for JSON."""
         return {
             "mean_average_precision": {"value": self.mean_average_precision, "se": self.se},
-            "by_row_order": self.by_row_order,
             "mean_average_precision_at": {str(k): v for k, v in self.at_top.items()},
             "precision_at": {str(k): v for k, v in self.precision.items()},
             "recall_at": {str(k): v for k, v in self.recall.items()},
@@ -217,7 +214,6 @@ def retrieval_scores(
             np.stack(
                 [
                     expected_average_precision(at, relevant_at),
-                    _in_row_order(distances, relevant),
                     *(expected_average_precision(at, relevant_at, top=k) for k in tops),
                     *(expected_hits(at, true_at, k) / true_neighbors.shape[1] for k in recalls),
                     *(hit / k for hit, k in zip(hits, (*precisions, *ranks), strict=True)),
@@ -227,12 +223,11 @@ def retrieval_scores(
         )
     table = np.concatenate(rows, 1)
     means, q = iter(table.mean(1).tolist()), table.shape[1]
-    value, by_row_order = next(means), next(means)
+    value = next(means)
     at_top, recall, precision = ({k: next(means) for k in ks} for ks in (tops, recalls, precisions))
     return RetrievalScores(
         mean_average_precision=value,
         se=None if q < 2 else float(table[0].std(ddof=1) / np.sqrt(q)),
-        by_row_order=by_row_order,
         at_top=at_top,
         precision=precision,
         recall=recall,
@@ -288,14 +283,6 @@ def _group(n: Any, r: Any, before: Any, relevant_before: Any) -> Array:
         r / np.maximum(n, 1) * ((relevant_before + 1) * h + slope * (n - (before + 1) * h))
     )
     return gain
-
-
-def _in_row_order(distances: Array, relevant: Array) -> Array:
-    """Return AP of each query with ties in the order of the rows."""
-    order = np.argsort(distances, axis=1, kind="stable")
-    ranked = np.take_along_axis(relevant, order, 1)
-    precision = np.cumsum(ranked, 1) / np.arange(1, ranked.shape[1] + 1)
-    return _divided((precision * ranked).sum(1), ranked.sum(1))
 
 
 def _divided(total: Any, count: Any) -> Array:

@@ -1,15 +1,13 @@
 """Codes of models and of yardsticks on the same queries and gallery, measured alike.
 
 The gallery is the training part of the data, so that models and yardsticks have learned from the
-rows that are searched; the queries are drawn from the test part. `write_split` makes data whose
-training part is everything but the queries.
+rows that are searched; the queries are drawn from the test part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -29,13 +27,10 @@ from discretevae.codes.search.baselines import (
 from discretevae.codes.search.hamming import require_searchable, search_bits
 from discretevae.config import BinarizeMode, LatentSpec
 from discretevae.data import Dataset, Rows
-from discretevae.data.classes import class_name
 from discretevae.data.datasets import require_dataset
-from discretevae.data.scale import GREY_ROUNDING, restored
 from discretevae.errors import ConfigError, DataError
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
-from discretevae.system.files import atomic_file
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Kind = Literal["model", "itq", "pca sign", "random projections"]
@@ -176,45 +171,6 @@ def code_bits(spec: LatentSpec) -> int:
     """
     require_searchable(spec)
     return ((spec.n_states or 1) - 1).bit_length()
-
-
-def write_split(path: Path, rows: Rows, *, per_label: int = 100, seed: int = 0) -> tuple[int, int]:
-    """Write ``.npz`` data whose test part are queries of each label; all else is to train on.
-
-    Values are in the units that they came in, with the divisor beside them.
-
-    Returns:
-        The number of gallery rows and of queries.
-
-    Raises:
-        DataError: no labels, or no row would be left of a label.
-        OSError: the file cannot be written.
-    """
-    chosen = query_rows(_labels(rows), per_label, seed)
-    is_query = np.zeros(len(rows), np.bool_)
-    is_query[chosen] = True
-    labels = _labels(rows)
-    for label in np.unique(labels):
-        if is_query[labels == label].all():
-            name = class_name(int(label), rows.classes)
-            raise DataError(
-                f"{rows.name}: no row of label {name} would be left in the gallery. Ask for fewer "
-                "queries."
-            )
-    if rows.classes is not None:
-        labels = np.array([class_name(label, rows.classes) for label in labels.tolist()])
-    plain = rows.binarized("none")
-    parts: dict[str, Any] = {} if rows.divisor == 1 else {"divisor": np.float64(rows.divisor)}
-    for name, index in (("train", np.flatnonzero(~is_query)), ("test", chosen)):
-        values = restored(plain.batch(torch.from_numpy(index)), rows.divisor, rows.scale)
-        whole = np.rint(values)
-        if np.abs(values - whole).max() < GREY_ROUNDING and 0 <= whole.min() <= whole.max() <= 255:
-            values = whole.astype(np.uint8)
-        parts[f"x_{name}"] = values.reshape(len(values), *(rows.image_shape or values.shape[1:]))
-        parts[f"y_{name}"] = labels[index]
-    with atomic_file(path) as file:
-        np.savez(file, **parts)
-    return len(rows) - len(chosen), len(chosen)
 
 
 def query_rows(labels: Array, per_label: int, seed: int) -> Array:
