@@ -169,7 +169,6 @@ def of_report(run: Path) -> None:
 
 
 def of_report_folder(run: Path) -> None:
-    (run / "report.md").touch()
     require_ours(run)
 
 

@@ -9,8 +9,8 @@ import re
 import runpy
 import shutil
 import signal
+import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,6 +32,7 @@ from discretevae.experiments.paper.experiments import (
 from discretevae.experiments.paper.findings import finished_runs
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGE = runpy.run_path(str(ROOT / "scripts/paper_page"))
 
 ALL = ("reproduce", "all", "--quick")
 ONE = ("reproduce", "fig12", "--quick", "--epochs", "3")
@@ -73,6 +74,11 @@ def one(made, tmp_path):
     return Path(shutil.copytree(made, tmp_path / "one"))
 
 
+def page_of(folder: Path) -> str:
+    """The report of a reproduction, as the script writes it."""
+    return PAGE["markdown"](json.loads((folder / "report.json").read_text()))
+
+
 def section(report: str, title: str) -> str:
     """What stands below a heading that holds the title."""
     match = re.search(rf"^##+ [^\n]*{re.escape(title)}[^\n]*\n(.*?)(?=^##|\Z)", report, re.M | re.S)
@@ -107,14 +113,13 @@ def without_times(report: dict) -> dict:
 @pytest.mark.draws
 def test_the_second_time_everything_is_there_and_every_figure_is_drawn(quick, cli):
     before = {p: p.stat().st_mtime_ns for p in quick.glob("*/*/**/*") if p.is_file()}
-    reports = [quick / "report.md", quick / "report.json"]
-    contents = [path.read_bytes() for path in reports]
+    numbers = (quick / "report.json").read_bytes()
     status, out, err = cli(*ALL, "--out", quick)
     assert (status, err) == (0, "")
     assert out.count("(was there)") == len(RUNS)
-    assert out.splitlines()[-1] == f"report   {quick / 'report.md'}"
+    assert out.splitlines()[-1] == f"numbers  {quick / 'report.json'}"
     assert {p: p.stat().st_mtime_ns for p in quick.glob("*/*/**/*") if p.is_file()} == before
-    assert [path.read_bytes() for path in reports] == contents
+    assert (quick / "report.json").read_bytes() == numbers
     assert {p.name for p in (quick / "figures").iterdir()} == {f"{name}.png" for name in FIGURES}
     for name in FIGURES:
         path = quick / "figures" / f"{name}.png"
@@ -127,7 +132,7 @@ def test_the_second_time_everything_is_there_and_every_figure_is_drawn(quick, cl
 
 
 def test_the_report_has_every_figure_claim_and_run(quick):
-    report = (quick / "report.md").read_text()
+    report = page_of(quick)
     assert "quick run" in report.splitlines()[2]
     assert "nothing of the paper" in report.splitlines()[2]
     assert re.findall(r"^## Figure (\d+)", report, re.M) == [n.removeprefix("fig") for n in FIGURES]
@@ -162,7 +167,7 @@ def test_the_documentation_takes_the_report_over_with_its_pictures(quick, tmp_pa
     left_over.parent.mkdir()
     left_over.touch()
     (tmp_path / "paper/weights.json").write_text(json.dumps({"runs": [WEIGHTS]}))
-    page = runpy.run_path(str(ROOT / "scripts/paper_page"))["take_over"](quick, tmp_path)
+    page = PAGE["take_over"](quick, tmp_path)
     shown = re.findall(r"\]\((.+?)\)", page.read_text())
     assert shown == [f"paper/{name}.png" for name in FIGURES]
     assert all(
@@ -184,7 +189,7 @@ def test_other_numbers_of_epochs_are_taken_and_the_page_asks_for_them(cli, quick
     for run in numbers["runs"]:
         config = run["config"]
         config["training"]["epochs"] = {"mlp": 7, "cnn": 3}[config["model"]["network"]]
-    options = runpy.run_path(str(ROOT / "scripts/paper_page"))["options_of"](numbers)
+    options = PAGE["options_of"](numbers)
     assert options.split() == ["--quick", *asked]
 
 
@@ -214,13 +219,13 @@ def test_the_numbers_are_those_of_the_runs(quick):
 
 
 def test_what_was_not_asked_for_is_absent_and_said(one, cli):
-    report = (one / "report.md").read_text()
+    report = page_of(one)
     others = ", ".join(name for name in FIGURES if name != "fig12")
     assert f"because the runs are not there: {others}." in report
     assert "No run of the paper's protocol has more than 5 epochs" in report
     assert [p.name for p in (one / "figures").iterdir()] == ["fig12.png"]
     assert sorted(p.name for p in one.iterdir()) == [
-        "fc-bvae-fashion", "figures", "report.json", "report.md",
+        "fc-bvae-fashion", "figures", "report.json",
     ]  # fmt: skip
     # what another call adds stands beside it; a picture without its runs goes
     (one / "figures" / "fig6.png").write_bytes(b"old")
@@ -286,7 +291,7 @@ def test_ctrl_c_is_gone_on_with_to_the_bit(when, made, cli, tmp_path, monkeypatc
     if when == "in a run":
         # the step in which the signal comes, or the one after
         assert re.match("Stopped: fc-bvae-fashion/paper: in epoch 2 after step 3; all is", err)
-    assert (out / "report.md").exists() == (when == "between two runs")
+    assert (out / "report.json").exists() == (when == "between two runs")
     status, said, err = cli(*ONE, "--out", out)
     assert (status, err) == (0, "")
     assert said.count("(was there)") == (when == "between two runs")
@@ -321,7 +326,7 @@ MISTAKES = {
     "no number": (("fig6", "--epochs", "many"), ("Got many.", "--help")),
     "device": ((*QUICK_ONE, "--device", "gpu"), ("'gpu'", "--device cpu")),
     "file": ((*QUICK_ONE, "--out", "file"), ("file: is a file, not a folder.",)),
-    "not ours": ((*QUICK_ONE, "--out", "full"), ("full: holds a report.md that is not ours.",)),
+    "not ours": ((*QUICK_ONE, "--out", "full"), ("full: holds a report.json that is not ours.",)),
     "not a run": (
         (*QUICK_ONE, "--out", "part"),
         ("part/fc-bvae-fashion/ours: holds files that are not ours. Choose another --out.",),
@@ -352,7 +357,7 @@ def places(made, tmp_path_factory):
     (here / "cut/fc-bvae-fashion/ours/metrics.jsonl").write_text("")
     (here / "file").write_text("mine")
     (here / "full").mkdir()
-    (here / "full/report.md").write_text("mine")
+    (here / "full/report.json").write_text("mine")
     (here / "part/fc-bvae-fashion/ours").mkdir(parents=True)
     (here / "part/fc-bvae-fashion/ours/thesis.tex").write_text("mine")
     return here
@@ -380,19 +385,17 @@ def test_a_full_run_is_not_made_over_a_quick_one(made):
 
 def test_words_follow_the_numbers(quick):
     """A report says better, worse and never as the numbers are."""
-    from discretevae.experiments.paper import markdown
-
-    changes = [SimpleNamespace(ratio=r) for r in (0.5, 2.0, None)]
+    markdown = sys.modules["paper_report"]
+    changes = [{"ratio": r} for r in (0.5, 2.0, None)]
     assert markdown._falls(changes) == "1 of 2 runs where it is known at both ends"
     assert markdown._falls(changes[:1]) == "1 of 1 run"
     assert markdown._range([0.5, 0.5]) == "50.0 %"
     assert markdown._range([0.5, 0.25]) == "25.0 % to 50.0 %"
-    run = SimpleNamespace(title="One", variant="ours", test={"active_units": 0})
-    other = SimpleNamespace(title="Two", variant="paper", test={"active_units": 1})
-    runs = [SimpleNamespace(run=some) for some in (run, other)]
-    assert "anything: One (ours)." in markdown._collapsed(SimpleNamespace(runs=runs))[0]
-    assert markdown._collapsed(SimpleNamespace(runs=runs[1:])) == []
-    report = (quick / "report.md").read_text()
+    run = {"title": "One", "variant": "ours", "test": {"active_units": 0}}
+    other = {"title": "Two", "variant": "paper", "test": {"active_units": 1}}
+    assert "anything: One (ours)." in markdown._collapsed({"runs": [run, other]})[0]
+    assert markdown._collapsed({"runs": [other]}) == []
+    report = page_of(quick)
     for pair in json.loads((quick / "report.json").read_text())["worse"]:
         if pair["bits"].endswith("paper"):
             word = "worse" if pair["difference"] > 0 else "better"
@@ -437,10 +440,10 @@ def test_precision_and_seed_are_those_of_both_and_are_said(
     assert (status, err) == (0, "")
     numbers = json.loads((out / "report.json").read_text())
     assert [run["config"]["training"][name] for run in numbers["runs"]] == [value, value]
-    assert said in (out / "report.md").read_text()
-    assert said not in (quick / "report.md").read_text()
+    assert said in page_of(out)
+    assert said not in page_of(quick)
     docs.mkdir()
-    page = runpy.run_path(str(ROOT / "scripts/paper_page"))["take_over"](out, docs).read_text()
+    page = PAGE["take_over"](out, docs).read_text()
     assert f"$ discretevae {' '.join(asked)} --out runs/paper\n" in page
     status, _, err = cli(*asked[:-2], "--out", out)
     assert status == 2

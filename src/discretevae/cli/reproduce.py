@@ -29,7 +29,9 @@ OUT, QUICK_OUT = Path("runs/paper"), Path("runs/paper-quick")
 
 @arguments.command("reproduce", "fig6 fig7 fig8 --out runs/paper")
 @click.argument("figures", nargs=-1, metavar="[FIGURES]...")
-@arguments.path("--out", f"Folder of runs and report.  [default: {OUT}; with --quick {QUICK_OUT}]")
+@arguments.path(
+    "--out", f"Folder of runs, pictures and numbers.  [default: {OUT}; with --quick {QUICK_OUT}]"
+)
 @arguments.flag(
     "--quick", "Make everything small and on digits, in under two minutes, to see that it works."
 )
@@ -73,7 +75,7 @@ def command(
 
     Each model is trained twice, by the paper's protocol and by the defaults of this package. Runs
     that are finished are left as they are, others are resumed: after Ctrl-C, give the same command
-    again. The report is OUT/report.md, its numbers are in OUT/report.json.
+    again. The pictures are in OUT/figures, all numbers in OUT/report.json.
     """
     wanted = parse_figures(figures)
     scale = QUICK if quick else FULL
@@ -87,7 +89,7 @@ def command(
     if not wanted:
         _list(scale, as_json)
         return
-    from discretevae.experiments.paper.running import NUMBERS, PICTURES, REPORT, reproduce
+    from discretevae.experiments.paper.running import NUMBERS, PICTURES, reproduce
 
     out = out or (QUICK_OUT if quick else OUT)
     with outputs.task_bar() as progress:
@@ -106,7 +108,6 @@ def command(
     for name in report["figures"]:
         click.echo(f"picture  {out / PICTURES / name}.png")
     click.echo(f"numbers  {out / NUMBERS}")
-    click.echo(f"report   {out / REPORT}")
 
 
 def _list(scale: Scale, as_json: bool) -> None:

@@ -14,11 +14,7 @@ from discretevae.config import RunConfig, auto_batch_size, to_dict
 from discretevae.data import Dataset
 from discretevae.errors import RunError
 from discretevae.experiments.paper.claims import (
-    Change,
     Clusters,
-    LossFall,
-    Sooner,
-    Worse,
     change,
     clusters,
     loss_fall,
@@ -83,15 +79,6 @@ class FinishedRun:
         estimator = estimator_name(family_of(self.config.model.latent), training)
         return estimator if training.objective == "elbo" else f"{training.objective}, {estimator}"
 
-    @property
-    def seconds(self) -> float:
-        """Of the training steps, by the processor's clock where it did the work."""
-        return seconds_of(self.history)[0][-1]
-
-    def batch_size(self, n_rows: int) -> int:
-        """B on so many training rows."""
-        return self.config.training.batch_size or auto_batch_size(n_rows)
-
 
 def run_folder(out: Path, experiment: Experiment, variant: Variant) -> Path:
     """Return the folder of a run of a reproduction."""
@@ -138,86 +125,6 @@ def finished_runs(out: Path) -> dict[tuple[str, Variant], FinishedRun]:
 Runs: TypeAlias = Mapping[tuple[str, Variant], FinishedRun]
 
 
-@dataclass(frozen=True)
-class RunFindings:
-    """Figures of one run.
-
-    Args:
-        run: the run.
-        batch_size: B.
-        loss: how steadily it fell.
-        variance: of the encoder's gradient, early and late.
-        relative: the same relative to the squared gradient.
-        clusters: how its categories agree with the labels of the test rows; None unless the code
-            is one category and the rows have labels.
-    """
-
-    run: FinishedRun
-    batch_size: int
-    loss: LossFall
-    variance: Change
-    relative: Change
-    clusters: Clusters | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return its entry in ``report.json``."""
-        run = self.run
-        return {
-            "run": run.key,
-            "title": run.title,
-            "variant": run.variant,
-            "method": run.method,
-            "batch_size": self.batch_size,
-            "epochs": len(run.history),
-            "seconds": run.seconds,
-            "test": run.test,
-            "loss": asdict(self.loss),
-            "gradient_variance": _with_ratio(self.variance),
-            "relative_gradient_variance": _with_ratio(self.relative),
-            "clusters": None if self.clusters is None else asdict(self.clusters),
-            "config": to_dict(run.config),
-        }
-
-
-@dataclass(frozen=True)
-class Findings:
-    """Figures of all runs.
-
-    Args:
-        runs: each by itself.
-        worse: bits, one category, and the difference, by variant.
-        sooner: ours against the paper's protocol, by the paper's run.
-        figures: those whose runs are all there.
-        missing: the others.
-        stand_in: the data set that was taken in place of the experiments' own, if one was.
-    """
-
-    runs: Sequence[RunFindings]
-    worse: Sequence[tuple[FinishedRun, FinishedRun, Worse]]
-    sooner: Sequence[tuple[FinishedRun, FinishedRun, Sooner]]
-    figures: Sequence[PaperFigure]
-    missing: Sequence[PaperFigure]
-    stand_in: str | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what ``report.json`` holds."""
-        return {
-            "format": FORMAT,
-            "stand_in": self.stand_in,
-            "figures": [figure.name for figure in self.figures],
-            "missing": [figure.name for figure in self.missing],
-            "runs": [found.to_dict() for found in self.runs],
-            "worse": [
-                {"bits": bits.key, "category": category.key} | asdict(found)
-                for bits, category, found in self.worse
-            ],
-            "sooner": [
-                {"paper": paper.key, "ours": ours.key} | asdict(found)
-                for paper, ours, found in self.sooner
-            ],
-        }
-
-
 def figures_of(runs: Runs) -> list[PaperFigure]:
     """Return the figures whose runs are all there."""
     return [
@@ -229,51 +136,65 @@ def figures_of(runs: Runs) -> list[PaperFigure]:
 
 def find_all(
     runs: Runs, data: Callable[[str], Dataset], model_of: Callable[[FinishedRun], DiscreteVAE]
-) -> Findings:
-    """Compute every number of the report."""
-    pairs = [(runs.get((n, "paper")), runs.get((n, "ours"))) for n in EXPERIMENTS]
-    compared = [
-        (runs.get((one, variant)), runs.get((other, variant)))
-        for one, other in BITS_AND_CATEGORY
-        for variant in VARIANTS
-    ]
-    figures = figures_of(runs)
+) -> dict[str, Any]:
+    """Return what ``report.json`` holds: every number, of runs and of pairs of them.
+
+    Args:
+        runs: the finished ones.
+        data: opens a data set by its name.
+        model_of: opens the model of a run.
+    """
+    figures = [figure.name for figure in figures_of(runs)]
     stand_ins = {run.config.data.source for run in runs.values()}
     stand_ins -= {run.experiment.source for run in runs.values()}
-    return Findings(
-        runs=[_find(run, data(run.config.data.source), model_of) for run in runs.values()],
-        worse=[
-            (
-                bits,
-                category,
-                worse(bits.test, category.test, category.config.model.latent.n_categories),
-            )
-            for bits, category in compared
+    worse_pairs = [
+        (runs.get((bits, variant)), runs.get((category, variant)))
+        for bits, category in BITS_AND_CATEGORY
+        for variant in VARIANTS
+    ]
+    sooner_pairs = [(runs.get((name, "paper")), runs.get((name, "ours"))) for name in EXPERIMENTS]
+    return {
+        "format": FORMAT,
+        # the data set that was taken in place of the experiments' own, if one was
+        "stand_in": next(iter(sorted(stand_ins)), None),
+        "figures": figures,
+        "missing": [name for name in FIGURES if name not in figures],
+        "runs": [_find(run, data(run.config.data.source), model_of) for run in runs.values()],
+        "worse": [
+            {"bits": bits.key, "category": category.key}
+            | asdict(worse(bits.test, category.test, category.config.model.latent.n_categories))
+            for bits, category in worse_pairs
             if bits is not None and category is not None
         ],
-        sooner=[
-            (paper, ours, sooner(paper.history, ours.history))
-            for paper, ours in pairs
+        "sooner": [
+            {"paper": paper.key, "ours": ours.key} | asdict(sooner(paper.history, ours.history))
+            for paper, ours in sooner_pairs
             if paper is not None and ours is not None
         ],
-        figures=figures,
-        missing=[figure for figure in FIGURES.values() if figure not in figures],
-        stand_in=next(iter(sorted(stand_ins)), None),
-    )
+    }
 
 
 def _find(
     run: FinishedRun, data: Dataset, model_of: Callable[[FinishedRun], DiscreteVAE]
-) -> RunFindings:
-    history = run.history
-    return RunFindings(
-        run,
-        run.batch_size(len(data.train)),
-        loss_fall(history),
-        change([m.grad_variance for m in history]),
-        change([m.grad_relative_variance for m in history]),
-        _clusters_of(model_of(run), data),
-    )
+) -> dict[str, Any]:
+    """Return the numbers of one run."""
+    history, training = run.history, run.config.training
+    found = _clusters_of(model_of(run), data)
+    return {
+        "run": run.key,
+        "title": run.title,
+        "variant": run.variant,
+        "method": run.method,
+        "batch_size": training.batch_size or auto_batch_size(len(data.train)),
+        "epochs": len(history),
+        "seconds": seconds_of(history)[0][-1],
+        "test": run.test,
+        "loss": asdict(loss_fall(history)),
+        "gradient_variance": _change([m.grad_variance for m in history]),
+        "relative_gradient_variance": _change([m.grad_relative_variance for m in history]),
+        "clusters": None if found is None else asdict(found),
+        "config": to_dict(run.config),
+    }
 
 
 def _clusters_of(model: DiscreteVAE, data: Dataset) -> Clusters | None:
@@ -284,5 +205,6 @@ def _clusters_of(model: DiscreteVAE, data: Dataset) -> Clusters | None:
     return clusters(codes, labels.numpy())
 
 
-def _with_ratio(found: Change) -> dict[str, Any]:
+def _change(values: Sequence[float | None]) -> dict[str, Any]:
+    found = change(values)
     return asdict(found) | {"ratio": found.ratio}

@@ -1,4 +1,4 @@
-"""Runs that figures need, and their report: pictures, claims beside measurements, numbers."""
+"""Runs that figures need, and their report: pictures and numbers."""
 
 from __future__ import annotations
 
@@ -28,16 +28,14 @@ from discretevae.experiments.paper.findings import (
     read_finished,
     run_folder,
 )
-from discretevae.experiments.paper.markdown import markdown
 from discretevae.experiments.paper.plots import paper_figure
 from discretevae.experiments.run import TaskProgress, run_part
 from discretevae.model.vae import DiscreteVAE
 from discretevae.plots.pictures import save_figure
 from discretevae.run_folder.folder import folder_problem
 from discretevae.run_folder.saved_run import load_run
-from discretevae.system.files import has_format, write_atomic, write_json
+from discretevae.system.files import has_format, write_json
 
-REPORT = "report.md"
 NUMBERS = "report.json"
 PICTURES = "figures"
 
@@ -156,7 +154,7 @@ def require_ours(out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise RunError(f"{out}: is a file, not a folder. Choose another `out`.")
-    written = [name for name in (REPORT, NUMBERS, PICTURES) if (out / name).exists()]
+    written = [name for name in (NUMBERS, PICTURES) if (out / name).exists()]
     if not written or any((out / name).is_dir() for name in EXPERIMENTS):
         return
     if not has_format(out / NUMBERS, FORMAT):
@@ -181,7 +179,7 @@ class Reporter:
         self.models: dict[str, DiscreteVAE] = {}
 
     def update(self) -> dict[str, Any]:
-        """Write pages, numbers, and the pictures that are not up to date; return the numbers.
+        """Write numbers, and the pictures that are not up to date; return the numbers.
 
         Raises:
             OSError: the disk is full or the folder cannot be written to.
@@ -204,9 +202,8 @@ class Reporter:
             (pictures / f"{name}.png").unlink(missing_ok=True)
         self.progress("writing the report", 0, 1)
         found = find_all(runs, self.data, self.model_of)
-        write_json(self.out / NUMBERS, found.to_dict())
-        write_atomic(self.out / REPORT, markdown(found).encode())
-        return found.to_dict()
+        write_json(self.out / NUMBERS, found)
+        return found
 
     def model_of(self, run: FinishedRun) -> DiscreteVAE:
         """Return the model of a run, opened once."""

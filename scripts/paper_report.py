@@ -1,18 +1,21 @@
-"""The findings of a reproduction in words and tables. Every figure in them is computed."""
+"""The numbers of a reproduction in words and tables. Every figure in them is computed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
-from discretevae.experiments.paper.claims import WINDOW, Change
-from discretevae.experiments.paper.experiments import FULL, VARIANTS, Kind, PaperFigure
-from discretevae.experiments.paper.findings import Findings, FinishedRun, RunFindings
+from discretevae.config import run_config_from
+from discretevae.experiments.paper.claims import WINDOW
+from discretevae.experiments.paper.experiments import EXPERIMENTS, FIGURES, FULL, VARIANTS, Kind
 from discretevae.families import family_of
 from discretevae.networks.convolutional import CHANNELS, image_sizes
 from discretevae.objectives import choose_estimator
 from discretevae.objectives.gradient_noise import PROBE_ROWS
+
+Numbers: TypeAlias = Mapping[str, Any]
+"""What ``report.json`` holds, or a part of it."""
 
 UNKNOWN = "–"
 
@@ -27,25 +30,30 @@ CAPTIONS: dict[Kind, str] = {
 }
 
 
-def markdown(found: Findings) -> str:
+def markdown(found: Numbers) -> str:
     """Return the report as one page of Markdown."""
-    parts = [*_head(found), *(_figure(figure, found) for figure in found.figures)]
-    if found.runs:
+    parts = [*_head(found), *(_figure(name, found) for name in found["figures"])]
+    if found["runs"]:
         parts += ["## What the paper claims, and what was measured", *_losses(found)]
         parts += [*_variances(found), *_worse(found), *_clusters(found), *_sooner(found)]
         parts += ["## All runs", *_collapsed(found), _all_runs(found)]
     return "\n\n".join(parts) + "\n"
 
 
-def _head(found: Findings) -> list[str]:
+def _head(found: Numbers) -> list[str]:
     parts = ["# The figures of the paper, made again"]
-    if found.stand_in is not None:
+    if found["stand_in"] is not None:
         parts.append(
-            f"> **This is a quick run: small networks and codes, few epochs, {found.stand_in} in "
-            "place of the paper's data. It shows that everything works, and nothing of the paper.**"
+            "> **This is a quick run: small networks and codes, few epochs, "
+            f"{found['stand_in']} in place of the paper's data. It shows that everything works, "
+            "and nothing of the paper.**"
         )
-    rates = sorted({f"{f.run.config.training.lr:g}" for f in found.runs})
-    sizes = {v: sorted({f.batch_size for f in found.runs if f.run.variant == v}) for v in VARIANTS}
+    runs = found["runs"]
+    trainings = [run["config"]["training"] for run in runs]
+    rates = sorted({f"{training['lr']:g}" for training in trainings})
+    sizes = {
+        v: sorted({run["batch_size"] for run in runs if run["variant"] == v}) for v in VARIANTS
+    }
     batches = {v: " or ".join(f"{size:,}" for size in some) for v, some in sizes.items()}
     parts.append(
         "The models of Bartler, Wiewel, Mauch & Yang, *Training Variational Autoencoders with "
@@ -73,10 +81,10 @@ def _head(found: Findings) -> list[str]:
         "What figures 6 to 8 show is the paper's; the numbers of the others follow the order of "
         "its experiments."
     )
-    seeds = sorted({f.run.config.training.seed for f in found.runs})
+    seeds = sorted({training["seed"] for training in trainings})
     if seeds != [FULL.seed]:
         parts.append(f"The seed is {' or '.join(map(str, seeds))}.")
-    short = sorted({f.run.config.training.precision for f in found.runs} - {FULL.precision})
+    short = sorted({training["precision"] for training in trainings} - {FULL.precision})
     if short:
         parts.append(
             f"{' or '.join(short)} is no part of the paper's protocol and saves time: the products "
@@ -84,41 +92,43 @@ def _head(found: Findings) -> list[str]:
             "float32."
         )
     shorter = [
-        f"{f.run.title} ({len(f.run.history)})"
-        for f in found.runs
-        if f.run.variant == "paper" and len(f.run.history) != FULL.epochs
+        f"{run['title']} ({run['epochs']})"
+        for run in _of_paper(found)
+        if run["epochs"] != FULL.epochs
     ]
-    if shorter and found.stand_in is None:
+    if shorter and found["stand_in"] is None:
         parts.append(
             f"Not of the paper's length of {FULL.epochs} epochs, to save time: "
             f"{', '.join(shorter)}."
         )
-    if found.missing:
-        names = ", ".join(figure.name for figure in found.missing)
+    if found["missing"]:
+        names = ", ".join(found["missing"])
         parts.append(f"Not in this report, because the runs are not there: {names}.")
     return parts
 
 
-def _took(found: Findings) -> str:
-    shares = [ours.seconds / paper.seconds for paper, ours, _ in found.sooner]
+def _took(found: Numbers) -> str:
+    seconds = {run["run"]: run["seconds"] for run in found["runs"]}
+    shares = [seconds[pair["ours"]] / seconds[pair["paper"]] for pair in found["sooner"]]
     return f"; it took {_range(shares)} of the paper's seconds" if shares else ""
 
 
-def _figure(figure: PaperFigure, found: Findings) -> str:
-    number = figure.name.removeprefix("fig")
-    instead = "" if found.stand_in is None else f", with {found.stand_in} in its place"
-    runs = [f.run for f in found.runs if f.run.experiment.name in figure.experiments]
+def _figure(name: str, found: Numbers) -> str:
+    figure, number = FIGURES[name], name.removeprefix("fig")
+    instead = "" if found["stand_in"] is None else f", with {found['stand_in']} in its place"
+    runs = [run for run in found["runs"] if run["run"].partition("/")[0] in figure.experiments]
     return (
         f"## Figure {number}: {figure.title}{instead}\n\n{CAPTIONS[figure.kind]}\n\n"
-        f"{_reading(runs)}\n\n![{figure.title}](figures/{figure.name}.png)"
+        f"{_reading(runs)}\n\n![{figure.title}](figures/{name}.png)"
     )
 
 
-def _reading(runs: Sequence[FinishedRun]) -> str:
+def _reading(runs: Sequence[Numbers]) -> str:
     """Return what the paper leaves unsaid, as the configurations of the runs have it."""
     readings: dict[str, dict[str, list[str]]] = {}
     for run in runs:
-        model, training = run.config.model, run.config.training
+        config = run_config_from(run["config"])
+        model, training = config.model, config.training
         width = (model.hidden or (model.n_features,))[-1]
         if model.network == "cnn" and model.image_shape:
             width = CHANNELS[-1] * math.prod(image_sizes(model.image_shape)[-1])
@@ -132,7 +142,7 @@ def _reading(runs: Sequence[FinishedRun]) -> str:
         }
         for choice, value in reading.items():
             names = readings.setdefault(choice, {}).setdefault(f"{value}", [])
-            names.append(f"{run.experiment.model} {run.variant}")
+            names.append(f"{_model(run['run'])} {run['variant']}")
     return f"{'; '.join(f'{choice}: {_by_run(some)}' for choice, some in readings.items())}."
 
 
@@ -142,8 +152,9 @@ def _by_run(values: dict[str, list[str]]) -> str:
     return ", ".join(f"{value} ({', '.join(names)})" for value, names in values.items())
 
 
-def _losses(found: Findings) -> list[str]:
-    shares = [f.loss.share for f in _paper(found) if f.loss.share is not None]
+def _losses(found: Numbers) -> list[str]:
+    shares = [run["loss"]["share"] for run in _of_paper(found)]
+    shares = [share for share in shares if share is not None]
     text = f"No run of the paper's protocol has more than {WINDOW} epochs, so there is no answer."
     if shares:
         text = (
@@ -152,56 +163,63 @@ def _losses(found: Findings) -> list[str]:
         )
     rows = [
         (
-            f.run.title, f.run.variant, _share(f.loss.share), f"{f.loss.comparisons}",
-            _number(f.loss.first), _number(f.loss.last),
+            run["title"], run["variant"], _share(run["loss"]["share"]),
+            f"{run['loss']['comparisons']}", _number(run["loss"]["first"]),
+            _number(run["loss"]["last"]),
         )
-        for f in found.runs
+        for run in found["runs"]
     ]  # fmt: skip
     head = ("run", "by", "fell in", "of so many", "loss, first epoch", "last epoch")
     return ["### “The loss falls steadily”", text, _table(head, rows)]
 
 
-def _variances(found: Findings) -> list[str]:
+def _variances(found: Numbers) -> list[str]:
+    of_paper = _of_paper(found)
+    fell = _falls([run["gradient_variance"] for run in of_paper])
+    fell_relatively = _falls([run["relative_gradient_variance"] for run in of_paper])
     text = (
         "Means over the first and the last tenth of the epochs. The first epoch is in: the "
         f"variance is measured when an epoch is over, on the same {PROBE_ROWS} rows each time. "
-        f"With the paper's protocol it fell in {_falls([f.variance for f in _paper(found)])}. "
+        f"With the paper's protocol it fell in {fell}. "
         "Relative to the squared gradient, which matters more to the optimizer, it fell in "
-        f"{_falls([f.relative for f in _paper(found)])}. Epochs in which the gradient cannot be "
-        "told from its noise have no relative variance; they are left out and counted, which "
+        f"{fell_relatively}. Epochs in which the gradient cannot be told "
+        "from its noise have no relative variance; they are left out and counted, which "
         "makes its means too low rather than too high."
     )
     rows = [
         (
-            f.run.title, f.run.variant, *_change(f.variance), *_change(f.relative),
-            f"{f.relative.unknown}",
+            run["title"], run["variant"], *_change(run["gradient_variance"]),
+            *_change(run["relative_gradient_variance"]),
+            f"{run['relative_gradient_variance']['unknown']}",
         )
-        for f in found.runs
+        for run in found["runs"]
     ]  # fmt: skip
     head = ("run", "by", "variance, first", "last", "ratio", "relative, first", "last", "ratio",
             "left out")  # fmt: skip
     return ["### “The gradient's variance falls as training goes on”", text, _table(head, rows)]
 
 
-def _worse(found: Findings) -> list[str]:
-    if not found.worse:
+def _worse(found: Numbers) -> list[str]:
+    if not found["worse"]:
         return []
+    runs = {run["run"]: run for run in found["runs"]}
     sentences, rows = [], []
-    for bits, category, w in found.worse:
-        models = (category.experiment.model, bits.experiment.model)
-        error = "" if w.se is None else f" ± {w.se:.2f}"
-        how = "worse" if w.difference > 0 else "better"
-        if bits.variant == "paper":
+    for w in found["worse"]:
+        bits, category = runs[w["bits"]], runs[w["category"]]
+        models = _model(w["category"]), _model(w["bits"])
+        error = "" if w["se"] is None else f" ± {w['se']:.2f}"
+        how = "worse" if w["difference"] > 0 else "better"
+        if bits["variant"] == "paper":
             sentences.append(
-                f"{models[0]} is {abs(w.difference):.2f}{error} nats {how} than {models[1]} by the "
-                f"paper's protocol, and the KL of its code is {w.kl:.3f} of at most {w.most:.3f} "
-                "nats."
+                f"{models[0]} is {abs(w['difference']):.2f}{error} nats {how} than {models[1]} by "
+                f"the paper's protocol, and the KL of its code is {w['kl']:.3f} of at most "
+                f"{w['most']:.3f} nats."
             )
         rows.append(
             (
-                f"{models[0]} against {models[1]}", bits.variant, _measured(category.test["elbo"]),
-                _measured(bits.test["elbo"]), f"{_number(-w.difference)}{error}",
-                f"{w.kl:.3f}", f"{w.most:.3f}",
+                f"{models[0]} against {models[1]}", bits["variant"],
+                _measured(category["test"]["elbo"]), _measured(bits["test"]["elbo"]),
+                f"{_number(-w['difference'])}{error}", f"{w['kl']:.3f}", f"{w['most']:.3f}",
             )
         )  # fmt: skip
     sentences.append(
@@ -210,15 +228,15 @@ def _worse(found: Findings) -> list[str]:
     )
     head = ("run", "by", "ELBO, category", "ELBO, bits", "difference", "KL of the category",
             "at most")  # fmt: skip
-    sizes = sorted({c.config.model.latent.n_categories for _, c, _ in found.worse})
+    sizes = sorted({round(math.exp(w["most"])) for w in found["worse"]})
     most = " or ".join(f"ln {size}" for size in sizes)
     title = f"### “One category is worse than bits, and holds at most {most} nats”"
     return [title, " ".join(sentences), _table(head, rows)]
 
 
-def _clusters(found: Findings) -> list[str]:
-    pairs = [(f.run, f.clusters) for f in found.runs if f.clusters is not None]
-    if not pairs:
+def _clusters(found: Numbers) -> list[str]:
+    runs = [run for run in found["runs"] if run["clusters"] is not None]
+    if not runs:
         return []
     text = (
         "Purity is the share of test rows that carry the most frequent label of their category; "
@@ -228,30 +246,31 @@ def _clusters(found: Findings) -> list[str]:
     )
     rows = [
         (
-            run.title, run.variant, f"{c.categories}", f"{c.labels}",
-            f"{c.purity:.3f} ({c.purity_by_chance:.3f})",
-            f"{c.information:.3f} ({c.information_by_chance:.3f})",
+            run["title"], run["variant"], f"{c['categories']}", f"{c['labels']}",
+            f"{c['purity']:.3f} ({c['purity_by_chance']:.3f})",
+            f"{c['information']:.3f} ({c['information_by_chance']:.3f})",
         )
-        for run, c in pairs
+        for run in runs
+        if (c := run["clusters"])
     ]  # fmt: skip
     head = ("run", "by", "categories in use", "labels", "purity", "information")
     return ["### “Categories act as clusters”", text, _table(head, rows)]
 
 
-def _sooner(found: Findings) -> list[str]:
-    if not found.sooner:
+def _sooner(found: Numbers) -> list[str]:
+    if not found["sooner"]:
         return []
-    rows = []
-    for paper, _, s in found.sooner:
-        there = "never" if s.seconds is None else f"{_seconds(s.seconds)} s"
-        gain = UNKNOWN if s.gain is None else f"{s.gain:+.2f}".replace("-", "−")
+    titles, rows = {run["run"]: run["title"] for run in found["runs"]}, []
+    for s in found["sooner"]:
+        there = "never" if s["seconds"] is None else f"{_seconds(s['seconds'])} s"
+        gain = UNKNOWN if s["gain"] is None else f"{s['gain']:+.2f}".replace("-", "−")
         when = "not one epoch in time"
-        if s.gain_seconds is not None:
-            when = f"{_seconds(s.gain_seconds)} s" + (", its end" if s.at_end else "")
+        if s["gain_seconds"] is not None:
+            when = f"{_seconds(s['gain_seconds'])} s" + (", its end" if s["at_end"] else "")
         rows.append(
             (
-                paper.title, _number(s.target), f"{_seconds(s.paper_seconds)} s", there,
-                _share(s.share), gain, when,
+                titles[s["paper"]], _number(s["target"]), f"{_seconds(s['paper_seconds'])} s",
+                there, _share(s["share"]), gain, when,
             )
         )  # fmt: skip
     text = (
@@ -264,27 +283,29 @@ def _sooner(found: Findings) -> list[str]:
     return ["## Ours: how much sooner, how much better", text, _table(head, rows)]
 
 
-def _collapsed(found: Findings) -> list[str]:
+def _collapsed(found: Numbers) -> list[str]:
     """Name the runs that ended with a code that nothing depends on."""
     names = [
-        f"{f.run.title} ({f.run.variant})" for f in found.runs if not f.run.test["active_units"]
+        f"{run['title']} ({run['variant']})"
+        for run in found["runs"]
+        if not run["test"]["active_units"]
     ]
     if not names:
         return []
     return [f"Collapsed, so that no latent variable carries anything: {', '.join(names)}."]
 
 
-def _all_runs(found: Findings) -> str:
+def _all_runs(found: Numbers) -> str:
     head = ("run", "by", "estimator", "batch", "epochs", "seconds", "test ELBO", "100-sample bound",
             "ln p(x), exact", "KL", "active", "codes in use")  # fmt: skip
     rows = []
-    for f in found.runs:
-        test = f.run.test
+    for run in found["runs"]:
+        test = run["test"]
         log_px = test["log_px"]
         rows.append(
             (
-                f.run.title, f.run.variant, f.run.method, f"{f.batch_size:,}",
-                f"{len(f.run.history)}", _seconds(f.run.seconds), _measured(test["elbo"]),
+                run["title"], run["variant"], run["method"], f"{run['batch_size']:,}",
+                f"{run['epochs']}", _seconds(run["seconds"]), _measured(test["elbo"]),
                 _measured(test["bound"]), UNKNOWN if log_px is None else _measured(log_px),
                 _number(test["kl"]["value"]), f"{test['active_units']}", f"{test['codes_used']:,}",
             )
@@ -292,22 +313,28 @@ def _all_runs(found: Findings) -> str:
     return _table(head, rows)
 
 
-def _paper(found: Findings) -> list[RunFindings]:
-    return [f for f in found.runs if f.run.variant == "paper"]
+def _of_paper(found: Numbers) -> list[Numbers]:
+    return [run for run in found["runs"] if run["variant"] == "paper"]
 
 
-def _falls(changes: Sequence[Change]) -> str:
-    ratios = [c.ratio for c in changes if c.ratio is not None]
+def _model(key: str) -> str:
+    """Return the paper's name of the model of a run, such as ``fc-bvae-mnist/ours``."""
+    return EXPERIMENTS[key.partition("/")[0]].model
+
+
+def _falls(changes: Sequence[Numbers]) -> str:
+    ratios = [change["ratio"] for change in changes if change["ratio"] is not None]
     runs = "run" if len(ratios) == 1 else "runs"
     known = "" if len(ratios) == len(changes) else " where it is known at both ends"
     return f"{sum(ratio < 1 for ratio in ratios)} of {len(ratios)} {runs}{known}"
 
 
-def _change(found: Change) -> tuple[str, str, str]:
-    if found.first == found.last == 0:
+def _change(found: Numbers) -> tuple[str, str, str]:
+    first, last, ratio = found["first"], found["last"], found["ratio"]
+    if first == last == 0:
         return "0", "0", UNKNOWN
-    parts = [UNKNOWN if v is None else f"{v:.2g}" for v in (found.first, found.last)]
-    return parts[0], parts[1], UNKNOWN if found.ratio is None else f"{found.ratio:.2f}"
+    ends = [UNKNOWN if value is None else f"{value:.2g}" for value in (first, last)]
+    return ends[0], ends[1], UNKNOWN if ratio is None else f"{ratio:.2f}"
 
 
 def _range(shares: Sequence[float]) -> str:
