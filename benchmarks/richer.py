@@ -24,8 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from discretevae.cli.ending import finish
+from discretevae.plots.pictures import save_figure
 
 ROOT = Path(__file__).resolve().parent.parent
 MNIST = ("--data", "mnist")
@@ -193,8 +195,8 @@ def compared(runs: dict[str, Path], out: Path, where: tuple[str, ...]) -> dict[s
     """All runs against the first one, row by row."""
     first, *others = runs.values()
     more = [word for other in others for word in ("--with", str(other))]
-    picture = ("--picture", str(out / "runs.png"))
-    found = told(["evaluate", str(first), *more, *picture, *where])
+    found = told(["evaluate", str(first), *more, *where])
+    save_figure(side_by_side(list(runs), found), out / "runs.png")
     kept = ("elbo", "elbo_difference", "kl", "bound", "log_px", "active_units", "codes_used",
             "is_surrogate")  # fmt: skip
     result: dict[str, Any] = {}
@@ -205,6 +207,54 @@ def compared(runs: dict[str, Path], out: Path, where: tuple[str, ...]) -> dict[s
             "cpu_seconds": summary["last_epoch"]["cpu_seconds"],
         }
     return {"runs": result}
+
+
+def side_by_side(names: Sequence[str], found: Sequence[dict[str, Any]]) -> Figure:
+    """Rate against distortion, and the bounds of every run with standard errors.
+
+    On the left, rate = KL(q(z|x) ‖ p(z)) and distortion = −E_q ln p(x|z), whose sum is −ELBO (Alemi
+    et al. 2018): along a dotted line of slope −1 the ELBO is the same, and nearer to the lower left
+    it is better. On the right, ELBO, S-sample bounds and, where it is known, ln p(x).
+    """
+    figure = Figure(figsize=(11, 1.6 + max(3.0, 0.45 * len(names))), layout="constrained")
+    plane, bounds = figure.subplots(1, 2)
+    surrogate = ", surrogate" if any(one["is_surrogate"] for one in found) else ""
+    rates, distortions = (
+        np.array([one[key]["value"] for one in found]) for key in ("rate", "distortion")
+    )
+    colors = [f"C{i % 10}" for i in range(len(names))]
+    for name, rate, distortion, color in zip(names, rates, distortions, colors, strict=True):
+        plane.plot(rate, distortion, "o", color=color, label=name)
+    margin = 0.12 * max(float(np.ptp(rates)), 1.0)
+    ends = np.array([rates.min() - margin, rates.max() + margin])
+    for total in sorted({float(value) for value in rates + distortions}):
+        plane.plot(ends, total - ends, ":", color="0.7", zorder=0, linewidth=0.8)
+    margin = 0.12 * max(float(np.ptp(distortions)), 1.0)
+    plane.set_xlim(*ends)
+    plane.set_ylim(distortions.min() - margin, distortions.max() + margin)
+    plane.set_xlabel("rate: KL(q(z|x) ‖ p(z))")
+    plane.set_ylabel("distortion: −E_q ln p(x|z)")
+    plane.set_title(f"Rate and distortion [nats per row{surrogate}]; dotted: equal ELBO")
+    plane.legend(frameon=False, fontsize=8)
+    heights = np.arange(len(names))[::-1]
+    for height, one, color in zip(heights, found, colors, strict=True):
+        shown = [(one["elbo"], "o"), *((bound, "s") for bound in one["bounds"])]
+        if one["log_px"] is not None:
+            shown.append((one["log_px"], "D"))
+        for of, marker in shown:
+            bounds.errorbar(
+                of["value"], height, xerr=of["se"], fmt=marker, color=color, markersize=5, capsize=2
+            )
+    bounds.set_yticks(heights, names)
+    bounds.set_ylim(-0.6, len(names) - 0.4)
+    sizes = ", ".join(f"{bound['samples']:,}" for bound in found[0]["bounds"])
+    bounds.set_title(f"○ ELBO   □ bound of {sizes} samples   ◇ ln p(x); ± standard error")
+    bounds.set_xlabel(f"nats per row{surrogate}")
+    for axes in (plane, bounds):
+        axes.title.set_fontsize(9)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
 
 
 def retrieval_split(folder: Path, where: tuple[str, ...]) -> str:

@@ -70,18 +70,18 @@ def test_early_and_late_variance():
 def test_categories_against_labels():
     labels = np.repeat(np.arange(4), 25)
     same = clusters(labels * 7 + 3, labels)
-    assert (same.purity, same.information) == (1.0, pytest.approx(1.0))
-    assert (same.categories, same.labels) == (4, 4)
-    assert same.purity_by_chance < 0.6
+    assert (same["purity"], same["information"]) == (1.0, pytest.approx(1.0))
+    assert (same["categories"], same["labels"]) == (4, 4)
+    assert same["purity_by_chance"] < 0.6
     lumped = clusters(np.zeros(100, np.int64), labels)
-    assert (lumped.purity, lumped.information) == (0.25, 0.0)
-    assert lumped.purity_by_chance == 0.25
+    assert (lumped["purity"], lumped["information"]) == (0.25, 0.0)
+    assert lumped["purity_by_chance"] == 0.25
     # a category of its own for every row is pure and says little
     single = clusters(np.arange(100), labels)
-    assert (single.purity, single.purity_by_chance) == (1.0, 1.0)
-    assert single.information == pytest.approx(2 * math.log(4) / (math.log(4) + math.log(100)))
+    assert (single["purity"], single["purity_by_chance"]) == (1.0, 1.0)
+    assert single["information"] == pytest.approx(2 * math.log(4) / (math.log(4) + math.log(100)))
     mixed = clusters(np.array([1, 1, 1, 2, 2, 2, 2]), np.array([0, 0, 1, 1, 1, 0, 2]))
-    assert mixed.purity == 4 / 7
+    assert mixed["purity"] == 4 / 7
 
 
 def test_bits_against_a_category():

@@ -18,7 +18,6 @@ from discretevae.cli.arguments import Numbers
 from discretevae.config import DataConfig, LatentSpec, ModelConfig, RunConfig, TrainConfig
 from discretevae.data import load_data
 from discretevae.errors import ConfigError, RunError, TrainingInterrupted
-from discretevae.evaluation.bounds import row_scores
 from discretevae.evaluation.code_sizes import (
     BIT,
     Choice,
@@ -31,7 +30,7 @@ from discretevae.evaluation.code_sizes import (
 )
 from discretevae.evaluation.measured import Measured, mean_of
 from discretevae.experiments import run as runs, sweep as sweeps
-from discretevae.experiments.sweep import SCORES, sweep
+from discretevae.experiments.sweep import sweep
 from discretevae.experiments.sweep_plan import latent_at, pattern_of, plan
 from discretevae.plots.sweep import reconstruction_figure, size_figure
 
@@ -313,14 +312,11 @@ def test_what_is_finished_is_left_alone_and_more_may_be_added(copy, cli, monkeyp
     trained = []
     ours = runs.run
     monkeypatch.setattr(runs, "run", lambda *a, **k: trained.append(k["out"].name) or ours(*a, **k))
-    monkeypatch.setattr(sweeps, "row_scores", None)  # what is kept beside the runs is enough
     status, out, err = cli(*COMMAND, "--out", copy)
     assert (status, err, trained) == (0, "", [])
     assert out.count("(was there)") == 3
     assert all(path.read_bytes() == content for path, content in before.items())
-    monkeypatch.setattr(sweeps, "row_scores", row_scores)
     first = read(copy)
-    (copy / "2" / SCORES).write_bytes(b"damaged")
     args = ("--sizes", "2,5", "--seeds", "2")
     status, out, err = cli(*COMMAND, "--out", copy, *args)
     assert (status, err) == (0, "")

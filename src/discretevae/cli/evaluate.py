@@ -45,10 +45,6 @@ SURROGATE = (
 @arguments.path(
     "--per-row", "A .csv or .npz of the id of every row and its figures under RUN.  [default: none]"
 )
-@arguments.path(
-    "--picture",
-    "A .png of the runs side by side: rate against distortion, and bounds.  [default: none]",
-)
 @arguments.seed
 @arguments.inputs("test")
 @arguments.as_json
@@ -58,7 +54,6 @@ def command(
     max_rows: int | None,
     others: tuple[Path, ...],
     per_row: Path | None,
-    picture: Path | None,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -77,9 +72,8 @@ def command(
     """
     from discretevae.evaluation.bounds import summary_of
 
-    for path, suffixes in ((per_row, (".csv", ".npz")), (picture, (".png",))):
-        if path is not None:
-            require_suffix(path, *suffixes)
+    if per_row is not None:
+        require_suffix(per_row, ".csv", ".npz")
     runs = [source.run, *(open_run(folder, source.device) for folder in others)]
     if len(modes := {run.config.data.binarize for run in runs}) > 1:
         raise ConfigError(
@@ -93,10 +87,6 @@ def command(
     results = [summary_of(score, run.model) for score, run in zip(scores, runs, strict=True)]
     if per_row is not None:
         _write_rows(per_row, scores[0], rows)
-    if picture is not None:
-        from discretevae.plots.comparison import side_by_side
-
-        outputs.draw(side_by_side([run.folder.name for run in runs], results), picture)
     if as_json:
         if not others:
             outputs.print_json(results[0].to_dict())
@@ -118,7 +108,7 @@ def command(
         outputs.print_table(lines, title=title, has_head=False)
     if results[0].is_surrogate:
         click.echo(SURROGATE)
-    outputs.print_paths(written=per_row, picture=picture)
+    outputs.print_paths(written=per_row)
 
 
 def evaluation_lines(result: Evaluation, config: ModelConfig) -> list[tuple[str, str, str]]:

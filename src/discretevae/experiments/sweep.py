@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -57,9 +56,7 @@ from discretevae.run_folder.folder import FIGURES
 from discretevae.run_folder.saved_run import load_run
 from discretevae.system.files import as_path, write_json
 from discretevae.system.locks import writing
-from discretevae.system.tensor_files import checksum, read_tensors, write_tensors
 
-SCORES = "row_scores.safetensors"
 PICTURES = ("sweep.png", "reconstructions.png")
 
 SHOWN_ROWS = 12
@@ -305,18 +302,7 @@ class _Sweeping:
         return SizeRun(one.seed, one.folder, seconds=seconds, **means, **usage), table
 
     def scores(self, one: PlannedRun, model: DiscreteVAE) -> tuple[Tables, dict[str, Any]]:
-        """Return the figures of each test row and the use of the code; cached beside the run."""
-        path = self.out / one.folder / SCORES
-        key = {
-            "weights": checksum({k: v.cpu() for k, v in model.state_dict().items()}, {}),
-            "samples": self.result.samples,
-            "rows": len(self.rows),
-            "seeds": [one.seed, self.result.seeds[0]],
-        }
-        with contextlib.suppress(RunError):  # missing or damaged: it is made again
-            table, head = read_tensors(path)
-            if head.get("of") == key:
-                return table, head["usage"]
+        """Return the figures of each test row, and the use of the code."""
         name = one.config.model.latent
         found = row_scores(
             model,
@@ -328,9 +314,7 @@ class _Sweeping:
         table = {name: getattr(found, name) for name in ("elbo", "log_likelihood", "kl", "bound")}
         if found.log_px is not None:
             table["log_px"] = found.log_px
-        usage = dataclasses.asdict(found.usage)
-        write_tensors(path, table, {"of": key, "usage": usage})
-        return table, usage
+        return table, dataclasses.asdict(found.usage)
 
     def first_rows(self) -> Tensor:
         """Return the rows that are reconstructed."""

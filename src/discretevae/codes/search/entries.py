@@ -95,26 +95,17 @@ class Entries:
     def own_places(self, ids: Array, sums: Array) -> Array:
         """Return the places of queries that are rows of the index, int64 ``[Q]``, else -1.
 
-        They have the same values and the same id; of a name, one may begin with more folders.
-        Ids, numbers or texts, and sums are those of the queries.
+        They have the same id or name, and the same values. Ids, numbers or texts, and sums are
+        those of the queries.
         """
         if self.names is None and ids.dtype.kind == "i":
             at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
             is_own = (self.ids[at] == ids) & (self.sums[at] == sums) & (sums > 0)
             return np.where(is_own, at, -1)
-        files: dict[str, list[tuple[int, str]]] = {}
-        for place, name in enumerate(self.all_names().tolist()):
-            files.setdefault(name.rpartition("/")[2], []).append((place, name))
-        places = np.full(len(ids), -1)
-        for query, other in enumerate(map(str, ids.tolist())):
-            shared = 0
-            for place, name in files.get(other.rpartition("/")[2], []):
-                is_same = name == other or name.endswith(f"/{other}") or other.endswith(f"/{name}")
-                if is_same and 0 < sums[query] == self.sums[place]:
-                    length = min(len(name), len(other)) + (name == other)
-                    if length > shared:  # of several, the one with the most folders in common
-                        shared, places[query] = length, place
-        return places
+        keys = zip(self.all_names().tolist(), self.sums.tolist(), strict=True)
+        known = {key: place for place, key in reversed(list(enumerate(keys))) if key[1]}
+        wanted = zip(map(str, ids.tolist()), sums.tolist(), strict=True)
+        return np.array([known.get(key, -1) for key in wanted])
 
     def own_first(self, found: Neighbors, own: Array, codes: Array) -> Neighbors:
         """Return the neighbors with the query itself before other rows of its code.

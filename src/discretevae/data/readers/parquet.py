@@ -94,14 +94,9 @@ class ParquetTable(DiskTable):
         names, places = self._columns({request.label, request.row_id, *request.ignore})
         parts = take_apart(
             names, request, self.name, lambda i: self._column(places[i].field),
-            index_columns=[name for name in index if isinstance(name, str)],
+            index_columns=index,
         )  # fmt: skip
         self.labels, self.ids, self.notes = parts.labels, parts.ids, parts.notes
-        numbers = next((each for each in index if isinstance(each, range)), range(n_rows))
-        is_own = len(numbers) == n_rows and numbers != range(n_rows)
-        if self.ids is None and is_own and request.row_id is None:
-            self.ids = np.arange(numbers.start, numbers.stop, numbers.step)
-            self.notes = (*self.notes, f"row ids run from {numbers[0]} to {numbers[-1]}")
         if not parts.features or not n_rows:
             raise DataError(
                 f"{path}: no values in an array of shape ({n_rows}, {len(parts.features)}). Give "
@@ -295,18 +290,12 @@ def _is_text(kind: Any) -> bool:
     return any(check(kind) for check in checks)
 
 
-def _index_of(schema: Any) -> list[str | range]:
-    """Return what pandas noted of the index: names of columns, or the numbers of the rows."""
+def _index_of(schema: Any) -> list[str]:
+    """Return the columns that pandas noted as its index."""
     try:
         noted = (schema.pandas_metadata or {}).get("index_columns", [])
-        counted = [
-            range(each["start"], each["stop"], each["step"])
-            for each in noted
-            if isinstance(each, dict) and each["kind"] == "range"
-        ]
-        sound = [each for each in counted if max(map(abs, (each.start, each.stop))) < 2**62]
-        return [each for each in noted if isinstance(each, str)] + sound
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        return [each for each in noted if isinstance(each, str)]
+    except (ValueError, TypeError, AttributeError):
         return []  # not what pandas writes
 
 

@@ -82,40 +82,29 @@ def change(values: Sequence[float | None]) -> Change:
     return Change(fmean(first) if first else None, fmean(last) if last else None, known.count(None))
 
 
-@dataclass(frozen=True)
-class Clusters:
-    """Agreement of categories with labels that no training saw, see `match_clusters`.
+def clusters(categories: Labels, labels: Labels) -> dict[str, float]:
+    """Compare categories ``[N]`` with labels ``[N]`` that no training saw, see `match_clusters`.
 
-    Args:
-        purity: share of rows that carry the most frequent label of their category.
-        information: normalized mutual information of category and label.
-        purity_by_chance: the same after the labels are shuffled: what so many categories of these
-            sizes give for nothing.
-        information_by_chance: likewise.
-        categories: how many are in use.
-        labels: how many there are.
-    """
-
-    purity: float
-    information: float
-    purity_by_chance: float
-    information_by_chance: float
-    categories: int
-    labels: int
-
-
-def clusters(categories: Labels, labels: Labels) -> Clusters:
-    """Compare categories ``[N]`` with labels ``[N]``.
+    Returns:
+        ``purity`` and ``information``, the normalized mutual information; the same ``by_chance``,
+        after the labels are shuffled: what so many categories of these sizes give for nothing; and
+        how many ``categories`` are in use and ``labels`` there are.
 
     Example:
         >>> found = clusters(np.array([7, 7, 7, 2, 2]), np.array([0, 0, 1, 1, 1]))
-        >>> found.purity, round(found.information, 3), found.categories
+        >>> found["purity"], round(found["information"], 3), found["categories"]
         (0.8, 0.433, 2)
     """
     found = match_clusters(categories, labels)
     chance = match_clusters(categories, np.random.default_rng(0).permutation(labels))
-    sizes = len(found.clusters), len(found.classes)
-    return Clusters(found.purity, found.nmi, chance.purity, chance.nmi, *sizes)
+    return {
+        "purity": found.purity,
+        "information": found.nmi,
+        "purity_by_chance": chance.purity,
+        "information_by_chance": chance.nmi,
+        "categories": len(found.clusters),
+        "labels": len(found.classes),
+    }
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from discretevae.config import RunConfig, auto_batch_size, to_dict
 from discretevae.data import Dataset
 from discretevae.errors import RunError
 from discretevae.experiments.paper.claims import (
-    Clusters,
     change,
     clusters,
     loss_fall,
@@ -179,7 +178,6 @@ def _find(
 ) -> dict[str, Any]:
     """Return the numbers of one run."""
     history, training = run.history, run.config.training
-    found = _clusters_of(model_of(run), data)
     return {
         "run": run.key,
         "title": run.title,
@@ -192,12 +190,12 @@ def _find(
         "loss": asdict(loss_fall(history)),
         "gradient_variance": _change([m.grad_variance for m in history]),
         "relative_gradient_variance": _change([m.grad_relative_variance for m in history]),
-        "clusters": None if found is None else asdict(found),
+        "clusters": _clusters_of(model_of(run), data),
         "config": to_dict(run.config),
     }
 
 
-def _clusters_of(model: DiscreteVAE, data: Dataset) -> Clusters | None:
+def _clusters_of(model: DiscreteVAE, data: Dataset) -> dict[str, float] | None:
     family, labels = model.family, data.test.labels
     if labels is None or not isinstance(family, Categorical) or family.n_variables > 1:
         return None
