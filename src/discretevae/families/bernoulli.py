@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
@@ -68,13 +67,9 @@ class Bernoulli(Family):
         size = eta.abs()
         return (F.softplus(-size) + size * torch.sigmoid(-size)).sum(-1)
 
-    def kl(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
-        """Return Σ_d q_d ln(q_d/p_d) + (1−q_d) ln((1−q_d)/(1−p_d)), the KL, ``[B]``."""
-        result: Tensor = _KL.apply(eta, prior_eta)  # type: ignore[no-untyped-call]
-        return result
-
     def kl_per_variable(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
-        """Return KL(q_d ‖ p_d), ``[B, D]``."""
+        """Return KL(q_d ‖ p_d) = q_d ln(q_d/p_d) + (1−q_d) ln((1−q_d)/(1−p_d)), ``[B, D]``."""
+        # the two logarithms differ by η − λ, so that one of them is enough
         off = F.logsigmoid(-eta) - F.logsigmoid(-prior_eta)
         return off + torch.sigmoid(eta) * (eta - prior_eta)
 
@@ -105,31 +100,3 @@ class Bernoulli(Family):
     def from_codes(self, codes: Tensor) -> Tensor:
         """Turn uint8 bits into z, ``[N, D]``."""
         return codes.to(torch.get_default_dtype())
-
-
-class _KL(torch.autograd.Function):
-    """The divergence with its gradient written down, a third of what autograd would do.
-
-    ∂KL/∂η_d = q_d(1 − q_d)(η_d − λ_d) and ∂KL/∂λ_d = p_d − q_d for p of natural parameters λ: the
-    Fisher information times the difference, as in every exponential family.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, eta: Tensor, prior_eta: Tensor) -> Tensor:
-        q = torch.sigmoid(eta)
-        ctx.save_for_backward(eta, prior_eta)
-        ctx.q = q
-        # ln(q/p) and ln((1 − q)/(1 − p)) differ by η − λ, so one logarithm of the two is enough
-        off = F.logsigmoid(-eta) - F.logsigmoid(-prior_eta)
-        return torch.addcmul(off, q, eta - prior_eta).sum(-1)
-
-    @staticmethod
-    def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        eta, prior_eta = ctx.saved_tensors
-        weight = weight.unsqueeze(-1)
-        q = torch.sigmoid(eta) if torch.is_grad_enabled() else ctx.q
-        to_eta = q * (1 - q) * (eta - prior_eta) * weight if ctx.needs_input_grad[0] else None
-        to_prior = None
-        if ctx.needs_input_grad[1]:
-            to_prior = (weight * (torch.sigmoid(prior_eta) - q)).sum_to_size(prior_eta.shape)
-        return to_eta, to_prior
