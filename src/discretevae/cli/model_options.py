@@ -113,5 +113,6 @@ def _model_config(
         init=options["init"] or base.init,
         likelihood="bernoulli" if options["likelihood"] == AUTO else options["likelihood"],
         prior=options["prior"],
+        quantizer=options["quantizer"],
         image_shape=image_shape,
     )

@@ -77,6 +77,10 @@ _OWN = {
         "categories), gaussian:16, or several, such as categorical:10+gaussian:16.  "
         "[default: the preset's]",
     ),
+    "quantizer": _own(
+        "A learned codebook for a categorical code: vector:16 has vectors of 16 numbers, one for "
+        "each category, shared by all variables.  [default: none]",
+    ),
     "hidden": _own(
         "Widths of the encoder's hidden layers, mirrored by the decoder: 1024 or 200,200; none for "
         "linear networks. Not for cnn presets.  [default: the preset's]",
@@ -93,8 +97,14 @@ _OWN = {
     ),
     "objective": _own(
         "What is maximized: elbo, the ELBO; multi-sample, the S-sample bound; marginal, ln p(x) "
-        "itself, for codes of at most 4,096 states; or reweighted wake-sleep.",
+        "itself, for codes of at most 4,096 states; reweighted wake-sleep; or vq, the loss of the "
+        "VQ-VAE, which needs --quantizer.",
         type=click.Choice(OBJECTIVE_NAMES),
+    ),
+    "vq": _own(
+        "With --objective vq: beta, the weight of the commitment; decay of the moving averages "
+        "that the vectors follow, 0 for their gradient; revive, the share of the mean use below "
+        "which a vector is moved.",
     ),
     "estimator": _own(
         "Gradient estimator of the encoder, NAME[:option=value,…], such as "

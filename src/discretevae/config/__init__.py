@@ -21,6 +21,7 @@ from discretevae.config.likelihoods import LikelihoodSpec
 from discretevae.config.model_config import INITS, Init, ModelConfig
 from discretevae.config.presets import PRESETS, preset
 from discretevae.config.priors import PriorSpec
+from discretevae.config.quantizers import QuantizerSpec, VQTraining
 from discretevae.config.run_config import RunConfig, run_config_from, to_dict
 from discretevae.config.saving import SaveEvery
 from discretevae.config.schedules import Schedule
@@ -57,6 +58,7 @@ __all__ = [
     "ObjectiveName",
     "Precision",
     "PriorSpec",
+    "QuantizerSpec",
     "RowTarget",
     "RunConfig",
     "SaveEvery",
@@ -64,6 +66,7 @@ __all__ = [
     "Schedule",
     "Target",
     "TrainConfig",
+    "VQTraining",
     "auto_batch_size",
     "preset",
     "run_config_from",

@@ -11,6 +11,7 @@ from discretevae.config.checks import Option, an_int, is_int, one_of, problems_o
 from discretevae.config.latents import LatentSpec
 from discretevae.config.likelihoods import LikelihoodSpec
 from discretevae.config.priors import PriorSpec
+from discretevae.config.quantizers import QuantizerSpec
 
 Network = Literal["mlp", "cnn", "custom"]
 NETWORKS: tuple[Network, ...] = get_args(Network)
@@ -42,6 +43,8 @@ class ModelConfig:
             ``he``, uniform, with zero biases.
         likelihood: p(x|z), a `LikelihoodSpec`: ``bernoulli`` for values in [0, 1], ``gaussian`` for
             N(x̂, 1), ``beta-binomial`` for 8-bit values …
+        quantizer: a learned codebook between networks and a categorical code, a `QuantizerSpec`
+            such as ``vector:16``; None lets the networks meet the code itself.
         prior: p(z), a `PriorSpec`: ``fixed`` (uniform; standard normal for a Gaussian code),
             ``factorized`` (learned), ``autoregressive`` …
         image_shape: (height, width) of a row, or None when rows are no pictures.
@@ -64,6 +67,7 @@ class ModelConfig:
     activation: Option[Activation] = Option(Activation.of, RELU)
     init: Init = field(default="torch", metadata=one_of(INITS))
     likelihood: Option[LikelihoodSpec] = Option(LikelihoodSpec.of, LikelihoodSpec("bernoulli"))
+    quantizer: Option[QuantizerSpec | None] = Option(QuantizerSpec.of, None)
     prior: Option[PriorSpec] = Option(PriorSpec.of, PriorSpec("fixed"))
     image_shape: tuple[int, int] | None = field(
         default=None,
@@ -81,6 +85,11 @@ class ModelConfig:
             )
         if self.network == "cnn":
             problems += self._cnn_problems()
+        if not problems and self.quantizer and self.latent.kind != "categorical":
+            problems.append(
+                "`quantizer` needs a categorical code, such as categorical:16x32. "
+                f"Got {self.latent}."
+            )
         if not problems and self.image_shape and math.prod(self.image_shape) != self.n_features:
             problems.append(
                 f"`image_shape` must hold {self.n_features} pixels. Got {self.image_shape}."

@@ -41,6 +41,11 @@ class RunConfig:
                 f"`pretrain` ends with the placing of a mixture prior. Got prior {prior}. Leave it "
                 "out, or choose a prior such as mixture:10."
             )
+        if training.objective == "vq" and self.model.quantizer is None:
+            problems.append(
+                "`objective='vq'` needs a codebook. Give `quantizer`, such as vector:16, and a "
+                "categorical `latent`, such as categorical:16x32."
+            )
         if training.augment is not None and self.model.image_shape is None:
             problems.append("`augment` distorts pictures, and these rows are none. Leave it out.")
         refuse(problems)

@@ -20,11 +20,12 @@ from discretevae.config.checks import (
     refuse,
     rule,
 )
+from discretevae.config.quantizers import VQTraining
 from discretevae.config.schedules import Schedule
 from discretevae.config.targets import RowTarget, Target
 from discretevae.errors import ConfigError
 
-ObjectiveName = Literal["elbo", "multi-sample", "marginal", "wake-sleep"]
+ObjectiveName = Literal["elbo", "multi-sample", "marginal", "wake-sleep", "vq"]
 Precision = Literal["float32", "tf32", "bf16"]
 Start = Literal["random", "mean"]
 
@@ -54,7 +55,9 @@ class TrainConfig:
         lr: step size of Adam.
         lr_schedule: how it falls, a `Schedule`: ``constant``, ``linear``, ``cosine:0.4`` …
         warmup: steps over which it first rises.
-        objective: what is maximized: ``elbo``, ``multi-sample``, ``marginal`` or ``wake-sleep``.
+        objective: what is maximized: ``elbo``, ``multi-sample``, ``marginal``, ``wake-sleep``
+            or ``vq``, the loss of the VQ-VAE, for models with a quantizer.
+        vq: options of the objective ``vq``, a `VQTraining`: ``beta=0.25,decay=0.99,revive=0.05``.
         estimator: the gradient estimator, ``rloo:samples=4`` or ``RLOO(samples=4)``, of which the
             spelling is kept; None takes the default for the objective and the code.
         samples: S, samples of z per row; None leaves the estimator's own default.
@@ -107,6 +110,7 @@ class TrainConfig:
     target: Option[Target] = Option(Target.of, RowTarget())
     pretrain: int = field(default=0, metadata=an_int(0))
     objective: ObjectiveName = field(default="elbo", metadata=one_of(OBJECTIVE_NAMES))
+    vq: Option[VQTraining] = Option(VQTraining.of, VQTraining())
     estimator: Option[str | None] = Option(_estimator, None)
     samples: int | None = field(default=None, metadata=an_int(1))
     seed: int = field(
@@ -134,6 +138,8 @@ class TrainConfig:
             problems.append(
                 f"{' and '.join(asked)} change the ELBO. Got `objective={self.objective!r}`."
             )
+        if self.objective != "vq" and self.vq != VQTraining():
+            problems.append(f"`vq` belongs to `objective='vq'`. Got objective {self.objective!r}.")
         refuse(problems)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
@@ -11,7 +12,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from discretevae.config import LatentSpec, LikelihoodSpec, ModelConfig, PriorSpec, preset
+from discretevae.config import (
+    LatentSpec,
+    LikelihoodSpec,
+    ModelConfig,
+    PriorSpec,
+    QuantizerSpec,
+    preset,
+)
 from discretevae.data.objects import rows_from
 from discretevae.data.rows import Rows
 from discretevae.errors import ConfigError, DataError, kind_of, require_type
@@ -20,6 +28,7 @@ from discretevae.likelihoods import Likelihood, likelihood_named
 from discretevae.model.inputs import as_x, require_x
 from discretevae.model.integrands import LogJoint, LogLikelihood
 from discretevae.model.own_modules import require_shapes
+from discretevae.networks.codebook import Codebook, QuantizedDecoder, QuantizedEncoder
 from discretevae.networks.convolutional import ConvDecoder, ConvEncoder
 from discretevae.networks.layers import output_bias
 from discretevae.networks.mlp import MLP
@@ -50,8 +59,8 @@ class DiscreteVAE(nn.Module):
             own keep theirs.
 
     Attributes:
-        n_eta: numbers that the encoder gives for each row.
-        n_code: numbers of a flat code, which the decoder takes.
+        n_eta: numbers that the network of the encoder gives for each row; with a quantizer D·E.
+        n_code: numbers of a flat code, which that of the decoder takes; with a quantizer D·E.
         n_outputs: numbers that the decoder gives for each code.
 
     Raises:
@@ -85,12 +94,20 @@ class DiscreteVAE(nn.Module):
         self.likelihood: Likelihood = likelihood_named(config.likelihood, config.n_features)
         self.n_eta = self.family.fixed_eta().numel()
         self.n_code = math.prod(self.family.z_shape)
+        if config.quantizer is not None:
+            self.n_eta = self.n_code = self.family.n_variables * config.quantizer.dim
         self.n_outputs = self.likelihood.n_outputs(config.n_features)
         if encoder is None and decoder is None and config.network != "custom":
             encoder, decoder = self._make_networks(config, generator)
         else:
             encoder, decoder = self._check_own_modules(config, encoder, decoder)
             config = dataclasses.replace(config, network="custom", hidden=None)
+        if config.quantizer is not None:
+            codebook = Codebook(
+                config.latent.n_categories, config.quantizer.dim, generator=generator
+            )
+            encoder = QuantizedEncoder(encoder, codebook)
+            decoder = QuantizedDecoder(codebook, decoder)
         self.config, self.encoder, self.decoder = config, encoder, decoder
         self.prior: Prior = make_prior(
             config.prior,
@@ -144,6 +161,7 @@ class DiscreteVAE(nn.Module):
         hidden: tuple[int, ...] | None = None,
         likelihood: str | LikelihoodSpec | Likelihood = "bernoulli",
         prior: str | PriorSpec = "fixed",
+        quantizer: str | QuantizerSpec | None = None,
         seed: int = 0,
     ) -> DiscreteVAE:
         """Return a fresh model that fits the rows of ``data``.
@@ -156,6 +174,7 @@ class DiscreteVAE(nn.Module):
             hidden: widths of the hidden layers of an MLP; None takes the preset's.
             likelihood: p(x|z), such as ``gaussian:0.1``.
             prior: p(z), such as ``autoregressive``.
+            quantizer: a learned codebook, such as ``vector:16``, for a categorical code.
             seed: of the initial weights.
 
         Raises:
@@ -178,10 +197,16 @@ class DiscreteVAE(nn.Module):
             hidden=base.hidden if hidden is None else hidden,
             likelihood=likelihood,
             prior=prior,
+            quantizer=quantizer,
             init=base.init,
             image_shape=data.image_shape,
         )
         return cls(config, generator=torch.Generator().manual_seed(seed))
+
+    @property
+    def codebook(self) -> Codebook | None:
+        """The learned vectors between the networks and the code, if there are any."""
+        return self.decoder.codebook if isinstance(self.decoder, QuantizedDecoder) else None
 
     @property
     def device(self) -> torch.device:
@@ -195,7 +220,7 @@ class DiscreteVAE(nn.Module):
             DataError: no float tensor of this width.
         """
         require_x(x, self.config.n_features)
-        return self.family.natural_parameters(self._apply_network(self.encoder, x))
+        return self.family.natural_parameters(self.apply_network(self.encoder, x))
 
     def output(self, z: Tensor) -> Tensor:
         """Return the decoder's outputs for codes: ``[..., *z_shape]`` to ``[..., C·P]``.
@@ -204,17 +229,22 @@ class DiscreteVAE(nn.Module):
         numbers for each feature under others; `decode` gives E[x|z] under any.
         """
         lead = z.shape[: z.ndim - len(self.family.z_shape)]
-        flat = z.reshape(lead.numel(), self.n_code)
-        output = self._apply_network(self.decoder, flat)
+        flat = z.reshape(lead.numel(), math.prod(self.family.z_shape))
+        output = self.apply_network(self.decoder, flat)
         return output.reshape(*lead, output.shape[-1])
 
-    def _apply_network(self, network: nn.Module, x: Tensor) -> Tensor:
-        """Apply a network; in it, and nowhere else, products are of the type asked for."""
+    def apply_network(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Apply encoder or decoder; in them, and nowhere else, products are of the type asked for.
+
+        Args:
+            network: one of the two, or a part of it.
+            x: its input.
+        """
         if self.product_dtype is None:
-            return network(x)  # type: ignore[no-any-return]
+            return network(x)
         # every weight is used once, so that a cache of converted ones would serve nobody
         with torch.autocast(x.device.type, self.product_dtype, cache_enabled=False):
-            output: Tensor = network(x)
+            output = network(x)
         return output.to(x.dtype)
 
     @torch.no_grad()
@@ -319,7 +349,7 @@ class DiscreteVAE(nn.Module):
             network = f"{type(self.encoder).__name__}, {type(self.decoder).__name__}"
         lines = {
             "features": f"{config.n_features:,}{shape}",
-            "code": config.latent,
+            "code": f"{config.latent}{f', {config.quantizer}' if config.quantizer else ''}",
             "network": network,
             "likelihood": config.likelihood,
             "prior": config.prior,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from discretevae.config.model_config import Init
+from discretevae.networks.codebook import QuantizedDecoder
 
 LAYERS = nn.Linear, nn.Conv2d, nn.ConvTranspose2d
 """Those whose weights are drawn here."""
@@ -89,7 +90,10 @@ def output_bias(network: nn.Module) -> Tensor | None:
         >>> output_bias(nn.Sequential(nn.Linear(2, 3), nn.Sigmoid())) is None
         True
     """
-    while isinstance(network, nn.Sequential):
+    while isinstance(network, nn.Sequential | QuantizedDecoder):
+        if isinstance(network, QuantizedDecoder):
+            network = network.network
+            continue
         layers = [layer for layer in network if not isinstance(layer, nn.Flatten | nn.Identity)]
         network = layers[-1] if layers else nn.Identity()
     return network.bias if isinstance(network, LAYERS) else None

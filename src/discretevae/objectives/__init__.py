@@ -12,13 +12,17 @@ objective               per row                                     estimators
 ``multi-sample``        E ln 1/K Σ_k p(x, z_k)/q(z_k|x)             ``vimco``
 ``marginal``            ln p(x), exactly                            ``exact``
 ``wake-sleep``          the K-sample bound, self-normalized         ``importance``
+``vq``                  ln p(x|z) at the nearest vectors, and what  ``straight-through``
+                        holds encoder and vectors together
 ======================  ==========================================  =====================
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
+from discretevae.config import TrainConfig
 from discretevae.objectives.bounds import (
     elbo as elbo,
     marginal as marginal,
@@ -32,6 +36,7 @@ from discretevae.objectives.choosing import (
     choose_estimator as choose_estimator,
     estimator_name as estimator_name,
 )
+from discretevae.objectives.quantized import vector_quantized as vector_quantized
 from discretevae.objectives.terms import Objective as Objective, Terms as Terms
 
 OBJECTIVES: Mapping[str, Objective] = {
@@ -39,5 +44,18 @@ OBJECTIVES: Mapping[str, Objective] = {
     "multi-sample": multi_sample,
     "marginal": marginal,
     "wake-sleep": wake_sleep,
+    "vq": vector_quantized,
 }
 """Every objective by its name."""
+
+
+def objective_of(config: TrainConfig) -> Objective:
+    """Return the objective of a training, with its options.
+
+    Example:
+        >>> objective_of(TrainConfig(objective="marginal")) is marginal
+        True
+    """
+    if config.objective == "vq":
+        return partial(vector_quantized, options=config.vq)
+    return OBJECTIVES[config.objective]

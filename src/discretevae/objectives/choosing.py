@@ -9,12 +9,18 @@ from discretevae.estimators import (
     Estimator,
     Exact,
     Importance,
+    StraightThrough,
     default_estimator,
     estimator_for,
 )
 from discretevae.families import MAX_STATES, Family, is_enumerable
 
-DEFAULT_ESTIMATORS = {"multi-sample": "vimco", "marginal": "exact", "wake-sleep": "importance"}
+DEFAULT_ESTIMATORS = {
+    "multi-sample": "vimco",
+    "marginal": "exact",
+    "wake-sleep": "importance",
+    "vq": "straight-through",
+}
 """The estimator of each objective where none is named; the ELBO's depends on the code."""
 
 
@@ -79,7 +85,12 @@ def check_pair(objective: str, estimator: Estimator) -> None:
         ...     print(error)
         objective marginal cannot be estimated by Importance. Choose `estimator='exact'`.
     """
-    required = {"multi-sample": VIMCO, "marginal": Exact, "wake-sleep": Importance}.get(objective)
+    required = {
+        "multi-sample": VIMCO,
+        "marginal": Exact,
+        "wake-sleep": Importance,
+        "vq": StraightThrough,
+    }.get(objective)
     name = type(estimator).__name__
     if required is None:
         if isinstance(estimator, VIMCO):

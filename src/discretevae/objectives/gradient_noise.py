@@ -77,10 +77,11 @@ def encoder_gradient_noise(
     draws = []
     for _ in range(repeats):
         loss = objective(model, x, estimator, generator=generator).loss
-        draws.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]))
-    gradients = torch.stack(draws)
-    per_parameter = gradients.var(0)
+        gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        draws.append(torch.cat([g.flatten() for g in gradients]))
+    stacked = torch.stack(draws)
+    per_parameter = stacked.var(0)
     total = per_parameter.sum().item()
-    squared_norm = gradients.mean(0).square().sum().item() - total / repeats
+    squared_norm = stacked.mean(0).square().sum().item() - total / repeats
     relative = total / squared_norm if squared_norm > 0 else None
     return GradientNoise(per_parameter.mean().item(), relative)

@@ -81,10 +81,19 @@ def natural_parameters(
         ConfigError: no model or estimator.
         DataError: no rows ``[B, P]``.
     """
+    require_parts(model, estimator)
+    return model.eta(x if encoder_input is None else encoder_input)
+
+
+def require_parts(model: DiscreteVAE, estimator: Estimator) -> None:
+    """Refuse what is no model or no estimator.
+
+    Raises:
+        ConfigError: it is none.
+    """
     if not isinstance(getattr(model, "prior", None), Prior):  # what stands in for a model has one
         require_model(model)
     require_estimator(estimator)
-    return model.eta(x if encoder_input is None else encoder_input)
 
 
 class Objective(Protocol):

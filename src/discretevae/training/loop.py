@@ -24,7 +24,7 @@ from discretevae.system.ranks import Ranks
 from discretevae.training.batches import Batch, BatchMaker
 from discretevae.training.checkpointer import Checkpointer
 from discretevae.training.measuring import measure_epoch
-from discretevae.training.placement import place_mixture
+from discretevae.training.placement import place_codebook, place_mixture
 from discretevae.training.position import Position
 from discretevae.training.preparation import PreparedTraining, choose_method, prepare_training
 from discretevae.training.recorded_step import RecordedStep
@@ -184,12 +184,17 @@ def warn_of_collapse(state: TrainingState) -> None:
 
 
 def _start_from_scratch(prepared: PreparedTraining, state: TrainingState) -> None:
-    """Copy the first rank's weights to all, and set the last bias of the decoder if asked."""
-    model, ranks = state.model, prepared.ranks
+    """Place what starts at the data, and copy the first rank's weights to all."""
+    model, config, ranks = state.model, prepared.config, prepared.ranks
+    if model.codebook is not None and ranks.is_first:
+        model.eval()
+        place_codebook(model, prepared.train_rows, seed=config.seed)
+        if config.objective == "vq":
+            model.codebook.be_certain()
     ranks.copy_first(list(model.state_dict().values()))
-    if prepared.config.start == "mean":
+    if config.start == "mean":
         model.start_at(mean_row(prepared.train_rows))
-        state.evaluated_model.load_state_dict(model.state_dict())
+    state.evaluated_model.load_state_dict(model.state_dict())
 
 
 def _place_prior(prepared: PreparedTraining, state: TrainingState) -> None:

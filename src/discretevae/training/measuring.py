@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from discretevae.data import Rows
 from discretevae.evaluation.bounds import Evaluation, evaluate
-from discretevae.objectives import OBJECTIVES
+from discretevae.objectives import objective_of
 from discretevae.objectives.gradient_noise import encoder_gradient_noise
 from discretevae.run_folder.history import EpochMetrics
 from discretevae.system.randomness import generator_for
@@ -31,7 +31,7 @@ def measure_epoch(
         prepared.probe,
         prepared.estimator.at_step(epoch * prepared.steps_per_epoch),
         generator=generator_for(config.seed, "probe draws", epoch, device=prepared.device),
-        objective=OBJECTIVES[config.objective],
+        objective=objective_of(config),
     )
 
     def measured(rows: Rows) -> Evaluation:

@@ -1,7 +1,9 @@
-"""The start of a mixture prior: clusters of the codes, found on their neighborhood graph."""
+"""The start of what is placed on clusters: a mixture prior, and a codebook."""
 
 from __future__ import annotations
 
+import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from discretevae.errors import ConfigError
 from discretevae.families import Gaussian
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
+from discretevae.objectives.quantized import quantized_networks
 from discretevae.priors import MixturePrior
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -136,3 +139,46 @@ def component_moments(
         own = apart[labels == k]
         spread[k] += own.T @ own / count[k]
     return is_member.sum(1) / len(labels), center, spread
+
+
+PLACED_ROWS = 10_000
+"""Vectors that a codebook's clusters are found among, or `PLACED_PER_VECTOR` times K if more."""
+
+PLACED_PER_VECTOR = 20
+
+
+@torch.no_grad()
+def place_codebook(model: DiscreteVAE, rows: RowsLike, *, seed: int = 0) -> None:
+    """Set the vectors of a codebook to the clusters that k-means finds in the encoder's outputs.
+
+    Fewer distinct outputs than vectors leave the others on top of them, until training moves them.
+
+    Args:
+        model: with a codebook, which is changed in place.
+        rows: N rows, binarized as in training.
+        seed: of the choice of rows and of k-means.
+
+    Raises:
+        ConfigError: the model has no codebook.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    rows = require_fit(model, rows)
+    encoder, _ = quantized_networks(model)
+    codebook = encoder.codebook
+    k, dim = codebook.vectors.shape
+    n = math.ceil(max(PLACED_ROWS, PLACED_PER_VECTOR * k) / model.family.n_variables)
+    order = np.random.default_rng(seed).permutation(len(rows))[:n]
+    chosen = rows.subset(torch.from_numpy(np.sort(order)))
+    chunks = [encoder.vectors(x.to(model.device)).cpu() for x in chosen.chunks(4096, seed=seed)]
+    points = torch.cat(chunks).reshape(-1, dim).double().numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than vectors
+        found = KMeans(min(k, len(points)), n_init=1, max_iter=30, random_state=seed).fit(points)
+    # round and round again where there are fewer points than vectors
+    numbers = torch.arange(k) % len(found.cluster_centers_)
+    vectors = torch.from_numpy(found.cluster_centers_)[numbers]
+    uses = torch.bincount(torch.from_numpy(found.labels_).long(), minlength=k) / len(points)
+    error = found.inertia_ / len(points)
+    codebook.place(vectors.to(codebook.vectors), uses.to(codebook.shares), error)

@@ -209,6 +209,8 @@ def _require_usable_weights(rows: Rows, config: TrainConfig) -> None:
     for name in ("free_bits", "graph"):
         if getattr(config, name):
             raise ConfigError(f"`{name}` knows no weights of rows. Leave `{name}` out.")
+    if config.objective == "vq" and config.vq.decay:
+        raise ConfigError("moving averages know no weights of rows. Give `vq='decay=0'`.")
 
 
 def _validation_split(data: Dataset, config: TrainConfig) -> tuple[Rows, Rows | None]:

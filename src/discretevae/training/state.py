@@ -78,9 +78,10 @@ class TrainingState:
         return self.best_model or self.evaluated_model
 
     def shared_tensors(self) -> list[Tensor]:
-        """Return what processes average: gradients, and what the estimator remembers of batches."""
+        """Return what processes average: gradients, and what is remembered of batches."""
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         buffers = [] if self.estimator is None else list(self.estimator.buffers())
+        buffers += [] if self.model.codebook is None else list(self.model.codebook.buffers())
         return gradients + [buffer for buffer in buffers if buffer.is_floating_point()]
 
     def pack(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from discretevae.estimators import Estimator
-from discretevae.objectives import OBJECTIVES, Objective, elbo, pretraining
+from discretevae.objectives import Objective, elbo, objective_of, pretraining
 from discretevae.training.preparation import PreparedTraining
 
 
@@ -40,7 +40,7 @@ def settings_at(prepared: PreparedTraining, step: int) -> StepSettings:
     phase_step = step if is_pretraining else step - pretraining_steps
     phase_steps = pretraining_steps if is_pretraining else prepared.total_steps - pretraining_steps
     kl_warmup_steps = (config.kl_warmup or 0.0) * prepared.steps_per_epoch
-    objective: Objective = OBJECTIVES[config.objective]
+    objective = objective_of(config)
     if is_pretraining:
         objective = pretraining
     elif config.kl_warmup is not None or config.free_bits is not None:
