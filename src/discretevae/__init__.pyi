@@ -47,12 +47,14 @@ from .config import (
     ModelConfig as ModelConfig,
     NeighborTarget as NeighborTarget,
     PriorSpec as PriorSpec,
+    QuantizerSpec as QuantizerSpec,
     RowTarget as RowTarget,
     RunConfig as RunConfig,
     SaveEvery as SaveEvery,
     Schedule as Schedule,
     Target as Target,
     TrainConfig as TrainConfig,
+    VQTraining as VQTraining,
 )
 from .data import (
     Dataset as Dataset,
@@ -97,7 +99,6 @@ from .estimators import (
     RLOO as RLOO,
     RODEO as RODEO,
     VIMCO as VIMCO,
-    VQ as VQ,
     BitFlip as BitFlip,
     DisARM as DisARM,
     DisARMSB as DisARMSB,
@@ -189,6 +190,7 @@ from .objectives import (
     marginal as marginal,
     multi_sample as multi_sample,
     pretraining as pretraining,
+    vector_quantized as vector_quantized,
     wake_sleep as wake_sleep,
 )
 from .objectives.gradient_noise import (

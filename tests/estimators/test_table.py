@@ -28,7 +28,7 @@ SEEN = 0.1
 BIASED = [name for name in DISCRETE if not ESTIMATORS[name]().is_unbiased]
 NEEDS_SLOPE = {
     "straight-through", "gumbel-softmax", "st-gumbel", "gumbel-rao", "gapped-st", "reinmax",
-    "reinmax-rao", "reinmax-cv", "muprop", "rebar", "relax", "double-cv", "rodeo", "vq",
+    "reinmax-rao", "reinmax-cv", "muprop", "rebar", "relax", "double-cv", "rodeo",
 }  # fmt: skip
 ZERO_FOR_CONSTANT = {
     "exact", "local-expectation", "bitflip", "rloo", "arm", "disarm", "arms", "arsm", "carms",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from discretevae.experiments.comparison_result import Comparison
 
 OF_TRAIN = (
-    "preset", "data", "latent", "hidden", "activation", "init", "likelihood", "prior",
+    "preset", "data", "latent", "quantizer", "hidden", "activation", "init", "likelihood", "prior",
     "binarize", "label", "row_id", "ignore", "header", "scale", "divisor", "image_size",
     "batch_size", "lr", "seed", "device", "data_dir", "json",
 )  # fmt: skip

@@ -47,7 +47,6 @@ from discretevae.estimators.relaxation import (
 )
 from discretevae.estimators.reparametrized import Reparametrized as Reparametrized
 from discretevae.estimators.score import EMA as EMA, NVIL as NVIL, RLOO as RLOO
-from discretevae.estimators.vq import VQ as VQ
 from discretevae.families import Family, Product, is_enumerable, require_family
 
 ESTIMATORS: Mapping[str, type[Estimator]] = {
@@ -56,7 +55,7 @@ ESTIMATORS: Mapping[str, type[Estimator]] = {
         Importance, Reparametrized, Exact, LocalExpectation, BitFlip, EMA, NVIL, RLOO, ARM, DisARM,
         ARMS, ARSM, CARMS, DisARMSB, MuProp, REBAR, RELAX, DoubleCV, RODEO,
         VIMCO, StraightThrough, GumbelSoftmax, STGumbel, GumbelRao, GappedST, ReinMax, ReinMaxRao,
-        ReinMaxCV, VQ,
+        ReinMaxCV,
     )
 }  # fmt: skip
 """Every estimator of the package by its name."""

@@ -106,8 +106,8 @@ class DiscreteVAE(nn.Module):
             codebook = Codebook(
                 config.latent.n_categories, config.quantizer.dim, generator=generator
             )
-            encoder = QuantizedEncoder(encoder, codebook)
-            decoder = QuantizedDecoder(codebook, decoder)
+            encoder = QuantizedEncoder(encoder, codebook, self.family.n_variables)
+            decoder = QuantizedDecoder(codebook, self.family.n_variables, decoder)
         self.config, self.encoder, self.decoder = config, encoder, decoder
         self.prior: Prior = make_prior(
             config.prior,

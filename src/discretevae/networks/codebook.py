@@ -135,16 +135,17 @@ class QuantizedEncoder(nn.Module):
     Args:
         network: ``[B, P]`` to ``[B, D·E]``.
         codebook: K vectors of E numbers.
+        n_variables: D.
     """
 
-    def __init__(self, network: nn.Module, codebook: Codebook) -> None:
+    def __init__(self, network: nn.Module, codebook: Codebook, n_variables: int) -> None:
         super().__init__()
-        self.network, self.codebook = network, codebook
+        self.network, self.codebook, self.n_variables = network, codebook, n_variables
 
     def vectors(self, x: Tensor) -> Tensor:
         """Return what is quantized, ``[B, D, E]``, in the precision of the codebook."""
         h: Tensor = self.network(x).to(self.codebook.vectors.dtype)
-        return h.reshape(len(h), -1, self.codebook.vectors.shape[1])
+        return h.reshape(-1, self.n_variables, self.codebook.vectors.shape[1])
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits; distances are not rounded as the products of networks may be."""
@@ -158,15 +159,17 @@ class QuantizedDecoder(nn.Module):
 
     Args:
         codebook: K vectors of E numbers, those of the encoder.
+        n_variables: D.
         network: ``[N, D·E]`` to the outputs.
     """
 
-    def __init__(self, codebook: Codebook, network: nn.Module) -> None:
+    def __init__(self, codebook: Codebook, n_variables: int, network: nn.Module) -> None:
         super().__init__()
-        self.codebook, self.network = codebook, network
+        self.codebook, self.n_variables, self.network = codebook, n_variables, network
 
     def forward(self, z: Tensor) -> Tensor:
         """Decode Σ_k z_k e_k of each variable."""
         vectors = self.codebook.vectors
-        output: Tensor = self.network((z.reshape(len(z), -1, len(vectors)) @ vectors).flatten(1))
+        chosen = z.reshape(-1, self.n_variables, len(vectors)) @ vectors
+        output: Tensor = self.network(chosen.flatten(1))
         return output
