@@ -185,8 +185,10 @@ from .networks.convolutional import (
 )
 from .networks.mlp import MLP as MLP
 from .objectives import (
+    Chains as Chains,
     Terms as Terms,
     elbo as elbo,
+    jsa as jsa,
     marginal as marginal,
     multi_sample as multi_sample,
     pretraining as pretraining,

@@ -270,8 +270,10 @@ def test_every_row_once_in_an_epoch_and_any_step_alone(tmp_path_factory, data, n
         assert sorted(numbers(torch.cat(steps))) == expected
         for step in data.draw(st.lists(st.integers(0, len(steps) - 1), max_size=4)):
             assert torch.equal(rows.epoch(3, 1, batch).take(step), steps[step])
+            assert torch.equal(rows.batch(batches.numbers(step)), steps[step])
             assert torch.equal(batches.take(step), steps[step]), "going back"
         assert batches.take(len(steps) + 1).shape == (0, 4)
+        assert batches.numbers(len(steps) + 1).shape == (0,)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 7])

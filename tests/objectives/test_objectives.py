@@ -22,7 +22,15 @@ from discretevae.estimators import (
 from discretevae.estimators.contract import ToyIntegrand, random_eta, z_test
 from discretevae.families import Bernoulli, Categorical
 from discretevae.model.vae import DiscreteVAE
-from discretevae.objectives import check_pair, elbo, marginal, multi_sample, wake_sleep
+from discretevae.objectives import (
+    OBJECTIVES,
+    check_pair,
+    choose_estimator,
+    elbo,
+    marginal,
+    multi_sample,
+    wake_sleep,
+)
 
 
 def model_and_rows(latent="bernoulli:3", prior="factorized"):
@@ -233,6 +241,8 @@ def test_wake_sleep_tends_to_the_marginal_gradients():
         ("wake-sleep", EMA(), "Choose `estimator='importance'`"),
         ("wake-sleep", Importance(proposal="uniform"), "Leave the proposal out"),
         ("wake-sleep", Importance(), "needs samples >= 2. Got 1"),
+        ("jsa", RLOO(), "cannot be estimated by RLOO. Choose `estimator='importance'`"),
+        ("jsa", Importance(proposal="uniform"), "jsa draws from the posterior. Leave the proposal"),
         ("elbo", VIMCO(), "Choose `objective='multi-sample'`"),
     ],
 )
@@ -248,5 +258,21 @@ def test_pairs_that_do():
         ("marginal", Exact()),
         ("multi-sample", VIMCO()),
         ("wake-sleep", Importance(samples=5)),
+        ("jsa", Importance()),
     ):
         check_pair(objective, estimator)
+
+
+@pytest.mark.parametrize("latent", ["bernoulli:3+categorical:4", "categorical:4+gaussian:2"])
+@pytest.mark.parametrize("name", sorted(OBJECTIVES.keys() - {"vq"}))  # which needs a codebook
+def test_a_code_of_several_parts_is_taken_as_a_whole(name, latent):
+    model, x = model_and_rows(latent, "fixed")
+    config = TrainConfig(objective=name)
+    if name in ("marginal", "jsa") and "gaussian" in latent:
+        with pytest.raises(ConfigError, match=r"cannot handle a gaussian code|bits and categories"):
+            choose_estimator(model.family, config)
+        return
+    estimator = choose_estimator(model.family, config)
+    terms = OBJECTIVES[name](model, x, estimator, generator=torch.Generator().manual_seed(0))
+    found = [g for g in gradients(model, terms.loss) if g is not None]
+    assert all(g.isfinite().all() and g.any() for g in found)

@@ -37,11 +37,12 @@ def rows() -> Dataset:
 
 
 def config(seed: int) -> RunConfig:
-    """A code of bits, dynamic draws, averaged weights: all that a resume must get right."""
+    """A code of bits, a chain for each row, dynamic draws, averaged weights: all that a resume
+    must get right."""
     return RunConfig(
         model=ModelConfig(n_features=30, latent="bernoulli:20", hidden=(300, 300)),
         training=TrainConfig(
-            epochs=6, batch_size=10, estimator="disarm", average=0.99,
+            epochs=6, batch_size=10, objective="jsa", samples=2, average=0.99,
             lr=0.01, lr_schedule="cosine", validation=0.1, patience=6, seed=seed,
         ),
         data=DataConfig(source="mine", binarize="dynamic"),

@@ -113,6 +113,8 @@ RUNS = {
     "a category, exactly": ("categorical:10", {}),
     "a category's marginal": ("categorical:10", {"objective": "marginal"}),
     "wake-sleep": ("bernoulli:5", {"objective": "wake-sleep"}),
+    "jsa, bits": ("bernoulli:16", {"objective": "jsa", "samples": 2}),
+    "jsa, categories, and pixels that are drawn": ("categorical:8x8", {"objective": "jsa"}),
     "the multi-sample bound": ("bernoulli:5", {"objective": "multi-sample"}),
     "categories by reinmax": ("categorical:8x8", {}),
     "a codebook": ("categorical:8x8", {"objective": "vq"}),

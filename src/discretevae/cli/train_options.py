@@ -97,8 +97,8 @@ _OWN = {
     ),
     "objective": _own(
         "What is maximized: elbo, the ELBO; multi-sample, the S-sample bound; marginal, ln p(x) "
-        "itself, for codes of at most 4,096 states; reweighted wake-sleep; or vq, the loss of the "
-        "VQ-VAE, which needs --quantizer.",
+        "itself, for codes of at most 4,096 states; reweighted wake-sleep; jsa, joint stochastic "
+        "approximation; or vq, the loss of the VQ-VAE, which needs --quantizer.",
         type=click.Choice(OBJECTIVE_NAMES),
     ),
     "vq": _own(

@@ -25,7 +25,7 @@ from discretevae.config.schedules import Schedule
 from discretevae.config.targets import RowTarget, Target
 from discretevae.errors import ConfigError
 
-ObjectiveName = Literal["elbo", "multi-sample", "marginal", "wake-sleep", "vq"]
+ObjectiveName = Literal["elbo", "multi-sample", "marginal", "wake-sleep", "jsa", "vq"]
 Precision = Literal["float32", "tf32", "bf16"]
 Start = Literal["random", "mean"]
 
@@ -56,7 +56,7 @@ class TrainConfig:
         lr_schedule: how it falls, a `Schedule`: ``constant``, ``linear``, ``cosine:0.4`` …
         warmup: steps over which it first rises.
         objective: what is maximized: ``elbo``, ``multi-sample``, ``marginal``, ``wake-sleep``
-            or ``vq``, the loss of the VQ-VAE, for models with a quantizer.
+            ``jsa``, or ``vq``, the loss of the VQ-VAE, for models with a quantizer.
         vq: options of the objective ``vq``, a `VQTraining`: ``beta=0.25,decay=0.99,revive=0.05``.
         estimator: the gradient estimator, ``rloo:samples=4`` or ``RLOO(samples=4)``, of which the
             spelling is kept; None takes the default for the objective and the code.

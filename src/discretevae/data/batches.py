@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from discretevae.data.stores.shuffling import Permuted, Windowed
-from discretevae.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,15 +54,8 @@ class Batches:
         return self.to_x(values.to(torch.float32), generator)
 
     def numbers(self, step: int, *, rank: int = 0, ranks: int = 1) -> Tensor:
-        """Return the numbers of the rows that `take` returns, int64 ``[B]``.
-
-        Raises:
-            DataError: the rows lie on disk, where no order of all of them is kept.
-        """
-        if not isinstance(self.order, Permuted):
-            raise DataError(f"{self.name}: the order of rows on disk is not kept.")
-        start, stop = self._places(step, rank, ranks)
-        return self.order.order[start:stop]
+        """Return the numbers of the rows that `take` returns, int64 ``[B]``; best before it."""
+        return self.order.numbers(*self._places(step, rank, ranks))
 
     def _places(self, step: int, rank: int, ranks: int) -> tuple[int, int]:
         first = min(step * self.batch_size, self.n_rows)

@@ -12,6 +12,7 @@ objective               per row                                     estimators
 ``multi-sample``        E ln 1/K Σ_k p(x, z_k)/q(z_k|x)             ``vimco``
 ``marginal``            ln p(x), exactly                            ``exact``
 ``wake-sleep``          the K-sample bound, self-normalized         ``importance``
+``jsa``                 ln p(x), at codes from a chain per row      ``importance``
 ``vq``                  ln p(x|z) at the nearest vectors, and what  ``straight-through``
                         holds encoder and vectors together
 ======================  ==========================================  =====================
@@ -25,11 +26,13 @@ from functools import partial
 from discretevae.config import TrainConfig
 from discretevae.objectives.bounds import (
     elbo as elbo,
+    jsa as jsa,
     marginal as marginal,
     multi_sample as multi_sample,
     pretraining as pretraining,
     wake_sleep as wake_sleep,
 )
+from discretevae.objectives.chains import Chains as Chains
 from discretevae.objectives.choosing import (
     DEFAULT_ESTIMATORS as DEFAULT_ESTIMATORS,
     check_pair as check_pair,
@@ -44,6 +47,7 @@ OBJECTIVES: Mapping[str, Objective] = {
     "multi-sample": multi_sample,
     "marginal": marginal,
     "wake-sleep": wake_sleep,
+    "jsa": jsa,
     "vq": vector_quantized,
 }
 """Every objective by its name."""

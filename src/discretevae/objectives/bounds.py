@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from discretevae.config.run_config import prior_problems
 from discretevae.estimators import Estimator, with_gradient_of
 from discretevae.estimators.base import effective_sample_size
 from discretevae.model.vae import DiscreteVAE
+from discretevae.objectives.chains import Chains, independence_sampler
 from discretevae.objectives.terms import Terms, natural_parameters
 
 
@@ -239,16 +241,78 @@ def wake_sleep(
         >>> terms.loss.backward()
     """
     eta = natural_parameters(model, x, estimator, encoder_input)
-    n_samples = estimator.evaluations
-    z = model.family.sample(eta, n_samples, generator=generator).detach()
+    z = model.family.sample(eta, estimator.evaluations, generator=generator).detach()
     log_likelihood = model.log_likelihood(x)(z)
     log_prior = model.prior.log_prob(z)
     log_joint = log_likelihood + log_prior
     log_q = model.family.log_prob(eta, z)
     log_weight = (log_joint - log_q).detach()
     weight = torch.softmax(log_weight, 0)
-    bound = torch.logsumexp(log_weight, 0) - math.log(n_samples)
     term = (weight * (log_joint + log_q)).sum(0)
+    return _sampled(model, eta, term, log_likelihood, log_prior, log_weight)
+
+
+def jsa(
+    model: DiscreteVAE,
+    x: Tensor,
+    estimator: Estimator,
+    *,
+    generator: torch.Generator | None,
+    encoder_input: Tensor | None = None,
+    chains: tuple[Chains, Tensor] | None = None,
+) -> Terms:
+    """Joint stochastic approximation: both networks learn at codes from a chain for every row.
+
+    From where it stood at the last visit, a row's chain makes S moves of `independence_sampler`,
+    with proposals from q(z|x); z̃_s is where it stands after each. Decoder and prior:
+    1/S Σ_s ∂ln p(x, z̃_s); encoder: 1/S Σ_s ∂ln q(z̃_s|x). Under the posterior these are the
+    gradients of ln p(x) and −KL(p(z|x) ‖ q(z|x)). The value is the proposals' S-sample bound.
+    Source: Ou & Song 2020.
+
+    Its arguments are those of every `Objective`, with `Importance` for S, and ``chains``: the
+    chains and the numbers of the rows among them, ``[B]``; None begins new ones. The diagnostic
+    ``acceptance`` is the share of accepted moves.
+
+    Raises:
+        ConfigError: the code is not discrete.
+
+    Example:
+        >>> from discretevae.config import ModelConfig
+        >>> from discretevae.estimators import Importance
+        >>> config = ModelConfig(n_features=4, latent="bernoulli:3", hidden=(8,))
+        >>> model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0))
+        >>> x, mine = torch.rand(2, 4), (Chains(model.family, 5), torch.tensor([0, 3]))
+        >>> terms = jsa(model, x, Importance(), generator=None, chains=mine)
+        >>> mine[0].is_begun.tolist()
+        [True, False, False, True, False]
+    """
+    eta = natural_parameters(model, x, estimator, encoder_input)
+    own = torch.arange(len(x), device=x.device)
+    kept, rows = chains or (Chains(model.family, len(x), x.device), own)
+    start = model.family.from_codes(kept.codes[rows]).to(eta)
+    proposals = model.family.sample(eta, estimator.evaluations, generator=generator).detach()
+    z = torch.cat([start.unsqueeze(0), proposals])
+    log_likelihood = model.log_likelihood(x)(z)
+    log_prior = model.prior.log_prob(z)
+    log_joint = log_likelihood + log_prior
+    log_q = model.family.log_prob(eta, z)
+    log_weight = (log_joint - log_q).detach()
+    log_weight[0].masked_fill_(~kept.is_begun[rows], -torch.inf)
+    states = independence_sampler(log_weight, generator=generator)
+    kept.move(rows, z[states[-1], own])
+    term = (log_joint + log_q).gather(0, states).mean(0)
+    terms = _sampled(model, eta, term, log_likelihood[1:], log_prior[1:], log_weight[1:])
+    is_accepted = states.diff(dim=0, prepend=torch.zeros_like(states[:1])) > 0
+    acceptance = {"acceptance": is_accepted.to(eta).mean(0)}
+    return replace(terms, diagnostics={**terms.diagnostics, **acceptance})
+
+
+def _sampled(
+    model: DiscreteVAE, eta: Tensor, term: Tensor, log_likelihood: Tensor, log_prior: Tensor,
+    log_weight: Tensor,
+) -> Terms:  # fmt: skip
+    """Terms of draws from q, ``[K, B]``: the gradient of ``term``, the value of their bound."""
+    bound = torch.logsumexp(log_weight, 0) - math.log(len(log_weight))
     return Terms(
         with_gradient_of(bound, term),
         log_likelihood.detach().mean(0),

@@ -5,22 +5,22 @@ from __future__ import annotations
 from discretevae.config import TrainConfig
 from discretevae.errors import ConfigError
 from discretevae.estimators import (
+    ESTIMATORS,
     VIMCO,
     Estimator,
     Exact,
     Importance,
-    StraightThrough,
     default_estimator,
     estimator_for,
+    make_estimator,
 )
 from discretevae.families import MAX_STATES, Family, is_enumerable
+from discretevae.objectives.chains import Chains
 
 DEFAULT_ESTIMATORS = {
-    "multi-sample": "vimco",
-    "marginal": "exact",
-    "wake-sleep": "importance",
+    "multi-sample": "vimco", "marginal": "exact", "wake-sleep": "importance", "jsa": "importance",
     "vq": "straight-through",
-}
+}  # fmt: skip
 """The estimator of each objective where none is named; the ELBO's depends on the code."""
 
 
@@ -36,8 +36,8 @@ def estimator_name(family: Family, config: TrainConfig) -> str:
     return config.estimator or default
 
 
-WAKE_SLEEP_SAMPLES = 5
-"""K of ``wake-sleep`` where none is named; with one sample its weights would say nothing."""
+PROPOSALS = 5
+"""S of ``wake-sleep`` and ``jsa`` if none is named; of one, wake-sleep's weights say nothing."""
 
 
 def choose_estimator(family: Family, config: TrainConfig) -> Estimator:
@@ -54,9 +54,15 @@ def choose_estimator(family: Family, config: TrainConfig) -> Estimator:
         Exact()
     """
     name, samples = estimator_name(family, config), config.samples
-    if config.objective == "wake-sleep" and config.estimator is None and samples is None:
-        samples = WAKE_SLEEP_SAMPLES
-    estimator = estimator_for(name, family, samples=samples)
+    if config.objective in ("wake-sleep", "jsa") and config.estimator is None and samples is None:
+        samples = PROPOSALS
+    if config.objective == "jsa":
+        Chains(family, 0)  # refuses real numbers
+    if config.objective == "elbo":
+        estimator = estimator_for(name, family, samples=samples)
+    else:  # of the code as a whole
+        for part in family.spec.all_parts:
+            estimator = make_estimator(name, kind=part.kind, samples=samples)
     check_pair(config.objective, estimator)
     if family.n_states == 1 and config.objective == "elbo" and not isinstance(estimator, Exact):
         raise ConfigError(
@@ -85,12 +91,7 @@ def check_pair(objective: str, estimator: Estimator) -> None:
         ...     print(error)
         objective marginal cannot be estimated by Importance. Choose `estimator='exact'`.
     """
-    required = {
-        "multi-sample": VIMCO,
-        "marginal": Exact,
-        "wake-sleep": Importance,
-        "vq": StraightThrough,
-    }.get(objective)
+    required = DEFAULT_ESTIMATORS.get(objective)
     name = type(estimator).__name__
     if required is None:
         if isinstance(estimator, VIMCO):
@@ -98,15 +99,14 @@ def check_pair(objective: str, estimator: Estimator) -> None:
                 "vimco estimates the K-sample bound, not the ELBO. Choose "
                 "`objective='multi-sample'`."
             )
-    elif not isinstance(estimator, required):
+    elif not isinstance(estimator, ESTIMATORS[required]):
         raise ConfigError(
-            f"objective {objective} cannot be estimated by {name}. "
-            f"Choose `estimator={DEFAULT_ESTIMATORS[objective]!r}`."
+            f"objective {objective} cannot be estimated by {name}. Choose `estimator={required!r}`."
         )
     elif isinstance(estimator, Importance):
         if estimator.proposal != "posterior" or estimator.xi is not None:
             raise ConfigError(
-                "objective wake-sleep draws from the posterior. Leave the proposal out."
+                f"objective {objective} draws from the posterior. Leave the proposal out."
             )
-        if estimator.samples < 2:
+        if objective == "wake-sleep" and estimator.samples < 2:
             raise ConfigError("objective wake-sleep needs samples >= 2. Got 1.")

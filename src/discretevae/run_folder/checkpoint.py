@@ -132,6 +132,8 @@ def install_state(
         raise RunError(f"{path}: corrupt, the random state is missing. Train again.")
     moments = parts.pop("optimizer")
     for part, module in modules.items():
+        if part == "chains" and position.get("train_rows") != len(module.get_buffer("codes")):
+            continue  # those of other rows begin anew
         install_weights(module, parts[part], path)
         for name, parameter in module.named_parameters():
             _install_moments(optimizer, f"{part}.{name}", parameter, moments, path)

@@ -84,7 +84,7 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         prior: p(z), a `PriorSpec` or its spelling.
         estimator: the gradient estimator by name and options; None takes the default for the
             objective and the code.
-        objective: ``elbo``, ``multi-sample``, ``marginal`` or ``wake-sleep``.
+        objective: ``elbo``, ``multi-sample``, ``marginal``, ``wake-sleep`` or ``jsa``.
         target: ``row``: the code of a row explains the row itself. ``neighbors:5x5``: it explains
             the end of a random walk of 5 steps among 5 nearest neighbors, and so keeps what a row
             has in common with others: for search and clusters. More rows allow longer walks.

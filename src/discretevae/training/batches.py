@@ -27,12 +27,14 @@ class Batch:
             that the others need not wait.
         row_weights: of each row, over the mean weight of all rows; None where all count the same.
             The steps of an epoch add up to the weighted objective, whatever rows they hold.
+        numbers: of the rows among all N, int64 ``[B]``; None in a batch that is made by hand.
     """
 
     target: Tensor
     encoder_input: Tensor | None = None
     weight: float = 1.0
     row_weights: Tensor | None = None
+    numbers: Tensor | None = None
 
 
 class BatchMaker:
@@ -74,13 +76,16 @@ class BatchMaker:
     def make(self, step: int) -> Batch:
         """Return the batch of a step of the epoch, counted from 0."""
         rank, count = self.ranks.rank, self.ranks.count
+        numbers = self.order.numbers(step, rank=rank, ranks=count)
         n_rows = min(self.batch_size, len(self.rows) - step * self.batch_size)
         x, target = self._rows_of(step, rank, count)
-        row_weights = self._weights_of(step, rank, count)
+        row_weights = self.row_weights
+        if row_weights is not None:
+            row_weights = _moved(row_weights[numbers], self.generator.device)
         weight = len(x) * count / n_rows
         if not len(x):  # fewer rows than processes: this one keeps step on a row of another
             x, target = (whole[:1] for whole in self._rows_of(step, 0, 1))
-            row_weights = None
+            row_weights, numbers = None, self.order.numbers(step)[:1]
         encoder_input = None
         if self.augment is not None and self.image_shape is not None:
             encoder_input = distort(x, self.augment, self.image_shape, generator=self.generator)
@@ -89,7 +94,8 @@ class BatchMaker:
         if encoder_input is not None:
             encoder_input = binarize(encoder_input, self.mode, self.generator)
         target = binarize(target, self.mode, self.generator)
-        return Batch(target, encoder_input, weight, row_weights)
+        numbers = _moved(numbers, self.generator.device)
+        return Batch(target, encoder_input, weight, row_weights, numbers)
 
     def _rows_of(self, step: int, rank: int, count: int) -> tuple[Tensor, Tensor]:
         """Return the rows of a process and the rows that their codes have to explain."""
@@ -100,12 +106,6 @@ class BatchMaker:
         start = self.order.numbers(step, rank=rank, ranks=count)
         end = self.neighbors.walk(start, self.walk_steps, generator=self.generator)
         return x, _moved(self.rows.batch(end), device)
-
-    def _weights_of(self, step: int, rank: int, count: int) -> Tensor | None:
-        if self.row_weights is None:
-            return None
-        numbers = self.order.numbers(step, rank=rank, ranks=count)
-        return _moved(self.row_weights[numbers], self.generator.device)
 
 
 def _moved(rows: Tensor, device: torch.device) -> Tensor:

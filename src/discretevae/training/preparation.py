@@ -81,6 +81,11 @@ def choose_method(
         else:
             require_estimator(estimator)
             check_pair(config.objective, estimator)
+        if config.objective == "jsa" and not ranks.is_alone:
+            raise ConfigError(
+                "`objective='jsa'` keeps the code of every row in one process. Got "
+                f"{ranks.count} processes. Choose another objective, or start without torchrun."
+            )
         if config.graph:
             check_recording(estimator, device, ranks)
     except ConfigError as error:

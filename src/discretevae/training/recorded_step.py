@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import replace
+
+from torch import Tensor
 
 from discretevae.model.integrands import without_waiting
 from discretevae.training.batches import Batch
@@ -53,11 +55,8 @@ class RecordedStep:
     def _filled(self, batch: Batch) -> Batch:
         """Return the batch whose memory the recording reads, with these values in it."""
         if self.buffer is None:
-            encoder_input = batch.encoder_input
-            copied = None if encoder_input is None else encoder_input.clone()
-            self.buffer = replace(batch, target=batch.target.clone(), encoder_input=copied)
-            return self.buffer
-        self.buffer.target.copy_(batch.target)
-        if self.buffer.encoder_input is not None and batch.encoder_input is not None:
-            self.buffer.encoder_input.copy_(batch.encoder_input)
+            self.buffer = copy.deepcopy(batch)
+        for name, value in vars(batch).items():
+            if isinstance(value, Tensor):
+                getattr(self.buffer, name).copy_(value)
         return self.buffer

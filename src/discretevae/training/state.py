@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from discretevae.errors import RunError
 from discretevae.model.vae import DiscreteVAE
+from discretevae.objectives import Chains
 from discretevae.run_folder.checkpoint import install_state, pack_state
 from discretevae.run_folder.history import EpochMetrics
 from discretevae.system.randomness import generator_for
@@ -35,6 +36,7 @@ class TrainingState:
         estimator: the part of the estimator that learns or remembers, or None.
         average: the moving average of the model's weights, or None.
         best_model: a copy of the model with the weights of the best epoch, or None.
+        chains: the codes that the objective ``jsa`` keeps of the training rows, or None.
         optimizer: Adam over ``parameters``.
         generators: by name, see `GENERATORS`.
         sums: sums of the epoch so far, on the device.
@@ -46,6 +48,7 @@ class TrainingState:
     estimator: nn.Module | None
     average: Average | None
     best_model: DiscreteVAE | None
+    chains: Chains | None
     optimizer: torch.optim.Optimizer
     generators: dict[str, torch.Generator]
     sums: Sums
@@ -58,7 +61,7 @@ class TrainingState:
         average = None if self.average is None else self.average.model
         parts = {
             "model": self.model, "estimator": self.estimator, "average": average,
-            "best": self.best_model,
+            "best": self.best_model, "chains": self.chains,
         }  # fmt: skip
         return {name: module for name, module in parts.items() if module is not None}
 
@@ -120,6 +123,7 @@ class TrainingState:
 def start_state(prepared: PreparedTraining) -> TrainingState:
     """Let the estimator make its parameters, and return the state before the first step."""
     model, config, device = prepared.model, prepared.config, prepared.device
+    n = len(prepared.train_rows)
     eta = torch.zeros(1, *model.family.eta_shape, device=device)
     prepared.estimator.prepare(model.family, eta)
     estimator = None
@@ -131,6 +135,7 @@ def start_state(prepared: PreparedTraining) -> TrainingState:
         estimator=estimator,
         average=None if config.average is None else Average(model, config.average),
         best_model=copy.deepcopy(model).requires_grad_(False) if config.patience else None,
+        chains=Chains(model.family, n, device) if config.objective == "jsa" else None,
         optimizer=_adam(learned, config.lr, is_recorded=config.graph, device=device),
         generators={
             name: _generator(name, config.seed, prepared.ranks, device) for name in GENERATORS

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor, nn
 
+from discretevae.objectives import jsa
 from discretevae.training.batches import Batch
 from discretevae.training.preparation import PreparedTraining
 from discretevae.training.state import TrainingState
@@ -29,7 +32,10 @@ def take_step(
     the same step. Inside `without_waiting`, nothing here waits for the device, so that a GPU can
     record the step.
     """
-    terms = settings.objective(
+    objective = settings.objective
+    if state.chains is not None and batch.numbers is not None:
+        objective = partial(jsa, chains=(state.chains, batch.numbers))
+    terms = objective(
         state.model,
         batch.target,
         settings.estimator,

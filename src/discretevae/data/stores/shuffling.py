@@ -51,6 +51,10 @@ class Permuted:
         """Return the rows of these places in the order, ``[stop - start, P]``."""
         return self._take(self._order_on_device[start:stop])
 
+    def numbers(self, start: int, stop: int) -> Tensor:
+        """Return the numbers of those rows, int64 on the CPU."""
+        return self.order[start:stop]
+
 
 class BlockOrder:
     """The order of rows on disk in one epoch: numbers only, no values.
@@ -124,39 +128,57 @@ class Windowed:
     Args:
         order: which rows come when.
         read: the values ``[n, P]`` of rows of these numbers, ascending; called in the thread.
+        names: what `numbers` returns for those numbers, int64 ``[N]``; None for themselves.
     """
 
-    def __init__(self, order: BlockOrder, read: Callable[[Tensor], Tensor]) -> None:
-        self._order, self._read = order, read
+    def __init__(
+        self, order: BlockOrder, read: Callable[[Tensor], Tensor], names: Tensor | None = None
+    ) -> None:
+        self._order, self._read, self._names = order, read, names
         self._starts = torch.tensor(order.starts)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="rows")
-        self._held: dict[int, Future[tuple[Tensor, Tensor]]] = {}
+        self._held: dict[int, Future[tuple[Tensor, Tensor, Tensor]]] = {}
 
     def between(self, start: int, stop: int) -> Tensor:
         """Return the rows of these places; windows before the last of them are dropped."""
-        if start >= stop:
+        chosen = self._parts(start, stop)
+        if not chosen:
             return self._read(torch.empty(0, dtype=torch.int64))
-        places = torch.tensor([start, stop - 1])
-        first, last = (torch.searchsorted(self._starts, places, right=True) - 1).tolist()
+        last = chosen[-1][0]
         parts = []
-        for window in range(first, last + 1):
+        for window, part in chosen:
             self._drop(window, last + 1)
-            values, order = self._window(window).result()
-            begin = self._order.starts[window]
-            chosen = order[max(start - begin, 0) : stop - begin]
-            parts.append(values.index_select(0, chosen))
+            values, order, _ = self._window(window).result()
+            parts.append(values.index_select(0, order[part]))
         self._drop(last, last + 1)
         if last + 1 < len(self._order):
             self._window(last + 1)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _window(self, window: int) -> Future[tuple[Tensor, Tensor]]:
+    def numbers(self, start: int, stop: int) -> Tensor:
+        """Return the numbers of those rows, int64; best before `between`, which drops windows."""
+        chosen = self._parts(start, stop)
+        parts = [self._window(window).result()[2][part] for window, part in chosen]
+        rows = torch.cat([torch.empty(0, dtype=torch.int64), *parts])
+        return rows if self._names is None else self._names[rows]
+
+    def _parts(self, start: int, stop: int) -> list[tuple[int, slice]]:
+        """Return the windows of these places, each with the part of its own order."""
+        if start >= stop:
+            return []
+        places = torch.tensor([start, stop - 1])
+        first, last = (torch.searchsorted(self._starts, places, right=True) - 1).tolist()
+        begins = enumerate(self._order.starts[first : last + 1], first)
+        return [(k, slice(max(start - begin, 0), stop - begin)) for k, begin in begins]
+
+    def _window(self, window: int) -> Future[tuple[Tensor, Tensor, Tensor]]:
         if window not in self._held:
             self._held[window] = self._thread.submit(self._load, window)
         return self._held[window]
 
-    def _load(self, window: int) -> tuple[Tensor, Tensor]:
-        return self._read(self._order.rows_of(window)), self._order.order_of(window)
+    def _load(self, window: int) -> tuple[Tensor, Tensor, Tensor]:
+        rows, order = self._order.rows_of(window), self._order.order_of(window)
+        return self._read(rows), order, rows[order]
 
     def _drop(self, first: int, last: int) -> None:
         for window in [window for window in self._held if not first <= window <= last]:

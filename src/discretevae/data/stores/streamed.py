@@ -76,18 +76,19 @@ class Streamed(Store):
 
     def shuffled(self, seed: int, epoch: int) -> Windowed:
         """Return all rows in the random order of blocks and windows."""
-        edges, ascending = self.table.edges, self._ascending
-        if ascending is not None:
-            edges = np.searchsorted(ascending, edges)
+        edges, chosen, places = self.table.edges, self.selection, self._file_order
+        if chosen is not None:
+            chosen = chosen if places is None else chosen[places]
+            edges = np.searchsorted(chosen, edges)
         order = BlockOrder(
             torch.from_numpy(edges), max(1, WINDOW_BYTES // self._row_bytes), seed, epoch
         )
 
-        def read(places: Tensor) -> Tensor:
-            chosen: Index = places.numpy()
-            return self._read(chosen if ascending is None else ascending[chosen])
+        def read(rows: Tensor) -> Tensor:
+            numbers: Index = rows.numpy()
+            return self._read(numbers if chosen is None else chosen[numbers])
 
-        return Windowed(order, read)
+        return Windowed(order, read, None if places is None else torch.from_numpy(places))
 
     def _read(self, chosen: Index) -> Tensor:
         return torch.from_numpy(self.table.rows(chosen, self.dtype))
@@ -104,7 +105,9 @@ class Streamed(Store):
         return self._read(self.selection)
 
     @cached_property
-    def _ascending(self) -> Index | None:
-        """The selection in the order of the file, for shuffling, which needs no other."""
+    def _file_order(self) -> Index | None:
+        """The places of the selection in the order of the file; None where they are in order."""
         chosen = self.selection
-        return chosen if chosen is None or (chosen[1:] >= chosen[:-1]).all() else np.sort(chosen)
+        if chosen is None or (chosen[1:] >= chosen[:-1]).all():
+            return None
+        return np.argsort(chosen, kind="stable")
