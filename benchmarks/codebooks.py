@@ -83,7 +83,7 @@ def used(model: DiscreteVAE, x: torch.Tensor) -> dict[str, float]:
     codes = model.encode(x)
     spec = model.config.latent
     k = spec.n_categories or 2
-    columns = [codes.flatten()] if model.codebook is not None else list(codes.T)
+    columns = [codes.flatten()] if model.quantizer is not None else list(codes.T)
     shares = torch.stack(
         [torch.bincount(column.long(), minlength=k) / len(column) for column in columns]
     )

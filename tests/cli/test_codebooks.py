@@ -37,7 +37,7 @@ def test_what_a_run_is_used_for(run, cli, tmp_path):
 def test_a_run_is_gone_on_with_and_says_what_differs(run, cli):
     said = cli("train", "--resume", run, "--vq", "decay=0.5")
     assert said.status == 2
-    assert "--vq is beta=0.25,decay=0.9,revive=0.05 in" in said.err
+    assert "--vq is beta=0.25,decay=0.9,revive=0.05,entropy=0 in" in said.err
     said = cli("train", "--resume", run, "--quantizer", "vector:5")
     assert said.status == 2
     assert "--quantizer is vector:3 in" in said.err
@@ -46,8 +46,8 @@ def test_a_run_is_gone_on_with_and_says_what_differs(run, cli):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--objective", "vq"), "--objective vq needs a codebook. Give --quantizer"),
-        (("--quantizer", "vector:3"), "--quantizer needs a categorical code"),
+        (("--objective", "vq"), "--objective vq needs a quantizer. Give one"),
+        (("--quantizer", "vector:3"), "--quantizer vector:3 needs a categorical code"),
         ((*CODE, "--quantizer", "vector"), "missing a required argument: 'dim'"),
         ((*CODE, "--quantizer", "vectr:3"), "Did you mean vector?"),
         ((*CODE, "--vq", "beta=1"), "--vq belongs to --objective vq"),

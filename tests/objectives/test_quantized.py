@@ -14,8 +14,9 @@ from discretevae.errors import ConfigError
 from discretevae.estimators import RLOO, Exact, Importance, ReinMax, StraightThrough
 from discretevae.estimators.contract import z_test
 from discretevae.evaluation.bounds import evaluate
+from discretevae.families import family_of
 from discretevae.model.vae import DiscreteVAE
-from discretevae.objectives import elbo, vector_quantized
+from discretevae.objectives import elbo, quantized, vector_quantized
 from discretevae.run_folder.saved_run import load_run, save_config
 from discretevae.training import train
 
@@ -29,7 +30,7 @@ def model_and_rows(prior="factorized"):
     model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0)).double()
     x = torch.rand(4, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     with torch.no_grad():
-        model.codebook.log_c.fill_(math.log(0.3))
+        model.quantizer.log_c.fill_(math.log(0.3))
     return model, x
 
 
@@ -40,8 +41,8 @@ def of(model, x, options, **more):
 def written_out(model, x, beta):
     """van den Oord et al. 2017, eq. 3, with ln p(z), for autograd: ``[B]``."""
     h = model.encoder.network(x).reshape(4, 2, 4)
-    index = torch.cdist(h, model.codebook.vectors.expand(4, 3, 4)).argmin(-1)
-    e = model.codebook.vectors[index]
+    index = torch.cdist(h, model.quantizer.vectors.expand(4, 3, 4)).argmin(-1)
+    e = model.quantizer.vectors[index]
     logits = model.decoder.network((h + (e - h).detach()).flatten(1))
     log_px = (x * logits - torch.nn.functional.softplus(logits)).sum(1)
     codebook = (h.detach() - e).square().sum((1, 2))
@@ -82,7 +83,7 @@ def test_what_is_reported_is_the_bound_of_a_certain_code():
     terms = of(model, x, VQTraining())
     torch.testing.assert_close(terms.kl, torch.full((4,), 2 * math.log(3), dtype=torch.float64))
     model.eval()
-    model.codebook.be_certain()
+    model.quantizer.be_certain()
     exact = elbo(model, x, Exact(), generator=None)
     for name in ("log_likelihood", "kl", "elbo"):
         torch.testing.assert_close(getattr(of(model, x, BY_GRADIENT), name), getattr(exact, name))
@@ -91,10 +92,10 @@ def test_what_is_reported_is_the_bound_of_a_certain_code():
 def test_vectors_that_follow_averages_get_no_gradient():
     model, x = model_and_rows()
     terms = of(model, x, VQTraining(decay=0.9))
-    assert not gradients(model, terms.surrogate)["encoder.codebook.vectors"].any()
-    before = model.codebook.vectors.detach().clone()
+    assert not gradients(model, terms.surrogate)["encoder.quantizer.vectors"].any()
+    before = model.quantizer.vectors.detach().clone()
     of(model, x, VQTraining(decay=0.9))
-    assert not torch.equal(model.codebook.vectors.detach(), before)
+    assert not torch.equal(model.quantizer.vectors.detach(), before)
 
 
 def test_measuring_changes_nothing():
@@ -136,7 +137,7 @@ def test_the_exact_gradient_reaches_vectors_on_both_sides(prior):
     terms = elbo(model, x, Exact(), generator=torch.Generator().manual_seed(0))
     truth = gradients(model, enumerated(model, x))
     same(gradients(model, terms.surrogate), truth)
-    assert truth["encoder.codebook.log_c"].any()
+    assert truth["encoder.quantizer.log_c"].any()
 
 
 @pytest.mark.parametrize("estimator", [Importance(samples=2), RLOO(samples=2)], ids=repr)
@@ -151,7 +152,7 @@ def test_estimates_of_its_gradient_have_no_bias(estimator):
         draws.append(torch.cat([g.flatten() for g in found.values()]))
     exact = torch.cat([g.flatten() for g in truth.values()]).unsqueeze(0)
     assert z_test(torch.stack(draws), exact).passed
-    number = list(truth).index("encoder.codebook.vectors")
+    number = list(truth).index("encoder.quantizer.vectors")
     start = sum(g.numel() for g in list(truth.values())[:number])
     wrong = exact.clone()
     wrong[0, start : start + 12] *= 0.8
@@ -199,8 +200,8 @@ def test_revival_brings_dead_vectors_back():
         )
         x = data.train.batch(slice(0, 1000))
         with torch.no_grad():
-            model.codebook.vectors[2:] += 1e3
-            model.codebook.sums.copy_(model.codebook.vectors / 16)
+            model.quantizer.vectors[2:] += 1e3
+            model.quantizer.sums.copy_(model.quantizer.vectors / 16)
         model.train()
         options = VQTraining(decay=0.9, revive=revive)
         for start in range(0, 1000, 20):
@@ -217,14 +218,46 @@ def test_averages_follow_where_the_gradient_leads():
         h = model.encoder.network(x).reshape(-1, 4)
     for _ in range(200):
         of(model, x, VQTraining(decay=0.5, revive=0.0))
-    by_average = model.codebook.vectors.detach().clone()
+    by_average = model.quantizer.vectors.detach().clone()
     index = torch.cdist(h, by_average).argmin(-1)
     for k in index.unique():
         mean = h[index == k].mean(0)
         torch.testing.assert_close(by_average[k], mean, atol=1e-6, rtol=0)
-        model.codebook.vectors.grad = None
-    found = gradients(model, of(model, x, BY_GRADIENT).surrogate)["encoder.codebook.vectors"]
+        model.quantizer.vectors.grad = None
+    found = gradients(model, of(model, x, BY_GRADIENT).surrogate)["encoder.quantizer.vectors"]
     torch.testing.assert_close(found, torch.zeros_like(found), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "latent"),
+    [("levels", "categorical:8x5"), ("signs", "bernoulli:20"), ("sphere", "bernoulli:20")],
+)
+def test_fixed_points_learn_digits(quantizer, latent):
+    data = load_data("digits")
+    model = DiscreteVAE.for_data(data, latent=latent, hidden=(64,), quantizer=quantizer)
+    config = TrainConfig(epochs=30, lr=3e-3, objective="vq", vq="entropy=1")
+    history = train(model, data, config)
+    assert history[-1].log_likelihood > history[0].log_likelihood + 4
+    assert history[-1].kl == pytest.approx(math.log(model.family.n_states), rel=1e-5)
+    assert len(model.encode(data.test.batch(slice(None))).unique(dim=0)) > 50
+    points = {name: value for name, value in model.named_buffers() if "points" in name}
+    for value in points.values():
+        assert torch.equal(value, torch.linspace(-1, 1, 5))
+
+
+@pytest.mark.parametrize("latent", ["categorical:2x3", "bernoulli:3"])
+def test_the_information_is_that_of_the_definition(latent):
+    """Σ_d Σ_k q̄ ln 1/q̄ − q ln 1/q, one variable and value at a time."""
+    family = family_of(latent)
+    eta = torch.randn(
+        (6, *family.eta_shape), generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    q = torch.softmax(eta, -1) if eta.ndim == 3 else torch.stack([eta, -eta], -1).sigmoid()
+    mean = q.mean(0)
+    expected = -(mean * mean.log()).sum() + (q * q.log()).sum((1, 2))
+    found = quantized._information(family, eta)
+    torch.testing.assert_close(found, expected)
+    assert found.mean() > 0
 
 
 @pytest.mark.parametrize("vq", ["decay=0.9,revive=0.3", "decay=0,revive=0.3"])
@@ -257,7 +290,7 @@ def test_resumed_equals_uninterrupted(vq, tmp_path):
         assert torch.equal(value, resumed.state_dict()[name]), name
     save_config(tmp_path, RunConfig(model=whole.config, training=config))
     kept = load_run(tmp_path).model
-    assert kept.encoder.codebook is kept.decoder.codebook
+    assert kept.encoder.quantizer is kept.decoder.quantizer
     x = data.test.batch(slice(0, 20))
     assert torch.equal(kept.encode(x), whole.encode(x))
 
@@ -265,7 +298,7 @@ def test_resumed_equals_uninterrupted(vq, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"objective": "vq"}, "`objective='vq'` needs a codebook"),
+        ({"objective": "vq"}, "`objective='vq'` needs a quantizer"),
         ({"objective": "vq", "augment": "light"}, "change the ELBO"),
         ({"vq": "beta=1"}, "`vq` belongs to `objective='vq'`"),
         ({"objective": "vq", "vq": "beta=-1"}, "beta must be >= 0. Got -1"),

@@ -78,8 +78,9 @@ _OWN = {
         "[default: the preset's]",
     ),
     "quantizer": _own(
-        "A learned codebook for a categorical code: vector:16 has vectors of 16 numbers, one for "
-        "each category, shared by all variables.  [default: none]",
+        "What the encoder's numbers are rounded to: vector:16, a learned codebook with a vector of "
+        "16 numbers for each category; levels (of categories); signs or sphere (of bits).  "
+        "[default: none]",
     ),
     "hidden": _own(
         "Widths of the encoder's hidden layers, mirrored by the decoder: 1024 or 200,200; none for "
@@ -104,7 +105,7 @@ _OWN = {
     "vq": _own(
         "With --objective vq: beta, the weight of the commitment; decay of the moving averages "
         "that the vectors follow, 0 for their gradient; revive, the share of the mean use below "
-        "which a vector is moved.",
+        "which a vector is moved; entropy, the weight of the code's information.",
     ),
     "estimator": _own(
         "Gradient estimator of the encoder, NAME[:option=value,…], such as "

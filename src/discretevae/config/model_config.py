@@ -43,8 +43,8 @@ class ModelConfig:
             ``he``, uniform, with zero biases.
         likelihood: p(x|z), a `LikelihoodSpec`: ``bernoulli`` for values in [0, 1], ``gaussian`` for
             N(x̂, 1), ``beta-binomial`` for 8-bit values …
-        quantizer: a learned codebook between networks and a categorical code, a `QuantizerSpec`
-            such as ``vector:16``; None lets the networks meet the code itself.
+        quantizer: points between networks and code, a `QuantizerSpec`: ``vector:16``, a learned
+            codebook, ``levels``, ``signs`` or ``sphere``; None lets them meet the code itself.
         prior: p(z), a `PriorSpec`: ``fixed`` (uniform; standard normal for a Gaussian code),
             ``factorized`` (learned), ``autoregressive`` …
         image_shape: (height, width) of a row, or None when rows are no pictures.
@@ -85,10 +85,11 @@ class ModelConfig:
             )
         if self.network == "cnn":
             problems += self._cnn_problems()
-        if not problems and self.quantizer and self.latent.kind != "categorical":
+        if not problems and self.quantizer and self.latent.kind != self.quantizer.latent_kind:
+            fitting = {"categorical": "categorical:16x32", "bernoulli": "bernoulli:50"}
             problems.append(
-                "`quantizer` needs a categorical code, such as categorical:16x32. "
-                f"Got {self.latent}."
+                f"`quantizer` {self.quantizer} needs a {self.quantizer.latent_kind} code, such as "
+                f"{fitting[self.quantizer.latent_kind]}. Got {self.latent}."
             )
         if not problems and self.image_shape and math.prod(self.image_shape) != self.n_features:
             problems.append(

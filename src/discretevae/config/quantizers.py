@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from discretevae.config.checks import NOT_NEGATIVE, SHARE, an_int, one_of
+from discretevae.config.latents import LatentKind
 from discretevae.config.spelling import Spec, short, spell
+
+QuantizerKind = Literal["vector", "levels", "signs", "sphere"]
+
+MISSING = (
+    "`objective='vq'` needs a quantizer. Give one, such as `quantizer='vector:16'` with "
+    "`latent='categorical:16x32'`."
+)
+"""What is wrong with a model for that objective."""
 
 
 @dataclass(frozen=True)
 class QuantizerSpec(Spec):
     """The quantizer between networks and code, in words.
 
-    ``vector:16`` is a learned codebook of vectors of 16 numbers, one for each category. All
-    variables of the code share it.
+    | spelling | what the numbers of the encoder's network are rounded to |
+    |---|---|
+    | ``vector:16`` | a learned codebook: a vector of 16 numbers for each category |
+    | ``levels`` | categories: evenly spaced levels (finite scalar quantization) |
+    | ``signs`` | bits: −1 and 1 (lookup-free quantization) |
+    | ``sphere`` | bits: the same, after scaling to a sphere (binary spherical quantization) |
+
+    All variables of a code share them.
 
     Args:
-        kind: ``vector``.
+        kind: ``vector``, ``levels``, ``signs`` or ``sphere``.
         dim: E, numbers in a vector.
 
     Raises:
@@ -29,10 +44,10 @@ class QuantizerSpec(Spec):
     """
 
     option = "quantizer"
-    form = "vector:16"
+    form = "vector:16, levels, signs or sphere"
 
-    kind: Literal["vector"] = field(metadata=one_of(("vector",)))
-    dim: int = field(metadata=an_int(1, 100_000))
+    kind: QuantizerKind = field(metadata=one_of(get_args(QuantizerKind)))
+    dim: int = field(default=1, metadata=an_int(1, 100_000))
 
     @classmethod
     def constructors(cls) -> dict[str, Any]:
@@ -41,10 +56,18 @@ class QuantizerSpec(Spec):
         def vector(dim: int) -> QuantizerSpec:
             return cls("vector", dim)
 
-        return {"vector": vector}
+        return {
+            "vector": vector, "levels": cls("levels"), "signs": cls("signs"),
+            "sphere": cls("sphere"),
+        }  # fmt: skip
+
+    @property
+    def latent_kind(self) -> LatentKind:
+        """The kind of code that is rounded to."""
+        return "categorical" if self.kind in ("vector", "levels") else "bernoulli"
 
     def __str__(self) -> str:
-        return spell(self.kind, self.dim)
+        return spell(self.kind, *[self.dim] * (self.kind == "vector"))
 
 
 @dataclass(frozen=True)
@@ -57,21 +80,24 @@ class VQTraining(Spec):
             from the gradient of their own loss.
         revive: a vector that is used less than this share of the mean takes over a half of the
             rows of a vector that is used much; 0 lets it die.
+        entropy: γ ≥ 0, weight of the information between rows and a code that is drawn softly: that
+            all values are used, and each row is certain of its own. For fixed points.
 
     Raises:
         ConfigError: a number is out of range.
 
     Example:
         >>> VQTraining.of("decay=0,beta=1")
-        VQTraining(beta=1.0, decay=0.0, revive=0.05)
+        VQTraining(beta=1.0, decay=0.0, revive=0.05, entropy=0.0)
     """
 
     option = "vq"
-    form = "beta=0.25,decay=0.99,revive=0.05"
+    form = "beta=0.25,decay=0.99,revive=0.05,entropy=0"
 
     beta: float = field(default=0.25, metadata=NOT_NEGATIVE)
     decay: float = field(default=0.99, metadata=SHARE)
     revive: float = field(default=0.05, metadata=SHARE)
+    entropy: float = field(default=0.0, metadata=NOT_NEGATIVE)
 
     @classmethod
     def split(cls, text: str) -> tuple[str, str | None]:

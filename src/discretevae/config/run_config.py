@@ -11,6 +11,7 @@ from discretevae.config.checks import refuse
 from discretevae.config.data_config import DataConfig
 from discretevae.config.model_config import ModelConfig
 from discretevae.config.priors import PriorSpec
+from discretevae.config.quantizers import MISSING
 from discretevae.config.spelling import Spec
 from discretevae.config.train_config import TrainConfig
 from discretevae.errors import ConfigError
@@ -42,10 +43,7 @@ class RunConfig:
                 "out, or choose a prior such as mixture:10."
             )
         if training.objective == "vq" and self.model.quantizer is None:
-            problems.append(
-                "`objective='vq'` needs a codebook. Give `quantizer`, such as vector:16, and a "
-                "categorical `latent`, such as categorical:16x32."
-            )
+            problems.append(MISSING)
         if training.augment is not None and self.model.image_shape is None:
             problems.append("`augment` distorts pictures, and these rows are none. Leave it out.")
         refuse(problems)

@@ -28,10 +28,15 @@ from discretevae.likelihoods import Likelihood, likelihood_named
 from discretevae.model.inputs import as_x, require_x
 from discretevae.model.integrands import LogJoint, LogLikelihood
 from discretevae.model.own_modules import require_shapes
-from discretevae.networks.codebook import Codebook, QuantizedDecoder, QuantizedEncoder
 from discretevae.networks.convolutional import ConvDecoder, ConvEncoder
 from discretevae.networks.layers import output_bias
 from discretevae.networks.mlp import MLP
+from discretevae.networks.quantizers import (
+    QuantizedDecoder,
+    QuantizedEncoder,
+    Quantizer,
+    quantizer_for,
+)
 from discretevae.priors import Prior, make_prior
 from discretevae.system.randomness import generator_for
 
@@ -103,11 +108,9 @@ class DiscreteVAE(nn.Module):
             encoder, decoder = self._check_own_modules(config, encoder, decoder)
             config = dataclasses.replace(config, network="custom", hidden=None)
         if config.quantizer is not None:
-            codebook = Codebook(
-                config.latent.n_categories, config.quantizer.dim, generator=generator
-            )
-            encoder = QuantizedEncoder(encoder, codebook, self.family.n_variables)
-            decoder = QuantizedDecoder(codebook, self.family.n_variables, decoder)
+            quantizer = quantizer_for(config.quantizer, config.latent, generator=generator)
+            encoder = QuantizedEncoder(encoder, quantizer, self.family.n_variables)
+            decoder = QuantizedDecoder(quantizer, self.family.z_shape, decoder)
         self.config, self.encoder, self.decoder = config, encoder, decoder
         self.prior: Prior = make_prior(
             config.prior,
@@ -204,9 +207,9 @@ class DiscreteVAE(nn.Module):
         return cls(config, generator=torch.Generator().manual_seed(seed))
 
     @property
-    def codebook(self) -> Codebook | None:
-        """The learned vectors between the networks and the code, if there are any."""
-        return self.decoder.codebook if isinstance(self.decoder, QuantizedDecoder) else None
+    def quantizer(self) -> Quantizer | None:
+        """The quantizer between the networks and the code, if there is one."""
+        return self.decoder.quantizer if isinstance(self.decoder, QuantizedDecoder) else None
 
     @property
     def device(self) -> torch.device:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from discretevae.config.model_config import Init
-from discretevae.networks.codebook import QuantizedDecoder
+from discretevae.networks.quantizers import QuantizedDecoder
 
 LAYERS = nn.Linear, nn.Conv2d, nn.ConvTranspose2d
 """Those whose weights are drawn here."""

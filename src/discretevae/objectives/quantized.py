@@ -1,4 +1,4 @@
-"""The objective of the VQ-VAE."""
+"""The objective of the VQ-VAE, and of its relatives with fixed points."""
 
 from __future__ import annotations
 
@@ -6,27 +6,26 @@ import torch
 from torch import Tensor
 
 from discretevae.config import VQTraining
+from discretevae.config.quantizers import MISSING
 from discretevae.errors import ConfigError
 from discretevae.estimators import Estimator, with_gradient_of
+from discretevae.families import Family
 from discretevae.model.vae import DiscreteVAE
-from discretevae.networks.codebook import QuantizedDecoder, QuantizedEncoder
+from discretevae.networks.quantizers import Codebook, QuantizedDecoder, QuantizedEncoder
 from discretevae.objectives.terms import Terms, require_parts
 
 DEFAULTS = VQTraining()
 
 
 def quantized_networks(model: DiscreteVAE) -> tuple[QuantizedEncoder, QuantizedDecoder]:
-    """Return encoder and decoder of a model with a codebook.
+    """Return encoder and decoder of a model with a quantizer.
 
     Raises:
         ConfigError: it has none.
     """
     encoder, decoder = model.encoder, model.decoder
     if not isinstance(encoder, QuantizedEncoder) or not isinstance(decoder, QuantizedDecoder):
-        raise ConfigError(
-            "`objective='vq'` needs a codebook. Give `quantizer`, such as vector:16, and a "
-            "categorical `latent`, such as categorical:16x32."
-        )
+        raise ConfigError(MISSING)
     return encoder, decoder
 
 
@@ -41,30 +40,31 @@ def vector_quantized(
 ) -> Terms:
     """Return the objective of the VQ-VAE, which maximizes no bound, and the bound of its code.
 
-        z = the nearest vector:    k_d = argmin_k ‖h_d − e_k‖²
-        ln p(x|e_k) − Σ_d (‖sg[h_d] − e_k‖² + β ‖h_d − sg[e_k]‖²) + ln p(z)
+        z: the nearest point e_d of each variable, argmin ‖h_d − e_d‖²
+        ln p(x|e) − Σ_d (‖sg[h_d] − e_d‖² + β ‖h_d − sg[e_d]‖²) + ln p(z)
 
-    sg stops the gradient. The encoder's outputs h get the decoder's slope at the vectors, straight
+    sg stops the gradient. The encoder's outputs h get the decoder's slope at the points, straight
     through, and are held near them by the commitment β. The vectors learn from the middle term, or
     follow the moving averages of the h that chose them, which have the same fixed point; vectors
     that are hardly used are moved to where many are. Encoder and vectors get no gradient from
     ln p(z), from which a learned prior learns. Source: van den Oord, Vinyals & Kavukcuoglu, *Neural
     Discrete Representation Learning* (NeurIPS 2017), eq. 1-3, 6-8; of several variables the terms
-    are summed.
+    are summed. Of fixed points (finite scalar, lookup-free, spherical quantization) all holds but
+    that they do not move; γ times the information that a softer q gives of its row is added.
 
     What is reported is the ELBO of a q(z|x) that is certain of z, ln p(x|z) + ln p(z): under the
     uniform prior the whole rate D ln K is paid.
 
     Args:
-        model: with a codebook.
+        model: with a quantizer.
         x: rows ``[B, P]``.
         estimator: plays no part; nothing is estimated.
         generator: of a prior that draws.
         encoder_input: rows ``[B, P]`` that the encoder sees in place of ``x``.
-        options: β, and how the vectors learn.
+        options: β, γ, and how vectors learn.
 
     Raises:
-        ConfigError: the model has no codebook.
+        ConfigError: the model has no quantizer.
 
     Example:
         >>> from discretevae.config import ModelConfig
@@ -77,25 +77,38 @@ def vector_quantized(
     """
     require_parts(model, estimator)
     encoder, decoder = quantized_networks(model)
-    codebook = encoder.codebook
-    if model.training and options.decay:
-        codebook.follow()
-    h = model.apply_network(encoder.vectors, x if encoder_input is None else encoder_input)
-    index = codebook.nearest(h.detach())
-    if model.training:
-        codebook.remember(h.detach(), index, options.decay or DEFAULTS.decay)
-        codebook.revive(options.revive)
-    chosen = codebook.vectors[index]
-    straight_through = h + (chosen - h).detach()
+    quantizer, learns = encoder.quantizer, model.training
+    if learns and options.decay and isinstance(quantizer, Codebook):
+        quantizer.follow()
+    h = model.apply_network(encoder.rounded, x if encoder_input is None else encoder_input)
+    z = quantizer.nearest(h.detach())
+    if learns and isinstance(quantizer, Codebook):
+        quantizer.remember(h.detach(), z, options.decay or DEFAULTS.decay)
+        quantizer.revive(options.revive)
+    point = quantizer.points_of(z)
+    straight_through = h + (point - h).detach()
     output = model.apply_network(decoder.network, straight_through.flatten(1))
     log_likelihood = model.likelihood.log_prob(output.unsqueeze(0), x)[0]
-    z = model.family.from_codes(index).to(x).unsqueeze(0)
-    log_prior = model.prior.log_prob(z, generator=generator)[0]
-    commitment = (h - chosen.detach()).square().sum((-1, -2))
+    log_prior = model.prior.log_prob(z.unsqueeze(0), generator=generator)[0]
+    commitment = (h - point.detach()).square().sum((-1, -2))
     maximized = log_likelihood + log_prior - options.beta * commitment
     if not options.decay:
-        maximized = maximized - (h.detach() - chosen).square().sum((-1, -2))
+        maximized = maximized - (h.detach() - point).square().sum((-1, -2))
+    if options.entropy:
+        eta = quantizer.logits(h, quantizer.first_c)
+        maximized = maximized + options.entropy * _information(model.family, eta)
     value = log_likelihood + log_prior
     return Terms(
         with_gradient_of(value.detach(), maximized), log_likelihood.detach(), -log_prior.detach()
     )
+
+
+def _information(family: Family, eta: Tensor) -> Tensor:
+    """H(mean q) − H(q(z|x)) of each row, summed over variables: ``[B]``."""
+    q = family.mean(eta)
+    shares = q.mean(0)
+    if family.spec.kind == "bernoulli":
+        shares = torch.stack([shares, 1 - shares])
+    # the slope of 0 ln 0 is infinite
+    total: Tensor = -(shares * shares.clamp_min(1e-12).log()).sum()
+    return total - family.entropy(eta)

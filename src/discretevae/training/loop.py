@@ -18,6 +18,7 @@ from discretevae.errors import CollapseWarning, TrainingError
 from discretevae.estimators import Estimator
 from discretevae.model.row_checks import require_model
 from discretevae.model.vae import DiscreteVAE
+from discretevae.networks.quantizers import Codebook
 from discretevae.run_folder.history import EpochMetrics, collapse_advice
 from discretevae.system.precision import computing
 from discretevae.system.ranks import Ranks
@@ -186,11 +187,11 @@ def warn_of_collapse(state: TrainingState) -> None:
 def _start_from_scratch(prepared: PreparedTraining, state: TrainingState) -> None:
     """Place what starts at the data, and copy the first rank's weights to all."""
     model, config, ranks = state.model, prepared.config, prepared.ranks
-    if model.codebook is not None and ranks.is_first:
+    if isinstance(model.quantizer, Codebook) and ranks.is_first:
         model.eval()
         place_codebook(model, prepared.train_rows, seed=config.seed)
-        if config.objective == "vq":
-            model.codebook.be_certain()
+    if model.quantizer is not None and config.objective == "vq":
+        model.quantizer.be_certain()
     ranks.copy_first(list(model.state_dict().values()))
     if config.start == "mean":
         model.start_at(mean_row(prepared.train_rows))

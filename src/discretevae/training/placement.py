@@ -15,6 +15,7 @@ from discretevae.errors import ConfigError
 from discretevae.families import Gaussian
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
+from discretevae.networks.quantizers import Codebook
 from discretevae.objectives.quantized import quantized_networks
 from discretevae.priors import MixturePrior
 
@@ -166,12 +167,14 @@ def place_codebook(model: DiscreteVAE, rows: RowsLike, *, seed: int = 0) -> None
 
     rows = require_fit(model, rows)
     encoder, _ = quantized_networks(model)
-    codebook = encoder.codebook
+    codebook = encoder.quantizer
+    if not isinstance(codebook, Codebook):
+        raise ConfigError(f"quantizer {model.config.quantizer} has no vectors to place.")
     k, dim = codebook.vectors.shape
     n = math.ceil(max(PLACED_ROWS, PLACED_PER_VECTOR * k) / model.family.n_variables)
     order = np.random.default_rng(seed).permutation(len(rows))[:n]
     chosen = rows.subset(torch.from_numpy(np.sort(order)))
-    chunks = [encoder.vectors(x.to(model.device)).cpu() for x in chosen.chunks(4096, seed=seed)]
+    chunks = [encoder.rounded(x.to(model.device)).cpu() for x in chosen.chunks(4096, seed=seed)]
     points = torch.cat(chunks).reshape(-1, dim).double().numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than vectors

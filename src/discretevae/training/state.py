@@ -84,7 +84,7 @@ class TrainingState:
         """Return what processes average: gradients, and what is remembered of batches."""
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         buffers = [] if self.estimator is None else list(self.estimator.buffers())
-        buffers += [] if self.model.codebook is None else list(self.model.codebook.buffers())
+        buffers += [] if self.model.quantizer is None else list(self.model.quantizer.buffers())
         return gradients + [buffer for buffer in buffers if buffer.is_floating_point()]
 
     def pack(

@@ -1,4 +1,4 @@
-"""The codebook against its definition: distances, moving averages, revival, placement."""
+"""Quantizers against their definitions: distances, moving averages, revival, placement."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from discretevae.data import Rows
 from discretevae.errors import ConfigError
 from discretevae.families import Categorical
 from discretevae.model.vae import DiscreteVAE
-from discretevae.networks.codebook import CERTAIN, NUDGE, Codebook
 from discretevae.networks.mlp import MLP
+from discretevae.networks.quantizers import CERTAIN, NUDGE, Codebook, Levels, Signs
 from discretevae.training.placement import place_codebook
 
 
@@ -38,17 +38,20 @@ def test_logits_are_negative_squared_distances():
     distances = torch.cdist(h.reshape(-1, 3), codebook.vectors).square().reshape(7, 2, 5)
     family = Categorical(2, 5)
     torch.testing.assert_close(
-        family.mean(codebook.logits(h)), torch.softmax(-1.7 * distances, -1), atol=1e-12, rtol=0
+        family.mean(codebook.logits(h, codebook.log_c.exp())),
+        torch.softmax(-1.7 * distances, -1),
+        atol=1e-12,
+        rtol=0,
     )
-    assert torch.equal(codebook.nearest(h), distances.argmin(-1))
+    assert torch.equal(codebook.nearest(h).argmax(-1), distances.argmin(-1))
 
 
 def test_a_certain_code_is_the_nearest_vector():
     codebook, h = book().float(), points(50, 2, 3).float()
     codebook.be_certain()
     assert codebook.log_c.exp().item() == pytest.approx(CERTAIN, rel=1e-5)
-    family, eta = Categorical(2, 5), codebook.logits(h)
-    assert torch.equal(family.mean(eta), family.from_codes(codebook.nearest(h)))
+    family, eta = Categorical(2, 5), codebook.logits(h, codebook.log_c.exp())
+    assert torch.equal(family.mean(eta), codebook.nearest(h))
     assert torch.equal(family.entropy(eta), torch.zeros(50))
 
 
@@ -57,8 +60,9 @@ def test_moving_averages_are_those_of_the_definition():
     shares, sums = codebook.shares.clone(), codebook.sums.clone()
     for seed in range(4):
         h = points(6, 2, 3, seed=seed)
-        index = codebook.nearest(h)
-        codebook.remember(h, index, decay)
+        z = codebook.nearest(h)
+        index = z.argmax(-1)
+        codebook.remember(h, z, decay)
         for k in range(5):
             own = h.reshape(-1, 3)[index.flatten() == k]
             shares[k] = decay * shares[k] + (1 - decay) * len(own) / 12
@@ -132,38 +136,38 @@ def test_k_means_places_the_vectors_on_the_clusters_of_the_outputs():
     which = rng.integers(0, 5, 400)
     rows = centers[which] + rng.normal(0, 1e-3, (400, 3))
     place_codebook(model, Rows.from_array(rows.clip(0, 1).astype(np.float32)))
-    found = model.codebook.vectors.detach().numpy()
+    found = model.quantizer.vectors.detach().numpy()
     apart = np.linalg.norm(found[:, None] - centers[None], axis=-1)
     assert apart.min(0).max() < 1e-3
-    shares = np.sort(model.codebook.shares.numpy())
+    shares = np.sort(model.quantizer.shares.numpy())
     np.testing.assert_allclose(shares, np.sort(np.bincount(which) / 400), rtol=1e-6)
     torch.testing.assert_close(
-        model.codebook.sums, model.codebook.vectors.detach() * model.codebook.shares[:, None]
+        model.quantizer.sums, model.quantizer.vectors.detach() * model.quantizer.shares[:, None]
     )
     error = np.square(rows - centers[which]).sum(1).mean()
-    assert model.codebook.log_c.exp().item() == pytest.approx(0.5 / error, rel=0.05)
+    assert model.quantizer.log_c.exp().item() == pytest.approx(0.5 / error, rel=0.05)
 
 
 def test_fewer_rows_than_vectors_are_placed_too():
     model = model_of("categorical:1x50")
     place_codebook(model, Rows.from_array(np.random.default_rng(0).random((9, 4), np.float32)))
-    assert torch.isfinite(model.codebook.vectors).all()
-    assert len(model.codebook.vectors.unique(dim=0)) <= 9
+    assert torch.isfinite(model.quantizer.vectors).all()
+    assert len(model.quantizer.vectors.unique(dim=0)) <= 9
 
 
 def test_encoder_and_decoder_share_the_vectors():
     model = model_of()
-    assert model.encoder.codebook is model.decoder.codebook is model.codebook
-    assert sum(p is model.codebook.vectors for p in model.parameters()) == 1
+    assert model.encoder.quantizer is model.decoder.quantizer is model.quantizer
+    assert sum(p is model.quantizer.vectors for p in model.parameters()) == 1
     again = model_of()
     again.load_state_dict(model.state_dict(), assign=True)
-    assert again.encoder.codebook.vectors is again.decoder.codebook.vectors
+    assert again.encoder.quantizer.vectors is again.decoder.quantizer.vectors
 
 
-def test_a_model_without_a_quantizer_has_no_codebook():
+def test_a_model_without_a_quantizer_has_none():
     model = DiscreteVAE(ModelConfig(n_features=4, latent="categorical:2x5", hidden=(6,)))
-    assert model.codebook is None
-    with pytest.raises(ConfigError, match="needs a codebook"):
+    assert model.quantizer is None
+    with pytest.raises(ConfigError, match="needs a quantizer"):
         place_codebook(model, Rows.from_array(np.zeros((9, 4), np.float32)))
 
 
@@ -192,6 +196,63 @@ def test_distances_are_exact_where_products_of_networks_are_not():
     model = model_of()
     x = torch.rand(5, 4, generator=torch.Generator().manual_seed(3))
     model.product_dtype = torch.bfloat16
-    h = model.apply_network(model.encoder.vectors, x)
-    assert torch.equal(model.eta(x).flatten(1), model.codebook.logits(h).flatten(1))
+    h = model.apply_network(model.encoder.rounded, x)
+    assert torch.equal(
+        model.eta(x).flatten(1), model.quantizer.logits(h, model.quantizer.log_c.exp()).flatten(1)
+    )
     assert model.eta(x).dtype == torch.float32
+
+
+# --- fixed points ------------------------------------------------------------------------------
+
+
+def test_levels_are_even_and_the_nearest_is_taken():
+    levels, h = Levels(5).double(), points(200, 3, 1)
+    bounded = levels.bounded(h)
+    assert bounded.abs().max() < 1
+    nearest = (bounded - torch.linspace(-1, 1, 5)).abs().argmin(-1)
+    z = levels.nearest(bounded)
+    assert torch.equal(z.argmax(-1), nearest)
+    torch.testing.assert_close(levels.points_of(z)[..., 0], nearest.double() / 2 - 1)
+    eta = levels.logits(bounded, 1.3)
+    expected = torch.softmax(-1.3 * (bounded - torch.linspace(-1, 1, 5)).square(), -1)
+    torch.testing.assert_close(torch.softmax(eta, -1), expected)
+
+
+@pytest.mark.parametrize("on_sphere", [False, True])
+def test_signs_are_the_nearer_of_two_points(on_sphere):
+    signs, h = Signs(on_sphere=on_sphere).double(), points(50, 7, 1)
+    bounded = signs.bounded(h)
+    if on_sphere:
+        torch.testing.assert_close(
+            bounded.square().sum((1, 2)), torch.full((50,), 7.0).double(), rtol=1e-6, atol=0
+        )
+    else:
+        assert bounded is h
+    z = signs.nearest(bounded)
+    assert torch.equal(signs.points_of(z), torch.sign(h))
+    to_one, to_minus = (bounded - 1).square(), (bounded + 1).square()
+    torch.testing.assert_close(signs.logits(bounded, 0.3), (0.3 * (to_minus - to_one))[..., 0])
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "latent"),
+    [("levels", "categorical:3x5"), ("signs", "bernoulli:6"), ("sphere", "bernoulli:6")],
+)
+def test_models_of_fixed_points(quantizer, latent):
+    config = ModelConfig(n_features=4, latent=latent, hidden=(6,), quantizer=quantizer)
+    model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0))
+    x = torch.rand(5, 4, generator=torch.Generator().manual_seed(1))
+    assert model.eta(x).shape == (5, *model.family.eta_shape)
+    codes = model.encode(x)
+    assert model.decode(codes).shape == (5, 4)
+    h = model.encoder.rounded(x)
+    z = model.quantizer.nearest(h)
+    assert torch.equal(model.family.to_codes(z), codes)
+    torch.testing.assert_close(
+        model.output(z), model.decoder.network(model.quantizer.points_of(z).flatten(1))
+    )
+    with pytest.raises(ConfigError, match="has no vectors to place"):
+        place_codebook(model, Rows.from_array(x.numpy()))
+    with pytest.raises(ConfigError, match=r"`quantizer` .* needs a (bernoulli|categorical) code"):
+        ModelConfig(n_features=4, latent="gaussian:2", quantizer=quantizer)
