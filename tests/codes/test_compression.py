@@ -127,6 +127,14 @@ def test_convolutional_models_give_every_row_back(likelihood):
     assert np.array_equal(decompress(model, compress(model, rows)), rows)
 
 
+@pytest.mark.parametrize("likelihood", ["logistic", "beta-binomial"])
+def test_pictures_in_color_come_back(likelihood):
+    options = {"n_features": 90, "network": "cnn", "hidden": None, "image_shape": (5, 6, 3)}
+    model = fresh("bernoulli:20", likelihood, **options)
+    rows = np.random.default_rng(0).integers(0, 256, (7, 90))
+    assert np.array_equal(decompress(model, compress(model, rows)), rows)
+
+
 @pytest.mark.parametrize("activation", ["relu", "tanh", "leaky-relu:0.2"])
 def test_every_activation_gives_every_row_back(activation):
     model = fresh(activation=activation, prior="autoregressive:8")

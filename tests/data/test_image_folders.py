@@ -147,7 +147,11 @@ def test_what_is_transparent_is_white(tmp_path):
     rgba[0, 0, 3] = 255
     save(tmp_path / "a.png", rgba)
     Image.new("P", (2, 2), 0).save(tmp_path / "b.png", transparency=0)
-    assert load_rows(tmp_path).values.tolist() == [[0, 255, 255, 255], [255] * 4]
+    with pytest.warns(
+        DataWarning, match=r"2 files \(such as a\.png\) with transparent parts"
+    ) as said:
+        assert load_rows(tmp_path).values.tolist() == [[0, 255, 255, 255], [255] * 4]
+    assert len(said) == 1
 
 
 def test_camera_orientation_is_applied(tmp_path):

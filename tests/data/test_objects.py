@@ -219,8 +219,9 @@ def test_pictures_with_names_of_classes():
     assert (rows.image_shape, rows.classes) == ((4, 5), ("ant", "cat"))
     assert rows.labels.tolist() == [1, 0, 1, 0, 1, 0]
     assert rows.batch(slice(None))[:, 0].tolist() == [i / 8 for i in range(6)]
-    with pytest.raises(dv.DataError, match="of colors make one channel"):
-        dv.load_rows(Pictures(3))
+    assert dv.load_rows(Pictures(3)).image_shape == (4, 5, 3)
+    with pytest.raises(dv.DataError, match="1 to 4 channels before or behind height and width"):
+        dv.load_rows(Pictures(6))
     with pytest.raises(dv.DataError, match="no rows"):
         dv.load_rows(Pictures(n=0))
 

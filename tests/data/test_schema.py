@@ -14,7 +14,7 @@ from discretevae.data.datasets import DrawnSplit
 from discretevae.data.digest import Digest
 from discretevae.data.scale import ColumnScale
 from discretevae.errors import DataError, DataWarning
-from discretevae.model.row_checks import suited_likelihood
+from discretevae.model.inputs import suited_likelihood
 
 TABLE = np.random.default_rng(0).normal([5, -100, 1e4], [1, 20, 0.5], (60, 3))
 NAMES = ["a", "b", "c"]

@@ -179,7 +179,8 @@ def test_what_is_transparent_is_white_in_a_dark_picture_of_a_run(tmp_path):
     schema = schema_of(save(tmp_path / "train", a=ramp(4000), b=ramp(3000)))
     picture = ramp(100)
     Image.fromarray(picture).save(tmp_path / "a.png", transparency=int(picture[1, 1]))
-    rows = load_rows(tmp_path / "a.png", schema=schema)
+    with pytest.warns(DataWarning, match="laid on white"):
+        rows = load_rows(tmp_path / "a.png", schema=schema)
     assert x_of(rows).reshape(SIDES)[1, 1] == 1
 
 

@@ -112,6 +112,34 @@ def test_values_and_gradients_equal_plain_layers(which, shape, dtype, tolerance)
         assert torch.allclose(parameter.grad, other[name].grad, atol=tolerance)
 
 
+@pytest.mark.parametrize("channels", [2, 3, 4])
+@pytest.mark.parametrize("numbers", [1, 2, 6])
+def test_colors_are_the_channels_of_convolutions(channels, numbers):
+    shape = height, width, _ = 9, 6, channels
+    encoder = ConvEncoder(shape, 3, generator=seeded())
+    x = torch.rand(5, *shape, generator=seeded(1))
+    pictures = x.permute(0, 3, 1, 2).contiguous()
+    assert torch.allclose(encoder(x.flatten(1)), encoder[1:](pictures), atol=1e-5)
+    decoder = ConvDecoder(4, shape, n_channels=numbers, generator=seeded())
+    z = torch.randn(5, 4, generator=seeded(1))
+    output = decoder(z).reshape(5, numbers, height, width, channels)
+    maps = decoder[:-1](z).reshape(5, numbers, channels, height, width)
+    for color in range(channels):
+        assert torch.equal(output[..., color], maps[:, :, color])
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "logistic", "beta-binomial", "logistic:2"])
+def test_a_start_at_the_mean_gives_each_color_its_own(likelihood):
+    shape, mean = (6, 5, 3), torch.tensor([0.2, 0.5, 0.8])
+    config = ModelConfig(n_features=90, network="cnn", image_shape=shape, likelihood=likelihood)
+    model = DiscreteVAE(config, generator=seeded())
+    with torch.no_grad():
+        model.decoder[-2].weight.zero_()
+    model.start_at(mean.expand(shape).flatten())
+    shown = model.decode(torch.zeros(1, 50, dtype=torch.uint8)).reshape(shape)
+    assert torch.allclose(shown, mean.expand(shape), atol=1e-3)
+
+
 @pytest.mark.parametrize("first", [1, 3, 128, 200])
 def test_the_decoder_s_first_layer_may_have_another_width(first):
     shape = (9, 13)  # 1×1 after four halvings
@@ -331,6 +359,7 @@ def test_a_configuration_goes_through_json():
         ({"network": "cnn", "image_shape": None}, "a cnn needs .* pictures. Got rows of 4 values"),
         ({"network": "cnn", "image_shape": (-2, -2)}, r"`image_shape` must be two ints >= 1"),
         ({"network": "cnn", "image_shape": (2, 2, 1)}, r"`image_shape` must be two ints >= 1"),
+        ({"network": "cnn", "image_shape": (2, 2, 5)}, "or three of which the last is 2 to 4"),
         ({"hidden": (0,)}, r"`hidden` must be ints >= 1. Got \(0,\)"),
     ],
     ids=str,

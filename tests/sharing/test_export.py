@@ -56,6 +56,13 @@ def digits():
     return load_data("digits")
 
 
+def test_pictures_in_color_are_exported(tmp_path):
+    config = ModelConfig(n_features=90, network="cnn", image_shape=(6, 5, 3), likelihood="logistic")
+    model = fresh_model(config, seed=1)
+    exported = export_onnx(model, tmp_path)
+    assert exported.difference < 1e-4
+
+
 def model_of(latent="bernoulli:9", network="relu", likelihood="bernoulli", spread=3.0):
     """A model on digits whose weights are ``spread`` times the usual, so that all is far from 0."""
     is_cnn = network == "cnn"

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 OF_TRAIN = (
     "preset", "data", "latent", "quantizer", "hidden", "activation", "init", "likelihood", "prior",
-    "binarize", "label", "row_id", "ignore", "header", "scale", "divisor", "image_size",
-    "batch_size", "lr", "seed", "device", "data_dir", "json",
+    "binarize", "label", "row_id", "ignore", "header", "scale", "divisor", "image_size", "color",
+    "skip_broken", "batch_size", "lr", "seed", "device", "data_dir", "json",
 )  # fmt: skip
 """Options that are those of ``train``."""
 

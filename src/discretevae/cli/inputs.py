@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from discretevae.errors import ConfigError
 
 if TYPE_CHECKING:
+    from discretevae.config import ImageShape
     from discretevae.data import Rows, Split
     from discretevae.run_folder.saved_run import Run
 
@@ -46,8 +47,8 @@ class Inputs:
         return self.data or self.run.config.data.source
 
     @property
-    def image_shape(self) -> tuple[int, int] | None:
-        """Height and width of a row, or None."""
+    def image_shape(self) -> ImageShape | None:
+        """Height, width and channels of a row, or None."""
         return self.run.config.model.image_shape
 
     def rows(self) -> Rows:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from discretevae.config import (
     DataConfig,
+    ImageShape,
     LikelihoodSpec,
     ModelConfig,
     RunConfig,
@@ -70,7 +71,8 @@ def read_options(options: dict[str, Any]) -> dict[str, Any]:
     )
     if scale == "auto" and (options["divisor"] is not None or options["binarize"] != "none"):
         scale = None  # a scale that was asked for is refused beside a divisor
-    names = ("label", "row_id", "ignore", "header", "image_size", "divisor")
+    names = ("label", "row_id", "ignore", "header", "image_size", "color",
+             "skip_broken", "divisor")  # fmt: skip
     return {name: options[name] for name in names} | {"scale": scale}
 
 
@@ -81,7 +83,7 @@ def run_config(options: dict[str, Any], data: Dataset, training: TrainConfig) ->
         ConfigError: model, training and data do not go together.
     """
     from discretevae.data import BUILTIN
-    from discretevae.model.row_checks import suited_likelihood
+    from discretevae.model.inputs import suited_likelihood
 
     source, rows = options["data"], data.train
     if options["likelihood"] == AUTO:
@@ -101,7 +103,7 @@ def run_config(options: dict[str, Any], data: Dataset, training: TrainConfig) ->
 
 
 def _model_config(
-    options: dict[str, Any], *, n_features: int, image_shape: tuple[int, int] | None
+    options: dict[str, Any], *, n_features: int, image_shape: ImageShape | None
 ) -> ModelConfig:
     base = preset(options["preset"])
     return ModelConfig(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from discretevae.codes.packing import Array
+    from discretevae.config import ImageShape
     from discretevae.run_folder.saved_run import Run
 
 _NUMBER = re.compile(r"[-+−–<≤∞×]?\s*(\d|$)|< noise")
@@ -85,7 +86,7 @@ def draw(figure: Figure, path: Path, **settings: Any) -> None:
     save_figure(figure, make_parent(path), **settings)
 
 
-def is_picture(out: Path, image_shape: tuple[int, int] | None) -> bool:
+def is_picture(out: Path, image_shape: ImageShape | None) -> bool:
     """Return whether rows are to be written as a picture, and not as ``.npy`` or ``.csv``.
 
     Raises:

@@ -12,6 +12,7 @@ from discretevae.cli import arguments
 from discretevae.cli.own_estimators import EstimatorName
 from discretevae.config import (
     BINARIZE_MODES,
+    COLOR_MODES,
     INITS,
     OBJECTIVE_NAMES,
     PRECISIONS,
@@ -118,7 +119,8 @@ _OWN = {
     ),
     "samples": _own("S, draws of z per row and step.  [default: the estimator's own]", type=int),
     "likelihood": _own(
-        "p(x|z): auto, which is bernoulli for pictures and for 0 and 1, else gaussian:learned; "
+        "p(x|z): auto, which is bernoulli for grey pictures and for 0 and 1, logistic for 8-bit "
+        "colors, else gaussian:learned; "
         "bernoulli or continuous-bernoulli for values in [0, 1]; beta-binomial or "
         "logistic for 8-bit values; for real values gaussian, with σ = 1, gaussian:0.1 with "
         "another σ, gaussian:learned with one for each feature.",
@@ -161,6 +163,14 @@ _OWN = {
         "Height x width, such as 32x32, to which the images of a folder are resized. For a table: "
         "its rows are images of this size.  [default: as in the data]",
         type=Size(),
+    ),
+    "color": _own(
+        "Read images in files as rgb or as grey; auto: as grey if all of them are.",
+        default="auto",
+        type=click.Choice(COLOR_MODES),
+    ),
+    "skip_broken": _own(
+        "Leave out the images of a folder that cannot be read, and list them.", is_flag=True
     ),
     "epochs": _own("Passes over the training rows."),
     "batch_size": _own(

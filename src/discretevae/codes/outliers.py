@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from discretevae.codes.packing import CHUNK_VALUES
+from discretevae.config import ImageShape
 from discretevae.data import Rows
 from discretevae.data.objects import RowsLike, as_rows
 from discretevae.errors import ConfigError, DataWarning, count, did_you_mean
@@ -309,7 +310,7 @@ def input_complexity(
     return lengths * NATS_PER_BYTE
 
 
-def _shortest(row: Array, image_shape: tuple[int, int] | None) -> int:
+def _shortest(row: Array, image_shape: ImageShape | None) -> int:
     """Return the bytes of levels ``[P]`` under the best compressor."""
     two_levels = bool(((row == 0) | (row == TOP)).all())
     content = (np.packbits(row > 0) if two_levels else row).tobytes()
@@ -321,7 +322,8 @@ def _shortest(row: Array, image_shape: tuple[int, int] | None) -> int:
     ]
     if image_shape is not None:
         image = Image.fromarray(row.reshape(image_shape))
-        lengths.append(_png_pixels(image.convert("1") if two_levels else image))
+        is_mask = two_levels and len(image_shape) == 2
+        lengths.append(_png_pixels(image.convert("1") if is_mask else image))
     return min(lengths)
 
 

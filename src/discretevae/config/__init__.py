@@ -19,6 +19,7 @@ from discretevae.config.data_config import (
 from discretevae.config.latents import LatentKind, LatentSpec
 from discretevae.config.likelihoods import LikelihoodSpec
 from discretevae.config.model_config import INITS, Init, ModelConfig
+from discretevae.config.pictures import COLOR_MODES, ColorMode, ImageShape, sides_of, spell_shape
 from discretevae.config.presets import PRESETS, preset
 from discretevae.config.priors import PriorSpec
 from discretevae.config.quantizers import QuantizerSpec, VQTraining
@@ -38,6 +39,7 @@ from discretevae.config.train_config import (
 
 __all__ = [
     "BINARIZE_MODES",
+    "COLOR_MODES",
     "INITS",
     "OBJECTIVE_NAMES",
     "PRECISIONS",
@@ -48,7 +50,9 @@ __all__ = [
     "Activation",
     "Augment",
     "BinarizeMode",
+    "ColorMode",
     "DataConfig",
+    "ImageShape",
     "Init",
     "LatentKind",
     "LatentSpec",
@@ -71,5 +75,7 @@ __all__ = [
     "preset",
     "run_config_from",
     "scale_for",
+    "sides_of",
+    "spell_shape",
     "to_dict",
 ]

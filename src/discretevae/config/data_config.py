@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from discretevae.config.checks import FLAG, POSITIVE, is_int, one_of, problems_of, refuse, rule
 from discretevae.config.likelihoods import LikelihoodSpec
+from discretevae.config.pictures import COLOR_MODES, ColorMode
 
 BinarizeMode = Literal["none", "threshold", "dynamic"]
 BINARIZE_MODES: tuple[BinarizeMode, ...] = get_args(BinarizeMode)
@@ -46,6 +47,9 @@ class DataConfig:
         ignore: columns of a table that are left out.
         header: whether the first line of a text table holds names; None to see from the line.
         image_size: (height, width) that a folder of images is resized to, or None.
+        color: ``rgb`` reads pictures in files as red, green and blue, ``grey`` as grey; ``auto`` as
+            grey if all of them are.
+        skip_broken: whether pictures in a folder that cannot be read are left out, and named.
         scale: ``standard`` (mean 0, deviation 1), ``minmax`` (0 to 1) or ``none`` for every
             column; ``auto`` standardizes tables whose values are no grey values and not binary.
             None chooses a divisor for all values, see `Rows.from_array`.
@@ -71,6 +75,8 @@ class DataConfig:
     )
     header: bool | None = field(default=None, metadata=FLAG)
     image_size: tuple[int, int] | None = field(default=None, metadata=_SIZE)
+    color: ColorMode = field(default="auto", metadata=one_of(COLOR_MODES))
+    skip_broken: bool = field(default=False, metadata=FLAG)
     scale: ScaleMode | None = field(default=None, metadata=one_of(SCALE_MODES))
     divisor: float | None = field(default=None, metadata=POSITIVE)
     binarize: BinarizeMode = field(default="none", metadata=one_of(BINARIZE_MODES))

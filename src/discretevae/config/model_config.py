@@ -10,6 +10,7 @@ from discretevae.config.activations import RELU, Activation
 from discretevae.config.checks import Option, an_int, is_int, one_of, problems_of, refuse, rule
 from discretevae.config.latents import LatentSpec
 from discretevae.config.likelihoods import LikelihoodSpec
+from discretevae.config.pictures import ImageShape, is_image_shape
 from discretevae.config.priors import PriorSpec
 from discretevae.config.quantizers import QuantizerSpec
 
@@ -47,7 +48,8 @@ class ModelConfig:
             codebook, ``levels``, ``signs`` or ``sphere``; None lets them meet the code itself.
         prior: p(z), a `PriorSpec`: ``fixed`` (uniform; standard normal for a Gaussian code),
             ``factorized`` (learned), ``autoregressive`` …
-        image_shape: (height, width) of a row, or None when rows are no pictures.
+        image_shape: (height, width) of a row, (height, width, channels) with 2 to 4 channels, or
+            None when rows are no pictures.
 
     Raises:
         ConfigError: one or several values are wrong; all are named.
@@ -69,9 +71,9 @@ class ModelConfig:
     likelihood: Option[LikelihoodSpec] = Option(LikelihoodSpec.of, LikelihoodSpec("bernoulli"))
     quantizer: Option[QuantizerSpec | None] = Option(QuantizerSpec.of, None)
     prior: Option[PriorSpec] = Option(PriorSpec.of, PriorSpec("fixed"))
-    image_shape: tuple[int, int] | None = field(
+    image_shape: ImageShape | None = field(
         default=None,
-        metadata=rule("two ints >= 1", lambda value: _are_widths(value) and len(value) == 2),
+        metadata=rule("two ints >= 1, or three of which the last is 2 to 4", is_image_shape),
     )
 
     def __post_init__(self) -> None:
@@ -93,7 +95,7 @@ class ModelConfig:
             )
         if not problems and self.image_shape and math.prod(self.image_shape) != self.n_features:
             problems.append(
-                f"`image_shape` must hold {self.n_features} pixels. Got {self.image_shape}."
+                f"`image_shape` must hold {self.n_features} values. Got {self.image_shape}."
             )
         refuse(problems)
 

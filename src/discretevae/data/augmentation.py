@@ -8,20 +8,21 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor
 
+from discretevae.config import ImageShape, sides_of
 from discretevae.config.augmentations import Augment
 
 
 def distort(
-    x: Tensor, augment: Augment, image_shape: tuple[int, int], *, generator: torch.Generator | None
+    x: Tensor, augment: Augment, image_shape: ImageShape, *, generator: torch.Generator | None
 ) -> Tensor:
     """Turn, shear, scale and shift each picture at random, by bilinear sampling.
 
     What lies outside a picture counts as 0. Values stay within those of the picture and 0.
 
     Args:
-        x: rows ``[B, H·W]``.
+        x: rows ``[B, H·W·C]``.
         augment: how far, at most.
-        image_shape: (H, W).
+        image_shape: (H, W), or (H, W, C); all channels of a picture move alike.
         generator: the source of the draws.
 
     Example:
@@ -32,7 +33,7 @@ def distort(
         >>> moved.shape, bool((moved > 0).sum() > 1)                 # between pixels
         (torch.Size([1, 25]), True)
     """
-    height, width = image_shape
+    height, width, channels = sides_of(image_shape)
     u = 2 * torch.rand(5, len(x), dtype=x.dtype, device=x.device, generator=generator) - 1
     angle = u[0] * math.radians(augment.rotate)
     scale = 1 + u[1] * augment.scale
@@ -41,6 +42,7 @@ def distort(
     across = cos, (u[2] * augment.shear - sin) * height / width, u[3] * 2 * augment.shift / width
     down = sin * width / height, cos, u[4] * 2 * augment.shift / height
     theta = torch.stack((torch.stack(across, -1), torch.stack(down, -1)), 1)
-    pictures = x.reshape(-1, 1, height, width)
+    pictures = x.reshape(-1, height, width, channels).permute(0, 3, 1, 2)
     grid = F.affine_grid(theta, list(pictures.shape), align_corners=False)
-    return F.grid_sample(pictures, grid, align_corners=False).reshape(x.shape)
+    moved = F.grid_sample(pictures, grid, align_corners=False)
+    return moved.permute(0, 2, 3, 1).reshape(x.shape)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from discretevae.config import BinarizeMode, DataConfig
+from discretevae.config import BinarizeMode, DataConfig, ImageShape
 from discretevae.config.checks import FRACTION, an_int, problems_of, refuse
 from discretevae.data.objects import rows_alike
 from discretevae.data.rows import Rows
@@ -103,8 +103,8 @@ class Dataset:
         return self.train.n_features
 
     @property
-    def image_shape(self) -> tuple[int, int] | None:
-        """(height, width) of a row, or None if rows are no pictures."""
+    def image_shape(self) -> ImageShape | None:
+        """(height, width) of a row, or (height, width, channels); None of rows that are none."""
         return self.train.image_shape
 
     @property

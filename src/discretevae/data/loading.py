@@ -13,7 +13,7 @@ from typing import Any, Literal, TypedDict, Unpack, get_args
 import torch
 from torch import Tensor
 
-from discretevae.config import DataConfig, ScaleMode
+from discretevae.config import ColorMode, DataConfig, ScaleMode, sides_of
 from discretevae.config.checks import Problems
 from discretevae.data.builtin import BUILTIN_NAMES, load_builtin
 from discretevae.data.datasets import Dataset, DrawnSplit
@@ -41,6 +41,8 @@ class ReadOptions(TypedDict, total=False):
     ignore: tuple[str, ...]
     header: bool | None
     image_size: tuple[int, int] | None
+    color: ColorMode
+    skip_broken: bool
     scale: ScaleMode | None
     divisor: float | None
 
@@ -77,7 +79,7 @@ def load_data(
         progress: draw a bar while fetching, if standard error is a terminal.
         schema: of a run, which the data are held against and read by.
         options: fields of `DataConfig`: ``label``, ``row_id``, ``ignore``, ``header``,
-            ``image_size``, ``scale``, ``divisor``.
+            ``image_size``, ``color``, ``skip_broken``, ``scale``, ``divisor``.
 
     Raises:
         ConfigError: an argument outside its range.
@@ -210,6 +212,7 @@ def load_parts(
     request = replace(request, fit_rows=lambda n: split(n).draw()[0] if n > 1 else torch.arange(n))
     if not isinstance(source, (str, os.PathLike, DataConfig)):
         rows = rows_from(source, request, wanted="source must be a name, a path")
+        _require_color(rows, config, schema)
         return {"all": rows if schema is None else schema.hold(rows)}
     name = builtin_name(config.source)
     if name is None:
@@ -217,6 +220,7 @@ def load_parts(
     else:
         parts = load_builtin(name, data_dir=data_dir, allow_download=download, progress=progress)
         _require_own(parts["train"], config)
+    _require_color(next(iter(parts.values())), config, schema)
     if schema is not None:
         parts = {part: schema.hold(rows) for part, rows in parts.items()}
     parts = {part: rows.binarized(config.binarize) for part, rows in parts.items()}
@@ -266,6 +270,19 @@ def _existing(source: str) -> Path:
         guess = did_you_mean(source.lower().replace("_", "-"), BUILTIN_NAMES)
         raise DataError(f"{source}: no such file or built-in data set. {guess}")
     return path
+
+
+def _require_color(rows: Rows, config: DataConfig, schema: Schema | None) -> None:
+    """Refuse colors that were asked for in vain: only pictures in files are given others."""
+    name, shape = rows.name, rows.image_shape
+    if schema is not None:
+        name, shape = "the run", schema.image_shape
+    own = "rgb" if shape is not None and sides_of(shape).channels == 3 else "grey"
+    if config.color not in ("auto", own):
+        raise DataError(
+            f"{name}: not of `color={config.color!r}`, which is for pictures in files. Leave it "
+            "out."
+        )
 
 
 def _require_own(rows: Rows, config: DataConfig) -> None:

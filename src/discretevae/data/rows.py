@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from discretevae.config import BinarizeMode, ScaleMode
+from discretevae.config import BinarizeMode, ImageShape, ScaleMode, spell_shape
 from discretevae.data.batches import Batches
 from discretevae.data.binarization import binarize, binarize_rows, require_mode
 from discretevae.data.classes import read_labels
@@ -37,7 +37,8 @@ class Rows:
             returns such values.
         divisor: `x = values / divisor`; 255 for 8-bit grey values, 1 for 0/1 bytes and floats.
         labels: `[N]` int64, or None.
-        image_shape: (height, width) with `height * width == P`, or None if rows are no pictures.
+        image_shape: (height, width), or (height, width, channels) with 2 to 4 channels; None if
+            rows are no pictures.
         name: where the rows come from; starts every message about them.
         binarize: `none` gives x itself, `threshold` 1 where x > 0.5, and `dynamic` a draw from
             Bernoulli(x) whenever a row is used; see `binarized`.
@@ -63,7 +64,7 @@ class Rows:
     values: Tensor | Store
     divisor: float = 1.0
     labels: Tensor | None = None
-    image_shape: tuple[int, int] | None = None
+    image_shape: ImageShape | None = None
     name: str = "rows"
     binarize: BinarizeMode = "none"
     columns: tuple[str, ...] | None = None
@@ -122,7 +123,7 @@ class Rows:
             n = len(self.classes or torch.unique(self.labels))
             parts.append(f"labels of {n:,} {'class' if n == 1 else 'classes'}")
         if self.image_shape is not None:
-            parts.append(f"pictures of {self.image_shape[0]}×{self.image_shape[1]}")
+            parts.append(f"pictures of {spell_shape(self.image_shape)}")
         return ", ".join(parts)
 
     def __len__(self) -> int:
@@ -289,7 +290,7 @@ class Rows:
         array: npt.ArrayLike | Tensor | DiskTable,
         *,
         labels: npt.ArrayLike | Tensor | None = None,
-        image_shape: tuple[int, int] | None = None,
+        image_shape: ImageShape | None = None,
         divisor: float | None = None,
         scale: ScaleMode | ColumnScale | None = None,
         fit_rows: Callable[[int], Tensor] | None = None,
@@ -311,12 +312,13 @@ class Rows:
         Values outside [0, 1] are allowed here, since a Gaussian likelihood takes them.
 
         Args:
-            array: `[rows, features]`; or `[rows, height, width]`, or 4-D with a single channel
+            array: `[rows, features]`; or `[rows, height, width]`, or 4-D with 1 to 4 channels
                 before or behind height and width, which set `image_shape`. Numbers or bool. A
                 matrix of scipy.sparse stays sparse. Of a table on disk, name, picture size and
                 columns are its own; a small one is loaded, others are streamed.
             labels: `[rows]` whole numbers or names of classes; also `[rows, 1]` or one-hot.
-            image_shape: (height, width) of the rows of a 2-D array that are pictures.
+            image_shape: (height, width) of the rows of a 2-D array that are pictures; its values
+                are in the order height, width, channel. Of a 4-D one it says which axis is which.
             divisor: given, it replaces the one of the table above: for instance 255 for a few
                 rows whose values all happen to be 0 or 1.
             scale: of the columns: ``standard`` (mean 0, deviation 1), ``minmax`` (0 to 1), or that
@@ -341,6 +343,8 @@ class Rows:
             torch.float32
             >>> Rows.from_array(torch.zeros(10, 8, 8)).image_shape
             (8, 8)
+            >>> Rows.from_array(torch.zeros(10, 3, 8, 8)).image_shape
+            (8, 8, 3)
         """
         stored = store(
             array, scale=scale, fit_rows=fit_rows, divisor=divisor, image_shape=image_shape,

@@ -11,8 +11,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from discretevae.config import DataConfig
+from discretevae.config import DataConfig, ImageShape, spell_shape
 from discretevae.config.checks import is_int, is_number
+from discretevae.config.pictures import is_image_shape
 from discretevae.data.classes import renumber
 from discretevae.data.datasets import Dataset, DrawnSplit
 from discretevae.data.digest import Digest
@@ -39,7 +40,7 @@ class Schema:
         scale: of the columns, or None.
         low: the least training value in the units of the source.
         high: the largest.
-        image_shape: (height, width) of rows that are pictures.
+        image_shape: (height, width) of rows that are pictures, also (height, width, channels).
         classes: names of the labels, by their number.
         split: how the test rows were drawn; None where the source has its own.
         digests: of the parts of the source: ``all``, or ``train`` and ``test``. Empty for
@@ -65,7 +66,7 @@ data of the model's own width.
     scale: ColumnScale | None = None
     low: float = 0.0
     high: float = 1.0
-    image_shape: tuple[int, int] | None = None
+    image_shape: ImageShape | None = None
     classes: tuple[str, ...] | None = None
     split: DrawnSplit | None = None
     digests: dict[str, Digest]
@@ -108,14 +109,14 @@ data of the model's own width.
         parts += [f"{self.scale.kind} scale"] if self.scale else []
         parts.append(f"values {self.low:g} to {self.high:g}")
         if self.image_shape:
-            parts.append(f"pictures of {self.image_shape[0]}×{self.image_shape[1]}")
+            parts.append(f"pictures of {spell_shape(self.image_shape)}")
         parts += [f"{len(self.classes):,} classes"] if self.classes else []
         parts += [f"{part} {digest.rows:,} rows" for part, digest in self.digests.items()]
         return f"Schema({', '.join(parts)})"
 
     def request(self, config: DataConfig) -> Request:
         """Return how new data are read: as those of the run were."""
-        asked = replace(Request.of(config), columns=self.columns, run_size=self.image_shape)
+        asked = replace(Request.of(config), columns=self.columns, run_shape=self.image_shape)
         if asked.divisor is not None and asked.divisor != self.divisor:
             return asked  # as somebody said
         if self.scale is not None:
@@ -272,8 +273,8 @@ def _read(values: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{name} is {values[name]!r}")
     if values["divisor"] <= 0 or values["low"] > values["high"]:
         raise ValueError(f"divisor {values['divisor']!r}, {values['low']!r} to {values['high']!r}")
-    is_size = size is None or (len(size) == 2 and all(is_int(side, 1) for side in size))
-    if not is_size or (size is not None and size[0] * size[1] != n):
+    size = None if size is None else tuple(size)
+    if size is not None and not (is_image_shape(size) and math.prod(size) == n):
         raise ValueError(f"image_shape is {size!r}")
     digests = {part: Digest.from_dict(each) for part, each in values["digests"].items()}
     if set(digests) not in ({"all"}, {"train", "test"}, set()):
@@ -285,7 +286,7 @@ def _read(values: dict[str, Any]) -> dict[str, Any]:
     return values | {
         "columns": _names(values, "columns", n),
         "classes": _names(values, "classes", None),
-        "image_shape": None if size is None else tuple(size),
+        "image_shape": size,
         "scale": None if scale is None else ColumnScale.from_dict(scale, n),
         "split": split,
         "digests": digests,

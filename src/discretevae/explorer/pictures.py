@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from discretevae.config import sides_of
 from discretevae.data import Rows
 from discretevae.errors import ConfigError, DataError
 from discretevae.model.vae import DiscreteVAE
@@ -26,7 +27,7 @@ class Canvas:
     A value x becomes the pixel 255 (x − low) / (high − low), rounded and held within 0 … 255.
 
     Args:
-        shape: (height, width, 1), or None where rows are no pictures.
+        shape: (height, width, channels), or None where rows are no pictures.
         n_values: P.
         low: the value of pixel 0.
         high: the value of pixel 255.
@@ -85,7 +86,7 @@ class Canvas:
 def canvas_for(model: DiscreteVAE, rows: Rows) -> Canvas:
     """Return the canvas of a model: from 0 to 1 for grey values, else the range of the rows."""
     size = model.config.image_shape
-    shape = None if size is None else (*size, 1)
+    shape = None if size is None else sides_of(size)
     low, high = 0.0, 1.0
     if not model.likelihood.needs_unit_interval:
         low, high = rows.value_range

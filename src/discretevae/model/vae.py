@@ -13,19 +13,22 @@ import torch
 from torch import Tensor, nn
 
 from discretevae.config import (
+    ImageShape,
     LatentSpec,
     LikelihoodSpec,
     ModelConfig,
     PriorSpec,
     QuantizerSpec,
     preset,
+    sides_of,
+    spell_shape,
 )
 from discretevae.data.objects import rows_from
 from discretevae.data.rows import Rows
 from discretevae.errors import ConfigError, DataError, kind_of, require_type
 from discretevae.families import Family, family_of
 from discretevae.likelihoods import Likelihood, likelihood_named
-from discretevae.model.inputs import as_x, require_x
+from discretevae.model.inputs import as_x, require_x, suited_likelihood
 from discretevae.model.integrands import LogJoint, LogLikelihood
 from discretevae.model.own_modules import require_shapes
 from discretevae.networks.convolutional import ConvDecoder, ConvEncoder
@@ -48,7 +51,7 @@ class _Described(Protocol):
     def n_features(self) -> int: ...
 
     @property
-    def image_shape(self) -> tuple[int, int] | None: ...
+    def image_shape(self) -> ImageShape | None: ...
 
 
 class DiscreteVAE(nn.Module):
@@ -162,7 +165,7 @@ class DiscreteVAE(nn.Module):
         latent: str | LatentSpec | Family | None = None,
         preset_name: str = "fc-bvae",
         hidden: tuple[int, ...] | None = None,
-        likelihood: str | LikelihoodSpec | Likelihood = "bernoulli",
+        likelihood: str | LikelihoodSpec | Likelihood | None = None,
         prior: str | PriorSpec = "fixed",
         quantizer: str | QuantizerSpec | None = None,
         seed: int = 0,
@@ -175,7 +178,8 @@ class DiscreteVAE(nn.Module):
             latent: the code, such as ``bernoulli:64`` or ``Bernoulli(64)``; None for the preset's.
             preset_name: a model of the paper, such as ``fc-bvae`` or ``cnn-bvae``.
             hidden: widths of the hidden layers of an MLP; None takes the preset's.
-            likelihood: p(x|z), such as ``gaussian:0.1``.
+            likelihood: p(x|z), such as ``gaussian:0.1``; None for ``bernoulli``, or ``logistic`` of
+                pictures in 8-bit colors.
             prior: p(z), such as ``autoregressive``.
             quantizer: a learned codebook, such as ``vector:16``, for a categorical code.
             seed: of the initial weights.
@@ -193,6 +197,11 @@ class DiscreteVAE(nn.Module):
         base = preset(preset_name)
         if isinstance(data, type) or not hasattr(data, "n_features"):
             data = rows_from(data, wanted="data must be a Dataset, Rows")
+        if likelihood is None:
+            shape, rows = data.image_shape, getattr(data, "train", data)
+            likelihood = "bernoulli"
+            if isinstance(rows, Rows) and shape is not None and len(shape) == 3:
+                likelihood = suited_likelihood(rows)
         config = ModelConfig(
             n_features=data.n_features,
             latent=base.latent if latent is None else latent,
@@ -254,15 +263,15 @@ class DiscreteVAE(nn.Module):
     def start_at(self, mean: Tensor) -> None:
         """Set the decoder's last bias so that x̂ is near ``mean``, ``[P]``, whatever the code.
 
-        A convolutional decoder has one bias for all pixels, which gets the mean over them.
+        A convolutional decoder has one bias for all pixels, or one for each color, which gets the
+        mean over them.
 
         Raises:
             ConfigError: it is not known where the decoder has such a bias.
         """
         bias, mean = self.start_bias(), mean.to(self.device)
-        if bias.shape != self.likelihood.output_for(mean).shape:
-            mean = mean.mean(0, keepdim=True)
-        bias.copy_(self.likelihood.output_for(mean))
+        n_means = len(bias) // self.likelihood.channels
+        bias.copy_(self.likelihood.output_for(mean.reshape(-1, n_means).mean(0)))
 
     def start_bias(self) -> Tensor:
         """Return the bias that `start_at` sets.
@@ -271,7 +280,9 @@ class DiscreteVAE(nn.Module):
             ConfigError: it is not known where the decoder has one.
         """
         bias = output_bias(self.decoder)
-        if bias is None or len(bias) not in (self.n_outputs, self.likelihood.channels):
+        shape = self.config.image_shape
+        n_means = {self.config.n_features, 1, sides_of(shape).channels if shape else 1}
+        if bias is None or len(bias) not in {self.likelihood.n_outputs(n) for n in n_means}:
             raise ConfigError(
                 "`start='mean'` sets the bias of the decoder's last layer, and this decoder shows "
                 "none. Let it be an nn.Sequential that ends with an nn.Linear, or leave `start` "
@@ -344,7 +355,7 @@ class DiscreteVAE(nn.Module):
     def __repr__(self) -> str:
         """Return the sizes of the model, a line for each part."""
         config = self.config
-        shape = f" ({config.image_shape[0]}×{config.image_shape[1]})" if config.image_shape else ""
+        shape = f" ({spell_shape(config.image_shape)})" if config.image_shape else ""
         network: str = config.network
         if config.network == "mlp":
             network = " ".join(map(str, ("mlp", *(config.hidden or ["linear"]), config.activation)))

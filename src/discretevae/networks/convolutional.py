@@ -9,14 +9,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor, nn
 
+from discretevae.config import ImageShape, sides_of
 from discretevae.config.model_config import Init
 from discretevae.networks.layers import Layers
 
 CHANNELS = (1, 32, 64, 64, 128)
-"""Of the picture and after each convolution of the encoder; the decoder goes them backwards."""
+"""Of a grey picture and after each convolution of the encoder; the decoder goes them backwards."""
 
 
-def image_sizes(image_shape: tuple[int, int]) -> list[tuple[int, int]]:
+def image_sizes(image_shape: ImageShape) -> list[tuple[int, int]]:
     """Return height and width of the picture and after each convolution: h → ⌈h/2⌉, four times.
 
     That is what a 3×3 kernel with stride 2 and padding 1 makes of them. One pixel stays one.
@@ -27,7 +28,7 @@ def image_sizes(image_shape: tuple[int, int]) -> list[tuple[int, int]]:
         >>> image_sizes((9, 32))
         [(9, 32), (5, 16), (3, 8), (2, 4), (1, 2)]
     """
-    sizes = [image_shape]
+    sizes = [sides_of(image_shape)[:2]]
     for _ in CHANNELS[1:]:
         height, width = sizes[-1]
         sizes.append(((height + 1) // 2, (width + 1) // 2))
@@ -39,14 +40,14 @@ class ConvEncoder(Layers):
 
     ::
 
-        1×H×W → 32 → 64 → 64 → 128 channels    3×3, stride 2, padding 1, ReLU after each
+        C×H×W → 32 → 64 → 64 → 128 channels    3×3, stride 2, padding 1, ReLU after each
               → flatten → n_out                linear
 
-    ``[N, H·W]`` to ``[N, n_out]``. For 28×28 the sizes are 28, 14, 7, 4, 2, so that 512 numbers
-    enter the linear layer.
+    ``[N, H·W·C]`` to ``[N, n_out]``; C is 1 in the paper. For 28×28 the sizes are 28, 14,
+    7, 4, 2, so that 512 numbers enter the linear layer.
 
     Args:
-        image_shape: H, W: height and width of the pictures.
+        image_shape: H, W of the pictures, and C of colors.
         n_out: outputs per row, the natural parameters.
         init: how the initial weights are drawn, as `initialize` has it.
         generator: the source of the initial weights; None takes torch's global one.
@@ -61,16 +62,17 @@ class ConvEncoder(Layers):
 
     def __init__(
         self,
-        image_shape: tuple[int, int],
+        image_shape: ImageShape,
         n_out: int,
         *,
         init: Init = "torch",
         generator: torch.Generator | None = None,
     ) -> None:
-        layers: list[nn.Module] = [Pictures(CHANNELS[0], image_shape)]
+        layers: list[nn.Module] = [PicturesOfRows(image_shape)]
         n_flat = CHANNELS[-1] * math.prod(image_sizes(image_shape)[-1])
         with torch.device("meta"):
-            for n_from, n_to in itertools.pairwise(CHANNELS):
+            channels = sides_of(image_shape).channels, *CHANNELS[1:]
+            for n_from, n_to in itertools.pairwise(channels):
                 layers += [Convolution(n_from, n_to, 3, 2, 1), nn.ReLU(inplace=True)]
             layers += [nn.Flatten(), nn.Linear(n_flat, n_out)]
         super().__init__(*layers, init=init, generator=generator)
@@ -84,16 +86,17 @@ class ConvDecoder(Layers):
         n_in → 128·h·w                                linear, ReLU
              → 64 → 64 → 32 → C×H×W channels          3×3, stride 2, padding 1, ReLU between
 
-    ``[N, n_in]`` to ``[N, C·H·W]``. h×w is what four halvings leave of H×W, 2×2 for 28×28. Every
-    layer undoes the size of its counterpart in the encoder: the output padding is 1 where the size
-    to reach is even, else 0. The table can be read in more than one way as to how wide the first
-    layer is; 128·h·w mirrors what the encoder flattens, ``first`` changes the 128. The last layer
-    gives logits: the sigmoid is in the likelihood.
+    ``[N, n_in]`` to ``[N, C·H·W]``, colors in the order of `RowsOfPictures`. h×w is what four
+    halvings leave of H×W, 2×2 for 28×28. Every layer undoes the size of its counterpart in the
+    encoder: the output padding is 1 where the size to reach is even, else 0. The table can be read
+    in more than one way as to how wide the first layer is; 128·h·w mirrors what the encoder
+    flattens, ``first`` changes the 128. The last layer gives logits: the sigmoid is in the
+    likelihood.
 
     Args:
         n_in: inputs per row, the code.
-        image_shape: H, W: height and width of the pictures.
-        n_channels: C, numbers that the likelihood needs of each pixel.
+        image_shape: H, W of the pictures, and their channels where they have colors.
+        n_channels: numbers that the likelihood needs of each value.
         first: channels after the linear layer.
         init: how the initial weights are drawn, as `initialize` has it.
         generator: the source of the initial weights; None takes torch's global one.
@@ -109,7 +112,7 @@ class ConvDecoder(Layers):
     def __init__(
         self,
         n_in: int,
-        image_shape: tuple[int, int],
+        image_shape: ImageShape,
         *,
         n_channels: int = 1,
         first: int = CHANNELS[-1],
@@ -117,7 +120,8 @@ class ConvDecoder(Layers):
         generator: torch.Generator | None = None,
     ) -> None:
         smallest, *sizes = reversed(image_sizes(image_shape))
-        pairs = itertools.pairwise((first, *reversed(CHANNELS[1:-1]), n_channels))
+        n_last = n_channels * sides_of(image_shape).channels
+        pairs = itertools.pairwise((first, *reversed(CHANNELS[1:-1]), n_last))
         with torch.device("meta"):
             layers: list[nn.Module] = [nn.Linear(n_in, first * math.prod(smallest))]
             layers += [nn.ReLU(inplace=True), Pictures(first, smallest)]
@@ -125,7 +129,9 @@ class ConvDecoder(Layers):
                 padding = (1 - height % 2, 1 - width % 2)
                 layers += [TransposedConvolution(n_from, n_to, 3, 2, 1, padding)]
                 layers += [nn.ReLU(inplace=True)]
-        super().__init__(*layers[:-1], nn.Flatten(), init=init, generator=generator)
+        super().__init__(
+            *layers[:-1], RowsOfPictures(n_channels, image_shape), init=init, generator=generator
+        )
 
 
 class Pictures(nn.Module):
@@ -145,15 +151,64 @@ class Pictures(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Give rows the shape of pictures."""
-        if self.channels == 1:
-            # [N, 1, H, W] may be read in both orders; strides that came from [N, H, W, 1] decide it
-            return x.reshape(-1, *self.image_shape, 1).permute(0, 3, 1, 2)
         pictures = x.reshape(-1, self.channels, *self.image_shape)
         return pictures.contiguous(memory_format=torch.channels_last)
 
     def extra_repr(self) -> str:
         """Show C, H and W."""
         return f"{self.channels}, {self.image_shape}"
+
+
+class PicturesOfRows(nn.Module):
+    """Rows of data ``[N, H·W·C]``, the colors of a pixel side by side, to ``[N, C, H, W]``.
+
+    Args:
+        image_shape: H, W, and C of colors.
+    """
+
+    def __init__(self, image_shape: ImageShape) -> None:
+        super().__init__()
+        self.sides = sides_of(image_shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give rows the shape of pictures; nothing is copied."""
+        # [N, 1, H, W] may be read in both orders; strides that came from [N, H, W, 1] decide it
+        return x.reshape(-1, *self.sides).permute(0, 3, 1, 2)
+
+    def extra_repr(self) -> str:
+        """Show H, W and C."""
+        return str(tuple(self.sides))
+
+
+class RowsOfPictures(nn.Flatten):
+    """The numbers of a likelihood, ``[N, L·C, H, W]``, to ``[N, L·H·W·C]``: L rows side by side.
+
+    Channel l·C + c holds the l-th number of each value of color c. That is the order in which a
+    `Likelihood` takes what a decoder gives, each of the L rows in the order of a row of data.
+
+    Args:
+        n_numbers: L.
+        image_shape: H, W, and C of colors.
+
+    Example:
+        >>> pictures = torch.arange(6.0).reshape(1, 3, 1, 2)          # red, green and blue
+        >>> RowsOfPictures(1, (1, 2, 3))(pictures)
+        tensor([[0., 2., 4., 1., 3., 5.]])
+    """
+
+    def __init__(self, n_numbers: int, image_shape: ImageShape) -> None:
+        super().__init__()
+        self.n_numbers, self.sides = n_numbers, sides_of(image_shape)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Make rows of pictures."""
+        height, width, channels = self.sides
+        parts = h.reshape(-1, self.n_numbers, channels, height, width)
+        return parts.permute(0, 1, 3, 4, 2).flatten(1)
+
+    def extra_repr(self) -> str:
+        """Show L, and H, W and C."""
+        return f"{self.n_numbers}, {tuple(self.sides)}"
 
 
 class Convolution(nn.Conv2d):

@@ -14,10 +14,11 @@ from torch import Tensor
 from discretevae.codes.cluster_scores import ClusterScores
 from discretevae.codes.clusters import Clusters
 from discretevae.codes.ids import ids_of, short_name
+from discretevae.config import ImageShape
 from discretevae.data import Rows
 from discretevae.data.classes import class_name
 from discretevae.errors import count
-from discretevae.plots.pictures import gap_of, mosaic, show_picture
+from discretevae.plots.pictures import blank, gap_of, mosaic, show_picture
 
 MAX_LINES = 30
 """Clusters in one picture; of more the largest are shown."""
@@ -69,7 +70,7 @@ def cluster_figure(
     found: Clusters,
     centers: Tensor,
     rows: Rows,
-    image_shape: tuple[int, int],
+    image_shape: ImageShape,
     *,
     scores: ClusterScores | None = None,
 ) -> Figure:
@@ -80,7 +81,7 @@ def cluster_figure(
     rows and their share, with ``scores`` its largest class with the share of it, and the id of the
     first row that is drawn.
     """
-    height, width = image_shape
+    height, width = image_shape[:2]
     gap = gap_of(image_shape)
     aside = max(2, width // 3)
     starts = np.cumsum([0, *(n * (width + gap) + gap + aside for n in (1, CERTAIN))]).tolist()
@@ -90,7 +91,7 @@ def cluster_figure(
     line_height = max(height + 3 * gap, math.ceil(LEAST_INCHES / scale))
     limit = max(1, min(MAX_LINES, int(MAX_INCHES / (line_height * scale))))
     lines = shown_clusters(found, limit=limit)
-    ground = np.ones((len(lines) * line_height, full))
+    ground = blank(len(lines) * line_height, full, image_shape, 1.0)
     for number, line in enumerate(lines):
         blocks = [centers[line.cluster : line.cluster + 1]]
         for members in (line.certain, line.uncertain):

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from discretevae.codes.ids import ids_of, short_name
 from discretevae.codes.outliers import OutlierScores
+from discretevae.config import ImageShape
 from discretevae.data import Rows
 from discretevae.plots.pictures import gap_of, mosaic, show_picture
 
@@ -27,7 +28,7 @@ MAX_HEIGHT = 6.0
 def outlier_figure(
     found: OutlierScores,
     rows: Rows,
-    image_shape: tuple[int, int],
+    image_shape: ImageShape,
     *,
     n: int = SHOWN,
     title: str = "",
@@ -37,7 +38,7 @@ def outlier_figure(
     Below each row stand the score that the line is sorted by and the row's id, in red for a row
     that is an outlier by the score that decides.
     """
-    height, width = image_shape
+    height, width = image_shape[:2]
     n = min(n, len(rows))
     name = "ln p(x)" if found.is_exact else "bound on ln p(x)"
     if found.is_surrogate:

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from discretevae.codes.packing import encode_rows
+from discretevae.config import ImageShape, sides_of
 from discretevae.data import Rows
 from discretevae.families import Categorical
 from discretevae.model.vae import DiscreteVAE
@@ -125,7 +126,7 @@ def prior_samples(models: Mapping[str, DiscreteVAE], *, n: int = 48, seed: int =
         generator = torch.Generator(model.device).manual_seed(seed)
         pictures = model.sample(n, generator=generator).cpu()
         bands.append(mosaic(pictures, shape_of(model.config), COLUMNS))
-    height, width = bands[0].shape
+    height, width = bands[0].shape[:2]
     inches = 8.0
     each = inches * height / width + 0.3
     figure = Figure(figsize=(inches, each * len(bands)), layout="constrained")
@@ -146,8 +147,8 @@ def categories(model: DiscreteVAE, rows: Rows) -> Figure:
     codes = torch.from_numpy(packed.astype(np.int64)).flatten()
     share = torch.bincount(codes, minlength=n_categories).double() / len(codes)
     order = share.argsort(descending=True, stable=True)[:MAX_CATEGORIES]
-    pictures = model.decode(order.unsqueeze(1)).cpu()
-    height, width = shape_of(model.config)
+    pictures = as_images(model.decode(order.unsqueeze(1)).cpu(), shape_of(model.config))
+    height, width = pictures.shape[1:3]
     columns = math.ceil(math.sqrt(len(order)))
     lines = math.ceil(len(order) / columns)
     inches = min(0.9 * lines * height / width + 0.5, MAX_INCHES)
@@ -163,7 +164,7 @@ def categories(model: DiscreteVAE, rows: Rows) -> Figure:
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, picture, category in zip(grid.flat, pictures, order.tolist(), strict=False):
-        axes.imshow(picture.reshape(height, width).numpy(), cmap="gray", vmin=0, vmax=1)
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
         axes.set_title(f"{100 * share[category].item():.1f} %", fontsize=6, pad=1.5)
     top = max(0.5, 1 - 0.55 / inches)
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=top, wspace=0.08, hspace=0.28)
@@ -191,27 +192,44 @@ def run_figures(
     return figures
 
 
-def image_grid(pictures: Tensor, image_shape: tuple[int, int], title: str) -> Figure:
+def image_grid(pictures: Tensor, image_shape: ImageShape, title: str) -> Figure:
     """Return pictures ``[n, P]`` in a grid, twelve to a line."""
     return _mosaic_figure(mosaic(pictures, image_shape, min(COLUMNS, len(pictures))), title)
 
 
-def shape_of(described: Any) -> tuple[int, int]:
+def shape_of(described: Any) -> ImageShape:
     """Return the shape of the pictures of rows or of a configuration that has them."""
-    shape: tuple[int, int] = described.image_shape
+    shape: ImageShape = described.image_shape
     return shape
 
 
-def mosaic(pictures: Tensor, shape: tuple[int, int], columns: int) -> Picture:
+def as_images(pictures: Tensor, shape: ImageShape) -> Picture:
+    """Return rows ``[n, P]`` as pictures, values in [0, 1]: ``[n, H, W]`` or ``[n, H, W, 3]``.
+
+    Of four channels the first three are red, green and blue; of two, red and green.
+    """
+    channels = sides_of(shape).channels
+    images = pictures.double().clamp(0, 1).numpy().reshape(-1, *shape)
+    if channels == 2:
+        images = np.concatenate((images, np.zeros_like(images[..., :1])), -1)
+    return images if channels == 1 else images[..., :3]
+
+
+def blank(height: int, width: int, shape: ImageShape, value: float = 0.5) -> Picture:
+    """Return an empty ground for pictures of this shape."""
+    return np.full((height, width, *[3] * (len(shape) > 2)), value)
+
+
+def mosaic(pictures: Tensor, shape: ImageShape, columns: int) -> Picture:
     """Return pictures ``[n, P]`` side by side on a mid-grey ground, ``columns`` to a line."""
-    height, width = shape
+    height, width = shape[:2]
     gap = gap_of(shape)
     lines = math.ceil(len(pictures) / columns)
-    ground = np.full((lines * (height + gap) + gap, columns * (width + gap) + gap), 0.5)
-    for i, picture in enumerate(pictures.double().clamp(0, 1).numpy()):
+    ground = blank(lines * (height + gap) + gap, columns * (width + gap) + gap, shape)
+    for i, picture in enumerate(as_images(pictures, shape)):
         top = gap + (i // columns) * (height + gap)
         left = gap + (i % columns) * (width + gap)
-        ground[top : top + height, left : left + width] = picture.reshape(height, width)
+        ground[top : top + height, left : left + width] = picture
     return ground
 
 
@@ -225,7 +243,7 @@ def show_picture(axes: Axes, picture: Picture, title: str = "") -> None:
     axes.set_title(title, fontsize=10)
 
 
-def gap_of(shape: tuple[int, int]) -> int:
+def gap_of(shape: ImageShape) -> int:
     """Return the pixels between pictures of this size in a `mosaic`."""
     return max(1, shape[0] // PICTURES_PER_GAP)
 
@@ -236,12 +254,12 @@ def _stack(bands: list[Picture], gap: int) -> Picture:
     for i, band in enumerate(bands):
         parts.append(band if i % 2 == 0 else band[gap:])
         if i % 2 == 1 and i < len(bands) - 1:
-            parts.append(np.full((2 * gap, band.shape[1]), 0.5))
+            parts.append(np.full((2 * gap, *band.shape[1:]), 0.5))
     return np.concatenate(parts)
 
 
 def _mosaic_figure(picture: Picture, title: str) -> Figure:
-    height, width = picture.shape
+    height, width = picture.shape[:2]
     figure = Figure(figsize=(9, min(9 * height / width + 0.4, MAX_INCHES)), layout="constrained")
     axes = figure.subplots()
     show_picture(axes, picture, title)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from discretevae.codes.ids import short_name
 from discretevae.codes.search.retrieval import RetrievalEntry, RetrievalReport
+from discretevae.config import ImageShape
 from discretevae.plots.comparison import COLORS
-from discretevae.plots.pictures import MAX_INCHES, gap_of, mosaic, show_picture
+from discretevae.plots.pictures import MAX_INCHES, blank, gap_of, mosaic, show_picture
 
 NAME_LENGTH = 14
 """Characters that fit below a picture."""
@@ -24,7 +24,7 @@ KINDS = ("model", "itq", "pca sign", "random projections")
 def neighbor_figure(
     queries: torch.Tensor,
     neighbors: torch.Tensor,
-    image_shape: tuple[int, int],
+    image_shape: ImageShape,
     *,
     distances: Sequence[Sequence[int]] | None = None,
     names: Sequence[Sequence[object]] | None = None,
@@ -35,18 +35,18 @@ def neighbor_figure(
     Args:
         queries: Q pictures.
         neighbors: k of each.
-        image_shape: height and width.
+        image_shape: height, width and channels.
         distances: to write below the neighbors.
         names: of each query and its neighbors, to write below them.
         title: of the figure.
     """
-    height, width = image_shape
+    height, width = image_shape[:2]
     count, k = neighbors.shape[:2]
     gap = gap_of(image_shape)
     text = ((distances is not None) + (names is not None)) * max(2, round(0.3 * height))
     line = height + 2 * gap + text
     left = width + 2 * gap + max(2, width // 4)
-    ground = np.ones((count * line, left + k * (width + gap) + gap))
+    ground = blank(count * line, left + k * (width + gap) + gap, image_shape, 1.0)
     for row in range(count):
         top = row * line
         shown = mosaic(queries[row : row + 1], image_shape, 1)

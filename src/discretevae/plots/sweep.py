@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from discretevae.config import ImageShape
 from discretevae.evaluation.code_sizes import SizeResult
 from discretevae.evaluation.measured import Measured
 from discretevae.plots.comparison import COLORS
@@ -89,7 +90,7 @@ def size_figure(
 
 
 def reconstruction_figure(
-    x: Tensor, shown: Mapping[int, Tensor], image_shape: tuple[int, int], *, size: int | None = None
+    x: Tensor, shown: Mapping[int, Tensor], image_shape: ImageShape, *, size: int | None = None
 ) -> Figure:
     """Return rows ``[n, P]``, and below them their reconstructions at every size."""
     picture = mosaic(torch.cat([x, *shown.values()]), image_shape, len(x))

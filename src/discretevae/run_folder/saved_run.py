@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from discretevae.config import RunConfig, run_config_from, to_dict
+from discretevae.config.pictures import is_image_shape
 from discretevae.data import Schema
 from discretevae.errors import ConfigError, RunError
 from discretevae.model.vae import DiscreteVAE
@@ -295,9 +296,8 @@ def _require_readable(config: RunConfig) -> None:
     source, shape = config.data.source, config.model.image_shape
     if not isinstance(source, str):
         raise ConfigError(f"data source must be a text. Got {source!r}")
-    is_pair = isinstance(shape, tuple) and len(shape) == 2
-    if shape is not None and not (is_pair and all(type(n) is int and n > 0 for n in shape)):
-        raise ConfigError(f"image_shape must be two ints >= 1. Got {shape!r}")
+    if shape is not None and not is_image_shape(shape):
+        raise ConfigError(f"image_shape must be height, width and channels. Got {shape!r}")
 
 
 def _described(tensor: Tensor | None) -> str:

@@ -15,7 +15,8 @@ from discretevae.codes.packing import Array
 from discretevae.config import LatentSpec, LikelihoodSpec, ScaleMode, scale_for
 from discretevae.data import Rows, Schema
 from discretevae.errors import DataError
-from discretevae.model.row_checks import require_fit, suited_likelihood
+from discretevae.model.inputs import suited_likelihood
+from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
 
 AUTO = "auto"

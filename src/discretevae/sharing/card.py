@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from discretevae.codes.fingerprints import fingerprint
-from discretevae.config import DataConfig, RowTarget
+from discretevae.config import DataConfig, RowTarget, spell_shape
 from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives.choosing import estimator_name
 from discretevae.run_folder.saved_run import Run
@@ -109,7 +109,7 @@ def _of_model(model: DiscreteVAE) -> list[tuple[str, str]]:
         "cnn": "`cnn`, the paper's convolutions",
         "custom": "`custom`, modules of the author's own, which loading needs",
     }[config.network]
-    shape = "" if config.image_shape is None else " = {}×{} pixels".format(*config.image_shape)
+    shape = "" if config.image_shape is None else f", pictures of {spell_shape(config.image_shape)}"
     return [
         ("rows", f"{config.n_features} values{shape}"),
         ("code", f"`{config.latent}`"),

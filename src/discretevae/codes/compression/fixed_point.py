@@ -27,7 +27,13 @@ from torch import Tensor, nn
 
 from discretevae.codes.compression import reproducible
 from discretevae.errors import ConfigError
-from discretevae.networks.convolutional import Convolution, Pictures, TransposedConvolution
+from discretevae.networks.convolutional import (
+    Convolution,
+    Pictures,
+    PicturesOfRows,
+    RowsOfPictures,
+    TransposedConvolution,
+)
 from discretevae.priors.masked import MaskedLinear, MaskedNetwork
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -201,7 +207,7 @@ SUMS: Mapping[type[nn.Module], Callable[[Any, _Inputs], tuple[Network, int]]] = 
 """Layers that add up, as functions of whole numbers and the bits of their sums."""
 
 ACTIVATIONS = nn.ReLU, nn.LeakyReLU, nn.Tanh
-MOVES = nn.Flatten, nn.Identity, Pictures
+MOVES = nn.Flatten, nn.Identity, Pictures, PicturesOfRows, RowsOfPictures
 """Layers that compute nothing."""
 
 

@@ -1,4 +1,4 @@
-"""Pictures, one or a folder of them: each becomes one row of grey values."""
+"""Pictures, one or a folder of them: each becomes one row, of grey values or of colors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from discretevae.config import ColorMode
 from discretevae.data.classes import natural_key
 from discretevae.data.readers.foreign import is_picture_name, recognize
 from discretevae.data.readers.request import Request, listed
@@ -35,25 +36,25 @@ PARTS = {"train", "test", "val", "valid", "validation"}
 def read_images(path: Path, request: Request) -> Rows:
     """Read a picture, or every picture of a folder and of the folders in it, in natural order.
 
-    Colors become grey, what is transparent becomes white, and of an animation the first picture
-    counts. If every picture lies in a sub-folder, the names of the sub-folders are the classes.
+    What is transparent becomes white, and of an animation the first picture counts. If every
+    picture lies in a sub-folder, the names of the sub-folders are the classes.
     The names of the files, relative to the folder, are the ids. Hidden files and folders are
     skipped.
 
     Args:
         path: the file or folder.
         request: ``image_size`` (height, width) that every picture is resized to, None if all are
-            one size; ``divisor``, None for the value of white, see `choose_white`.
+            one size; ``color``, by which all are rows of red, green and blue, or of grey;
+            ``skip_broken``; ``divisor``, None for the value of white, see `choose_white`.
 
     Raises:
         DataError: no pictures, a file that is no picture, or pictures of different sizes.
 
     Warns:
-        DataWarning: white is another value than the files alone say, or bits were dropped.
+        DataWarning: white is another value than the files alone say, or something was left out.
     """
     folder, files = (path, _files(path)) if path.is_dir() else (path.parent, [path])
-    size = request.run_size if request.image_size is None else request.image_size
-    values, bits, peak = _read_all(path, files, size)
+    files, values, bits, peak = _read_all(path, files, request)
     divisor, white = choose_white(bits, peak, len(files), request, str(path))
     names = [file.relative_to(folder).as_posix() for file in files]
     has_classes = all("/" in name for name in names)
@@ -67,7 +68,7 @@ def read_images(path: Path, request: Request) -> Rows:
         )
     return request.rows(
         with_white(values, peak, divisor, white), labels=labels, ids=np.array(names),
-        divisor=divisor, name=str(path), copy=False,
+        divisor=divisor, name=str(path), copy=False, image_shape=values.shape[1:],
     )  # fmt: skip
 
 
@@ -120,62 +121,103 @@ def visible(path: Path) -> list[Path]:
     return sorted(found, key=lambda entry: natural_key(entry.name))
 
 
-class _Grey(NamedTuple):
-    """A picture as grey values; of 1 bit, 0 and 255 are no values of the file: its peak is 0."""
+class _Pixels(NamedTuple):
+    """A picture, ``[H, W]`` or of colors ``[H, W, 3]``, and what was lost in reading it.
+
+    Of 1 bit, 0 and 255 are no values of the file: its peak is 0.
+    """
 
     values: Array
     bits: int
     peak: int
-    is_cut: bool = False
+    lost: tuple[str, ...] = ()
+
+
+_CUT = (
+    "{} of 16 bits in color or with transparency: the upper 8 bits are read. Save them in grey to \
+keep all."
+)
+_ALPHA = "{} with transparent parts, which were laid on white."
+_ANIMATED = "{} of several frames, of which the first one is read."
+_GREYED = "{} in color made grey, as those of the run are."
+_SKIPPED = "{} that cannot be read left out."
 
 
 def _read_all(
-    path: Path, files: list[Path], size: tuple[int, int] | None
-) -> tuple[Array, int, int]:
-    """Return the values ``[N, H, W]`` uint8 or uint16, the bits of all files, and the peak."""
+    path: Path, files: list[Path], request: Request
+) -> tuple[list[Path], Array, int, int]:
+    """Return the files read, their values ``[N, H, W]`` or ``[N, H, W, 3]``, bits and peak."""
     from PIL import Image
 
-    peak, cut = 0, []
+    kept: list[Path] = []
+    lost: dict[str, list[Path]] = {}
+    bits, peak = 0, 0
+    values: Array = np.empty(0)
     with warnings.catch_warnings():
         # Pillow only warns of pictures whose size could fill the memory, up to twice its limit.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        first = _read(files[0], size)
-        shape, bits = first.values.shape, first.bits
-        check_size(str(path), (len(files), *shape), bits // 8)
-        values: Array = np.empty((len(files), *shape), first.values.dtype)
-        for row, file in enumerate(files):
-            grey = _read(file, size)
-            if grey.values.shape != shape:
-                height, width = grey.values.shape
-                raise DataError(
-                    f"{path}: pictures of different sizes: {files[0].name} is {shape[0]}x"
-                    f"{shape[1]}, {file.name} is {height}x{width} (height x width). Pass one size "
-                    "for all, for example `image_size=(32, 32)`."
-                )
-            if grey.bits != bits:
-                raise DataError(
-                    f"{path}: {files[0].name} is of {bits} bits, {file.name} of {grey.bits}, and "
-                    "white is not the same value in both. Save all with 8 or all with 16 bits."
-                )
-            values[row], peak = grey.values, max(peak, grey.peak)
-            if grey.is_cut:
-                cut.append(file)
-    if cut:
-        warnings.warn(
-            f"{path}: {count(len(cut), 'picture')} of 16 bits in color or with transparency, such "
-            f"as {cut[0].name}: the upper 8 bits are read. Save them in grey to keep all.",
-            DataWarning,
-            stacklevel=3,
+        for file in files:
+            try:
+                picture = _read(file, request)
+            except DataError:
+                if not request.skip_broken:
+                    raise
+                lost.setdefault(_SKIPPED, []).append(file)
+                continue
+            if picture.values.ndim == 2 and _color(request) == "rgb":
+                picture = picture._replace(values=np.stack([picture.values] * 3, -1))
+            for what in picture.lost:
+                lost.setdefault(what, []).append(file)
+            if not kept:
+                shape, bits = (len(files), *picture.values.shape), picture.bits
+                check_size(str(path), shape, bits // 8)
+                values = np.empty(shape, picture.values.dtype)
+            else:
+                _require_alike(path, kept[0], (values[0], bits), file, picture)
+            if picture.values.ndim == values.ndim:  # the first in color: those before it are grey
+                check_size(str(path), (*values.shape, 3), bits // 8)
+                wide = np.empty((*values.shape, 3), values.dtype)
+                wide[: len(kept)] = values[: len(kept), ..., None]
+                values = wide
+            is_alike = picture.values.ndim == values.ndim - 1
+            values[len(kept)] = picture.values if is_alike else picture.values[..., None]
+            kept.append(file)
+            peak = max(peak, picture.peak)
+    for what, which in lost.items():
+        # all that are left out are named, of others an example
+        names = [file.name for file in which[: None if what == _SKIPPED else 1]]
+        such = f"{count(len(which), 'file')} (such as {', '.join(names)})"
+        such = such.replace("such as ", "") if len(names) == len(which) else such
+        warnings.warn(f"{path}: {what.format(such)}", DataWarning, stacklevel=3)
+    if not kept:
+        raise DataError(f"{path}: no file that can be read.")
+    return kept, values[: len(kept)], bits, peak
+
+
+def _require_alike(
+    path: Path, first: Path, of_first: tuple[Array, int], file: Path, picture: _Pixels
+) -> None:
+    """Refuse a picture of another size, or of other bits, than the first one."""
+    (height, width), (h, w) = of_first[0].shape[:2], picture.values.shape[:2]
+    if (height, width) != (h, w):
+        raise DataError(
+            f"{path}: pictures of different sizes: {first.name} is {height}x{width}, {file.name} "
+            f"is {h}x{w} (height x width). Pass one size for all, for example "
+            "`image_size=(32, 32)`."
         )
-    return values, bits, peak
+    if picture.bits != of_first[1]:
+        raise DataError(
+            f"{path}: {first.name} is of {of_first[1]} bits, {file.name} of {picture.bits}, and "
+            "white is not the same value in both. Save all with 8 or all with 16 bits."
+        )
 
 
-def _read(file: Path, size: tuple[int, int] | None) -> _Grey:
+def _read(file: Path, request: Request) -> _Pixels:
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(file, formats=_FORMATS) as image:
-            return _grey(image, size, file)
+            return _pixels(image, request, file)
     except (MemoryError, PermissionError, DataError):
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -189,30 +231,51 @@ def _read(file: Path, size: tuple[int, int] | None) -> _Grey:
         ) from None
     except Exception as error:
         # Decoders of damaged files raise almost anything: struct.error, SyntaxError, IndexError.
-        raise DataError(f"{file}: damaged picture ({error}). Replace or remove it.") from None
+        raise DataError(
+            f"{file}: damaged picture ({error}). Replace or remove it, or leave "
+            "out what is broken by `skip_broken=True`."
+        ) from None
 
 
-def _grey(image: Picture, size: tuple[int, int] | None, file: Path) -> _Grey:
+def _pixels(image: Picture, request: Request, file: Path) -> _Pixels:
     from PIL import Image, ImageOps
 
+    size = request.image_size or (request.run_shape or ())[:2]
     # Pillow reads colors with 8 bits, whatever the file holds; its tiles name what that is
     deep_tiles = (";16B", ";16L", ";16N")
-    is_cut = not image.mode.startswith("I") and any(
-        kind in str(tile[3]) for tile in getattr(image, "tile", ()) for kind in deep_tiles
-    )
+    is_deep = image.mode.startswith("I") or image.mode == "F"
+    is_cut = any(kind in str(tile[3]) for tile in getattr(image, "tile", ()) for kind in deep_tiles)
+    lost = [_CUT] if is_cut and not is_deep else []
+    # telephones keep a second picture in a JPEG file, which no one means
+    is_animated = getattr(image, "is_animated", False) and image.format != "MPO"
+    lost += [_ANIMATED] if is_animated else []
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":
-        return _deep(image, size, file)
+    if is_deep:
+        return _deep(image, size, file, lost)
     has_values = image.mode != "1"
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
+        lost += [_ALPHA] if np.asarray(image)[..., 3].min() < 255 else []
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    grey = image.convert("L")
-    peak = int(np.asarray(grey).max()) if has_values else 0
-    return _Grey(np.asarray(_resized(grey, size), np.uint8), 8, peak, is_cut)
+    if image.mode == "LAB":
+        raise DataError(f"{file}: a picture in LAB, which is not read. Save it as RGB.")
+    plain = image.convert("L" if image.mode in ("1", "L") else "RGB")
+    values = np.asarray(_resized(plain, size))
+    is_grey = values.ndim == 2 or bool((values == values[..., :1]).all())
+    if is_grey or _color(request) == "grey":
+        lost += [] if is_grey or request.color == "grey" else [_GREYED]
+        values = np.asarray(_resized(plain.convert("L"), size))
+    return _Pixels(values, 8, int(values.max()) if has_values else 0, tuple(lost))
 
 
-def _deep(image: Picture, size: tuple[int, int] | None, file: Path) -> _Grey:
+def _color(request: Request) -> ColorMode:
+    """Return the colors that are asked for, else those of the run."""
+    if request.color != "auto" or request.run_shape is None:
+        return request.color
+    return "rgb" if len(request.run_shape) == 3 else "grey"
+
+
+def _deep(image: Picture, size: tuple[int, ...], file: Path, lost: list[str]) -> _Pixels:
     """Return a grey picture of 16 bits, in which transparent is 65535."""
     from PIL import Image
 
@@ -223,15 +286,16 @@ def _deep(image: Picture, size: tuple[int, int] | None, file: Path) -> _Grey:
         )
     is_opaque = wide != image.info.get("transparency", -1)
     values = np.where(is_opaque, wide, 65535).astype(np.uint16)
-    if size is not None:  # float32, since Pillow cannot resize all pictures of 16 bits
+    if size:  # float32, since Pillow cannot resize all pictures of 16 bits
         resized = _resized(Image.fromarray(values.astype(np.float32)), size)
         values = np.rint(np.asarray(resized)).astype(np.uint16)
-    return _Grey(values, 16, int(wide[is_opaque].max(initial=0)))
+    lost += [] if is_opaque.all() else [_ALPHA]
+    return _Pixels(values, 16, int(wide[is_opaque].max(initial=0)), tuple(lost))
 
 
-def _resized(image: Picture, size: tuple[int, int] | None) -> Picture:
+def _resized(image: Picture, size: tuple[int, ...]) -> Picture:
     from PIL import Image
 
-    if size is None:
+    if not size:
         return image
     return image.resize((size[1], size[0]), Image.Resampling.BILINEAR)

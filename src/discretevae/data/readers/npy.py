@@ -12,10 +12,11 @@ from typing import IO, Any
 
 import numpy as np
 
+from discretevae.config import ImageShape
 from discretevae.data.readers.request import Request
 from discretevae.data.rows import Rows
 from discretevae.data.stores.disk import PIECE_BYTES, DiskTable, Stamp
-from discretevae.data.stores.values import Array, check_size, table_shape
+from discretevae.data.stores.values import Array, channels_last, check_size, table_shape
 from discretevae.errors import DataError
 
 MAX_HEADER_BYTES = 1 << 20
@@ -51,7 +52,7 @@ class NpyTable(DiskTable):
         DataError: Python objects, cut short, no array of rows.
     """
 
-    def __init__(self, path: Path, image_size: tuple[int, int] | None = None) -> None:
+    def __init__(self, path: Path, image_size: ImageShape | None = None) -> None:
         self.name, self.path = str(path), path
         with path.open("rb") as file:
             self.sides, self.dtype, self.by_columns = read_header(file, self.name)
@@ -62,7 +63,9 @@ class NpyTable(DiskTable):
                 f"{path} ends after {found:,} of {promised:,} bytes of values. Fetch or save it "
                 "again."
             )
-        self.shape, self.image_shape = table_shape(self.sides, self.dtype, image_size, self.name)
+        self.shape, self.image_shape, self.is_channel_first = table_shape(
+            self.sides, self.dtype, image_size, self.name
+        )
         self.row_bytes = self.shape[1] * self.dtype.itemsize
         step = max(1, BLOCK_BYTES // self.row_bytes)
         self.edges = np.append(np.arange(0, self.shape[0], step, dtype=np.int64), self.shape[0])
@@ -75,7 +78,7 @@ class NpyTable(DiskTable):
                 self.stamp.require(os.fstat(file.fileno()), self.name)
                 if self.by_columns:
                     self._read_columns(file, start, out)
-                elif out.dtype == self.dtype and out.flags.c_contiguous:
+                elif self._is_as_read(out):
                     self._fill(file, start * self.row_bytes, out)
                 else:
                     self._read_converted(file, start, out)
@@ -101,18 +104,24 @@ class NpyTable(DiskTable):
                 "again with numpy.ascontiguousarray."
             )
 
+    def _is_as_read(self, out: Array) -> bool:
+        is_alike = out.dtype == self.dtype and out.flags.c_contiguous
+        return is_alike and not self.is_channel_first
+
     def _read_converted(self, file: FileIO, start: int, out: Array) -> None:
         step = max(1, PIECE_BYTES // self.row_bytes)
         for first in range(0, len(out), step):
             part = out[first : first + step]
             raw = np.empty(part.shape, self.dtype)
             self._fill(file, (start + first) * self.row_bytes, raw)
-            part[...] = raw
+            shape = self.image_shape if self.is_channel_first else None
+            part[...] = raw if shape is None else channels_last(raw, shape)
 
     def _read_columns(self, file: FileIO, start: int, out: Array) -> None:
         n_rows, size = self.shape[0], self.dtype.itemsize
         # place in a row -> place among the columns, of which the first side runs fastest
-        places = np.arange(self.shape[1]).reshape(self.sides[1:], order="F").reshape(-1)
+        places = np.arange(self.shape[1]).reshape(self.sides[1:], order="F")
+        places = (np.moveaxis(places, 0, 2) if self.is_channel_first else places).reshape(-1)
         column = np.empty(len(out), self.dtype)
         for number, place in enumerate(places.tolist()):
             self._fill(file, (place * n_rows + start) * size, column)

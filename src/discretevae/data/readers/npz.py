@@ -22,7 +22,7 @@ from discretevae.data.readers.npy import read_header
 from discretevae.data.readers.request import Request
 from discretevae.data.rows import Rows
 from discretevae.data.stores.sparse import Sparse, check_promise, from_parts
-from discretevae.data.stores.values import Array, check_size
+from discretevae.data.stores.values import Array, check_size, picture_shape
 from discretevae.errors import DataError, DataWarning
 
 _EXPANSION = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
@@ -66,7 +66,8 @@ def read_npz(path: Path, request: Request) -> dict[str, Rows]:
     with NpzFile(path) as archive:
         if set(archive.names) >= _SPARSE:
             store, divisor = _sparse(archive, path, request.divisor)
-            return {"all": Rows(store, divisor, None, request.image_size, str(path))}
+            shape = picture_shape(request.image_size, store.shape[1], str(path))
+            return {"all": Rows(store, divisor, None, shape, str(path))}
         names = {name.lower(): name for name in archive.names}
         if len(archive.names) == 1:
             names = {"x": archive.names[0]}

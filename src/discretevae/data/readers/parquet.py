@@ -18,7 +18,7 @@ from discretevae.data.readers.request import Request
 from discretevae.data.readers.roles import take_apart, warn_of
 from discretevae.data.rows import Rows
 from discretevae.data.stores.disk import PIECE_BYTES, DiskTable, Stamp, require_few_rows
-from discretevae.data.stores.values import Array, Facts, check_image_shape, scan
+from discretevae.data.stores.values import Array, Facts, picture_shape, scan
 from discretevae.errors import DataError, needs_extra
 
 GROUP_BYTES = 256 << 20
@@ -104,9 +104,8 @@ class ParquetTable(DiskTable):
             )
         self._places = [places[i] for i in parts.features]
         self._used = sorted({place.field for place in self._places})
-        self.image_shape, self.is_table = request.image_size, True
-        if self.image_shape is not None:
-            check_image_shape(self.image_shape, len(self._places), self.name)
+        self.image_shape = picture_shape(request.image_size, len(self._places), self.name)
+        self.is_table = True
         self.columns = tuple(names[i] for i in parts.features)
         self.dtype = np.result_type(*(self._require_numbers(i) for i in self._used))
         self.shape = (n_rows, len(self._places))

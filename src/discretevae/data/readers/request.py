@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from discretevae.config import DataConfig, ScaleMode
+from discretevae.config import ColorMode, DataConfig, ImageShape, ScaleMode
 from discretevae.data.rows import Rows
 from discretevae.data.scale import ColumnScale
 
@@ -18,7 +18,9 @@ class Request:
     """Options of reading a source: as a user asks, or as the data of a run were.
 
     Args:
-        image_size: (height, width) of pictures.
+        image_size: (height, width) of pictures; of objects in memory also their channels.
+        color: of pictures in files.
+        skip_broken: whether files of a folder that are no pictures are left out.
         divisor: x = values / divisor; None to choose it by the values.
         scale: of the columns: a mode, the scale of a run, or None; see `Rows.from_array`.
         label: the column of the classes.
@@ -27,11 +29,13 @@ class Request:
         header: whether the first line of a text table holds names; None to see from the line.
         columns: names of the features of a run, in their order; None for all that there are.
         fit_rows: from N to the numbers of the rows that a scale is chosen by; None for all rows.
-        run_size: (height, width) of the pictures of a run, which files of pictures are resized to.
+        run_shape: of the pictures of a run, whose size and channels files of pictures are given.
         run_white: the value of white in a run; files of pictures that go beyond it have their own.
     """
 
-    image_size: tuple[int, int] | None = None
+    image_size: ImageShape | None = None
+    color: ColorMode = "auto"
+    skip_broken: bool = False
     divisor: float | None = None
     scale: ScaleMode | ColumnScale | None = None
     label: str | None = None
@@ -40,13 +44,14 @@ class Request:
     header: bool | None = None
     columns: tuple[str, ...] | None = None
     fit_rows: Callable[[int], Tensor] | None = None
-    run_size: tuple[int, int] | None = None
+    run_shape: ImageShape | None = None
     run_white: float | None = None
 
     @classmethod
     def of(cls, config: DataConfig) -> Request:
         """Return the request of a configuration."""
-        names = ("image_size", "divisor", "scale", "label", "row_id", "ignore", "header")
+        names = ("image_size", "color", "skip_broken", "divisor", "scale", "label", "row_id",
+                 "ignore", "header")  # fmt: skip
         return cls(**{name: getattr(config, name) for name in names})
 
     def rows(self, array: Any, **more: Any) -> Rows:

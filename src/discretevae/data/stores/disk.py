@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from discretevae.config import ImageShape
 from discretevae.data.stores.values import MAX_BYTES, Array, Facts, scan
 from discretevae.errors import DataError
 
@@ -32,7 +33,7 @@ class DiskTable(ABC):
         name: where it lies; starts every message.
         shape: (N, P).
         dtype: of the values as the file has them.
-        image_shape: (height, width) if the file says so.
+        image_shape: of rows that are pictures, if the file says so.
         columns: names of the features if the file has any.
         edges: int64 ``[M + 1]``: block m holds the rows from ``edges[m]`` up to ``edges[m + 1]``.
         gap: rows between two, up to which both are read in one go.
@@ -43,7 +44,7 @@ class DiskTable(ABC):
     name: str
     shape: tuple[int, int]
     dtype: np.dtype[Any]
-    image_shape: tuple[int, int] | None
+    image_shape: ImageShape | None
     columns: tuple[str, ...] | None = None
     edges: Index
     gap: int

@@ -11,12 +11,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from discretevae.config import ScaleMode
+from discretevae.config import ImageShape, ScaleMode
 from discretevae.data.scale import ColumnScale, choose_scale
 from discretevae.data.stores import sparse, streamed
 from discretevae.data.stores.base import Store
 from discretevae.data.stores.disk import PIECE_BYTES, DiskTable, require_few_rows
-from discretevae.data.stores.values import Array, as_array, spans, storage, table_shape
+from discretevae.data.stores.values import (
+    Array,
+    as_array,
+    picture_shape,
+    spans,
+    storage,
+    table_shape,
+)
 from discretevae.errors import DataError
 
 
@@ -25,7 +32,7 @@ class Stored(NamedTuple):
 
     values: Tensor | Store
     divisor: float
-    image_shape: tuple[int, int] | None
+    image_shape: ImageShape | None
     name: str
     columns: tuple[str, ...] | None
     scale: ColumnScale | None
@@ -37,7 +44,7 @@ def store(
     scale: ScaleMode | ColumnScale | None,
     fit_rows: Callable[[int], Tensor] | None,
     divisor: float | None,
-    image_shape: tuple[int, int] | None,
+    image_shape: ImageShape | None,
     name: str,
     columns: Sequence[str] | None,
     is_table: bool,
@@ -59,7 +66,8 @@ def store(
                 "matrix.toarray(), or `scale='none'`."
             )
         matrix, divisor = sparse.from_matrix(array, name, divisor)
-        return Stored(matrix, divisor, image_shape, name, names, None)
+        shape = picture_shape(image_shape, matrix.shape[1], name)
+        return Stored(matrix, divisor, shape, name, names, None)
     table: DiskTable
     if isinstance(array, DiskTable):
         table = array
@@ -95,12 +103,15 @@ class ArrayTable(DiskTable):
         self,
         array: Array,
         name: str,
-        image_shape: tuple[int, int] | None,
+        image_shape: ImageShape | None,
         columns: tuple[str, ...] | None,
         *,
         is_table: bool,
     ) -> None:
-        self.shape, self.image_shape = table_shape(array.shape, array.dtype, image_shape, name)
+        self.shape, self.image_shape, is_first = table_shape(
+            array.shape, array.dtype, image_shape, name
+        )
+        array = np.moveaxis(array, 1, 3) if is_first else array
         self.array, self.dtype = array.reshape(self.shape), array.dtype
         self.name, self.columns, self.is_table = name, columns, is_table
         self.edges, self.gap = np.array([0, self.shape[0]]), 1

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from discretevae.config.pictures import MAX_CHANNELS, ImageShape, is_image_shape, spell_shape
 from discretevae.errors import DataError, DataWarning, count
 
 MAX_BYTES = 16 * 2**30
@@ -119,42 +120,102 @@ def storage(
     return np.dtype(np.uint8 if is_bytes else np.float32), float(divisor)
 
 
+class Layout(NamedTuple):
+    """The layout of an array of rows.
+
+    Args:
+        shape: (N, P).
+        image_shape: of rows that are pictures.
+        is_channel_first: whether the channels of ``[N, C, H, W]`` have to be put last.
+    """
+
+    shape: tuple[int, int]
+    image_shape: ImageShape | None
+    is_channel_first: bool = False
+
+
 def table_shape(
-    shape: tuple[int, ...], dtype: np.dtype[Any], image_shape: tuple[int, int] | None, name: str
-) -> tuple[tuple[int, int], tuple[int, int] | None]:
-    """Return the rows and features ``(N, P)`` of an array, and the size of pictures if any.
+    shape: tuple[int, ...], dtype: np.dtype[Any], image_shape: ImageShape | None, name: str
+) -> Layout:
+    """Return the layout of an array of rows or of pictures.
 
     Raises:
         DataError: not numbers, other axes, empty, or pictures of another size.
+
+    Warns:
+        DataWarning: the channels of pictures could be the first axis or the last.
     """
     if dtype.kind not in "biuf":
         raise DataError(
             f"{name}: values must be numbers. Got dtype {dtype}. Convert them first, for "
             "example with array.astype('float32')."
         )
-    sides = shape
-    if len(sides) == 4 and 1 in (sides[1], sides[3]):
-        sides = (sides[0], *(sides[2:] if sides[1] == 1 else sides[1:3]))
-    if len(sides) not in (2, 3):
-        raise DataError(
-            f"{name}: rows must come as [rows, features] or as grey pictures [rows, height, "
-            f"width]. Got shape {shape}. Reshape them first; of colors make one channel."
-        )
-    if 0 in sides:
+    if len(shape) not in (2, 3, 4):
+        raise _wrong_axes(shape, name)
+    if 0 in shape:
         raise DataError(f"{name}: no values in an array of shape {shape}. Give at least 1 row.")
-    n_features = prod(sides[1:])
-    if len(sides) == 3:
-        own = (sides[1], sides[2])
-        if image_shape is not None and tuple(image_shape) != own:
-            raise DataError(
-                f"{name}: the pictures are {own[0]}x{own[1]}, not {image_shape[0]}x"
-                f"{image_shape[1]} as asked for. Only a folder of pictures can be resized."
-            )
-        image_shape = own
-    elif image_shape is not None:
-        image_shape = (int(image_shape[0]), int(image_shape[1]))
-        check_image_shape(image_shape, n_features, name)
-    return (sides[0], n_features), image_shape
+    rows = shape[0], prod(shape[1:])
+    if len(shape) == 2:
+        return Layout(rows, picture_shape(image_shape, rows[1], name))
+    readings = [(shape[1:], False)]
+    if len(shape) == 4:
+        both = [(shape[1:], False), ((*shape[2:], shape[1]), True)]
+        readings = [(own, is_first) if own[2] > 1 else (own[:2], False) for own, is_first in both]
+    readings = [reading for reading in readings if is_image_shape(reading[0])]
+    if not readings:
+        raise _wrong_axes(shape, name)
+    size = tuple(image_shape or ())
+    fitting = [reading for reading in readings if reading[0][: len(size)] == size]
+    if not fitting:
+        raise DataError(
+            f"{name}: the pictures are {spell_shape(readings[0][0], 'x')}, not "
+            f"{spell_shape(size, 'x')} as asked for. Only a folder of pictures can be resized."
+        )
+    grey = [reading for reading in fitting if len(reading[0]) == 2]
+    if len(fitting) > 1 and not grey:
+        warnings.warn(
+            f"{name}: either axis of shape {shape} could be that of the channels; the last one is "
+            "taken. Give `image_shape`, height and width, if it is the other.",
+            DataWarning,
+            stacklevel=3,
+        )
+    return Layout(rows, *(grey[-1] if grey else fitting[0]))
+
+
+def _wrong_axes(shape: tuple[int, ...], name: str) -> DataError:
+    return DataError(
+        f"{name}: rows must come as [rows, features] or as pictures [rows, height, width], also "
+        f"with 1 to {MAX_CHANNELS} channels before or behind height and width. Got shape {shape}. "
+        "Reshape them first."
+    )
+
+
+def channels_last(rows: Array, image_shape: ImageShape) -> Array:
+    """Return rows ``[n, P]`` in the order channel, height, width in that of a row of ours."""
+    height, width, channels = image_shape
+    return np.moveaxis(rows.reshape(-1, channels, height, width), 1, 3).reshape(rows.shape)
+
+
+def picture_shape(size: ImageShape | None, n_features: int, name: str) -> ImageShape | None:
+    """Return the shape of flat rows that are pictures of this height and width.
+
+    Rows of two to four times as many values have channels, the last axis.
+
+    Raises:
+        DataError: another number of values.
+
+    Example:
+        >>> picture_shape((4, 5), 20, "mine"), picture_shape((4, 5), 60, "mine")
+        ((4, 5), (4, 5, 3))
+    """
+    if size is None:
+        return None
+    size = tuple(int(side) for side in size)
+    n_channels = n_features // max(1, prod(size))
+    if len(size) == 2 and n_features == prod(size) * n_channels and n_channels > 1:
+        size = (*size, n_channels)
+    check_image_shape(size, n_features, name)
+    return size
 
 
 def as_array(array: npt.ArrayLike | Tensor, name: str) -> Array:
@@ -180,11 +241,11 @@ def as_array(array: npt.ArrayLike | Tensor, name: str) -> Array:
         raise DataError(f"{name}: not a rectangular array of numbers ({error}).") from None
 
 
-def check_image_shape(shape: tuple[int, int], n_features: int, name: str) -> None:
-    """Refuse a height and width that do not give the features of a row (`DataError`)."""
-    if min(shape) < 1 or shape[0] * shape[1] != n_features:
+def check_image_shape(shape: ImageShape, n_features: int, name: str) -> None:
+    """Refuse a height, width and channels that do not give the features of a row (`DataError`)."""
+    if not is_image_shape(shape) or prod(shape) != n_features:
         raise DataError(
-            f"{name}: pictures of {shape[0]}x{shape[1]} need {shape[0] * shape[1]} values a row. "
+            f"{name}: pictures of {spell_shape(shape, 'x')} need {prod(shape)} values a row. "
             f"Got {n_features}. Give the height and width of the rows."
         )
 

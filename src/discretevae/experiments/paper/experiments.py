@@ -7,7 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from discretevae.config import DataConfig, ModelConfig, Precision, RunConfig, TrainConfig, preset
+from discretevae.config import (
+    DataConfig,
+    ImageShape,
+    ModelConfig,
+    Precision,
+    RunConfig,
+    TrainConfig,
+    preset,
+)
 from discretevae.errors import ConfigError, did_you_mean
 
 Variant = Literal["paper", "ours"]
@@ -180,7 +188,7 @@ def run_config(
     scale: Scale,
     *,
     n_features: int,
-    image_shape: tuple[int, int] | None,
+    image_shape: ImageShape | None,
     divisor: float,
 ) -> RunConfig:
     """Return the configuration of a variant of an experiment.

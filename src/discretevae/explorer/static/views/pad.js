@@ -19,7 +19,7 @@ export function pad([height, width, channels], changed) {
   const paint = () => {
     const image = context.createImageData(width, height);
     for (let i = 0; i < height * width; i += 1) {
-      for (let c = 0; c < 3; c += 1) image.data[4 * i + c] = ink[channels * i + (channels === 1 ? 0 : c)];
+      for (let c = 0; c < 3; c += 1) image.data[4 * i + c] = c < channels || channels === 1 ? ink[channels * i + (c % channels)] : 0;
       image.data[4 * i + 3] = 255;
     }
     context.putImageData(image, 0, 0);
@@ -53,7 +53,7 @@ export function pad([height, width, channels], changed) {
           const at = channels * (row * width + column) + c;
           if (erasing) ink[at] = Math.min(ink[at], 255 * (1 - cover));
           else if (channels === 1) ink[at] = Math.max(ink[at], 255 * cover);
-          else ink[at] += cover * (full[c] - ink[at]);
+          else ink[at] += cover * ((full[c] ?? 255) - ink[at]);
         }
       }
     }
@@ -117,7 +117,7 @@ export function pad([height, width, channels], changed) {
       for (let i = 0; i < height * width; i += 1) {
         const [r, g, b] = data.subarray(4 * i, 4 * i + 3);
         if (channels === 1) ink[i] = 0.299 * r + 0.587 * g + 0.114 * b;
-        else ink.set([r, g, b], 3 * i);
+        else ink.set([r, g, b, 255].slice(0, channels), channels * i);
       }
       say(`${file.name} was opened.`);
       tell();
