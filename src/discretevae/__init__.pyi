@@ -223,7 +223,6 @@ from .scikit_learn import (
     BernoulliVAE as BernoulliVAE,
     CategoricalVAE as CategoricalVAE,
     ClusterVAE as ClusterVAE,
-    HybridVAE as HybridVAE,
 )
 from .sharing.hub import (
     from_pretrained as from_pretrained,

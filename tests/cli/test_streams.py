@@ -86,7 +86,7 @@ def test_commands_speak_every_encoding(encoding, encoded, trained, tmp_path, mon
         ("encode", run, "--out", "c.npy"), ("decode", run, "c.npy", "--out", "x.npy"),
         ("index", run, "--out", "i.index"), ("search", "i.index", "--run", run),
         ("outliers", run, "--out", "o.csv"), ("sample", run, "--out", "s.npy"),
-        ("runs", "."), ("retrieval", run), ("estimators",), ("completion", "bash"),
+        ("runs", "."), ("retrieval", run), ("estimators",),
         ("reconstruct", run, "--out", "r.npy"), ("prior", run, "--out", "p", "--epochs", "1"),
         ("sweep", "--sizes", "2,3", *TINY[2:], "--out", "sweep"),
     ]:  # fmt: skip

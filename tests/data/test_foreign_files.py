@@ -8,7 +8,6 @@ import io
 import json
 import lzma
 import pickle
-import sqlite3
 import struct
 import tarfile
 import zipfile
@@ -56,7 +55,6 @@ def safetensors():
 
 
 TORCH = "a file of PyTorch, which holds a pickle and is never loaded. Load it with"
-ODS = "application/vnd.oasis.opendocument.spreadsheet"
 
 FOREIGN = [
     # zips
@@ -68,8 +66,6 @@ FOREIGN = [
     ("x.bin", torch_file(_use_new_zipfile_serialization=False), TORCH),
     ("x.xlsx", zip_of(**{"xl/workbook.xml": "x"}), "an Excel workbook. Save the sheet as CSV"),
     ("x.csv", zip_of(**{"xl/workbook.xml": "x"}), "an Excel workbook. Save the sheet as CSV"),
-    ("x.ods", zip_of(**{"mimetype": ODS, "content.xml": "x"}), "an office document"),
-    ("x.docx", zip_of(**{"word/document.xml": "x"}), "an office document"),
     (
         "photos.zip",
         zip_of(**{"cat/0.png": b"x"}),
@@ -94,7 +90,6 @@ FOREIGN = [
     ("x.feather", b"ARROW1\0\0" + bytes(9), "an Arrow, Feather or Avro file. Save it as Parquet"),
     ("x.arrow", b"\xff\xff\xff\xff" + bytes(9), "an Arrow, Feather or Avro file"),
     ("x.avro", b"Obj\x01" + bytes(9), "an Arrow, Feather or Avro file"),
-    ("x.dta", b"<stata_dta>", "data of another program"),
     # packed
     ("x.csv.bz2", bz2.compress(b"1,2\n"), "a packed file. Unpack it"),
     ("x.npy.xz", lzma.compress(b"1,2\n"), "a packed file"),
@@ -104,15 +99,6 @@ FOREIGN = [
     ("x.npy.gz", gzip.compress(npy(np.eye(3))), "an array of NumPy, packed by gzip. Unpack it"),
     ("x.pkl.gz", gzip.compress(pickle.dumps([1])), "a pickle, which could run any code"),
     ("x.7z", b"7z\xbc\xaf\x27\x1c" + bytes(9), "an archive or a packed file. Unpack it"),
-    # media
-    ("x.mp4", b"\0\0\0\x20ftypisom" + bytes(9), "a film or a sound. Save its frames as pictures"),
-    ("x", b"\x1a\x45\xdf\xa3" + bytes(9), "a film or a sound"),
-    ("x.avi", b"RIFF\0\0\0\0AVI LIST", "a film or a sound"),
-    ("x.wav", b"RIFF\0\0\0\0WAVEfmt ", "a film or a sound"),
-    ("x.pdf", b"%PDF-1.7\n", "an office document"),
-    ("x.heic", b"\0\0\0\x18ftypheic", "a picture of a kind that is not read. Save it as PNG"),
-    ("x.svg", b"<svg/>", "a picture of a kind that is not read. Save it as PNG"),
-    ("x.dcm", bytes(128) + b"DICM", "a picture of a kind that is not read"),
     # no data at all
     ("x.dat", b"", "the file is empty. Fetch or save it again"),
     ("x.npz", b"", "the file is empty"),
@@ -139,14 +125,6 @@ def test_a_foreign_file_is_refused_by_what_it_is(tmp_path, name, content, messag
     assert message in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
     assert caught.value.__cause__ is None
-
-
-def test_a_database(tmp_path):
-    with sqlite3.connect(tmp_path / "x.db") as base:
-        base.execute("create table t (a)")
-    base.close()
-    with pytest.raises(DataError, match="data of another program"):
-        load_rows(tmp_path / "x.db")
 
 
 @pytest.mark.parametrize("name", ["x", "x.npz", "x.zip", "x.xlsx"])
@@ -205,6 +183,6 @@ def test_folders_without_pictures(tmp_path, files, message):
 
 def test_a_foreign_file_among_pictures_is_named(tmp_path):
     Image.new("L", (3, 3), 200).save(tmp_path / "a.png")
-    (tmp_path / "b.pdf").write_bytes(b"%PDF-1.7")
-    with pytest.raises(DataError, match=r"b\.pdf: not a picture \(an office document\)"):
+    (tmp_path / "b.feather").write_bytes(b"ARROW1")
+    with pytest.raises(DataError, match=r"b\.feather: not a picture \(an Arrow"):
         load_rows(tmp_path)

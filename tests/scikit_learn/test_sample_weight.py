@@ -8,7 +8,7 @@ import scipy.sparse
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from discretevae.scikit_learn import BernoulliVAE, CategoricalVAE, ClusterVAE, HybridVAE
+from discretevae.scikit_learn import BernoulliVAE, CategoricalVAE, ClusterVAE
 from discretevae.scikit_learn.reading import MOST_COPIES, weighted_rows
 
 SMALL = {"hidden": (8,), "epochs": 3, "batch_size": 8, "random_state": 0}
@@ -18,9 +18,8 @@ members = pytest.mark.parametrize(
         BernoulliVAE(n_bits=4, **SMALL),
         CategoricalVAE(n_categories=3, n_variables=2, **SMALL),
         ClusterVAE(n_clusters=3, **SMALL),
-        HybridVAE(n_categories=3, n_components=2, **SMALL),
     ],
-    ids=["bits", "categories", "clusters", "hybrid"],
+    ids=["bits", "categories", "clusters"],
 )
 
 

@@ -33,7 +33,7 @@ from discretevae.estimators import RLOO
 from discretevae.evaluation.bounds import row_scores, score_samples
 from discretevae.model.vae import fresh_model
 from discretevae.run_folder.saved_run import load_run
-from discretevae.scikit_learn import BaseVAE, BernoulliVAE, CategoricalVAE, ClusterVAE, HybridVAE
+from discretevae.scikit_learn import BaseVAE, BernoulliVAE, CategoricalVAE, ClusterVAE
 from discretevae.scikit_learn.reading import weighted_rows
 from discretevae.system.tensor_files import pack_tensors, parse_tensors
 from discretevae.training import train
@@ -43,9 +43,8 @@ MEMBERS = [
     BernoulliVAE(n_bits=4, **SMALL),
     ClusterVAE(n_clusters=3, **SMALL),
     CategoricalVAE(n_categories=3, n_variables=2, **SMALL),
-    HybridVAE(n_categories=3, n_components=2, **SMALL),
 ]
-IDS = ["bits", "clusters", "categories", "hybrid"]
+IDS = ["bits", "clusters", "categories"]
 
 # one code on few rows is no code yet: whether it carries something is not what is tested here
 members = pytest.mark.parametrize("member", MEMBERS, ids=IDS)
@@ -65,7 +64,6 @@ CHECKED = [
     CategoricalVAE(n_categories=3, hidden=(), epochs=1, random_state=0),
     CategoricalVAE(n_categories=3, n_variables=2, hidden=(4,), epochs=1, random_state=0),
     ClusterVAE(3, hidden=(), epochs=1, batch_size=2, lr=0.2, random_state=0),
-    HybridVAE(3, 1, hidden=(), epochs=1, random_state=0),
 ]
 
 
@@ -154,8 +152,7 @@ def test_codes_and_the_way_back(member, kind):
     x = table(kind=kind)
     vae = clone(member).fit(x)
     codes = vae.transform(x)
-    dtype = {"BernoulliVAE": "uint8", "HybridVAE": "float32"}.get(type(vae).__name__, "int64")
-    assert codes.dtype == dtype
+    assert codes.dtype == ("uint8" if isinstance(vae, BernoulliVAE) else "int64")
     assert codes.shape == (40, len(vae.get_feature_names_out()))
     back = vae.inverse_transform(codes)
     assert back.shape == x.shape
@@ -206,7 +203,7 @@ def test_a_score_does_not_depend_on_the_rows_beside_it(member):
 
 def test_a_score_that_is_no_exact_sum_is_the_bound():
     x = table()
-    vae = clone(MEMBERS[3]).fit(x)
+    vae = BernoulliVAE(20, **SMALL).fit(x)
     rows = Rows.from_array(x)
     bound = row_scores(vae.model_, rows, samples=100).bound.numpy()
     elbo = row_scores(vae.model_, rows, samples=1000).elbo.numpy()
@@ -226,8 +223,8 @@ def test_clusters_are_the_category():
 
 @pytest.mark.parametrize(
     "member",
-    [MEMBERS[0], MEMBERS[2], MEMBERS[3], CategoricalVAE(3, **SMALL)],
-    ids=["bits", "categories", "hybrid", "category"],
+    [MEMBERS[0], MEMBERS[2], CategoricalVAE(3, **SMALL)],
+    ids=["bits", "categories", "category"],
 )
 def test_what_is_no_clusterer_has_no_clusters(member):
     vae = clone(member).fit(table())
@@ -273,7 +270,7 @@ def test_a_random_state_is_all_that_chance_depends_on():
 def test_global_random_states_are_left_alone():
     x = table()
     before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
-    vae = clone(MEMBERS[3]).set_params(random_state=None).fit(x).partial_fit(x)
+    vae = BernoulliVAE(20, **SMALL).set_params(random_state=None).fit(x).partial_fit(x)
     vae.sample(2, noise=True)
     vae.score_samples(x[:2])
     assert np.array_equal(before[0], np.random.get_state()[1])  # noqa: NPY002
@@ -455,7 +452,7 @@ def test_files_of_two_estimators_are_not_taken_for_one(saved, tmp_path):
     with pytest.raises(RunError, match="weights are not those beside it"):
         BaseVAE.load(folder)
     with pytest.raises(RunError, match=r"holds a ClusterVAE. Call ClusterVAE.load."):
-        HybridVAE.load(saved)
+        CategoricalVAE.load(saved)
 
 
 def test_a_run_is_not_overwritten(saved, tmp_path):
@@ -479,7 +476,6 @@ def test_a_run_is_not_overwritten(saved, tmp_path):
         (CategoricalVAE(1), "`n_categories` must be an int >= 2. Got 1."),
         (CategoricalVAE(n_variables=0), "`n_variables` must be an int >= 1. Got 0."),
         (ClusterVAE(0), "`n_clusters` must be an int >= 1. Got 0."),
-        (HybridVAE(n_components=0), "`n_components` must be an int >= 1. Got 0."),
         (BernoulliVAE(hidden=(0,)), "`hidden` must be ints >= 1. Got (0,)."),
         (BernoulliVAE(lr=-1, epochs=0), "`epochs` must be an int >= 1. Got 0."),
         (BernoulliVAE(lr=-1, epochs=0), "`lr` must be > 0. Got -1."),

@@ -47,7 +47,6 @@ TASKS = {
         "retrieval": "Measure how well codes find rows of the same label.",
         "reproduce": "Make the figures of the paper again, the defaults beside its protocol.",
     },
-    "Shell": {"completion": "Print the script with which a shell completes words."},
 }
 """The commands by task, in the order of the help."""
 

@@ -288,11 +288,7 @@ def injected(
     """Return the estimate of those that know the encoder's gradient as numbers.
 
     Its value is the mean of f over the samples; its gradient is ``gradient`` with respect to η, and
-    that of the mean with respect to the decoder. The same as the surrogate
-
-        with_gradient_of(value, fz.mean(0) + (gradient · eta).flatten(1).sum(1))
-
-    as one node of the graph instead of ten, which is what small steps spend their time on.
+    that of the mean with respect to the decoder.
 
     Args:
         fz: ``[S, B]``, f at the samples, with the decoder's gradient.
@@ -307,24 +303,9 @@ def injected(
         >>> estimate.value.item(), torch.autograd.grad(estimate.surrogate.sum(), eta)[0].tolist()
         (-4.0, [[1.0, -2.0]])
     """
-    value = fz.detach().mean(0)
-    surrogate = _Injected.apply(value, fz, eta, gradient)  # type: ignore[no-untyped-call]
-    return Estimate(value, surrogate, diagnostics or {}, control_loss)
-
-
-class _Injected(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, fz: Tensor, eta: Tensor, gradient: Tensor) -> Tensor:
-        ctx.n_samples = len(fz)
-        ctx.save_for_backward(gradient)
-        return value.view_as(value)
-
-    @staticmethod
-    def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = ctx.saved_tensors
-        to_fz = (weight / ctx.n_samples).expand(ctx.n_samples, -1)
-        to_eta = weight.reshape(-1, *[1] * (gradient.ndim - 1)) * gradient
-        return None, to_fz, to_eta, None
+    mean = fz.mean(0)
+    surrogate = with_gradient_of(mean, mean + (gradient.detach() * eta).flatten(1).sum(1))
+    return Estimate(mean.detach(), surrogate, diagnostics or {}, control_loss)
 
 
 def effective_sample_size(log_weight: Tensor) -> Tensor:

@@ -5,7 +5,6 @@
 | `BernoulliVAE` | D bits | uint8 ``[n, D]`` of {0, 1} |
 | `CategoricalVAE` | D categories of K | int64 ``[n, D]`` |
 | `ClusterVAE` | one category of K, the cluster | int64 ``[n, 1]`` |
-| `HybridVAE` | one category of K beside D real numbers | float32 ``[n, 1 + D]`` |
 
 These are shells: the model is a `DiscreteVAE`, trained by the loop that `train` runs.
 """
@@ -13,6 +12,6 @@ These are shells: the model is a `DiscreteVAE`, trained by the loop that `train`
 from __future__ import annotations
 
 from discretevae.scikit_learn.base import BaseVAE
-from discretevae.scikit_learn.classes import BernoulliVAE, CategoricalVAE, ClusterVAE, HybridVAE
+from discretevae.scikit_learn.classes import BernoulliVAE, CategoricalVAE, ClusterVAE
 
-__all__ = ["BaseVAE", "BernoulliVAE", "CategoricalVAE", "ClusterVAE", "HybridVAE"]
+__all__ = ["BaseVAE", "BernoulliVAE", "CategoricalVAE", "ClusterVAE"]

@@ -67,7 +67,7 @@ class _Learned:
 # a dataclass writes the constructors: they only store, as scikit-learn asks
 @dataclass(eq=False, repr=False, kw_only=True)
 class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc]
-    """The base of `BernoulliVAE`, `CategoricalVAE`, `ClusterVAE`, `HybridVAE`; make one of those.
+    """The base of `BernoulliVAE`, `CategoricalVAE` and `ClusterVAE`; make one of those.
 
     ``X`` is a numeric matrix ``[n, P]``: an array, a data frame, a nested list or, if all its
     values lie in [0, 1], a sparse matrix. Results for a row do not depend on the rows beside it.

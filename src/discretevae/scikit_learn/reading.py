@@ -155,16 +155,12 @@ def read_codes(codes: Any, spec: LatentSpec, names: list[str]) -> Tensor:
             f"codes have {table.shape[1]} columns, but the code {spec} has {spec.n_variables} "
             "variables. Give what transform returned."
         )
-    is_real, largest = [], []
-    for part in spec.all_parts:
-        is_real += [part.kind == "gaussian"] * part.n_variables
-        largest += [max(part.n_categories, 2) - 1] * part.n_variables
-    is_state = (table == np.rint(table)) & (table >= 0) & (table <= largest)
-    wrong = ~(is_state | is_real).all(axis=0)
+    largest = max(spec.n_categories, 2) - 1
+    wrong = ~((table == np.rint(table)) & (table >= 0) & (table <= largest)).all(axis=0)
     if wrong.any():
         at = int(wrong.argmax())
         raise DataError(
-            f"codes are whole numbers from 0 to {largest[at]} in column {names[at]}. Got values "
+            f"codes are whole numbers from 0 to {largest} in column {names[at]}. Got values "
             f"from {table[:, at].min():g} to {table[:, at].max():g}. Give what transform returned."
         )
-    return torch.from_numpy(table.astype(np.float32 if any(is_real) else np.int64))
+    return torch.from_numpy(table.astype(np.int64))
