@@ -47,6 +47,8 @@ SPELLED = {
     "beta-binomial": LikelihoodSpec("beta-binomial"),
     "logistic": LikelihoodSpec.logistic(),
     "logistic:5": LikelihoodSpec.logistic(5),
+    "color-logistic": LikelihoodSpec.color_logistic(),
+    "color-logistic:5": LikelihoodSpec.color_logistic(5),
     "fixed": PriorSpec("fixed"),
     "factorized": PriorSpec("factorized"),
     "autoregressive": PriorSpec.autoregressive(),

@@ -120,10 +120,10 @@ _OWN = {
     "samples": _own("S, draws of z per row and step.  [default: the estimator's own]", type=int),
     "likelihood": _own(
         "p(x|z): auto, which is bernoulli for grey pictures and for 0 and 1, logistic for 8-bit "
-        "colors, else gaussian:learned; "
-        "bernoulli or continuous-bernoulli for values in [0, 1]; beta-binomial or "
-        "logistic for 8-bit values; for real values gaussian, with σ = 1, gaussian:0.1 with "
-        "another σ, gaussian:learned with one for each feature.",
+        "colors, else gaussian:learned; bernoulli or continuous-bernoulli for values in [0, 1]; "
+        "beta-binomial or logistic for 8-bit values, color-logistic:5 for a pixel as a whole; "
+        "for real values gaussian, with σ = 1, gaussian:0.1 with another σ, gaussian:learned with "
+        "one for each feature.",
         default="auto",
     ),
     "prior": _own(

@@ -9,7 +9,7 @@ from discretevae.config.checks import a_number, an_int, one_of
 from discretevae.config.spelling import Spec, spell
 
 LikelihoodKind = Literal[
-    "bernoulli", "continuous-bernoulli", "gaussian", "beta-binomial", "logistic"
+    "bernoulli", "continuous-bernoulli", "gaussian", "beta-binomial", "logistic", "color-logistic"
 ]
 
 MAX_COMPONENTS = 100
@@ -28,12 +28,13 @@ class LikelihoodSpec(Spec):
     | ``gaussian``, ``gaussian:0.1``, ``gaussian:learned`` | N(x̂, σ²), σ = 1, given, or learned |
     | ``beta-binomial`` | a probability of 8-bit values |
     | ``logistic``, ``logistic:5`` | the same, of one or several logistic components |
+    | ``color-logistic:5`` | the same, of the colors of a pixel together |
 
     Args:
-        kind: ``bernoulli``, ``continuous-bernoulli``, ``gaussian``, ``beta-binomial`` or
-            ``logistic``.
+        kind: ``bernoulli``, ``continuous-bernoulli``, ``gaussian``, ``beta-binomial``,
+            ``logistic`` or ``color-logistic``.
         scale: σ of ``gaussian``; None when it is learned, one for each feature.
-        n_components: M, the components of ``logistic``.
+        n_components: M, the components of ``logistic`` and ``color-logistic``.
 
     Raises:
         ConfigError: an option is out of range.
@@ -45,7 +46,8 @@ class LikelihoodSpec(Spec):
         Traceback (most recent call last):
         ...
         discretevae.errors.ConfigError: `likelihood` 'gausian' is unknown. Did you mean gaussian? \
-Choices: bernoulli, continuous-bernoulli, gaussian, gaussian:learned, beta-binomial, logistic.
+Choices: bernoulli, continuous-bernoulli, gaussian, gaussian:learned, beta-binomial, logistic, \
+color-logistic.
     """
 
     option = "likelihood"
@@ -66,6 +68,11 @@ Choices: bernoulli, continuous-bernoulli, gaussian, gaussian:learned, beta-binom
         return cls("logistic", n_components=n_components)
 
     @classmethod
+    def color_logistic(cls, n_components: int = 1) -> Self:
+        """Return a mixture of logistic distributions of all colors of a pixel."""
+        return cls("color-logistic", n_components=n_components)
+
+    @classmethod
     def constructors(cls) -> dict[str, Any]:
         """Return a spec, or what makes one from an option, for each kind."""
         return {
@@ -75,6 +82,7 @@ Choices: bernoulli, continuous-bernoulli, gaussian, gaussian:learned, beta-binom
             "gaussian:learned": cls("gaussian", None),
             "beta-binomial": cls("beta-binomial"),
             "logistic": cls.logistic,
+            "color-logistic": cls.color_logistic,
         }
 
     @property
@@ -85,5 +93,5 @@ Choices: bernoulli, continuous-bernoulli, gaussian, gaussian:learned, beta-binom
     def __str__(self) -> str:
         if self.scale is None:
             return f"{self.kind}:learned"
-        option = {"gaussian": self.scale, "logistic": self.n_components}.get(self.kind, 1)
+        option = self.scale if self.kind == "gaussian" else self.n_components
         return spell(self.kind, *[option] * (option != 1))

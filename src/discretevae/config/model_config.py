@@ -93,6 +93,9 @@ class ModelConfig:
                 f"`quantizer` {self.quantizer} needs a {self.quantizer.latent_kind} code, such as "
                 f"{fitting[self.quantizer.latent_kind]}. Got {self.latent}."
             )
+        is_grey = len(self.image_shape or ()) < 3
+        if not problems and is_grey and self.likelihood.kind == "color-logistic":
+            problems.append(f"`likelihood` {self.likelihood} is for pictures in color.")
         if not problems and self.image_shape and math.prod(self.image_shape) != self.n_features:
             problems.append(
                 f"`image_shape` must hold {self.n_features} values. Got {self.image_shape}."

@@ -38,12 +38,7 @@ def sides_of(shape: ImageShape) -> Sides:
 
 
 def is_image_shape(shape: object) -> bool:
-    """Return whether this is an `ImageShape`.
-
-    Example:
-        >>> is_image_shape((8, 8)), is_image_shape((8, 8, 3)), is_image_shape((8, 8, 5))
-        (True, True, False)
-    """
+    """Return whether this is an `ImageShape`."""
     if not isinstance(shape, tuple) or not all(is_int(side, 1) for side in shape):
         return False
     return len(shape) == 2 or (len(shape) == 3 and 2 <= shape[2] <= MAX_CHANNELS)

@@ -7,6 +7,7 @@
 | `GaussianLikelihood` | ``gaussian``, ``gaussian:σ`` | real | 1 |
 | `LearnedGaussianLikelihood` | ``gaussian:learned`` | real | 1 |
 | `BetaBinomialLikelihood` | ``beta-binomial`` | k/255 | 2 |
+| `ColorLogisticLikelihood` | ``color-logistic:M`` | k/255, colors | M·(colors + 2) |
 | `LogisticLikelihood` | ``logistic``, ``logistic:M`` | k/255 | 2, or 3·M |
 
 The decoder's ``output`` is ``[S, B, C·P]`` for S samples of B rows of P features and C channels.
@@ -28,6 +29,9 @@ from discretevae.likelihoods.base import (
 )
 from discretevae.likelihoods.bernoulli import BernoulliLikelihood as BernoulliLikelihood
 from discretevae.likelihoods.beta_binomial import BetaBinomialLikelihood as BetaBinomialLikelihood
+from discretevae.likelihoods.color_logistic import (
+    ColorLogisticLikelihood as ColorLogisticLikelihood,
+)
 from discretevae.likelihoods.continuous_bernoulli import (
     ContinuousBernoulliLikelihood as ContinuousBernoulliLikelihood,
 )
@@ -38,12 +42,15 @@ from discretevae.likelihoods.gaussian import (
 from discretevae.likelihoods.logistic import LogisticLikelihood as LogisticLikelihood
 
 
-def likelihood_named(likelihood: str | LikelihoodSpec, n_features: int | None = None) -> Likelihood:
+def likelihood_named(
+    likelihood: str | LikelihoodSpec, n_features: int | None = None, n_colors: int = 3
+) -> Likelihood:
     """Return the likelihood that a spec or its spelling describes.
 
     Args:
         likelihood: such as ``gaussian:0.1``.
         n_features: P; needed by ``gaussian:learned``, which has a parameter for each feature.
+        n_colors: channels of a pixel, for ``color-logistic``.
 
     Raises:
         ConfigError: there is none of that name, its option is out of range, or P is missing.
@@ -66,6 +73,8 @@ def likelihood_named(likelihood: str | LikelihoodSpec, n_features: int | None = 
         return GaussianLikelihood(spec.scale or 1.0)
     if spec.kind == "logistic":
         return LogisticLikelihood(spec.n_components)
+    if spec.kind == "color-logistic":
+        return ColorLogisticLikelihood(spec.n_components, n_colors)
     if spec.kind == "beta-binomial":
         return BetaBinomialLikelihood()
     if spec.kind == "continuous-bernoulli":

@@ -79,7 +79,7 @@ class LogisticLikelihood(EightBit):
         """Return Σ_{j=1}^{255} P(k ≥ j) / 255,  P(k ≥ j) = Σ_m π_m σ((μ_m − (j − ½)/255)/s_m)."""
         n_features = output.shape[-1] // self.channels
         logits, mu, raw = _split(output.reshape(-1, self.channels, n_features))
-        inverse_scale = (-_log_scale(raw)).exp()
+        inverse_scale = (-log_scale(raw)).exp()
         above = torch.zeros_like(mu)
         edges = (torch.arange(TOP, dtype=mu.dtype, device=mu.device) + 0.5) / TOP
         for some in edges.reshape(-1, EDGES, 1, 1, 1):
@@ -114,7 +114,7 @@ class LogisticLikelihood(EightBit):
     def _log_mass(self, output: Tensor, k: Tensor) -> Tensor:
         """Return ln p(k) of ``[..., C, P]`` and ``[..., P]``: ``[..., P]``."""
         logits, mu, raw = _split(output)
-        terms = _component(mu, raw, k.unsqueeze(-2))
+        terms = component(mu, raw, k.unsqueeze(-2))
         if logits is None:
             return terms.squeeze(-2)
         return (terms + logits.log_softmax(-2)).logsumexp(-2)
@@ -134,13 +134,14 @@ def _split(output: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
     return logits, mu, raw
 
 
-def _log_scale(raw: Tensor) -> Tensor:
+def log_scale(raw: Tensor) -> Tensor:
+    """Return ln s of the decoder's number."""
     return F.softplus(raw - MIN_LOG_SCALE) + MIN_LOG_SCALE
 
 
-def _component(mu: Tensor, raw: Tensor, k: Tensor) -> Tensor:
-    """ln of one component's mass."""
-    inverse = (-_log_scale(raw)).exp()
+def component(mu: Tensor, raw: Tensor, k: Tensor) -> Tensor:
+    """Return ln of the mass that one logistic gives to k."""
+    inverse = (-log_scale(raw)).exp()
     b = ((k + 0.5) / TOP - mu) * inverse
     a = ((k - 0.5) / TOP - mu) * inverse
     above, below = k.clamp(max=1), (TOP - k).clamp(max=1)

@@ -99,7 +99,8 @@ class DiscreteVAE(nn.Module):
         super().__init__()
         require_type("config", config, ModelConfig, "Or call DiscreteVAE.for_data.")
         self.family: Family = family_of(config.latent)
-        self.likelihood: Likelihood = likelihood_named(config.likelihood, config.n_features)
+        colors = sides_of(config.image_shape or (1, 1)).channels
+        self.likelihood = likelihood_named(config.likelihood, config.n_features, colors)
         self.n_eta = self.family.fixed_eta().numel()
         self.n_code = math.prod(self.family.z_shape)
         if config.quantizer is not None:
@@ -198,9 +199,8 @@ class DiscreteVAE(nn.Module):
         if isinstance(data, type) or not hasattr(data, "n_features"):
             data = rows_from(data, wanted="data must be a Dataset, Rows")
         if likelihood is None:
-            shape, rows = data.image_shape, getattr(data, "train", data)
-            likelihood = "bernoulli"
-            if isinstance(rows, Rows) and shape is not None and len(shape) == 3:
+            rows, likelihood = getattr(data, "train", data), "bernoulli"
+            if isinstance(rows, Rows) and len(rows.image_shape or ()) == 3:
                 likelihood = suited_likelihood(rows)
         config = ModelConfig(
             n_features=data.n_features,

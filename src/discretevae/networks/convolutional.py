@@ -160,11 +160,7 @@ class Pictures(nn.Module):
 
 
 class PicturesOfRows(nn.Module):
-    """Rows of data ``[N, H·W·C]``, the colors of a pixel side by side, to ``[N, C, H, W]``.
-
-    Args:
-        image_shape: H, W, and C of colors.
-    """
+    """Rows of data ``[N, H·W·C]``, the colors of a pixel side by side, to ``[N, C, H, W]``."""
 
     def __init__(self, image_shape: ImageShape) -> None:
         super().__init__()
@@ -174,10 +170,6 @@ class PicturesOfRows(nn.Module):
         """Give rows the shape of pictures; nothing is copied."""
         # [N, 1, H, W] may be read in both orders; strides that came from [N, H, W, 1] decide it
         return x.reshape(-1, *self.sides).permute(0, 3, 1, 2)
-
-    def extra_repr(self) -> str:
-        """Show H, W and C."""
-        return str(tuple(self.sides))
 
 
 class RowsOfPictures(nn.Flatten):
@@ -189,11 +181,6 @@ class RowsOfPictures(nn.Flatten):
     Args:
         n_numbers: L.
         image_shape: H, W, and C of colors.
-
-    Example:
-        >>> pictures = torch.arange(6.0).reshape(1, 3, 1, 2)          # red, green and blue
-        >>> RowsOfPictures(1, (1, 2, 3))(pictures)
-        tensor([[0., 2., 4., 1., 3., 5.]])
     """
 
     def __init__(self, n_numbers: int, image_shape: ImageShape) -> None:
@@ -205,10 +192,6 @@ class RowsOfPictures(nn.Flatten):
         height, width, channels = self.sides
         parts = h.reshape(-1, self.n_numbers, channels, height, width)
         return parts.permute(0, 1, 3, 4, 2).flatten(1)
-
-    def extra_repr(self) -> str:
-        """Show L, and H, W and C."""
-        return f"{self.n_numbers}, {tuple(self.sides)}"
 
 
 class Convolution(nn.Conv2d):

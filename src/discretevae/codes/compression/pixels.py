@@ -209,14 +209,14 @@ def pixels_for(likelihood: Likelihood, models: Models) -> Bits:
     """Return how the values of rows are coded under a likelihood.
 
     Raises:
-        ConfigError: it is a density, which gives a value no probability.
+        ConfigError: it gives single values no probability.
     """
     if isinstance(likelihood, BernoulliLikelihood):
         return Bits(models)
     if isinstance(likelihood, EightBit):
         return Bytes(likelihood, models)
     raise ConfigError(
-        f"likelihood {likelihood.spec} is a density, and lossless compression needs "
-        "probabilities. Train with `likelihood='beta-binomial'` for 8-bit values, or with "
-        "`likelihood='bernoulli'` and `binarize='threshold'` for 0 and 1."
+        f"likelihood {likelihood.spec} is a density or of several values together, and lossless "
+        "compression needs their own probabilities. Train with `likelihood='beta-binomial'` for "
+        "8-bit values, or with `likelihood='bernoulli'` and `binarize='threshold'` for 0 and 1."
     )

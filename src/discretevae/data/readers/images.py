@@ -133,10 +133,7 @@ class _Pixels(NamedTuple):
     lost: tuple[str, ...] = ()
 
 
-_CUT = (
-    "{} of 16 bits in color or with transparency: the upper 8 bits are read. Save them in grey to \
-keep all."
-)
+_CUT = "{} of 16 bits, not plainly grey: the upper 8 bits are read. Save in grey to keep all."
 _ALPHA = "{} with transparent parts, which were laid on white."
 _ANIMATED = "{} of several frames, of which the first one is read."
 _GREYED = "{} in color made grey, as those of the run are."
@@ -151,8 +148,8 @@ def _read_all(
 
     kept: list[Path] = []
     lost: dict[str, list[Path]] = {}
-    bits, peak = 0, 0
     values: Array = np.empty(0)
+    bits, peak = 0, 0
     with warnings.catch_warnings():
         # Pillow only warns of pictures whose size could fill the memory, up to twice its limit.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -185,7 +182,8 @@ def _read_all(
             peak = max(peak, picture.peak)
     for what, which in lost.items():
         # all that are left out are named, of others an example
-        names = [file.name for file in which[: None if what == _SKIPPED else 1]]
+        named = which if what == _SKIPPED else which[:1]
+        names = ["/".join(file.parts[len(path.parts) :]) or file.name for file in named]
         such = f"{count(len(which), 'file')} (such as {', '.join(names)})"
         such = such.replace("such as ", "") if len(names) == len(which) else such
         warnings.warn(f"{path}: {what.format(such)}", DataWarning, stacklevel=3)

@@ -78,10 +78,10 @@ class NpyTable(DiskTable):
                 self.stamp.require(os.fstat(file.fileno()), self.name)
                 if self.by_columns:
                     self._read_columns(file, start, out)
-                elif self._is_as_read(out):
-                    self._fill(file, start * self.row_bytes, out)
-                else:
+                elif self.is_channel_first or out.dtype != self.dtype or not out.flags.c_contiguous:
                     self._read_converted(file, start, out)
+                else:
+                    self._fill(file, start * self.row_bytes, out)
         except OSError as error:
             raise DataError(f"{self.name}: can no longer be read ({error.strerror}).") from None
 
@@ -103,10 +103,6 @@ class NpyTable(DiskTable):
                 f"{self.name}: saved in Fortran order, whose rows cannot be streamed. Save it "
                 "again with numpy.ascontiguousarray."
             )
-
-    def _is_as_read(self, out: Array) -> bool:
-        is_alike = out.dtype == self.dtype and out.flags.c_contiguous
-        return is_alike and not self.is_channel_first
 
     def _read_converted(self, file: FileIO, start: int, out: Array) -> None:
         step = max(1, PIECE_BYTES // self.row_bytes)

@@ -120,24 +120,10 @@ def storage(
     return np.dtype(np.uint8 if is_bytes else np.float32), float(divisor)
 
 
-class Layout(NamedTuple):
-    """The layout of an array of rows.
-
-    Args:
-        shape: (N, P).
-        image_shape: of rows that are pictures.
-        is_channel_first: whether the channels of ``[N, C, H, W]`` have to be put last.
-    """
-
-    shape: tuple[int, int]
-    image_shape: ImageShape | None
-    is_channel_first: bool = False
-
-
 def table_shape(
     shape: tuple[int, ...], dtype: np.dtype[Any], image_shape: ImageShape | None, name: str
-) -> Layout:
-    """Return the layout of an array of rows or of pictures.
+) -> tuple[tuple[int, int], ImageShape | None, bool]:
+    """Return ``(N, P)``, the shape of pictures if any, and whether their channels come first.
 
     Raises:
         DataError: not numbers, other axes, empty, or pictures of another size.
@@ -150,20 +136,22 @@ def table_shape(
             f"{name}: values must be numbers. Got dtype {dtype}. Convert them first, for "
             "example with array.astype('float32')."
         )
-    if len(shape) not in (2, 3, 4):
-        raise _wrong_axes(shape, name)
     if 0 in shape:
         raise DataError(f"{name}: no values in an array of shape {shape}. Give at least 1 row.")
-    rows = shape[0], prod(shape[1:])
-    if len(shape) == 2:
-        return Layout(rows, picture_shape(image_shape, rows[1], name))
-    readings = [(shape[1:], False)]
+    readings: list[tuple[ImageShape, bool]] = [(shape[1:], False)] if len(shape) == 3 else []
     if len(shape) == 4:
         both = [(shape[1:], False), ((*shape[2:], shape[1]), True)]
         readings = [(own, is_first) if own[2] > 1 else (own[:2], False) for own, is_first in both]
     readings = [reading for reading in readings if is_image_shape(reading[0])]
-    if not readings:
-        raise _wrong_axes(shape, name)
+    if len(shape) != 2 and not readings:
+        raise DataError(
+            f"{name}: rows must come as [rows, features] or as pictures [rows, height, width], "
+            f"also with 1 to {MAX_CHANNELS} channels before or behind height and width. Got shape "
+            f"{shape}. Reshape them first."
+        )
+    rows = shape[0], prod(shape[1:])
+    if len(shape) == 2:
+        return rows, picture_shape(image_shape, rows[1], name), False
     size = tuple(image_shape or ())
     fitting = [reading for reading in readings if reading[0][: len(size)] == size]
     if not fitting:
@@ -179,15 +167,7 @@ def table_shape(
             DataWarning,
             stacklevel=3,
         )
-    return Layout(rows, *(grey[-1] if grey else fitting[0]))
-
-
-def _wrong_axes(shape: tuple[int, ...], name: str) -> DataError:
-    return DataError(
-        f"{name}: rows must come as [rows, features] or as pictures [rows, height, width], also "
-        f"with 1 to {MAX_CHANNELS} channels before or behind height and width. Got shape {shape}. "
-        "Reshape them first."
-    )
+    return rows, *(grey[-1] if grey else fitting[0])
 
 
 def channels_last(rows: Array, image_shape: ImageShape) -> Array:
@@ -203,10 +183,6 @@ def picture_shape(size: ImageShape | None, n_features: int, name: str) -> ImageS
 
     Raises:
         DataError: another number of values.
-
-    Example:
-        >>> picture_shape((4, 5), 20, "mine"), picture_shape((4, 5), 60, "mine")
-        ((4, 5), (4, 5, 3))
     """
     if size is None:
         return None
