@@ -167,6 +167,7 @@ from .families import (
 from .likelihoods import (
     BernoulliLikelihood as BernoulliLikelihood,
     BetaBinomialLikelihood as BetaBinomialLikelihood,
+    ColorLogisticLikelihood as ColorLogisticLikelihood,
     ContinuousBernoulliLikelihood as ContinuousBernoulliLikelihood,
     GaussianLikelihood as GaussianLikelihood,
     LearnedGaussianLikelihood as LearnedGaussianLikelihood,
