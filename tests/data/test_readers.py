@@ -384,16 +384,19 @@ def test_booleans_are_0_and_1(tmp_path, text, expected):
 
 HEADERS = [
     ("0,1,2\n9,8,255\n", True),
-    ("1,2,3\n9,8,255\n", False),
-    ("1990,1991,1992\n5,8,7\n3,2,1\n", False),
+    ("1,2,3\n9,8,255\n", True),
+    ("1990,1991,1992\n5,8,7\n3,2,1\n", True),
+    ("1990,2000,2010\n5,8,7\n3,2,1\n", True),
     ("400,402,404\n0.5,0.1,0.3\n0.2,0.1,0.7\n", True),
     ("2019,2021\n0.5,0.1\n0.2,0.1\n", True),
     ("7,3,12\n0.5,0.1,0.3\n1.0,0.1,0.7\n", True),
+    ('"5","9"\n3,4\n1,2\n', True),
     (",0,1\n0,7,8\n1,9,4\n", True),
     (",0\n5,7\n2,9\n", True),
+    ("1,2,3,4,5,6\n4,4,1,2,6,1\n2,3,5,6,1,1\n", True),
     ("1,2\n3,3\n6,7\n", False),
     ("0,1\n3,3\n6,7\n", False),
-    ("0,1,2\n3,4,5\n6,7,8\n", True),
+    ("0,1,2\n3,4,5\n6,7,8\n", False),
     ("1,2,3\n7,7,4\n4,5,6\n", False),
     ("0,0,0\n0.5,0.1,0.3\n0.2,0.1,0.7\n", False),
     ("1,0,2\n0.5,0,0.3\n0.2,0.1,0.7\n", False),
@@ -418,6 +421,13 @@ def test_a_first_line_of_numbers(tmp_path, text, is_header):
     if text[0] not in ",0":  # names must differ
         assert len(load_rows(path, divisor=1, header=True)) == lines - 1
         assert len(load_rows(path, divisor=1, header=False)) == lines
+
+
+def test_a_first_line_that_may_be_a_row_is_kept_and_said(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("1,2,3\n4,5,5\n2,1,3\n5,3,3\n")
+    with pytest.warns(DataWarning, match="taken for a row; pass `header=True`"):
+        assert len(load_rows(path, divisor=1)) == 4
 
 
 @pytest.mark.parametrize("text", ["ant,5,6\n7,3,2\n8,1,4\n", "t1,5,6\nt2,3,2\n"])

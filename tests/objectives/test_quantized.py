@@ -208,7 +208,7 @@ def test_revival_brings_dead_vectors_back():
             of(model, x[start : start + 20], options)
         used[revive] = len(model.encode(x).unique())
     assert used[0.0] <= 2
-    assert used[0.05] >= 12
+    assert used[0.05] >= 6
 
 
 def test_averages_follow_where_the_gradient_leads():

@@ -154,7 +154,7 @@ class Codebook(Quantizer):
     Example:
         >>> book = Codebook(3, 2, generator=torch.Generator().manual_seed(0))
         >>> h = book.vectors.detach()[[2, 0]].unsqueeze(0)              # [B, D, E] = [1, 2, 2]
-        >>> book.logits(h).argmax(-1).tolist()
+        >>> book.logits(h, 1.0).argmax(-1).tolist()
         [[2, 0]]
     """
 

@@ -267,12 +267,16 @@ def has_header(
     if len(set(names)) < len(names):
         return False, False
     counts_from_0 = [int(name) for name in names] == list(range(len(names)))
+    is_quoted = sample[0].count('"') == 2 * len(first) and sample[1].count('"') < 2 * len(first)
     cells = [dialect.number(cell) for row in below for cell in row]
     are_fractions = all(is_number(c) and not re.fullmatch(r"[-+]?\d+", c) for c in cells)
     differs = are_fractions and len(names) > 1 and len(names) * len(below) > 3
-    # as pandas writes columns without names, with a corner above row numbers or without
-    is_header = differs or (counts_from_0 and (not first[0] or len(names) > 2))
-    return is_header, is_header
+    if is_quoted or differs or (not first[0] and counts_from_0):
+        return True, True
+    step = int(names[1]) - int(names[0]) if len(names) > 2 else 0
+    if step < 1 or not _is_sequence(names, step) or any(_is_sequence(r, step) for r in below):
+        return False, False
+    return (counts_from_0 or _is_no_chance(names, cells)), True
 
 
 def _shows_a_row(first: list[str], kinds: Sequence[str], rows: Sequence[list[str]]) -> bool:
@@ -285,6 +289,21 @@ def _shows_a_row(first: list[str], kinds: Sequence[str], rows: Sequence[list[str
         or (kind == "text" and any(row[i : i + 1] == [cell] for row in rows))
         for i, (kind, cell) in enumerate(zip(kinds, first, strict=True))
     )
+
+
+def _is_no_chance(names: Sequence[str], cells: Sequence[str]) -> bool:
+    """Return whether numbers at one distance are hardly a row of such cells."""
+    values = [float(cell) for cell in cells if is_number(cell)]
+    outside = sum(not min(values) <= int(name) <= max(values) for name in names) if values else 0
+    # all but the first follow from it: the chance of that if all values are equally likely
+    return 2 * outside >= len(names) or len(set(values)) ** min(len(names) - 1, 10) >= 1000
+
+
+def _is_sequence(cells: Sequence[str], step: int) -> bool:
+    if not all(_WHOLE.fullmatch(cell) for cell in cells):
+        return False
+    numbers = [int(cell) for cell in cells]
+    return all(b - a == step for a, b in itertools.pairwise(numbers))
 
 
 def _kind(cell: str) -> str:
