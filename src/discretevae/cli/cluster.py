@@ -61,7 +61,7 @@ def command(
         from discretevae.plots.clusters import cluster_figure
 
         figure = cluster_figure(found, cluster_centers(run.model), rows, shape, scores=scores)
-        outputs.draw(figure, picture, dpi=120, colors=64)
+        outputs.draw(figure, picture, dpi=120, colors=64 if len(shape) == 2 else None)
     facts = _facts(found, scores, rows)
     if as_json:
         asked = {"run": str(source.folder), "data": source.name, "split": source.split}

@@ -94,7 +94,7 @@ def command(
 
         title = f"{len(rows):,} rows of {rows.name}, scored by {run.folder.name}"
         figure = outlier_figure(found, rows, shape, title=title)
-        outputs.draw(figure, picture, dpi=120, colors=64)
+        outputs.draw(figure, picture, dpi=120, colors=64 if len(shape) == 2 else None)
     facts = {
         "run": str(source.folder),
         "data": source.name,
