@@ -160,7 +160,7 @@ def tables(lines: list[dict[str, Any]]) -> str:
     """Return a table for each set of data."""
     text = ""
     for source, title in SOURCES.items():
-        text += f"\n### {title}\n\n| | " + " | ".join(COLUMNS) + " |\n"
+        text += f"\n## {title}\n\n| | " + " | ".join(COLUMNS) + " |\n"
         text += "|---" * (1 + len(COLUMNS)) + "|\n"
         for line in lines:
             if line["data"] != source:
@@ -176,7 +176,7 @@ def tables(lines: list[dict[str, Any]]) -> str:
 
 def draw(runs: Path, rows: dict[str, torch.Tensor], path: Path) -> None:
     """Draw test rows, and below them what each method makes of their codes, of the first seed."""
-    figure = Figure(figsize=(11, 5.2), layout="constrained")
+    figure = Figure(figsize=(11, 3.9), layout="constrained")
     panels = figure.subplots(1, len(rows))
     for axes, (source, x) in zip(panels, rows.items(), strict=True):
         made = [(name, runs / f"{source}-{name}-0" / "reconstructions.npy") for name in METHODS]
@@ -215,7 +215,7 @@ def main(runs: Path, docs: Path | None, data_dir: Path | None, epochs: int, only
         draw(runs, rows, docs / "codebooks.png")
         write_json(docs / "codebooks.json", lines)
         page = docs / "codebooks.md"
-        head, _, _ = page.read_text(encoding="utf-8").partition("\n### ")
+        head, _, _ = page.read_text(encoding="utf-8").partition("\n## ")
         write_atomic(page, (head + text).encode())
 
 
