@@ -19,6 +19,7 @@ SAID = {
     "images": ["nats per row", "of 20 bits are in use", "nearest code has the same label: "],
     "bag_of_words": ["ssl is near ", "least likely: ", " adds "],
     "own_estimator": ["MedianBaseline: unbiased", "Cheating: caught", "RLOO: ELBO "],
+    "optuna_search": ["ELBO -", "'bits': "],
 }
 
 
@@ -29,6 +30,8 @@ def test_every_script_is_known_here():
 @pytest.mark.draws
 @pytest.mark.parametrize("name", SAID)
 def test_a_script_runs_and_says_what_it_found(name, tmp_path, monkeypatch, capsys):
+    if name == "optuna_search":
+        pytest.importorskip("optuna", reason="optuna is no dependency")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [name])
     for shortened in ("TrainConfig", "BernoulliVAE"):
@@ -48,6 +51,24 @@ def test_a_script_runs_and_says_what_it_found(name, tmp_path, monkeypatch, capsy
         assert words in out
     left = [path.name for path in tmp_path.iterdir()]
     assert left == (["images.png"] if name == "images" else [])
+
+
+class Trial:
+    """The part of a trial of Optuna that the example uses: each suggestion is its smallest."""
+
+    def suggest_int(self, name, low, high, log=False):
+        return low
+
+    def suggest_float(self, name, low, high, log=False):
+        return low
+
+    def suggest_categorical(self, name, choices):
+        return choices[0]
+
+
+def test_what_optuna_maximizes_is_the_elbo_of_rows_held_out():
+    found = runpy.run_path(str(EXAMPLES / "optuna_search.py"))["objective"](Trial())
+    assert -40 < found < -20  # two bits of digits in black and white
 
 
 @pytest.mark.parametrize("name", SAID)

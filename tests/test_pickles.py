@@ -41,9 +41,8 @@ from discretevae.experiments import comparison_report
 from discretevae.experiments.paper.experiments import EXPERIMENTS
 from discretevae.experiments.paper.findings import read_finished, run_folder
 from discretevae.experiments.paper.running import require_ours
-from discretevae.experiments.sweep_plan import finished_seconds, require_free
 from discretevae.run_folder.history import read_metrics
-from discretevae.run_folder.saved_run import load_config, load_run
+from discretevae.run_folder.saved_run import load_run
 from discretevae.system.locks import is_locked, writing
 from discretevae.training import train
 
@@ -135,14 +134,6 @@ def free(run: Path) -> None:
 
 def listed(run: Path) -> None:
     runs._tested(run, 1)
-
-
-def swept(run: Path) -> None:
-    require_free(run, "bernoulli:c", [], example.data())
-
-
-def swept_run(run: Path) -> None:
-    finished_seconds(run, load_config(run))
 
 
 def read_index(run: Path) -> None:
@@ -243,9 +234,6 @@ CASES = [
     Case("lock, held", of_run("lock", held), ("system.locks.writing",)),
     # what else is read back
     Case("comparison.json", of_run(comparison_report.RESULT, comparison_report.require_ours),
-         ("system.files.read_json",)),
-    Case("sweep.json", of_run("sweep.json", swept), ("system.files.read_json",)),
-    Case("summary.json, of a sweep", of_run("summary.json", swept_run),
          ("system.files.read_json",)),
     Case("report.json", of_run("report.json", of_report_folder),
          ("system.files.read_json",)),

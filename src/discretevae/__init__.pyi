@@ -132,13 +132,6 @@ from .evaluation.bounds import (
     row_scores as row_scores,
     score_samples as score_samples,
 )
-from .evaluation.code_sizes import (
-    Choice as Choice,
-    SizeResult as SizeResult,
-    SizeRun as SizeRun,
-    Step as Step,
-    choose_size as choose_size,
-)
 from .evaluation.measured import Measured as Measured
 from .evaluation.usage import CodeUsage as CodeUsage
 from .experiments.comparison import compare as compare
@@ -150,10 +143,6 @@ from .experiments.refit import (
 from .experiments.run import (
     RunResult as RunResult,
     run as run,
-)
-from .experiments.sweep import (
-    Sweep as Sweep,
-    sweep as sweep,
 )
 from .families import (
     Bernoulli as Bernoulli,

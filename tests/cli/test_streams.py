@@ -88,7 +88,6 @@ def test_commands_speak_every_encoding(encoding, encoded, trained, tmp_path, mon
         ("outliers", run, "--out", "o.csv"), ("sample", run, "--out", "s.npy"),
         ("runs", "."), ("retrieval", run), ("estimators",),
         ("reconstruct", run, "--out", "r.npy"), ("prior", run, "--out", "p", "--epochs", "1"),
-        ("sweep", "--sizes", "2,3", *TINY[2:], "--out", "sweep"),
     ]:  # fmt: skip
         status, out, err = encoded(encoding, *args)
         assert (status, err) == (0, ""), args

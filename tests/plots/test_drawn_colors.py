@@ -20,7 +20,6 @@ from discretevae.plots import pictures as plots
 from discretevae.plots.clusters import cluster_figure
 from discretevae.plots.outliers import outlier_figure
 from discretevae.plots.search import neighbor_figure
-from discretevae.plots.sweep import reconstruction_figure
 
 pytestmark = pytest.mark.draws
 
@@ -65,7 +64,6 @@ FIGURES = {
     "grid": lambda: plots.image_grid(X, SHAPE, "a title"),
     "search": lambda: neighbor_figure(X[:3], X.reshape(3, 4, -1), SHAPE),
     "clusters": drawn_clusters,
-    "sweep": lambda: reconstruction_figure(X, {4: X, 8: X}, SHAPE),
     "outliers": lambda: outlier_figure(
         fit_outliers(model_of_orange(), ROWS).measure(ROWS), ROWS, SHAPE
     ),

@@ -18,7 +18,6 @@ from discretevae.version import __version__
 TASKS = {
     "Train": {
         "train": "Train a model; with no argument, on scikit-learn's digits.",
-        "sweep": "Train codes of several sizes, and say where more bits stop paying.",
         "prior": "Fit another prior to the codes of a trained run.",
         "runs": "List the runs in a folder with their figures.",
     },

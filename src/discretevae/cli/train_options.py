@@ -1,4 +1,4 @@
-"""The options of ``discretevae train``; ``sweep`` and ``compare`` have most of them too."""
+"""The options of ``discretevae train``; ``compare`` has most of them too."""
 
 from __future__ import annotations
 

@@ -40,33 +40,3 @@ def measured(per_row: Tensor) -> Measured:
     if len(per_row) < 2:
         return Measured(mean, None)
     return Measured(mean, per_row.std().item() / math.sqrt(len(per_row)))
-
-
-def mean_of(table: Tensor) -> Measured:
-    """Return the mean over rows and runs with its standard error.
-
-    ``se² = Var_i(mean_r v_ri) / N + Var_r(mean_i v_ri) / R``
-
-    the second term only if there are several runs. Both terms hold a share of what differs by row
-    and run together, so that the standard error is, if anything, a little too large.
-
-    Args:
-        table: v, ``[N]`` or ``[R, N]``: R runs, N rows.
-
-    Returns:
-        The mean; ``se`` is None for a single value.
-
-    Example:
-        >>> import torch
-        >>> mean_of(torch.tensor([1.0, 3.0]))
-        Measured(value=2.0, se=1.0)
-        >>> mean_of(torch.tensor([[1.0, 3.0], [3.0, 5.0]]))        # √(1² + 1²)
-        Measured(value=3.0, se=1.4142135623730951)
-    """
-    table = table.double().reshape(-1, table.shape[-1])
-    variances = [
-        float(means.var()) / len(means)
-        for means in (table.mean(0), table.mean(1))
-        if len(means) > 1
-    ]
-    return Measured(float(table.mean()), math.sqrt(math.fsum(variances)) if variances else None)

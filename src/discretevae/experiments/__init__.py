@@ -1,1 +1,1 @@
-"""Whole experiments: a run, another prior for it, a sweep, a comparison, the paper."""
+"""Whole experiments: a run, another prior for it, a comparison, the paper."""
