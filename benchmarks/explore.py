@@ -36,7 +36,6 @@ from discretevae.config import RunConfig
 from discretevae.data import Dataset, Rows, load_rows
 from discretevae.explorer.answers import Explorer
 from discretevae.explorer.app import QUESTIONS, make_app
-from discretevae.explorer.guards import Hosts
 from discretevae.explorer.serving import listen
 from discretevae.explorer.variables import to_codes, to_numbers
 from discretevae.model.vae import DiscreteVAE
@@ -66,9 +65,9 @@ def explorer_of(run_folder: Path | None, n_rows: int) -> Explorer:
 @contextlib.contextmanager
 def served(explorer: Explorer) -> Iterator[int]:
     """The port of a server in a thread of this process."""
-    listener = listen("127.0.0.1", 0)
+    listener = listen(0)
     config = uvicorn.Config(
-        make_app(explorer, Hosts("127.0.0.1")),
+        make_app(explorer),
         http="h11",
         ws="none",
         lifespan="off",

@@ -279,9 +279,8 @@ def retrieval(trained: dict[str, Path], out: Path, where: tuple[str, ...]) -> di
     methods: dict[str, dict[str, dict[str, float]]] = {}
     for seed in range(3):
         runs = {name: path for name, path in trained.items() if name.endswith(f"seed{seed}")}
-        picture = ("--picture", str(out / "retrieval.png")) if seed == 0 else ()
         names = {str(path): name.rsplit("-", 1)[0] for name, path in runs.items()}
-        report = told(["retrieval", *names, "--seed", f"{seed}", *picture, *where])
+        report = told(["retrieval", *names, "--seed", f"{seed}", *where])
         for found in report["methods"]:
             name = names.get(found["name"]) or f"{found['name']}-{found['bits']}"
             scores = {

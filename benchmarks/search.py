@@ -25,8 +25,7 @@ import click
 import numpy as np
 
 from discretevae.cli.ending import finish
-from discretevae.codes.search.index import CodeIndex
-from discretevae.codes.search.structures import load_faiss
+from discretevae.codes.search.index import CodeIndex, load_faiss
 from discretevae.system.files import write_json
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from discretevae import CodeIndex
-from discretevae.codes.search.distinct import DistinctCodes
 
 
 def repeated(bits: int, distinct: int, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -110,22 +109,6 @@ def test_no_queries_find_nothing():
     index = CodeIndex.from_codes(np.zeros((20, 1), np.uint8), "bernoulli:8")
     found = index.search_codes(np.zeros((0, 1), np.uint8), 3)
     assert found.ids.shape == found.distances.shape == (0, 3)
-
-
-def test_chunks_of_rows_change_nothing(monkeypatch):
-    codes, queries = repeated(8, 40, 2000)
-    index = CodeIndex.from_codes(codes, "bernoulli:8")
-    whole = index.search_codes(queries, 30)
-    monkeypatch.setattr("discretevae.codes.search.distinct.CHUNK_ROWS", 3000)
-    parts = index.search_codes(queries, 30)
-    assert np.array_equal(whole.ids, parts.ids)
-    assert np.array_equal(whole.distances, parts.distances)
-
-
-def test_distinct_codes_that_end_in_zeros_are_told_apart():
-    codes = np.array([[1, 0], [1, 1], [0, 0], [1, 0], [0, 1], [0, 0]], np.uint8)
-    distinct = DistinctCodes(codes)
-    assert distinct.codes.tolist() == [[1, 0], [1, 1], [0, 0], [0, 1]]
 
 
 def test_memory_is_that_of_the_rows():

@@ -181,10 +181,6 @@ def test_every_score_is_what_its_name_says():
         for i in range(20)
     ]
     assert scores.recall[40] == pytest.approx(np.mean(hits) / 10)
-    precision, recall = scores.curve
-    assert recall[-1] == pytest.approx(1.0)
-    assert precision[-1] == pytest.approx(np.mean([(labels == a).mean() for a in labels[:20]]))
-    assert (np.diff(recall) >= 0).all()
 
 
 def test_labels_and_tops_that_cannot_be():
@@ -303,13 +299,11 @@ def test_queries_are_some_of_each_label():
         query_rows(labels, 0, seed=0)
 
 
-@pytest.mark.draws
-def test_the_command_prints_a_table_json_and_a_picture(cli, trained, tmp_path):
+def test_the_command_prints_a_table_and_json(cli, trained):
     run = trained("bernoulli:8")
-    said = cli("retrieval", run, "--bits", "4", "--picture", tmp_path / "r.png", "--queries", 3)
+    said = cli("retrieval", run, "--bits", "4", "--queries", 3)
     assert said.status == 0, said.err
     assert "digits: 30 queries, 1,500 rows searched" in said.out
-    assert (tmp_path / "r.png").read_bytes()[1:4] == b"PNG"
     values = json.loads(cli("retrieval", run, "--json", "--queries", 3).out)
     assert [m["kind"] for m in values["methods"]] == [
         "model",
@@ -339,7 +333,6 @@ def test_the_command_says_when_the_gallery_is_not_what_was_learned(cli, trained,
         (("--data", "digits", "--bits", "0"), "--bits '0' must be ints"),
         (("--data", "digits", "--bits", "8", "--queries", "0"), "queries must be an int >= 1"),
         (("--data", "digits", "--bits", "8", "--seed", "-1"), "seed must be"),
-        (("--data", "digits", "--bits", "8", "--picture", "a.gif"), "must end in .png"),
         (("no/run",), "no such run folder"),
     ],
 )

@@ -16,7 +16,6 @@ from starlette.testclient import TestClient
 from discretevae.explorer.app import QUESTIONS, make_app
 from discretevae.explorer.guards import (
     HEADERS,
-    Hosts,
 )
 
 HERE = "http://127.0.0.1:8765"
@@ -31,7 +30,7 @@ def explorer():
 
 @pytest.fixture(scope="module")
 def client(explorer):
-    with TestClient(make_app(explorer, Hosts("127.0.0.1")), base_url=HERE) as client:
+    with TestClient(make_app(explorer), base_url=HERE) as client:
         yield client
 
 
@@ -196,9 +195,7 @@ def test_what_nobody_foresaw_is_one_sentence_and_is_logged(explorer, monkeypatch
         raise RuntimeError("of our own making")
 
     monkeypatch.setattr(explorer, "model", broken)
-    client = TestClient(
-        make_app(explorer, Hosts("127.0.0.1")), base_url=HERE, raise_server_exceptions=False
-    )
+    client = TestClient(make_app(explorer), base_url=HERE, raise_server_exceptions=False)
     with caplog.at_level(logging.ERROR):
         answer = client.get("/api/model")
     assert is_error(answer, 500)
@@ -246,7 +243,7 @@ def test_a_flip_need_not_wait_for_the_overview(monkeypatch):
         waited.append(answered.wait(60))
 
     monkeypatch.setattr("discretevae.explorer.app.time", SimpleNamespace(sleep=pause))
-    with TestClient(make_app(explorer, Hosts("127.0.0.1")), base_url=HERE) as client:
+    with TestClient(make_app(explorer), base_url=HERE) as client:
         overview = threading.Thread(target=client.get, args=("/api/overview",))
         overview.start()
         assert begun.wait(60)

@@ -24,12 +24,9 @@ if TYPE_CHECKING:
 @arguments.option(
     "--port", "Port to listen on.  [default: a free one]", type=click.IntRange(0, 65_535)
 )
-@arguments.option(
-    "--host", "Address to listen on; any but this machine's own lets others in.", "127.0.0.1"
-)
 @arguments.flag("--no-browser", "Print the address only.")
 @arguments.inputs("test")
-def command(source: Inputs, max_rows: int, port: int | None, host: str, no_browser: bool) -> None:
+def command(source: Inputs, max_rows: int, port: int | None, no_browser: bool) -> None:
     """Flip, walk and compare the codes of RUN in the browser.
 
     The page shows rows of DATA (else of the run's own data) with their codes, what each latent
@@ -40,19 +37,11 @@ def command(source: Inputs, max_rows: int, port: int | None, host: str, no_brows
     from discretevae.explorer import serving
 
     serving.require_web()
-    with serving.listen(host, port or 0) as listener:
+    with serving.listen(port or 0) as listener:
         from discretevae.explorer.app import make_app
-        from discretevae.explorer.guards import Hosts
 
         explorer = _open(source, max_rows)
-        hosts = Hosts(host)
-        if not hosts.is_loopback:
-            click.echo(
-                f"Warning: anyone who can reach {host} over the network can use this page and see "
-                "these rows.",
-                err=True,
-            )
-        url = serving.address(listener, hosts.for_browser)
+        url = serving.address(listener)
         # echo flushes: a script that started this waits for the line
         click.echo(f"exploring {source.folder} at {url}  (Ctrl-C stops)")
         kept, available = len(explorer.gallery), explorer.gallery.n_available
@@ -61,7 +50,7 @@ def command(source: Inputs, max_rows: int, port: int | None, host: str, no_brows
         if not no_browser:
             serving.open_browser(url)
         serving.import_ahead()
-        serving.serve(make_app(explorer, hosts), listener)
+        serving.serve(make_app(explorer), listener)
 
 
 def _open(source: Inputs, max_rows: int) -> Explorer:

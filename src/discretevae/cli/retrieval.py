@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from discretevae.cli import arguments, outputs
-from discretevae.cli.inputs import open_run, require_suffix
+from discretevae.cli.inputs import open_run
 from discretevae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ MAX_BITS = 4096
     type=arguments.COUNT,
 )
 @arguments.seed
-@arguments.path("--picture", "A .png of precision against recall.  [default: none]")
 @arguments.device
 @arguments.data_dir
 @arguments.as_json
@@ -46,7 +45,6 @@ def command(
     bits: list[int] | None,
     per_label: int,
     seed: int,
-    picture: Path | None,
     device: str,
     data_dir: Path | None,
     as_json: bool,
@@ -58,8 +56,6 @@ def command(
     of principal components and random projections at the same number of bits, learned from the
     same training rows. Averages over rows that are equally far are exact expectations.
     """
-    if picture is not None:
-        require_suffix(picture, ".png", option="--picture")
     if not run_folders and (data is None or not bits):
         raise ConfigError("nothing to measure. Name a run, or pass --data and --bits.")
     from discretevae.codes.search.retrieval import measure_retrieval
@@ -93,16 +89,11 @@ def command(
             seed=seed,
             progress=progress,
         )
-    if picture is not None:
-        from discretevae.plots.search import retrieval_figure
-
-        outputs.draw(retrieval_figure(report), picture)
     if as_json:
         trained_on = {name: run.config.data.source for name, run in runs.items()}
         outputs.print_json(report.to_dict() | {"trained_on": trained_on})
         return
     _print(report)
-    outputs.print_paths(picture=picture)
 
 
 def _print(report: RetrievalReport) -> None:

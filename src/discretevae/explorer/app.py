@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 
 from discretevae.errors import ConfigError, DiscreteVAEError
 from discretevae.explorer.answers import Answer, Explorer
-from discretevae.explorer.guards import Guard, Hosts, RefusedError, error_response, read_body
+from discretevae.explorer.guards import Guard, RefusedError, error_response, read_body
 from discretevae.explorer.requests import MAX_ROWS, MAX_SAMPLES, TEMPERATURES, Fields, parse_object
 
 STATIC = Path(__file__).with_name("static")
@@ -63,7 +63,7 @@ class Question(NamedTuple):
     method: str = "GET"
 
 
-def make_app(explorer: Explorer, hosts: Hosts) -> ASGIApp:
+def make_app(explorer: Explorer) -> ASGIApp:
     """Return the explorer as an ASGI application; one thread at a time asks the model.
 
     The overview takes long, and lets others ask in between.
@@ -85,7 +85,7 @@ def make_app(explorer: Explorer, hosts: Hosts) -> ASGIApp:
         exception_handlers={HTTPException: _http_error, Exception: _failed},
     )
     app.router.redirect_slashes = False
-    return Guard(app, hosts)
+    return Guard(app)
 
 
 def _route(question: Question, explorer: Explorer, lock: threading.Lock) -> Route:

@@ -9,11 +9,8 @@ serve may load nothing from elsewhere.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import re
-import socket
-from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
@@ -45,8 +42,9 @@ HEADERS = {
 
 _log = logging.getLogger(__name__)
 
-_HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(:[0-9]{1,5})?")
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.ASCII | re.IGNORECASE)
+"""Names of this machine. A tunnel may give the server another port here; a foreign name is what an
+attack needs."""
 
 
 class RefusedError(Exception):
@@ -57,52 +55,6 @@ class RefusedError(Exception):
         super().__init__(message)
 
 
-@dataclass(frozen=True)
-class Hosts:
-    """The names that a browser may know this server by: loopback, and the one that was asked for.
-
-    The port is not looked at: a tunnel may give it another one here, and a foreign name is what
-    an attack needs. A server on all addresses (``0.0.0.0``) answers to each address that is
-    written in digits and to its own name, since neither can be pointed here by somebody else.
-
-    Args:
-        host: what the server listens on.
-    """
-
-    host: str
-
-    def allow(self, header: str) -> bool:
-        """Return whether a ``Host`` header names this server."""
-        found = _HOST.fullmatch(header.lower())
-        if found is None:
-            return False
-        name = found.group(1)
-        if name in _LOOPBACK or name.strip("[]") == self.host.lower():
-            return True
-        if not self.is_open:
-            return False
-        return name == socket.gethostname().lower() or _address_of(name.strip("[]")) is not None
-
-    @property
-    def for_browser(self) -> str:
-        """Return the name to open: that of this machine alone where the server listens on all."""
-        if not self.is_open:
-            return self.host
-        return "::1" if ":" in self.host else "127.0.0.1"
-
-    @property
-    def is_loopback(self) -> bool:
-        """Return whether only this machine can ask."""
-        address = _address_of(self.host)
-        return self.host.lower() == "localhost" or (address is not None and address.is_loopback)
-
-    @property
-    def is_open(self) -> bool:
-        """Return whether the server listens on all addresses."""
-        address = _address_of(self.host)
-        return address is not None and address.is_unspecified
-
-
 class Guard:
     """An ASGI application around another that refuses what is not meant for it.
 
@@ -111,12 +63,11 @@ class Guard:
 
     Args:
         app: the application behind.
-        hosts: names of this server.
         max_in_flight: requests at a time.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Hosts, *, max_in_flight: int = MAX_IN_FLIGHT) -> None:
-        self.app, self.hosts, self.max_in_flight = app, hosts, max_in_flight
+    def __init__(self, app: ASGIApp, *, max_in_flight: int = MAX_IN_FLIGHT) -> None:
+        self.app, self.max_in_flight = app, max_in_flight
         self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -138,7 +89,7 @@ class Guard:
 
     def _check(self, headers: Headers) -> None:
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or not self.hosts.allow(hosts[0]):
+        if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
             got = hosts[0][:60] if hosts else "none"
             raise RefusedError(
                 421, f"host {got!a} is not served here. Open the address that explore has printed."
@@ -213,10 +164,3 @@ def _with_headers(send: Send, path: str) -> Send:
             _log.debug("an answer was not sent: %a", error)
 
     return sending
-
-
-def _address_of(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(name)
-    except ValueError:
-        return None

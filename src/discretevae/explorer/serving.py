@@ -17,6 +17,9 @@ from discretevae.errors import ConfigError, needs_extra
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+HOST = "127.0.0.1"
+"""This machine alone; others come through a tunnel, which asks them who they are."""
+
 BACKLOG = 128
 GRACE_SECONDS = 2
 """Time that Ctrl-C waits for answers that are on their way."""
@@ -33,43 +36,27 @@ def require_web() -> None:
         import uvicorn  # noqa: F401
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(port: int) -> socket.socket:
     """Return a socket that listens, so that a taken port is known before anything is loaded.
 
     Raises:
-        ConfigError: the port is taken or not allowed, or the host is not this machine.
+        ConfigError: the port is taken or not allowed.
     """
     try:
-        family, kind, protocol, _, where = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(
-            f"host {host!r} is not known ({reason}). Leave `host` out for this machine alone."
-        ) from None
-    listener = socket.socket(family, kind, protocol)
-    try:
-        if sys.platform != "win32":  # where it would let two servers share one port
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(where)
-        listener.listen(BACKLOG)
+        return socket.create_server((HOST, port), backlog=BACKLOG)
     except OSError as error:
-        listener.close()
         if error.errno == errno.EADDRINUSE:
-            problem = f"port {port} of {host} is taken. Leave `port` out for a free one."
+            problem = f"port {port} of {HOST} is taken. Leave `port` out for a free one."
         elif error.errno == errno.EACCES:
             problem = f"port {port} needs more rights. Leave `port` out for a free one."
         else:
-            problem = f"host {host!r} cannot be listened on ({error.strerror}). Leave `host` out."
+            problem = f"{HOST} cannot be listened on ({error.strerror}). Check the network."
         raise ConfigError(problem) from None
-    return listener
 
 
-def address(listener: socket.socket, host: str) -> str:
+def address(listener: socket.socket) -> str:
     """Return the address to open in a browser."""
-    name = f"[{host}]" if ":" in host else host
-    return f"http://{name}:{listener.getsockname()[1]}/"
+    return f"http://{HOST}:{listener.getsockname()[1]}/"
 
 
 def open_browser(url: str) -> None:

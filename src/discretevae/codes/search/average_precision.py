@@ -35,8 +35,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 CHUNK_DISTANCES = 1 << 23
 """Distances that are held at a time."""
 
-CURVE_POINTS = 60
-
 
 @dataclass(frozen=True, eq=False)
 class RetrievalScores:
@@ -49,7 +47,6 @@ class RetrievalScores:
             row among them, so that the divisor is the number found there.
         precision: share of the first k rows that are relevant.
         recall: share of the true neighbors of a query that are among the first k rows.
-        curve: (precision, recall) against labels at some ranks, from 1 to all; float64 ``[2, n]``.
         queries: Q.
         gallery: N.
     """
@@ -59,12 +56,11 @@ class RetrievalScores:
     at_top: Mapping[int, float]
     precision: Mapping[int, float]
     recall: Mapping[int, float]
-    curve: Array
     queries: int
     gallery: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all but the curve, for JSON."""
+        """Return the measures for JSON."""
         return {
             "mean_average_precision": {"value": self.mean_average_precision, "se": self.se},
             "mean_average_precision_at": {str(k): v for k, v in self.at_top.items()},
@@ -198,7 +194,6 @@ def retrieval_scores(
     """
     labels = _checked_labels(query_bits, gallery_bits, query_labels, gallery_labels)
     n = len(gallery_bits)
-    ranks = np.unique(np.geomspace(1, n, CURVE_POINTS).round().astype(np.int64))
     tops, precisions, recalls = (
         tuple(k for k in ks if k <= n) for ks in (tops, precisions, recalls)
     )
@@ -208,16 +203,13 @@ def retrieval_scores(
         is_true = np.zeros(relevant.shape, np.bool_)
         np.put_along_axis(is_true, true_neighbors[chunk], True, axis=1)
         _, true_at = _counts(distances, is_true)
-        count = np.maximum(relevant_at.sum(1), 1)
-        hits = [expected_hits(at, relevant_at, int(k)) for k in (*precisions, *ranks)]
         rows.append(
             np.stack(
                 [
                     expected_average_precision(at, relevant_at),
                     *(expected_average_precision(at, relevant_at, top=k) for k in tops),
                     *(expected_hits(at, true_at, k) / true_neighbors.shape[1] for k in recalls),
-                    *(hit / k for hit, k in zip(hits, (*precisions, *ranks), strict=True)),
-                    *(hit / count for hit in hits[len(precisions) :]),
+                    *(expected_hits(at, relevant_at, k) / k for k in precisions),
                 ]
             )
         )
@@ -231,7 +223,6 @@ def retrieval_scores(
         at_top=at_top,
         precision=precision,
         recall=recall,
-        curve=np.array(list(means)).reshape(2, -1),
         queries=q,
         gallery=n,
     )

@@ -18,12 +18,11 @@ import numpy as np
 from discretevae.codes.ids import as_ids, ids_of, new_ids, places_of, require_distinct
 from discretevae.codes.packed import require_packed
 from discretevae.codes.search.entries import Entries, encode_entries, ids_and_names
-from discretevae.codes.search.hamming import require_searchable
+from discretevae.codes.search.hamming import bits_per_difference, require_searchable, search_bits
 from discretevae.codes.search.neighbors import Neighbors
-from discretevae.codes.search.structures import Structure, load_faiss
 from discretevae.config import LatentSpec
 from discretevae.config.checks import must
-from discretevae.errors import ConfigError, DataError, count, require_type
+from discretevae.errors import ConfigError, DataError, count, needs_extra, require_type
 from discretevae.system.files import as_path
 from discretevae.system.tensor_files import read_arrays, write_arrays
 
@@ -43,8 +42,8 @@ class CodeIndex:
     and by id where the distance is the same, also at the end of the list, which makes the answer
     unique.
 
-    The structure that is searched holds every distinct code once. It is built at the first search
-    after a change, and is not saved.
+    faiss compares a query with all codes. Its own structure is built at the first search after a
+    change and never saved: its files are read by native code that trusts the lengths in them.
 
     `build` makes one of rows, `from_codes` of codes, and `load` reads one.
 
@@ -61,7 +60,7 @@ class CodeIndex:
         require_packed(latent, entries.codes)
         self.latent, self.fingerprint = latent, fingerprint
         self._entries = entries
-        self._structure: Structure | None = None
+        self._searched: Any = None
 
     @classmethod
     def from_codes(
@@ -196,10 +195,13 @@ class CodeIndex:
             DataError: the codes are of another kind or width.
         """
         self._require_depth(k)
-        if self._structure is None:
-            self._structure = Structure(self.latent, self._entries.codes)
-        distances, places = self._structure.search(np.asarray(codes), int(k))
-        entries = self._entries
+        entries, bits = self._entries, search_bits(self.latent, np.asarray(codes))
+        if self._searched is None:
+            self._searched = load_faiss().IndexBinaryFlat(8 * bits.shape[1])
+            self._searched.add(search_bits(self.latent, entries.codes))
+        # of codes equally far faiss gives those first that were added first
+        different, places = self._searched.search(bits, int(k))
+        distances = (different // bits_per_difference(self.latent)).astype(np.int32, copy=False)
         names = None if entries.names is None else entries.names[places]
         return Neighbors(distances, entries.ids[places], names=names)
 
@@ -333,7 +335,7 @@ class CodeIndex:
             )
 
     def _keep(self, entries: Entries) -> None:
-        self._entries, self._structure = entries, None
+        self._entries, self._searched = entries, None
 
     def _require_depth(self, k: int) -> None:
         if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
@@ -342,3 +344,14 @@ class CodeIndex:
             raise ConfigError(
                 f"`k` is {k:,}, but the index holds {count(len(self), 'row')}. Ask for fewer."
             )
+
+
+def load_faiss() -> Any:
+    """Return the library.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    with needs_extra("search", "searching codes needs faiss"):
+        import faiss
+    return faiss
