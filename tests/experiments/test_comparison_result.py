@@ -5,22 +5,26 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import statistics
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.mathtext import MathTextParser
+from matplotlib.patches import Rectangle
 
 from discretevae.config import ModelConfig, RunConfig, TrainConfig
 from discretevae.data import load_data
-from discretevae.errors import TrainingError
+from discretevae.errors import MissingExtraError, TrainingError
 from discretevae.estimators import Exact, Importance
 from discretevae.experiments import comparison
 from discretevae.experiments.comparison import compare
-from discretevae.experiments.comparison_result import Comparison, run_lines
+from discretevae.experiments.comparison_result import Comparison, gradient_lines, run_lines
 from discretevae.objectives.gradient_reports import Bias
-from discretevae.plots.comparison import MARKERS, elbo_figure, gradient_figure
+from discretevae.plots.comparison import elbo_figure, gradient_figure
 
 COMMAND = ("compare", "--latent", "bernoulli:4", "--hidden", "8", "--lr", "0.01", "--repeats", "8")
 TIMES = {"seconds", "step_seconds", "time_ratio", "variance_times_time"}
@@ -145,7 +149,9 @@ def test_rows_in_files_and_frames(three, tmp_path):
     ]  # fmt: skip
     assert {row["step"] for row in rows} == {24}
     assert {row["epoch"] for row in rows} == {2}
-    frame = pd.DataFrame(rows)
+    frame = three.to_frame()
+    assert isinstance(frame, pd.DataFrame)
+    assert list(frame.columns) == list(rows[0])
     assert frame.groupby("estimator").test_elbo.mean()["nvil"] == pytest.approx(
         three.history_of("nvil")[-1].test_elbo
     )
@@ -165,26 +171,81 @@ def test_a_comparison_that_was_stopped_has_rows_with_gaps(three, tmp_path):
     assert [row["test_elbo"] is None for row in rows] == [False] * 4 + [True] * 2
     assert len({tuple(row) for row in rows}) == 1
     stopped.to_csv(tmp_path / "x.csv")
+    none = replace(three, runs=())
+    assert none.to_latex().count("-- & -- & -- & --") == 3
     assert stopped.over_seeds()[1].reports == three.moments[1].reports  # one seed came so far
+
+
+def test_without_pandas_it_says_what_to_install(three, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingExtraError, match=r"needs pandas\. Run: pip install pandas"):
+        three.to_frame()
+
+
+def test_latex_holds_what_the_tables_hold(three, tmp_path):
+    names = ("a_b.py:C%&#", "x{y}^~\\z$", "<é>")
+    reports = tuple(
+        replace(r, estimator=n) for r, n in zip(three.moments[1].reports, names, strict=True)
+    )
+    runs = tuple(replace(r, estimator=names[i % 3]) for i, r in enumerate(three.runs))
+    odd = replace(
+        three, estimators=names, moments=(replace(three.moments[1], reports=reports),), runs=runs
+    )
+    text = odd.to_latex(tmp_path / "x.tex")
+    assert (tmp_path / "x.tex").read_text(encoding="utf-8") == text
+    comment, begin, *lines, end, _ = text.split("\n")
+    assert comment.startswith("% Encoder gradient at step 24 of the exact run, mean ± standard")
+    assert (begin, end) == (r"\begin{tabular}{llrrrrrrr}", r"\end{tabular}")
+    cells = [line.removesuffix(r" \\").split(" & ") for line in lines if line != r"\hline"]
+    assert {len(line) for line in cells} == {9}
+    assert {line[0] for line in cells[1:]} == {
+        r"a\_b.py:C\%\&\#", r"x\{y\}\textasciicircum{}\textasciitilde{}\textbackslash{}z\$",
+        "$<$é$>$",
+    }  # fmt: skip
+    for line in cells[1:]:
+        for math_text in re.findall(r"(?<!\\)\$.*?(?<!\\)\$", " ".join(line)):
+            MathTextParser("agg").parse(math_text)
+        # nothing is left that is a command elsewhere
+        plain = re.sub(r"(?<!\\)\$.*?(?<!\\)\$|\\[a-z]+\{\}|\\[&%$#_{}]", "", " ".join(line[1:]))
+        assert not set(plain) & set("\\&%$#_{}^~±–×∞≤")
+    elbo = next(line[1] for line in run_lines(odd) if line[0] == names[0])
+    shown = next(line[5] for line in cells if line[0].startswith("a"))
+    assert shown == elbo.replace("-", "$-$").replace("±", r"$\pm$")
+    variance = next(line[4] for line in gradient_lines(odd.over_seeds()[0]) if line[0] == names[0])
+    mantissa, exponent = variance.split(" ")[0].split("e")
+    shown = next(line[4] for line in cells if line[0].startswith("a"))
+    assert shown.startswith(rf"{mantissa}$\cdot10^{{{int(exponent)}}}$ $\pm$ ")
 
 
 # --- pictures --------------------------------------------------------------------------------
 
 
-def test_one_epoch_and_one_moment_are_points(three):
+def bars(axes) -> list[Rectangle]:
+    return [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+
+
+def test_one_epoch_and_one_moment_are_bars(three):
     of = {name: three.history_of(name)[:1] for name in three.estimators} | {"missing": []}
-    for n_seeds in (1, 3):
+    for n_seeds, over in ((1, "error"), (3, "error over 3 seeds")):
         left, right = elbo_figure(of, 12, n_seeds=n_seeds).axes
-        for axes in (left, right):
-            points = [line.get_ydata()[0] for line in axes.lines if line.get_marker() in MARKERS]
-            assert points == [of[name][0].test_elbo for name in three.estimators]
-        low, high = left.get_ylim()
-        assert all(low < history[0].test_elbo < high for history in of.values() if history)
+        assert left.get_title().endswith(over)
+        assert not [
+            line for axes in (left, right) for line in axes.lines if line.get_label()[0] != "_"
+        ]
+        ends = [bar.get_x() + bar.get_width() for bar in bars(left)]
+        assert ends[:3] == pytest.approx([of[name][0].test_elbo for name in three.estimators])
+        assert [bar.get_width() for bar in bars(right)][:3] == [
+            of[name][0].seconds for name in three.estimators
+        ]
+        assert [label.get_text() for label in left.get_yticklabels()] == list(three.estimators)
+        low, high = left.get_xlim()
+        assert all(low < end < high for end in ends[:3])
     for errors in (None, {"a": [0.1], "none": [0.0]}):
         left, right = gradient_figure(
             [5], {"a": [0.3], "none": [0.0]}, {"a": 1.0, "none": 2.0}, errors=errors
         ).axes
-        assert 0.3 in [line.get_ydata()[0] for line in left.lines]
+        assert bars(left)[0].get_x() + bars(left)[0].get_width() == pytest.approx(0.3)
+        assert left.get_xscale() == "log"
         assert len(right.lines) > 2
 
 
@@ -229,6 +290,7 @@ def test_the_command_with_seeds_and_ones_own(cli, tmp_path, monkeypatch):
     assert "seeds 3 to 4" in markdown
     assert "Means over seeds 3 to 4" in markdown
     assert len(Path("new/comparison.csv").read_text().splitlines()) == 7
+    assert Path("new/comparison.tex").read_text().count(r"\\") == 4
 
 
 def test_ctrl_c_in_the_second_seed_keeps_the_first(cli, tmp_path, monkeypatch):

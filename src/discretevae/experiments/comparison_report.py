@@ -6,6 +6,7 @@
       comparison.json    all figures
       comparison.csv     a line for each estimator and seed
       comparison.md      tables
+      comparison.tex     a table for LaTeX
       gradients.png      variance of the gradient along the reference run
       elbo.png           test ELBO of every estimator's own run
 """
@@ -29,7 +30,7 @@ from discretevae.run_folder.folder import prepare_folder
 from discretevae.system.files import has_format, write_json, write_text
 
 RESULT = "comparison.json"
-TABLES = ("comparison.md", "comparison.csv")
+TABLES = ("comparison.md", "comparison.csv", "comparison.tex")
 PICTURES = ("gradients.png", "elbo.png")
 
 EXPLAINED = """\
@@ -74,9 +75,10 @@ def write_tables(folder: Path, found: Comparison) -> None:
     for name in PICTURES:
         (folder / name).unlink(missing_ok=True)
     write_json(folder / RESULT, found.to_dict())
-    markdown, values = (folder / name for name in TABLES)
+    markdown, values, latex = (folder / name for name in TABLES)
     write_text(markdown, _markdown(found))
     found.to_csv(values)
+    found.to_latex(latex)
 
 
 def write_comparison(folder: Path, found: Comparison) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 
 from discretevae.config import RunConfig, to_dict
+from discretevae.errors import MissingExtraError
 from discretevae.evaluation.measured import Measured, measured
 from discretevae.objectives.gradient_reports import Bias, GradientReport
 from discretevae.run_folder.history import EpochMetrics
@@ -113,6 +115,18 @@ class Comparison:
             rows.append(row)
         return rows
 
+    def to_frame(self) -> Any:
+        """Return `rows` as a data frame of pandas.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise MissingExtraError("a data frame needs pandas. Run: pip install pandas") from None
+        return pd.DataFrame(self.rows())
+
     def to_csv(self, path: str | Path) -> None:
         """Write `rows` as a CSV file; what is not known is empty."""
         rows, text = self.rows(), io.StringIO(newline="")
@@ -120,6 +134,27 @@ class Comparison:
         lines.writeheader()
         lines.writerows(rows)
         write_text(as_path(path, "path"), text.getvalue())
+
+    def to_latex(self, path: str | Path | None = None) -> str:
+        """Return the means over seeds as a ``tabular`` of LaTeX, and write it if there is a path.
+
+        It needs no package.
+        """
+        moment = self.over_seeds()[-1]
+        gradient, own = (
+            {line[0]: line for line in t} for t in (gradient_lines(moment), run_lines(self))
+        )
+        names = [*own, *(name for name in self.estimators if name not in own)]
+        lines = [(*gradient[n][:5], *own.get(n, ("–",) * 5)[1:5]) for n in names]
+        body = [" & ".join(map(_latex, line)) + r" \\" for line in lines]
+        text = "\n".join([
+            f"% {moment_title(self, moment)}. {runs_title(self)}",
+            rf"\begin{{tabular}}{{ll{'r' * (len(lines[0]) - 2)}}}", r"\hline",
+            body[0], r"\hline", *body[1:], r"\hline", r"\end{tabular}", "",
+        ])  # fmt: skip
+        if path is not None:
+            write_text(as_path(path, "path"), text)
+        return text
 
     def over_seeds(self) -> list[Moment]:
         """Return the moments with means over the seeds that have reached them."""
@@ -241,3 +276,19 @@ def run_lines(found: Comparison) -> list[tuple[str, ...]]:
         notes = (f"seed {run.seed}: {run.error}" if digits else str(run.error) for run in failed)
         lines.append((name, *cells, "; ".join(notes)))
     return lines if any(line[-1] for line in lines[1:]) else [line[:-1] for line in lines]
+
+
+_TEX = str.maketrans({
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": "$<$", ">": "$>$", "±": r"$\pm$", "–": "--", "∞": r"$\infty$",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+})  # fmt: skip
+
+
+def _latex(cell: str) -> str:
+    """Return a cell without what LaTeX takes for commands; numbers as mathematics writes them."""
+    text = cell.translate(_TEX)
+    if re.match(r"-?\d", cell):
+        text = re.sub(r"e([+-]\d+)", lambda m: rf"$\cdot10^{{{int(m[1])}}}$", text)
+        text = re.sub(r"^-", "$-$", text)
+    return text

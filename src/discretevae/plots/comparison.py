@@ -31,7 +31,7 @@ def gradient_figure(
     """Return variance along a run, and at its end against the time of a step; logarithmic axes.
 
     Along the dashed lines variance × time is the same: the further to the lower left, the better.
-    An estimator without variance stands on the lower edge.
+    An estimator without variance stands on the lower edge. A single step has bars, not lines.
     """
     figure = _figure(len(variances))
     along, against = figure.subplots(1, 2)
@@ -50,15 +50,23 @@ def gradient_figure(
         style = _style(number)
         shown, error = [v if v > 0 else math.nan for v in values], errors[name] if errors else None
         style["label"] = name if values[-1] > 0 else f"{name} (none)"
-        along.errorbar(places, shown, error, **style)
+        if len(steps) > 1:
+            along.errorbar(places, shown, error, **style)
         if values[-1] > 0:
             against.errorbar(time_ratios[name], values[-1], error and error[-1], **style | POINT)
         else:
             edge = {"transform": against.get_xaxis_transform(), "clip_on": False}
             against.errorbar(time_ratios[name], 0.0, **style | POINT | edge)
-    along.set_xticks(places, [f"{step:,}" for step in steps])
-    along.set_xlim(-0.2, len(steps) - 0.8)
-    along.set_xlabel("steps of the reference run")
+    if len(steps) > 1:
+        along.set_xticks(places, [f"{step:,}" for step in steps])
+        along.set_xlim(-0.2, len(steps) - 0.8)
+        along.set_xlabel("steps of the reference run")
+    else:
+        ends = along.get_ylim()
+        along.set_yscale("linear")
+        along.set_xscale("log")
+        widths = np.ravel([errors[name] for name in variances]) if errors else None
+        _draw_bars(along, list(variances), np.ravel(list(variances.values())), widths, ends)
     over = "" if errors is None else " ± 1 s.e. over seeds"
     along.set_title(f"Variance of the encoder's gradient{over}", fontsize=10)
     against.set_title(f"The same at step {steps[-1]:,} against its price", fontsize=10)
@@ -87,11 +95,18 @@ def elbo_figure(
 
     The lower end of the axis follows the last epochs, so that a poor start does not flatten the
     rest. Of one seed, a band of one standard error (over test rows) is drawn around the best curve;
-    means over several have bars of one standard error over them.
+    means over several have bars of one standard error over them. A single epoch has bars of ELBO
+    and time, not lines.
     """
     drawn = {name: history for name, history in histories.items() if history}
     figure, over = _figure(len(drawn)), "" if n_seeds == 1 else f" over {n_seeds} seeds"
     by_steps, by_seconds = figure.subplots(1, 2, sharey=True)
+    if drawn and max(map(len, drawn.values())) == 1:
+        _draw_epoch(by_steps, by_seconds, {name: history[0] for name, history in drawn.items()})
+        by_steps.set_title(f"Test ELBO [nats per row] ± 1 standard error{over}", fontsize=10)
+        by_seconds.set_title("Training seconds", fontsize=10)
+        _finish(figure, by_steps, by_seconds)
+        return figure
     for number, (name, history) in enumerate(histories.items()):
         if not history:
             continue
@@ -141,6 +156,27 @@ def _style(number: int) -> dict[str, Any]:
     }
 
 
+def _draw_epoch(elbo: Axes, seconds: Axes, epochs: Mapping[str, EpochMetrics]) -> None:
+    values, errors, times = np.array(
+        [(m.test_elbo, m.test_elbo_se or 0, m.seconds) for m in epochs.values()]
+    ).T
+    ends = _padded(np.concatenate([values - errors, values + errors]))
+    _draw_bars(elbo, list(epochs), values, errors, ends)
+    _draw_bars(seconds, list(epochs), times, None, (0.0, 1.05 * times.max()))
+
+
+def _draw_bars(
+    axes: Axes, names: Sequence[str], values: Any, errors: Any, ends: tuple[float, float]
+) -> None:
+    """Draw a bar for each name from the lower end of the axis, with its standard error."""
+    places, low = range(len(names)), ends[0]
+    colors = [_style(place)["color"] for place in places]
+    axes.barh(places, values - low, 0.7, low, color=colors, xerr=errors, capsize=3)
+    axes.set_xlim(*ends)
+    axes.set_yticks(places, names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+
+
 def _draw_equal_products(axes: Axes, left: float, right: float) -> None:
     bottom, top = axes.get_ylim()
     decades = range(math.floor(math.log10(bottom * left)), math.ceil(math.log10(top * right)) + 1)
@@ -166,3 +202,8 @@ def _finish(figure: Figure, *panels: Axes) -> None:
     if panels[-1].get_legend_handles_labels()[0]:
         handles = panels[-1].get_legend_handles_labels()
         figure.legend(*handles, loc="outside right upper", frameon=False, fontsize=8.5)
+
+
+def _padded(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float]:
+    margin = 0.12 * max(float(np.ptp(values)), 1.0)
+    return float(values.min()) - margin, float(values.max()) + margin
