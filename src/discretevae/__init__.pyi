@@ -174,6 +174,10 @@ from .networks.convolutional import (
     ConvEncoder as ConvEncoder,
 )
 from .networks.mlp import MLP as MLP
+from .networks.resnet import (
+    ResNetDecoder as ResNetDecoder,
+    ResNetEncoder as ResNetEncoder,
+)
 from .objectives import (
     Chains as Chains,
     Terms as Terms,

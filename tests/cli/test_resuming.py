@@ -135,7 +135,7 @@ DIFFERENT = {
     ("--seed", "0"): "--seed is 3 in run, and 0 was given.",
     ("--precision", "bf16"): "--precision is float32 in run, and bf16 was given.",
     ("--data", "digits"): "rows.npy in run, and digits was given.",
-    ("--preset", "cnn-bvae"): "the network is mlp in run, and cnn was given by --preset cnn-bvae;",
+    ("--preset", "cnn-bvae"): "--network is mlp in run, and cnn was given by --preset cnn-bvae;",
     ("--preset", "fc-cvae"): "--latent is bernoulli:6 in run, and categorical:100 was given by "
                              "--preset fc-cvae;",
 }  # fmt: skip

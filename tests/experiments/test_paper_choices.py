@@ -183,7 +183,8 @@ def test_a_page_of_another_hand_is_left_alone(paper_page, tmp_path):
 def test_the_committed_page_is_that_of_the_committed_numbers(paper_page):
     text = (ROOT / "docs/results/paper.md").read_text()
     assert paper_page["unsaid"](ROOT / "docs/results") in text
-    usual = preset(EXPERIMENTS["cnn-bvae-mnist"].preset)
+    base = preset(EXPERIMENTS["cnn-bvae-mnist"].preset)
+    usual = ModelConfig(n_features=784, network=base.network, image_shape=(28, 28))
     assert paper_page["USUAL"] == {
         "init": usual.init, "samples": 1, "likelihood": "bernoulli", "first": CHANNELS[-1],
     }  # fmt: skip

@@ -35,7 +35,7 @@ FAMILIES = (
     "bernoulli:3+categorical:2x4",
     "categorical:5+gaussian:2+bernoulli:3",
 )
-NETWORKS = ("relu", "tanh", "leaky-relu:0.2", "linear", "cnn")
+NETWORKS = ("relu", "tanh", "leaky-relu:0.2", "linear", "cnn", "resnet")
 LIKELIHOODS = (
     "bernoulli",
     "gaussian:0.5",
@@ -48,6 +48,8 @@ LIKELIHOODS = (
 CASES = [
     *((family, network, "bernoulli") for family in FAMILIES for network in NETWORKS),
     *(("bernoulli:9", network, name) for network in ("relu", "cnn") for name in LIKELIHOODS[1:]),
+    *(("bernoulli:2@4x4", "resnet", name) for name in LIKELIHOODS),
+    ("categorical:2x3@2x2", "resnet", "bernoulli"),
 ]
 
 
@@ -65,20 +67,22 @@ def test_pictures_in_color_are_exported(tmp_path):
 
 def model_of(latent="bernoulli:9", network="relu", likelihood="bernoulli", spread=3.0):
     """A model on digits whose weights are ``spread`` times the usual, so that all is far from 0."""
-    is_cnn = network == "cnn"
+    is_mlp = network not in ("cnn", "resnet")
     config = ModelConfig(
         n_features=64,
         latent=latent,
-        network="cnn" if is_cnn else "mlp",
-        hidden=None if is_cnn else () if network == "linear" else (24, 16),
-        activation="relu" if network in ("cnn", "linear") else network,
+        network="mlp" if is_mlp else network,
+        hidden=None if not is_mlp else () if network == "linear" else (24, 16),
+        activation="relu" if network == "linear" or not is_mlp else network,
         likelihood=likelihood,
         image_shape=(8, 8),
+        init="torch",
     )
     model = fresh_model(config, seed=1)
     with torch.no_grad():
         for parameter in [*model.encoder.parameters(), *model.decoder.parameters()]:
-            parameter *= spread
+            # the one number without axes is the gain of a residual block, which begins at 0
+            parameter.mul_(spread) if parameter.ndim else parameter.fill_(0.1)
     return model
 
 

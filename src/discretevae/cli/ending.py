@@ -22,7 +22,6 @@ _QUOTES = "'\"()"
 
 OPTIONS = {
     "n_seeds": "seeds",
-    "network": "preset",
     "row_id": "id",
     "image_shape": "image_size",
     "per_label": "queries",

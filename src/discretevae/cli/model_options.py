@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from discretevae.config import (
     DataConfig,
     ImageShape,
+    LatentSpec,
     LikelihoodSpec,
     ModelConfig,
     RunConfig,
@@ -16,6 +19,7 @@ from discretevae.config import (
     preset,
     scale_for,
 )
+from discretevae.errors import ConfigError
 
 if TYPE_CHECKING:
     from discretevae.data import Dataset
@@ -36,8 +40,12 @@ def check_model(options: dict[str, Any]) -> Family:
     from discretevae.families import family_of
     from discretevae.priors import make_prior
 
-    # one pixel stands in until the data are read
-    config = _model_config(options, n_features=1, image_shape=(1, 1))
+    # small pictures stand in until the data are read: one halving leads to the grid of the code
+    shape = (1, 1, 3)
+    with contextlib.suppress(ConfigError):
+        if grid := LatentSpec.of(options["latent"] or preset(options["preset"]).latent).grid:
+            shape = (2 * grid[0], 2 * grid[1], 3)
+    config = _model_config(options, n_features=math.prod(shape), image_shape=shape)
     family = family_of(config.latent)
     with torch.device("meta"):  # allocates nothing
         make_prior(config.prior, family)
@@ -106,13 +114,17 @@ def _model_config(
     options: dict[str, Any], *, n_features: int, image_shape: ImageShape | None
 ) -> ModelConfig:
     base = preset(options["preset"])
+    network = options["network"] or base.network
+    hidden = base.hidden if network == base.network else None
     return ModelConfig(
         n_features=n_features,
         latent=options["latent"] or base.latent,
-        network=base.network,
-        hidden=base.hidden if options["hidden"] is None else options["hidden"],
+        network=network,
+        hidden=hidden if options["hidden"] is None else options["hidden"],
+        width=options["width"],
+        depth=options["depth"],
         activation=options["activation"],
-        init=options["init"] or base.init,
+        init=options["init"],
         likelihood="bernoulli" if options["likelihood"] == AUTO else options["likelihood"],
         prior=options["prior"],
         quantizer=options["quantizer"],

@@ -15,9 +15,9 @@ from discretevae.errors import ConfigError
 MAY_CHANGE = {"epochs", "graph"}
 """Options that a resumed run takes anew, beside those that no configuration holds."""
 
-_OF_PRESET = {"latent", "network", "hidden", "init"}
+_OF_PRESET = {"latent", "network", "hidden"}
 
-_LABELS = {"source": "`data`", "network": "the network"}
+_LABELS = {"source": "`data`"}
 """Names of fields that have no option of their own."""
 
 
@@ -58,7 +58,9 @@ def _asked(part: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     asked = {}
     if "preset" in given:
         base = preset(given["preset"])
+        is_its_network = given.get("network", base.network) == base.network
         asked = {name: getattr(base, name) for name in names if name in _OF_PRESET}
+        asked = {k: v for k, v in asked.items() if k != "hidden" or is_its_network}
     # "auto" leaves a choice to the program, and for this run it is made
     asked |= {
         name: read(type(part), name, given[name])

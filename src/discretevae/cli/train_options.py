@@ -14,6 +14,7 @@ from discretevae.config import (
     BINARIZE_MODES,
     COLOR_MODES,
     INITS,
+    NETWORKS,
     OBJECTIVE_NAMES,
     PRECISIONS,
     PRESETS,
@@ -21,6 +22,7 @@ from discretevae.config import (
     STARTS,
     TrainConfig,
 )
+from discretevae.config.model_config import DEPTH, WIDTH
 
 DEFAULTS = TrainConfig()
 THE_ONE_OF_OUT = "<the one of --out>"
@@ -75,8 +77,13 @@ _OWN = {
     ),
     "latent": _own(
         "The code: bernoulli:50, categorical:100, categorical:20x10 (20 variables of 10 "
-        "categories), gaussian:16, or several, such as categorical:10+gaussian:16.  "
-        "[default: the preset's]",
+        "categories), gaussian:16, several, such as categorical:10+gaussian:16, or a grid: "
+        "bernoulli:9@8x8 is 9 bits at each of 8x8 places.  [default: the preset's]",
+    ),
+    "network": _own(
+        "Encoder and decoder: mlp, fully connected; cnn, the paper's convolutions; resnet, "
+        "residual convolutions, which a grid of codes is made for.  [default: the preset's]",
+        type=click.Choice([name for name in NETWORKS if name != "custom"]),
     ),
     "quantizer": _own(
         "What the encoder's numbers are rounded to: vector:16, a learned codebook with a vector of "
@@ -85,16 +92,22 @@ _OWN = {
     ),
     "hidden": _own(
         "Widths of the encoder's hidden layers, mirrored by the decoder: 1024 or 200,200; none for "
-        "linear networks. Not for cnn presets.  [default: the preset's]",
+        "linear networks. For an mlp.  [default: the preset's]",
         type=Widths(),
     ),
+    "width": _own(f"Channels of a resnet.  [default: {WIDTH}]", type=int),
+    "depth": _own(
+        "Residual blocks of a resnet at each size of the picture, in the encoder and in the "
+        f"decoder.  [default: {DEPTH}]",
+        type=int,
+    ),
     "activation": _own(
-        "Activation function: relu, tanh, leaky-relu or leaky-relu:0.2. Not for cnn presets.",
+        "Activation function of an mlp: relu, tanh, leaky-relu or leaky-relu:0.2.",
         default="relu",
     ),
     "init": _own(
         "Distribution of the initial weights: torch, as nn.Linear has it; glorot or he, uniform, "
-        "with zero biases.  [default: the preset's]",
+        "with zero biases.  [default: he for a cnn, glorot for a resnet, else torch]",
         type=click.Choice(INITS),
     ),
     "objective": _own(

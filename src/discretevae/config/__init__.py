@@ -18,7 +18,7 @@ from discretevae.config.data_config import (
 )
 from discretevae.config.latents import LatentKind, LatentSpec
 from discretevae.config.likelihoods import LikelihoodSpec
-from discretevae.config.model_config import INITS, Init, ModelConfig
+from discretevae.config.model_config import INITS, NETWORKS, Init, ModelConfig
 from discretevae.config.pictures import COLOR_MODES, ColorMode, ImageShape, sides_of, spell_shape
 from discretevae.config.presets import PRESETS, preset
 from discretevae.config.priors import PriorSpec
@@ -41,6 +41,7 @@ __all__ = [
     "BINARIZE_MODES",
     "COLOR_MODES",
     "INITS",
+    "NETWORKS",
     "OBJECTIVE_NAMES",
     "PRECISIONS",
     "PRESETS",

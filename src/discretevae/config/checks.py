@@ -93,6 +93,12 @@ def is_int(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
+def are_ints(value: object, least: int, *counts: int) -> bool:
+    """Return whether a value is a tuple of such numbers, as many as one of the counts says."""
+    is_right = isinstance(value, tuple) and all(is_int(one, least) for one in value)
+    return is_right and (not counts or len(value) in counts)  # type: ignore[arg-type]
+
+
 def is_number(value: object) -> bool:
     """Return whether a value is a finite number; True and False are none."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

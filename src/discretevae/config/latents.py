@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
-from discretevae.config.checks import an_int, one_of, problems_of, refuse
+from discretevae.config.checks import an_int, are_ints, one_of, problems_of, refuse, rule
 from discretevae.config.spelling import Spec, spell
 from discretevae.errors import ConfigError
 
@@ -25,40 +26,60 @@ class LatentSpec(Spec):
     ``categorical:10+gaussian:16`` one category beside 16 real numbers. Families have the same
     words: ``Bernoulli(50).spec``.
 
+    ``bernoulli:9@8x8`` is a grid, 9 bits at each of 8×8 places: 576 variables, those of a place
+    side by side, the places row by row. A family knows no places: it is that of ``bernoulli:576``.
+
     A code must be able to say something, so ``categorical:1`` is refused as a slip. A single state
     has its use where clusters are counted, as the model of one cluster; its spelling is
     ``categorical:1x1``.
 
     Args:
         kind: ``bernoulli``, ``categorical``, ``gaussian``, or ``product`` of several parts.
-        n_variables: D, the number of latent variables, those of all parts together.
+        n_variables: D, the number of latent variables, those of all parts or places together.
         n_categories: K, the categories of each variable; 0 unless categorical.
         parts: of a product, in their order; else ().
+        grid: (height, width) in places, or None of a flat code.
 
     Raises:
-        ConfigError: a size is out of range, or several parts are Gaussian.
+        ConfigError: a size is out of range, several parts are Gaussian, or a part is a grid.
 
     Example:
         >>> LatentSpec.of("categorical:20x10")
-        LatentSpec(kind='categorical', n_variables=20, n_categories=10, parts=())
+        LatentSpec(kind='categorical', n_variables=20, n_categories=10, parts=(), grid=None)
         >>> [str(part) for part in LatentSpec.of("categorical:10+gaussian:16").parts]
         ['categorical:10', 'gaussian:16']
+        >>> grid = LatentSpec.of("categorical:3x512@8x8")
+        >>> grid.n_variables, grid.grid, str(grid)
+        (192, (8, 8), 'categorical:3x512@8x8')
     """
 
     option = "latent"
-    form = "bernoulli:50, categorical:100, categorical:20x10, gaussian:16 or several joined by +"
+    form = (
+        "bernoulli:50, categorical:100, categorical:20x10, gaussian:16, several joined by +, or a "
+        "grid such as bernoulli:9@8x8"
+    )
     separator = "x"
 
     kind: LatentKind = field(metadata=one_of(get_args(LatentKind)))
     n_variables: int = field(metadata=an_int(1))
     n_categories: int = 0
     parts: tuple[LatentSpec, ...] = ()
+    grid: tuple[int, int] | None = field(
+        default=None, metadata=rule("two ints >= 1", lambda value: are_ints(value, 1, 2))
+    )
 
     def __post_init__(self) -> None:
         problems = problems_of(self)
         n_gaussian = sum(part.kind == "gaussian" for part in self.parts)
         if self.kind == "categorical" and self.n_categories < (1 if self.n_variables == 1 else 2):
             problems.append(_too_few_categories(self.n_categories))
+        if not problems and self.grid and (self.parts or self.n_variables % math.prod(self.grid)):
+            problems.append(
+                f"grid {self.grid} must have as many variables at each place. "
+                f"Got {self.n_variables}."
+            )
+        if any(part.grid for part in self.parts):
+            problems.append("no part of several can be a grid. Leave the others out.")
         if any(part.n_states == 1 for part in self.parts):
             problems.append(_too_few_categories(1))
         if n_gaussian > 1:
@@ -86,6 +107,16 @@ class LatentSpec(Spec):
         return states
 
     @property
+    def n_places(self) -> int:
+        """Places of a grid; of a flat code 1."""
+        return math.prod(self.grid or ())
+
+    @property
+    def variables_per_place(self) -> int:
+        """Variables at each place of a grid; of a flat code all of them."""
+        return self.n_variables // self.n_places
+
+    @property
     def n_units(self) -> int:
         """Variables, each counted as often as it has categories."""
         return sum(part.n_variables * max(part.n_categories, 1) for part in self.all_parts)
@@ -98,9 +129,24 @@ class LatentSpec(Spec):
     @classmethod
     def read(cls, text: str) -> LatentSpec:
         """Return the code that a spelling stands for, whose parts are joined by +."""
-        parts = [super(LatentSpec, cls).read(part) for part in text.split("+")]
+        parts = [cls._read_part(part) for part in text.split("+")]
         try:
             return parts[0] if len(parts) == 1 else cls.product(*parts)
+        except ConfigError as error:
+            raise cls.refusal(text, error) from None
+
+    @classmethod
+    def _read_part(cls, text: str) -> LatentSpec:
+        of_place, at, places = text.partition("@")
+        spec: LatentSpec = super().read(of_place)
+        if not at:
+            return spec
+        sides = re.fullmatch("([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", places.strip())
+        try:
+            if sides is None:
+                raise ConfigError(f"a grid must be HEIGHTxWIDTH. Got {places!r}.")
+            grid = int(sides[1]), int(sides[2])
+            return replace(spec, n_variables=spec.n_variables * math.prod(grid), grid=grid)
         except ConfigError as error:
             raise cls.refusal(text, error) from None
 
@@ -126,10 +172,11 @@ class LatentSpec(Spec):
     def __str__(self) -> str:
         if self.parts:
             return "+".join(map(str, self.parts))
-        is_short = self.n_variables == 1 and self.n_categories > 1
-        sizes = [] if is_short else [self.n_variables]
+        of_place = self.variables_per_place
+        sizes = [] if of_place == 1 and self.n_categories > 1 else [of_place]
         sizes += [self.n_categories] if self.n_categories else []
-        return spell(self.kind, *sizes, separator=self.separator)
+        places = "@{}x{}".format(*self.grid) if self.grid else ""
+        return spell(self.kind, *sizes, separator=self.separator) + places
 
 
 def _too_few_categories(count: int) -> str:

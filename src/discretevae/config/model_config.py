@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from discretevae.config.activations import RELU, Activation
-from discretevae.config.checks import Option, an_int, is_int, one_of, problems_of, refuse, rule
+from discretevae.config.checks import Option, an_int, are_ints, one_of, problems_of, refuse, rule
 from discretevae.config.latents import LatentSpec
 from discretevae.config.likelihoods import LikelihoodSpec
 from discretevae.config.pictures import ImageShape, is_image_shape
 from discretevae.config.priors import PriorSpec
 from discretevae.config.quantizers import QuantizerSpec
 
-Network = Literal["mlp", "cnn", "custom"]
+Network = Literal["mlp", "cnn", "resnet", "custom"]
 NETWORKS: tuple[Network, ...] = get_args(Network)
 
 Init = Literal["torch", "glorot", "he"]
 INITS: tuple[Init, ...] = get_args(Init)
 
+WIDTH, DEPTH = 64, 1
+"""Of a resnet."""
 
-def _are_widths(value: object) -> bool:
-    return isinstance(value, tuple) and all(is_int(width, 1) for width in value)
+DEFAULTS: Mapping[str, Mapping[str, object]] = {
+    "mlp": {"init": "torch", "hidden": (1024,)},
+    "cnn": {"init": "he"},
+    "resnet": {"init": "glorot", "width": WIDTH, "depth": DEPTH},
+}
+"""What None stands for in each network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +42,17 @@ class ModelConfig:
     Args:
         n_features: P, observed dimensions of a row.
         latent: the code, a `LatentSpec`.
-        network: ``mlp``; ``cnn``, the paper's convolutional layers, for pictures of any size; or
-            ``custom``: encoder and decoder are modules of your own.
+        network: ``mlp``; for pictures of any size ``cnn``, the paper's convolutional layers, or
+            ``resnet``, residual convolutions; or ``custom``: encoder and decoder are modules of
+            your own.
         hidden: widths of the MLP encoder's hidden layers, None for (1024,), () for a linear one;
             the decoder mirrors them. Other networks have none.
+        width: channels of a resnet, None for 64. Other networks have none.
+        depth: residual blocks of a resnet at each size of the picture, None for 1.
         activation: between the layers of an MLP, an `Activation`.
         init: how initial weights are drawn: ``torch``, as `torch.nn.Linear` does; ``glorot`` or
-            ``he``, uniform, with zero biases.
+            ``he``, uniform, with zero biases. None for ``he`` of a cnn, which may
+            collapse from torch's own, ``glorot`` of a resnet, else ``torch``.
         likelihood: p(x|z), a `LikelihoodSpec`: ``bernoulli`` for values in [0, 1], ``gaussian`` for
             N(x̂, 1), ``beta-binomial`` for 8-bit values …
         quantizer: points between networks and code, a `QuantizerSpec`: ``vector:16``, a learned
@@ -65,9 +76,13 @@ class ModelConfig:
     n_features: int = field(metadata=an_int(1))
     latent: Option[LatentSpec] = Option(LatentSpec.of, LatentSpec("bernoulli", 50))
     network: Network = field(default="mlp", metadata=one_of(NETWORKS))
-    hidden: tuple[int, ...] | None = field(default=None, metadata=rule("ints >= 1", _are_widths))
+    hidden: tuple[int, ...] | None = field(
+        default=None, metadata=rule("ints >= 1", lambda value: are_ints(value, 1))
+    )
+    width: int | None = field(default=None, metadata=an_int(1, 10_000))
+    depth: int | None = field(default=None, metadata=an_int(1, 100))
     activation: Option[Activation] = Option(Activation.of, RELU)
-    init: Init = field(default="torch", metadata=one_of(INITS))
+    init: Init | None = field(default=None, metadata=one_of(INITS))
     likelihood: Option[LikelihoodSpec] = Option(LikelihoodSpec.of, LikelihoodSpec("bernoulli"))
     quantizer: Option[QuantizerSpec | None] = Option(QuantizerSpec.of, None)
     prior: Option[PriorSpec] = Option(PriorSpec.of, PriorSpec("fixed"))
@@ -77,16 +92,18 @@ class ModelConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.hidden is None and self.network == "mlp":
-            object.__setattr__(self, "hidden", (1024,))  # the dataclass is frozen
+        for name, value in DEFAULTS.get(str(self.network), {"init": "torch"}).items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)  # the dataclass is frozen
         problems = problems_of(self, "`")
-        if self.network != "mlp" and self.hidden is not None:
-            problems.append(
-                f"`hidden` must be left out for network {self.network}, which has layers of its "
-                f"own. Got {self.hidden}."
-            )
-        if self.network == "cnn":
-            problems += self._cnn_problems()
+        for name, network in (("hidden", "mlp"), ("width", "resnet"), ("depth", "resnet")):
+            if self.network != network and getattr(self, name) is not None:
+                problems.append(
+                    f"`{name}` must be left out for network {self.network}, which has layers of "
+                    f"its own. Got {getattr(self, name)}."
+                )
+        if self.network in ("cnn", "resnet"):
+            problems += self._picture_problems()
         if not problems and self.quantizer and self.latent.kind != self.quantizer.latent_kind:
             fitting = {"categorical": "categorical:16x32", "bernoulli": "bernoulli:50"}
             problems.append(
@@ -102,14 +119,37 @@ class ModelConfig:
             )
         refuse(problems)
 
-    def _cnn_problems(self) -> list[str]:
-        problems = []
+    def _picture_problems(self) -> list[str]:
+        problems, shape = [], self.image_shape
         if self.activation != RELU:
-            problems.append(f"`activation` must be left out for a cnn. Got {self.activation}.")
-        if self.image_shape is None:
             problems.append(
-                f"a cnn needs rows that are pictures. Got rows of {self.n_features} values without "
-                "height and width. Choose an fc preset, or give the pictures' size, such as "
-                "`image_size=(28, 28)`."
+                f"`activation` must be left out for a {self.network}. Got {self.activation}."
             )
+        if shape is None:
+            problems.append(
+                f"a {self.network} needs rows that are pictures. Got rows of {self.n_features} "
+                "values without height and width. Choose an fc preset, or give the pictures' size, "
+                "such as `image_size=(28, 28)`."
+            )
+        elif self.network == "resnet" and are_ints(shape, 1):
+            grids, grid = halvings(shape)[1:], getattr(self.latent, "grid", None)
+            if grid is not None and grid not in grids:
+                problems.append(
+                    f"`latent` {self.latent}: halving pictures of {shape[0]}x{shape[1]} leads to "
+                    f"grids of {', '.join('{}x{}'.format(*one) for one in grids)}. Choose one."
+                )
         return problems
+
+
+def halvings(image_shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Return height and width of a picture, and after each halving, rounded up, down to 1×1.
+
+    Example:
+        >>> halvings((28, 20))
+        [(28, 20), (14, 10), (7, 5), (4, 3), (2, 2), (1, 1)]
+    """
+    sizes = [(image_shape[0], image_shape[1])]
+    while len(sizes) == 1 or max(sizes[-1]) > 1:
+        height, width = sizes[-1]
+        sizes.append(((height + 1) // 2, (width + 1) // 2))
+    return sizes

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from discretevae.config.latents import LatentSpec
-from discretevae.config.model_config import Init, Network
+from discretevae.config.model_config import Network
 from discretevae.errors import ConfigError, did_you_mean
 
 
@@ -18,12 +18,7 @@ class Preset:
     network: Network
     hidden: tuple[int, ...] | None
     about: str
-    init: Init = "torch"
 
-
-HE: Init = "he"
-"""From torch's own weights the convolutional models of the paper collapse by its protocol, and from
-Glorot's they take longer to leave the plateau; see docs/results/paper.md."""
 
 _BITS = LatentSpec("bernoulli", 50)
 _CATEGORY = LatentSpec("categorical", 1, 100)
@@ -33,9 +28,9 @@ PRESETS: Mapping[str, Preset] = {
     "fc-bvae": Preset(_BITS, "mlp", (1024,), "the paper's fully connected VAE with 50 bits"),
     "fc-cvae": Preset(_CATEGORY, "mlp", (1024,), "the paper's VAE with one 100-way category"),
     "fc-gvae": Preset(_REALS, "mlp", (1024,), "the Gaussian VAE that the paper starts from"),
-    "cnn-bvae": Preset(_BITS, "cnn", None, "the paper's convolutional VAE with 50 bits", HE),
-    "cnn-cvae": Preset(_CATEGORY, "cnn", None, "the same with one 100-way category", HE),
-    "cnn-gvae": Preset(_REALS, "cnn", None, "the same with a Gaussian code", HE),
+    "cnn-bvae": Preset(_BITS, "cnn", None, "the paper's convolutional VAE with 50 bits"),
+    "cnn-cvae": Preset(_CATEGORY, "cnn", None, "the same with one 100-way category"),
+    "cnn-gvae": Preset(_REALS, "cnn", None, "the same with a Gaussian code"),
 }
 
 

@@ -109,7 +109,9 @@ def _markdown(found: Comparison) -> str:
     model, config = found.config.model, found.config.training
     source = Path(found.config.data.source).name
     widths = model.hidden
-    network = "cnn" if widths is None else f"hidden {'-'.join(map(str, widths)) or 'none'}"
+    network: str = model.network
+    if widths is not None:
+        network = f"hidden {'-'.join(map(str, widths)) or 'none'}"
     if model.activation != RELU:
         network += f", {model.activation}"
     parts = [

@@ -164,7 +164,7 @@ def _with_prior(model: DiscreteVAE, prior: str | PriorSpec, seed: int) -> Discre
         prior,
         fresh.family,
         activation=config.activation,
-        init=config.init,
+        init=config.init or "torch",
         generator=generator_for(seed, "prior weights"),
     )
     return fresh.to(model.device).eval()

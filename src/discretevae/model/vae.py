@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Protocol
 
 import numpy.typing as npt
@@ -40,6 +39,7 @@ from discretevae.networks.quantizers import (
     Quantizer,
     quantizer_for,
 )
+from discretevae.networks.resnet import ResNetDecoder, ResNetEncoder
 from discretevae.priors import Prior, make_prior
 from discretevae.system.randomness import generator_for
 
@@ -110,7 +110,9 @@ class DiscreteVAE(nn.Module):
             encoder, decoder = self._make_networks(config, generator)
         else:
             encoder, decoder = self._check_own_modules(config, encoder, decoder)
-            config = dataclasses.replace(config, network="custom", hidden=None)
+            config = dataclasses.replace(
+                config, network="custom", hidden=None, width=None, depth=None
+            )
         if config.quantizer is not None:
             quantizer = quantizer_for(config.quantizer, config.latent, generator=generator)
             encoder = QuantizedEncoder(encoder, quantizer, self.family.n_variables)
@@ -120,7 +122,7 @@ class DiscreteVAE(nn.Module):
             config.prior,
             self.family,
             activation=config.activation,
-            init=config.init,
+            init=config.init or "torch",
             generator=generator,
         )
 
@@ -128,19 +130,23 @@ class DiscreteVAE(nn.Module):
         self, config: ModelConfig, generator: torch.Generator | None
     ) -> tuple[nn.Module, nn.Module]:
         """Return the encoder and the decoder that a configuration describes."""
-        if config.network == "cnn" and config.image_shape is not None:
+        n_channels, shape = self.likelihood.channels, config.image_shape
+        how: dict[str, Any] = {"init": config.init or "torch", "generator": generator}
+        if config.network == "cnn" and shape is not None:
             return (
-                ConvEncoder(config.image_shape, self.n_eta, init=config.init, generator=generator),
-                ConvDecoder(
-                    self.n_code, config.image_shape, n_channels=self.likelihood.channels,
-                    init=config.init, generator=generator,
-                ),
-            )  # fmt: skip
-        mlp = partial(MLP, activation=config.activation, init=config.init, generator=generator)
-        widths = config.hidden or ()
+                ConvEncoder(shape, self.n_eta, **how),
+                ConvDecoder(self.n_code, shape, n_channels=n_channels, **how),
+            )
+        if config.network == "resnet" and shape is not None:
+            how |= {"grid": config.latent.grid, "width": config.width, "depth": config.depth}
+            return (
+                ResNetEncoder(shape, self.n_eta, **how),
+                ResNetDecoder(self.n_code, shape, n_channels=n_channels, **how),
+            )
+        widths, how = config.hidden or (), how | {"activation": config.activation}
         return (
-            mlp((config.n_features, *widths, self.n_eta)),
-            mlp((self.n_code, *widths[::-1], self.n_outputs)),
+            MLP((config.n_features, *widths, self.n_eta), **how),
+            MLP((self.n_code, *widths[::-1], self.n_outputs), **how),
         )
 
     def _check_own_modules(
@@ -210,7 +216,6 @@ class DiscreteVAE(nn.Module):
             likelihood=likelihood,
             prior=prior,
             quantizer=quantizer,
-            init=base.init,
             image_shape=data.image_shape,
         )
         return cls(config, generator=torch.Generator().manual_seed(seed))
@@ -359,6 +364,8 @@ class DiscreteVAE(nn.Module):
         network: str = config.network
         if config.network == "mlp":
             network = " ".join(map(str, ("mlp", *(config.hidden or ["linear"]), config.activation)))
+        elif config.network == "resnet":
+            network = f"resnet, width {config.width}, depth {config.depth}"
         elif config.network == "custom":
             network = f"{type(self.encoder).__name__}, {type(self.decoder).__name__}"
         lines = {

@@ -50,6 +50,7 @@ def initialize(
 
     Args:
         network: whose linear and convolutional layers are drawn, in the order of its modules.
+            Other parameters must not be on the meta device, and keep their values.
         init: ``torch``, ``glorot`` or ``he``.
         generator: the source of the weights; None takes torch's global one.
 
@@ -62,8 +63,10 @@ def initialize(
     """
     for layer in network.modules():
         for name, parameter in list(layer.named_parameters(recurse=False)):
-            # `to_empty` would import sympy, which takes a third of a second
-            setattr(layer, name, nn.Parameter(torch.empty(parameter.shape, dtype=parameter.dtype)))
+            if parameter.is_meta:
+                # `to_empty` would import sympy, which takes a third of a second
+                empty = torch.empty(parameter.shape, dtype=parameter.dtype)
+                setattr(layer, name, nn.Parameter(empty))
         if not isinstance(layer, LAYERS):
             continue
         bound = 1 / math.sqrt(layer.weight[0].numel())

@@ -107,6 +107,7 @@ def _of_model(model: DiscreteVAE) -> list[tuple[str, str]]:
     network = {
         "mlp": f"`mlp`, hidden layers {list(config.hidden or ())}, `{config.activation}`",
         "cnn": "`cnn`, the paper's convolutions",
+        "resnet": f"`resnet`, {config.width} channels, {config.depth} residual blocks at a size",
         "custom": "`custom`, modules of the author's own, which loading needs",
     }[config.network]
     shape = "" if config.image_shape is None else f", pictures of {spell_shape(config.image_shape)}"

@@ -218,7 +218,6 @@ def run_config(
             n_features=n_features,
             latent=str(latent),
             network=base.network,
-            init=base.init,
             hidden=base.hidden if is_cnn else scale.hidden or base.hidden,
             image_shape=image_shape,
         ),
