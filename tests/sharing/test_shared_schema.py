@@ -73,8 +73,9 @@ def test_the_card_says_what_the_schema_tells(run):
     low, high = run.schema.low, run.schema.high
     assert (low, high) == pytest.approx((TABLE.min(), TABLE.max()), abs=1e-5)
     for line in (
-        f"- values: {low:g} to {high:g}, columns standardized",
-        "- columns: `height`, `weight`, `dose`",
+        f"- values: `{low:g} to {high:g}`",
+        "- columns: `height, weight, dose`",
+        "- scale: `standard`",
     ):
         assert line in card.splitlines()
     code = card.partition("```python\n")[2].partition("```")[0]

@@ -102,14 +102,14 @@ def test_the_card_of_a_run_says_how_it_was_made_and_what_was_measured(trained, t
     assert head.splitlines()[:2] == ["license: apache-2.0", "library_name: discretevae"]
     training = run.config.training
     for line in (
-        "- code: `bernoulli:16`",
-        "- likelihood p(x given z): `bernoulli`",
+        "- latent: `bernoulli:16`",
+        "- likelihood: `bernoulli`",
         f"- fingerprint: `{fingerprint(run.model)}`",
         "- data: `digits`",
-        "- values: divided by 16",
+        f"- divisor: `{run.config.data.divisor}`",
         f"- objective: `{training.objective}`",
-        f"- epochs: {training.epochs}",
-        f"- seed: {training.seed}",
+        f"- epochs: `{training.epochs}`",
+        f"- seed: `{training.seed}`",
         "The weights are under `apache-2.0`.",
         'run = dv.from_pretrained("user/name")  # or the folder that this file lies in',
     ):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from discretevae.codes.fingerprints import fingerprint
-from discretevae.config import DataConfig, RowTarget, spell_shape
+from discretevae.config import to_dict
 from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives.choosing import estimator_name
 from discretevae.run_folder.saved_run import Run
@@ -18,11 +18,15 @@ FIGURES = (
     ("elbo", "ELBO"),
     ("distortion", "distortion, −E ln p(x given z)"),
     ("rate", "rate, KL(q ‖ p)"),
+    ("bits_per_dimension", "bits per dimension"),
 )
-"""Of the test rows, as ``summary.json`` names them; nats per row."""
+"""Of the test rows, as ``summary.json`` names them; nats per row where nothing else is said."""
 
 DATASETS = {"mnist": "ylecun/mnist", "fashion-mnist": "zalando-datasets/fashion_mnist"}
 """Names on the Hub of the built-in sets that it has."""
+
+SHOWN_NAMES = 20
+"""Of columns or classes."""
 
 SURROGATE = (
     "The test rows are grey values, of which the Bernoulli likelihood is no probability: all "
@@ -46,19 +50,19 @@ def model_card(
         summary: of the run, as `read_summary` gives it; None if there is none.
         license_id: of the weights; None leaves the field out and says so.
     """
-    config = model.config
+    facts = {"parameters": f"{sum(p.numel() for p in model.parameters()):,}"}
     sections = [
         _front_matter(run, license_id),
-        f"# A variational autoencoder with the code `{config.latent}`",
+        f"# A variational autoencoder with the code `{model.config.latent}`",
         "This model turns rows into codes and codes back into rows. It was made with discretevae "
         f"{__version__}, and is read by it.",
         "## Use",
         _usage(model, run),
         "## Model",
-        _bullets(_of_model(model)),
+        _listed(to_dict(model.config) | facts | {"fingerprint": fingerprint(model)}),
         *_of_schema(run),
         "## Training",
-        "How it was trained is not recorded." if run is None else _bullets(_of_training(run)),
+        "How it was trained is not recorded." if run is None else _listed(_of_training(run)),
         "## Test figures",
         "None are recorded." if summary is None else _of_test(summary["test"]),
         "## License",
@@ -102,74 +106,32 @@ def _usage(model: DiscreteVAE, run: Run | None) -> str:
     return "\n".join(["```python", *lines, "```"])
 
 
-def _of_model(model: DiscreteVAE) -> list[tuple[str, str]]:
-    config = model.config
-    network = {
-        "mlp": f"`mlp`, hidden layers {list(config.hidden or ())}, `{config.activation}`",
-        "cnn": "`cnn`, the paper's convolutions",
-        "resnet": f"`resnet`, {config.width} channels, {config.depth} residual blocks at a size",
-        "custom": "`custom`, modules of the author's own, which loading needs",
-    }[config.network]
-    shape = "" if config.image_shape is None else f", pictures of {spell_shape(config.image_shape)}"
-    return [
-        ("rows", f"{config.n_features} values{shape}"),
-        ("code", f"`{config.latent}`"),
-        ("network", network),
-        ("likelihood p(x given z)", f"`{config.likelihood}`"),
-        ("prior p(z)", f"`{config.prior}`"),
-        ("parameters", f"{sum(p.numel() for p in model.parameters()):,}"),
-        ("fingerprint", f"`{fingerprint(model)}`"),
-    ]
-
-
 def _of_schema(run: Run | None) -> list[str]:
     """Return what is known of the data, which whoever publishes the card should look at."""
     if run is None or run.schema is None:
         return []
-    schema = run.schema
-    items = [("values", f"{schema.low:g} to {schema.high:g}, {_scaling(run.config.data)}")]
+    schema, facts = run.schema, {"values": f"{run.schema.low:g} to {run.schema.high:g}"}
     for name, names in (("columns", schema.columns), ("classes", schema.classes)):
         if names is not None:
-            items.append((name, ", ".join(map(_code, names[:20])) + _more(len(names) - 20)))
+            more = f", and {len(names) - SHOWN_NAMES:,} more" if len(names) > SHOWN_NAMES else ""
+            facts[name] = ", ".join(names[:SHOWN_NAMES]) + more
     text = "`schema.json` holds this of the data, and new data are held against it."
-    return ["## Data", text, _bullets(items)]
+    return ["## Data", text, _listed(facts)]
 
 
-def _more(n: int) -> str:
-    return f" and {n:,} more" if n > 0 else ""
-
-
-def _of_training(run: Run) -> list[tuple[str, str]]:
-    training, data = run.config.training, run.config.data
-    items = [
-        ("data", _code(data.source)),
-        ("values", _scaling(data)),
-        ("binarization", f"`{data.binarize}`"),
-        ("objective", f"`{training.objective}`"),
-        ("gradient estimator", _code(estimator_name(run.model.family, training))),
-        ("samples of z per row", str(training.samples or "the estimator's own")),
-        ("epochs", str(training.epochs)),
-        ("batch size", str(training.batch_size or "chosen by the package")),
-        ("learning rate", f"{training.lr:g}, schedule `{training.lr_schedule}`"),
-        ("seed", str(training.seed)),
-    ]
-    if training.augment is not None:
-        items.append(("augmentation", _code(str(training.augment))))
-    if training.target != RowTarget():
-        items.append(("explained", _code(str(training.target))))
-    if training.patience is not None:
-        items.append(("patience", f"{training.patience} epochs; the best epoch is kept"))
-    return items
+def _of_training(run: Run) -> dict[str, Any]:
+    training, data = to_dict(run.config.training), to_dict(run.config.data)
+    estimator = estimator_name(run.model.family, run.config.training)
+    return {"data": data.pop("source")} | data | training | {"estimator": estimator}
 
 
 def _of_test(test: Mapping[str, Any]) -> str:
     lines = ["| figure | value | standard error |", "|---|---:|---:|"]
     for key, title in FIGURES:
         if test[key] is not None:
+            value, se = test[key]["value"], test[key]["se"]
             name = title.replace("S-", f"{int(test['bound']['samples'])}-")
-            lines.append(f"| {name} | {_cells(test[key], 3)} |")
-    if test["bits_per_dimension"] is not None:
-        lines.append(f"| bits per dimension | {_cells(test['bits_per_dimension'], 4)} |")
+            lines.append(f"| {name} | {value:.3f} | {'' if se is None else format(se, '.3f')} |")
     for key, title in (("active_units", "active units"), ("codes_used", "different codes used")):
         if test[key] is not None:
             lines.append(f"| {title} | {int(test[key]):,} | |")
@@ -180,22 +142,10 @@ def _of_test(test: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _cells(measured: Mapping[str, Any], digits: int) -> str:
-    value, se = measured["value"], measured["se"]
-    return f"{value:.{digits}f} | {'' if se is None else format(se, f'.{digits}f')}"
-
-
-def _bullets(items: list[tuple[str, str]]) -> str:
-    return "\n".join(f"- {name}: {value}" for name, value in items)
-
-
-def _code(text: str) -> str:
-    """Return text of the user's between backticks, in one line and without any of its own."""
-    return f"`{' '.join(text.replace('`', ' ').split())}`"
-
-
-def _scaling(data: DataConfig) -> str:
-    """Return what is done with values before the model sees them."""
-    if data.scale in ("standard", "minmax"):
-        return "columns standardized" if data.scale == "standard" else "columns scaled to [0, 1]"
-    return f"divided by {data.divisor:g}" if data.divisor not in (None, 1) else "as they are"
+def _listed(facts: Mapping[str, Any]) -> str:
+    """Return a line for each fact that says something, each value in one line of code."""
+    return "\n".join(
+        f"- {name.replace('_', ' ')}: `{' '.join(str(value).replace('`', ' ').split())}`"
+        for name, value in facts.items()
+        if value is not None and value is not False
+    )
