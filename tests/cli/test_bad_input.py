@@ -217,7 +217,7 @@ OPTIONS = [
     Case(
         "a cnn on a table",
         ("train", "--preset", "cnn-cvae", "--data", "mine.npy", "--out", "new"),
-        ("cnn", "pictures", "16 values", "fc preset", "--image-size"), saved(HALF),
+        ("cnn", "pictures", "16 values", "--network mlp", "--image-size"), saved(HALF),
     ),
     Case("likelihood", (*TRAIN, "--likelihood", "poisson"), ("'poisson'", "beta-binomial")),
     Case("option", ("train", "--epoch", "3", "--out", "new"), ("--epoch", "--epochs", "--help")),

@@ -15,7 +15,7 @@ from torch import nn
 
 from discretevae.cli import call
 from discretevae.codes.packing import encode_rows
-from discretevae.config import ModelConfig, RunConfig, run_config_from, to_dict
+from discretevae.config import LatentSpec, ModelConfig, RunConfig, run_config_from, to_dict
 from discretevae.data import Rows, load_data
 from discretevae.errors import ConfigError
 from discretevae.estimators import make_estimator
@@ -296,15 +296,25 @@ def test_configurations_keep_grids_and_defaults():
         ({"width": 0}, "`width` must be an int from 1"),
         ({"depth": 0}, "`depth` must be an int from 1"),
         ({"image_shape": None}, "a resnet needs rows that are pictures"),
-        ({"network": "mlp", "width": 3}, "`width` must be left out for network mlp"),
-        ({"network": "cnn", "depth": 3}, "`depth` must be left out for network cnn"),
+        ({"network": "mlp"}, "is a grid, whose places network mlp does not keep"),
+        ({"network": "cnn"}, "is a grid, whose places network cnn does not keep"),
+        (
+            {"network": "mlp", "latent": "bernoulli:2", "width": 3},
+            "`width` must be left out for network mlp",
+        ),
+        (
+            {"network": "cnn", "latent": "bernoulli:2", "depth": 3},
+            "`depth` must be left out for network cnn",
+        ),
     ],
     ids=str,
 )
 def test_what_does_not_go_together_is_refused(options, said):
-    given = {"n_features": 30, "network": "resnet", "image_shape": (6, 5)} | options
+    given = {
+        "n_features": 30, "network": "resnet", "latent": "bernoulli:2@3x3", "image_shape": (6, 5),
+    }  # fmt: skip
     with pytest.raises(ConfigError, match=said) as caught:
-        ModelConfig(**given)
+        ModelConfig(**given | options)
     assert len(caught.value.problems) == 1
 
 
@@ -363,6 +373,7 @@ def test_the_command_line_resumes_a_run_of_a_network_that_is_not_the_preset_s(ru
         (("--latent", "bernoulli:2@16x16"), "leads to grids of"),
         (("--latent", "bernoulli:2@4"), "a grid must be HEIGHTxWIDTH. Got '4'"),
         (("--latent", "bernoulli:2@4x4+categorical:3"), "no part of several can be a grid"),
+        (("--network", "cnn"), "whose places network cnn does not keep. Choose --network resnet"),
         (("--hidden", "20"), "--hidden must be left out for network resnet"),
         (("--width", "0"), "--width must be an int from 1"),
     ],
@@ -375,13 +386,16 @@ def test_the_command_line_refuses_in_one_line(options, said, cli, tmp_path):
     assert len(refused.err.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("network", ["resnet", "cnn", "mlp"])
-def test_the_command_line_knows_colors_before_it_reads_the_data(network, cli, tmp_path):
+@pytest.mark.parametrize(
+    ("network", "latent"),
+    [("resnet", "bernoulli:2@3x3"), ("cnn", "bernoulli:18"), ("mlp", "bernoulli:18")],
+)
+def test_the_command_line_knows_colors_before_it_reads_the_data(network, latent, cli, tmp_path):
     values = torch.randint(0, 256, (40, 6, 6, 3), generator=seeded(), dtype=torch.uint8)
     np.save(tmp_path / "colors.npy", values.numpy())
     done = cli(
         "train", "--data", tmp_path / "colors.npy", "--network", network, "--epochs", "1",
-        "--latent", "bernoulli:2@3x3", "--likelihood", "color-logistic:2", "--out",
+        "--latent", latent, "--likelihood", "color-logistic:2", "--out",
         tmp_path / "run",
     )  # fmt: skip
     assert done.status == 0, done.err
@@ -434,3 +448,26 @@ def test_the_explorer_shows_every_variable_of_a_grid(latent):
     code = explorer.encode_row(0)["code"]
     assert len(code) == n_variables
     assert explorer.decode([code])
+
+
+def test_a_grid_takes_a_resnet_where_no_network_is_named(cli, tmp_path):
+    """Also beside a preset of other networks, and when such a run is resumed."""
+    for more in ((), ("--preset", "cnn-bvae", "--resume")):
+        done = cli(
+            "train", "--latent", "bernoulli:1@2x2", "--width", "4", "--epochs", "1",
+            "--batch-size", "500", "--out", tmp_path / "run", *more,
+        )  # fmt: skip
+        assert done.status == 0, done.err
+    assert load_run(tmp_path / "run").config.model.network == "resnet"
+    for latent, network in (("bernoulli:2@4x4", "resnet"), ("bernoulli:2", "mlp")):
+        model = DiscreteVAE.for_data(load_data("digits"), latent=latent)
+        assert model.config.network == network
+    named = DiscreteVAE.for_data(load_data("digits"), latent="bernoulli:2", network="resnet")
+    assert named.config.network == "resnet"
+
+
+def test_places_of_a_spec():
+    spec = LatentSpec.of("categorical:4x16@8x6")
+    assert (spec.n_places, spec.variables_per_place, spec.n_variables) == (48, 4, 192)
+    flat = LatentSpec.of("categorical:4x16")
+    assert (flat.grid, flat.n_places, flat.variables_per_place) == (None, 1, 4)

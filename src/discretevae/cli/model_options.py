@@ -41,10 +41,9 @@ def check_model(options: dict[str, Any]) -> Family:
     from discretevae.priors import make_prior
 
     # small pictures stand in until the data are read: one halving leads to the grid of the code
-    shape = (1, 1, 3)
-    with contextlib.suppress(ConfigError):
-        if grid := LatentSpec.of(options["latent"] or preset(options["preset"]).latent).grid:
-            shape = (2 * grid[0], 2 * grid[1], 3)
+    latent = _latent(options)
+    grid = latent.grid if isinstance(latent, LatentSpec) else None
+    shape = (2 * grid[0], 2 * grid[1], 3) if grid else (1, 1, 3)
     config = _model_config(options, n_features=math.prod(shape), image_shape=shape)
     family = family_of(config.latent)
     with torch.device("meta"):  # allocates nothing
@@ -110,15 +109,22 @@ def run_config(options: dict[str, Any], data: Dataset, training: TrainConfig) ->
     )
 
 
+def _latent(options: dict[str, Any]) -> LatentSpec | str:
+    """Return the code; where it cannot be read as it was asked, for `ModelConfig` to refuse."""
+    latent = options["latent"] or preset(options["preset"]).latent
+    with contextlib.suppress(ConfigError):
+        return LatentSpec.of(latent)
+    return str(latent)
+
+
 def _model_config(
     options: dict[str, Any], *, n_features: int, image_shape: ImageShape | None
 ) -> ModelConfig:
-    base = preset(options["preset"])
-    network = options["network"] or base.network
-    hidden = base.hidden if network == base.network else None
+    latent = _latent(options)
+    network, hidden = preset(options["preset"]).networks(latent, options["network"])
     return ModelConfig(
         n_features=n_features,
-        latent=options["latent"] or base.latent,
+        latent=latent,
         network=network,
         hidden=hidden if options["hidden"] is None else options["hidden"],
         width=options["width"],

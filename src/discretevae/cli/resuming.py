@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from discretevae.config import RunConfig, TrainConfig, preset
+from discretevae.config import LatentSpec, RunConfig, TrainConfig, preset
 from discretevae.config.checks import read
 from discretevae.config.spelling import short
 from discretevae.errors import ConfigError
@@ -55,12 +55,13 @@ def resumed_config(there: RunConfig, given: Mapping[str, Any], out: Path) -> Run
 def _asked(part: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what options ask of the fields of a part of a configuration."""
     names = [field.name for field in dataclasses.fields(part)]
-    asked = {}
+    asked: dict[str, Any] = {}
     if "preset" in given:
         base = preset(given["preset"])
-        is_its_network = given.get("network", base.network) == base.network
-        asked = {name: getattr(base, name) for name in names if name in _OF_PRESET}
-        asked = {k: v for k, v in asked.items() if k != "hidden" or is_its_network}
+        latent = LatentSpec.of(given.get("latent", base.latent))
+        network, hidden = base.networks(latent, given.get("network"))
+        asked |= {"latent": latent, "network": network, "hidden": hidden}
+        asked = {name: value for name, value in asked.items() if name in names}
     # "auto" leaves a choice to the program, and for this run it is made
     asked |= {
         name: read(type(part), name, given[name])

@@ -82,7 +82,8 @@ _OWN = {
     ),
     "network": _own(
         "Encoder and decoder: mlp, fully connected; cnn, the paper's convolutions; resnet, "
-        "residual convolutions, which a grid of codes is made for.  [default: the preset's]",
+        "residual convolutions, the one for a grid of codes.  [default: resnet for a grid, else "
+        "the preset's]",
         type=click.Choice([name for name in NETWORKS if name != "custom"]),
     ),
     "quantizer": _own(

@@ -79,7 +79,7 @@ class LatentSpec(Spec):
                 f"Got {self.n_variables}."
             )
         if any(part.grid for part in self.parts):
-            problems.append("no part of several can be a grid. Leave the others out.")
+            problems.append("no part of several can be a grid. Leave the other parts out.")
         if any(part.n_states == 1 for part in self.parts):
             problems.append(_too_few_categories(1))
         if n_gaussian > 1:

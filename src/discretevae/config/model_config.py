@@ -11,7 +11,7 @@ from discretevae.config.activations import RELU, Activation
 from discretevae.config.checks import Option, an_int, are_ints, one_of, problems_of, refuse, rule
 from discretevae.config.latents import LatentSpec
 from discretevae.config.likelihoods import LikelihoodSpec
-from discretevae.config.pictures import ImageShape, is_image_shape
+from discretevae.config.pictures import ImageShape, is_image_shape, spell_shape
 from discretevae.config.priors import PriorSpec
 from discretevae.config.quantizers import QuantizerSpec
 
@@ -51,8 +51,8 @@ class ModelConfig:
         depth: residual blocks of a resnet at each size of the picture, None for 1.
         activation: between the layers of an MLP, an `Activation`.
         init: how initial weights are drawn: ``torch``, as `torch.nn.Linear` does; ``glorot`` or
-            ``he``, uniform, with zero biases. None for ``he`` of a cnn, which may
-            collapse from torch's own, ``glorot`` of a resnet, else ``torch``.
+            ``he``, uniform, with zero biases. None for ``he`` of a cnn, which may collapse from
+            torch's own, ``glorot`` of a resnet, else ``torch``.
         likelihood: p(x|z), a `LikelihoodSpec`: ``bernoulli`` for values in [0, 1], ``gaussian`` for
             N(x̂, 1), ``beta-binomial`` for 8-bit values …
         quantizer: points between networks and code, a `QuantizerSpec`: ``vector:16``, a learned
@@ -104,6 +104,11 @@ class ModelConfig:
                 )
         if self.network in ("cnn", "resnet"):
             problems += self._picture_problems()
+        if getattr(self.latent, "grid", None) and self.network in ("mlp", "cnn"):
+            problems.append(
+                f"`latent` {self.latent} is a grid, whose places network {self.network} does not "
+                "keep. Choose `network='resnet'`, or leave the grid out."
+            )
         if not problems and self.quantizer and self.latent.kind != self.quantizer.latent_kind:
             fitting = {"categorical": "categorical:16x32", "bernoulli": "bernoulli:50"}
             problems.append(
@@ -128,15 +133,16 @@ class ModelConfig:
         if shape is None:
             problems.append(
                 f"a {self.network} needs rows that are pictures. Got rows of {self.n_features} "
-                "values without height and width. Choose an fc preset, or give the pictures' size, "
-                "such as `image_size=(28, 28)`."
+                "values without height and width. Choose `network='mlp'` and a code without a "
+                "grid, or give the pictures' size, such as `image_size=(28, 28)`."
             )
         elif self.network == "resnet" and are_ints(shape, 1):
             grids, grid = halvings(shape)[1:], getattr(self.latent, "grid", None)
             if grid is not None and grid not in grids:
+                fitting = ", ".join(spell_shape(one, "x") for one in grids)
                 problems.append(
-                    f"`latent` {self.latent}: halving pictures of {shape[0]}x{shape[1]} leads to "
-                    f"grids of {', '.join('{}x{}'.format(*one) for one in grids)}. Choose one."
+                    f"`latent` {self.latent}: halving pictures of {spell_shape(shape[:2], 'x')} "
+                    f"leads to grids of {fitting}. Choose one, or another `image_size`."
                 )
         return problems
 

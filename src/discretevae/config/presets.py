@@ -19,6 +19,22 @@ class Preset:
     hidden: tuple[int, ...] | None
     about: str
 
+    def networks(
+        self, latent: LatentSpec | str, network: Network | None = None
+    ) -> tuple[Network, tuple[int, ...] | None]:
+        """Return the network and its hidden layers of such a model with another code.
+
+        Args:
+            latent: the code; a grid is made for a resnet, which it gets where none is named.
+            network: the one that is named; the preset's hidden layers are for its own alone.
+
+        Example:
+            >>> preset("fc-bvae").networks(LatentSpec.of("bernoulli:9@8x8"))
+            ('resnet', None)
+        """
+        network = network or ("resnet" if getattr(latent, "grid", None) else self.network)
+        return network, self.hidden if network == self.network else None
+
 
 _BITS = LatentSpec("bernoulli", 50)
 _CATEGORY = LatentSpec("categorical", 1, 100)

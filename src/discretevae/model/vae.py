@@ -22,6 +22,7 @@ from discretevae.config import (
     sides_of,
     spell_shape,
 )
+from discretevae.config.model_config import Network
 from discretevae.data.objects import rows_from
 from discretevae.data.rows import Rows
 from discretevae.errors import ConfigError, DataError, kind_of, require_type
@@ -171,6 +172,7 @@ class DiscreteVAE(nn.Module):
         *,
         latent: str | LatentSpec | Family | None = None,
         preset_name: str = "fc-bvae",
+        network: Network | None = None,
         hidden: tuple[int, ...] | None = None,
         likelihood: str | LikelihoodSpec | Likelihood | None = None,
         prior: str | PriorSpec = "fixed",
@@ -184,6 +186,8 @@ class DiscreteVAE(nn.Module):
                 what `load_rows` takes in memory, such as an array or a data frame.
             latent: the code, such as ``bernoulli:64`` or ``Bernoulli(64)``; None for the preset's.
             preset_name: a model of the paper, such as ``fc-bvae`` or ``cnn-bvae``.
+            network: ``mlp``, ``cnn`` or ``resnet``; None for ``resnet`` of a grid, else the
+                preset's.
             hidden: widths of the hidden layers of an MLP; None takes the preset's.
             likelihood: p(x|z), such as ``gaussian:0.1``; None for ``bernoulli``, or ``logistic`` of
                 pictures in 8-bit colors.
@@ -202,6 +206,8 @@ class DiscreteVAE(nn.Module):
             Categorical(n_variables=1, n_categories=10)
         """
         base = preset(preset_name)
+        latent = LatentSpec.of(base.latent if latent is None else latent)
+        network, own_hidden = base.networks(latent, network)
         if isinstance(data, type) or not hasattr(data, "n_features"):
             data = rows_from(data, wanted="data must be a Dataset, Rows")
         if likelihood is None:
@@ -210,9 +216,9 @@ class DiscreteVAE(nn.Module):
                 likelihood = suited_likelihood(rows)
         config = ModelConfig(
             n_features=data.n_features,
-            latent=base.latent if latent is None else latent,
-            network=base.network,
-            hidden=base.hidden if hidden is None else hidden,
+            latent=latent,
+            network=network,
+            hidden=own_hidden if hidden is None else hidden,
             likelihood=likelihood,
             prior=prior,
             quantizer=quantizer,
