@@ -162,6 +162,9 @@ from .likelihoods import (
     LearnedGaussianLikelihood as LearnedGaussianLikelihood,
     Likelihood as Likelihood,
     LogisticLikelihood as LogisticLikelihood,
+    MultinomialLikelihood as MultinomialLikelihood,
+    NegativeBinomialLikelihood as NegativeBinomialLikelihood,
+    PoissonLikelihood as PoissonLikelihood,
     bits_per_dimension as bits_per_dimension,
 )
 from .model.integrands import (

@@ -219,7 +219,7 @@ OPTIONS = [
         ("train", "--preset", "cnn-cvae", "--data", "mine.npy", "--out", "new"),
         ("cnn", "pictures", "16 values", "--network mlp", "--image-size"), saved(HALF),
     ),
-    Case("likelihood", (*TRAIN, "--likelihood", "poisson"), ("'poisson'", "beta-binomial")),
+    Case("likelihood", (*TRAIN, "--likelihood", "weibull"), ("'weibull'", "beta-binomial")),
     Case("option", ("train", "--epoch", "3", "--out", "new"), ("--epoch", "--epochs", "--help")),
     Case("argument", ("train", "digits", "--out", "new"), ("digits", "--help")),
     Case("command", ("trian",), ("'trian'", "mean train?", "--help")),

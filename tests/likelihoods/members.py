@@ -14,6 +14,8 @@ TEXTS = (
     "beta-binomial",
     "logistic",
     "logistic:3",
+    "poisson",
+    "negative-binomial",
 )
 BYTES = tuple(text for text in TEXTS if text.startswith(("beta", "logistic")))
 
@@ -43,6 +45,8 @@ def rows(likelihood, shape, dtype=torch.float64, seed=2):
     u = torch.rand(shape, generator=generator, dtype=torch.float64)
     if likelihood.support == "real":
         return (4 * u - 2).to(dtype)
+    if likelihood.support == "counts":
+        return (8 * u - 3).clamp(min=0).round().to(dtype)
     u = (1.5 * u - 0.25).clamp(0, 1)
     if likelihood.spec.kind == "bernoulli":
         u = u.round()
@@ -55,6 +59,8 @@ def support(likelihood):
     """Values of one feature and weights, so that Σ weight · p(x) g(x) is E[g(x)]."""
     if likelihood.support == "bytes":
         return torch.arange(256, dtype=torch.float64) / 255, torch.ones(256, dtype=torch.float64)
+    if likelihood.support == "counts":
+        return torch.arange(20_000).double(), torch.ones(20_000, dtype=torch.float64)
     if likelihood.spec.kind == "bernoulli":
         return torch.tensor([0.0, 1.0]).double(), torch.ones(2, dtype=torch.float64)
     low, high, pieces = (0, 1, 20) if likelihood.support == "unit interval" else (-40, 40, 400)

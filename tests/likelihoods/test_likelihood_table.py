@@ -7,7 +7,9 @@ from scipy.stats import chi2
 
 from discretevae.config import LikelihoodSpec
 
-FALSE_ALARM = 1e-7  # of each of the 8 × 2 tests of samples, under a seed that is fixed anyway
+LEARNED = {"gaussian:learned": "log_scale", "negative-binomial": "log_concentration"}
+
+FALSE_ALARM = 1e-7  # of each of the 10 × 2 tests of samples, under a seed that is fixed anyway
 
 
 @pytest.fixture(autouse=True)
@@ -22,12 +24,13 @@ def test_members_say_what_they_are(text):
     likelihood = made(text, 6)
     assert str(likelihood.spec) == str(LikelihoodSpec.of(text)) == text
     assert likelihood.n_outputs(6) == 6 * likelihood.channels
-    assert likelihood.support == (
-        "bytes" if text in BYTES else "real" if "gaussian" in text else "unit interval"
-    )
-    assert likelihood.needs_unit_interval == (likelihood.support != "real")
-    assert likelihood.is_probability == (text in ("bernoulli", *BYTES))
-    assert isinstance(likelihood, torch.nn.Module) == (text == "gaussian:learned")
+    counts = ("poisson", "negative-binomial")
+    kinds = dict.fromkeys(BYTES, "bytes") | dict.fromkeys(counts, "counts")
+    other = "real" if "gaussian" in text else "unit interval"
+    assert likelihood.support == kinds.get(text, other)
+    assert likelihood.needs_unit_interval == (likelihood.support not in ("real", "counts"))
+    assert likelihood.is_probability == (text in ("bernoulli", *BYTES, *counts))
+    assert isinstance(likelihood, torch.nn.Module) == (text in LEARNED)
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -57,8 +60,8 @@ def test_log_prob_is_a_sum_over_features_laid_out_channel_by_channel(text):
     parts = []
     for p in range(3):
         single = made(text, 1)
-        if text == "gaussian:learned":
-            single.log_scale.data = likelihood.log_scale.data[p : p + 1]
+        if name := LEARNED.get(text):
+            getattr(single, name).data = getattr(likelihood, name).data[p : p + 1]
         parts.append(single.log_prob(by_channel[..., p], x[:, p : p + 1]))
     assert torch.allclose(whole, sum(parts), atol=1e-10)
 
@@ -68,7 +71,7 @@ def test_gradients_are_those_of_the_values_to_any_order(text):
     likelihood = made(text, 2)
     output, x = outputs(likelihood, 2, (1, 2)), rows(likelihood, (2, 2))
     output[0, 0] = 0  # where series and absolute values meet
-    parameters = () if text != "gaussian:learned" else tuple(likelihood.parameters())
+    parameters = () if text not in LEARNED else tuple(likelihood.parameters())
     inputs = (output.requires_grad_(), *parameters)
 
     def value(output, *_):
@@ -145,7 +148,8 @@ def test_large_outputs_stay_finite(text, size):
         assert torch.isfinite(gradient).all()
     mean = likelihood.mean(output)
     assert torch.isfinite(mean).all()
-    assert likelihood.support == "real" or (mean.min() >= 0 and mean.max() <= 1 + 1e-6)
+    assert likelihood.support == "real" or mean.min() >= 0
+    assert not likelihood.needs_unit_interval or mean.max() <= 1 + 1e-6
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -176,9 +180,9 @@ def chi_square(x, edges, expected):
 def binned(likelihood, output):
     """Edges of at most 256 bins and their probabilities."""
     x, p = masses(likelihood, output)
-    if likelihood.support == "bytes" or likelihood.spec.kind == "bernoulli":
+    if likelihood.support in ("bytes", "counts") or likelihood.spec.kind == "bernoulli":
         middle = (x[1:] + x[:-1]) / 2
-        return torch.cat((middle.new_tensor([-1]), middle, middle.new_tensor([2]))), p
+        return torch.cat((middle.new_tensor([-1]), middle, x[-1:] + 1)), p
     n = len(x) // 20  # whole pieces of the quadrature
     low, high = (0, 1) if likelihood.support == "unit interval" else (-40, 40)
     return torch.linspace(low, high, n + 1, dtype=torch.float64), p.reshape(n, 20).sum(1)

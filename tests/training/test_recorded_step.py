@@ -319,7 +319,8 @@ class PlainSGD(torch.optim.SGD):
 def take_a_step(model, estimator, mode, device, *, name="elbo", objective=None):
     """A first step, in which tables are made, and one under ``mode``."""
     method = choose_method(model.family, settings(clip=1.0, objective=name), estimator=estimator)
-    prepared = prepare_training(model, Dataset("bytes", BYTES, BYTES), method)
+    rows = dataclasses.replace(BYTES, divisor=1.0) if model.config.likelihood.is_count else BYTES
+    prepared = prepare_training(model, Dataset("bytes", rows, rows), method)
     state = start_state(prepared)
     state.sums = Sums(torch.device(device))
     model.to(device)
@@ -372,6 +373,13 @@ def test_no_prior_likelihood_or_network_waits_for_the_device(changes, device):
     model = model_for(**changes)
     member = choose_estimator(model.family, TrainConfig())
     take_a_step(model, member, doubles.NoWaiting(), device)
+
+
+@pytest.mark.parametrize("name", ["multinomial", "poisson", "negative-binomial"])
+def test_counts_are_looked_at_without_waiting_but_on_a_cpu(name):
+    model = model_for(likelihood=name, latent="bernoulli:14")
+    member = choose_estimator(model.family, TrainConfig())
+    take_a_step(model, member, doubles.NoWaiting(), "meta")
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])

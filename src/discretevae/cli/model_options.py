@@ -129,6 +129,7 @@ def _model_config(
         hidden=hidden if options["hidden"] is None else options["hidden"],
         width=options["width"],
         depth=options["depth"],
+        decoder=options["decoder"],
         activation=options["activation"],
         init=options["init"],
         likelihood="bernoulli" if options["likelihood"] == AUTO else options["likelihood"],

@@ -13,6 +13,7 @@ from discretevae.cli.own_estimators import EstimatorName
 from discretevae.config import (
     BINARIZE_MODES,
     COLOR_MODES,
+    DECODERS,
     INITS,
     NETWORKS,
     OBJECTIVE_NAMES,
@@ -96,6 +97,12 @@ _OWN = {
         "linear networks. For an mlp.  [default: the preset's]",
         type=Widths(),
     ),
+    "decoder": _own(
+        "Layers of the decoder: mirror, those of the encoder; or linear, whose weights say what "
+        "each bit does to each feature. For an mlp.  [default: linear of counts, else "
+        "mirror]",
+        type=click.Choice(DECODERS),
+    ),
     "width": _own(f"Channels of a resnet.  [default: {WIDTH}]", type=int),
     "depth": _own(
         "Residual blocks of a resnet at each size of the picture, in the encoder and in the "
@@ -134,8 +141,10 @@ _OWN = {
     "samples": _own("S, draws of z per row and step.  [default: the estimator's own]", type=int),
     "likelihood": _own(
         "p(x|z): auto, which is bernoulli for grey pictures and for 0 and 1, logistic for 8-bit "
-        "colors, else gaussian:learned; bernoulli or continuous-bernoulli for values in [0, 1]; "
+        "colors, multinomial for counts, else gaussian:learned; bernoulli or "
+        "continuous-bernoulli for values in [0, 1]; "
         "beta-binomial or logistic for 8-bit values, color-logistic:5 for a pixel as a whole; "
+        "for counts multinomial (a softmax over words), poisson or negative-binomial; "
         "for real values gaussian, with σ = 1, gaussian:0.1 with another σ, gaussian:learned with "
         "one for each feature.",
         default="auto",

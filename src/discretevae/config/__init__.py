@@ -18,7 +18,14 @@ from discretevae.config.data_config import (
 )
 from discretevae.config.latents import LatentKind, LatentSpec
 from discretevae.config.likelihoods import LikelihoodSpec
-from discretevae.config.model_config import INITS, NETWORKS, Init, ModelConfig
+from discretevae.config.model_config import (
+    DECODERS,
+    INITS,
+    NETWORKS,
+    DecoderKind,
+    Init,
+    ModelConfig,
+)
 from discretevae.config.pictures import COLOR_MODES, ColorMode, ImageShape, sides_of, spell_shape
 from discretevae.config.presets import PRESETS, preset
 from discretevae.config.priors import PriorSpec
@@ -40,6 +47,7 @@ from discretevae.config.train_config import (
 __all__ = [
     "BINARIZE_MODES",
     "COLOR_MODES",
+    "DECODERS",
     "INITS",
     "NETWORKS",
     "OBJECTIVE_NAMES",
@@ -53,6 +61,7 @@ __all__ = [
     "BinarizeMode",
     "ColorMode",
     "DataConfig",
+    "DecoderKind",
     "ImageShape",
     "Init",
     "LatentKind",

@@ -26,11 +26,15 @@ _SIZE = rule("(height, width), both >= 1", _is_size)
 def scale_for(asked: ScaleMode | None, likelihood: LikelihoodSpec | None) -> ScaleMode | None:
     """Return the scale to read a table with: ``auto`` is for likelihoods of real values only.
 
+    Counts are taken as they are.
+
     Args:
         asked: by the user.
         likelihood: p(x|z); None if it is chosen by the values.
     """
-    return None if asked == "auto" and likelihood is not None and likelihood.is_unit else asked
+    if asked != "auto" or likelihood is None or not (likelihood.is_unit or likelihood.is_count):
+        return asked
+    return "none" if likelihood.is_count else None
 
 
 @dataclass(frozen=True, kw_only=True)

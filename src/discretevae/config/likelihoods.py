@@ -9,8 +9,11 @@ from discretevae.config.checks import a_number, an_int, one_of
 from discretevae.config.spelling import Spec, spell
 
 LikelihoodKind = Literal[
-    "bernoulli", "continuous-bernoulli", "gaussian", "beta-binomial", "logistic", "color-logistic"
-]
+    "bernoulli", "continuous-bernoulli", "gaussian", "beta-binomial", "logistic", "color-logistic",
+    "multinomial", "poisson", "negative-binomial",
+]  # fmt: skip
+
+OF_COUNTS: tuple[LikelihoodKind, ...] = ("multinomial", "poisson", "negative-binomial")
 
 MAX_COMPONENTS = 100
 SCALES = (1e-6, 1e6)
@@ -29,10 +32,12 @@ class LikelihoodSpec(Spec):
     | ``beta-binomial`` | a probability of 8-bit values |
     | ``logistic``, ``logistic:5`` | the same, of one or several logistic components |
     | ``color-logistic:5`` | the same, of the colors of a pixel together |
+    | ``multinomial`` | of counts: a softmax over words, the length of a row being given |
+    | ``poisson`` | of counts: each column with a rate of its own |
+    | ``negative-binomial`` | the same with a learned spread of each column |
 
     Args:
-        kind: ``bernoulli``, ``continuous-bernoulli``, ``gaussian``, ``beta-binomial``,
-            ``logistic`` or ``color-logistic``.
+        kind: a name of the table.
         scale: σ of ``gaussian``; None when it is learned, one for each feature.
         n_components: M, the components of ``logistic`` and ``color-logistic``.
 
@@ -47,7 +52,7 @@ class LikelihoodSpec(Spec):
         ...
         discretevae.errors.ConfigError: `likelihood` 'gausian' is unknown. Did you mean gaussian? \
 Choices: bernoulli, continuous-bernoulli, gaussian, gaussian:learned, beta-binomial, logistic, \
-color-logistic.
+color-logistic, multinomial, poisson, negative-binomial.
     """
 
     option = "likelihood"
@@ -83,12 +88,18 @@ color-logistic.
             "beta-binomial": cls("beta-binomial"),
             "logistic": cls.logistic,
             "color-logistic": cls.color_logistic,
+            **{kind: cls(kind) for kind in OF_COUNTS},
         }
 
     @property
     def is_unit(self) -> bool:
         """True if x must lie in [0, 1]."""
-        return self.kind != "gaussian"
+        return self.kind != "gaussian" and not self.is_count
+
+    @property
+    def is_count(self) -> bool:
+        """True if x must be a whole number from 0 on."""
+        return self.kind in OF_COUNTS
 
     def __str__(self) -> str:
         if self.scale is None:

@@ -18,6 +18,9 @@ from discretevae.config.quantizers import QuantizerSpec
 Network = Literal["mlp", "cnn", "resnet", "custom"]
 NETWORKS: tuple[Network, ...] = get_args(Network)
 
+DecoderKind = Literal["mirror", "linear"]
+DECODERS: tuple[DecoderKind, ...] = get_args(DecoderKind)
+
 Init = Literal["torch", "glorot", "he"]
 INITS: tuple[Init, ...] = get_args(Init)
 
@@ -47,6 +50,8 @@ class ModelConfig:
             your own.
         hidden: widths of the MLP encoder's hidden layers, None for (1024,), () for a linear one;
             the decoder mirrors them. Other networks have none.
+        decoder: of an MLP: ``mirror``, with the layers of the encoder; ``linear``, one layer whose
+            weights say what each bit does to each feature; None for ``linear`` of counts.
         width: channels of a resnet, None for 64. Other networks have none.
         depth: residual blocks of a resnet at each size of the picture, None for 1.
         activation: between the layers of an MLP, an `Activation`.
@@ -81,6 +86,7 @@ class ModelConfig:
     )
     width: int | None = field(default=None, metadata=an_int(1, 10_000))
     depth: int | None = field(default=None, metadata=an_int(1, 100))
+    decoder: DecoderKind | None = field(default=None, metadata=one_of(DECODERS))
     activation: Option[Activation] = Option(Activation.of, RELU)
     init: Init | None = field(default=None, metadata=one_of(INITS))
     likelihood: Option[LikelihoodSpec] = Option(LikelihoodSpec.of, LikelihoodSpec("bernoulli"))
@@ -96,7 +102,15 @@ class ModelConfig:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)  # the dataclass is frozen
         problems = problems_of(self, "`")
-        for name, network in (("hidden", "mlp"), ("width", "resnet"), ("depth", "resnet")):
+        if self.decoder is None and self.network == "mlp" and not problems:
+            decoder = "linear" if self.likelihood.is_count else "mirror"
+            object.__setattr__(self, "decoder", decoder)
+        for name, network in (
+            ("hidden", "mlp"),
+            ("decoder", "mlp"),
+            ("width", "resnet"),
+            ("depth", "resnet"),
+        ):
             if self.network != network and getattr(self, name) is not None:
                 problems.append(
                     f"`{name}` must be left out for network {self.network}, which has layers of "

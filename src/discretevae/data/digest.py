@@ -14,6 +14,7 @@ from torch import Tensor
 
 from discretevae.config.checks import is_int
 from discretevae.data.rows import Rows
+from discretevae.data.stores.sparse import Sparse
 
 LEAST_GROUP = 256
 MOST_GROUPS = 1000
@@ -100,8 +101,10 @@ def _is_sum(value: object) -> bool:
     return isinstance(value, str) and bool(_SUM.fullmatch(value))
 
 
-def row_sums(x: Tensor) -> _U64:
+def row_sums(x: Tensor | Any) -> _U64:
     """Return a sum of each row of x ``[B, P]``, weighted at random, modulo 2**64; ``[B]``.
+
+    Of a sparse matrix of float32 only the entries are looked at; a zero adds nothing.
 
     Example:
         >>> one, other, same = row_sums(torch.tensor([[0.0, 1], [1, 0], [-0.0, 1]])).tolist()
@@ -110,8 +113,12 @@ def row_sums(x: Tensor) -> _U64:
     """
     random = np.random.Generator(np.random.PCG64(0))
     weights = random.integers(2**63, size=x.shape[1], dtype=np.uint64) * 2 + 1
+    values = x.cpu().numpy() if isinstance(x, Tensor) else x.data
     # -0.0 is 0.0, whose bits differ
-    bits = (x.cpu().numpy() + np.float32(0)).view(np.uint32).astype(np.uint64)
+    bits = (values + np.float32(0)).view(np.uint32).astype(np.uint64)
+    if not isinstance(x, Tensor):
+        whole: _U64 = type(x)((bits, x.indices, x.indptr), shape=x.shape) @ weights
+        return whole
     sums: _U64 = (bits * weights).sum(1, dtype=np.uint64)
     return sums
 
@@ -124,6 +131,12 @@ def _sums(parts: Sequence[Rows], n: int, group: int, stride: int) -> tuple[str, 
         for index in torch.split(chosen, CHUNK_ROWS):
             at = numbers[index].numpy()
             # a row that moves changes the sum
-            each = row_sums(plain.batch(index)) * (2 * at.astype(np.uint64) + 1)
+            values = plain.values
+            if isinstance(values, Sparse):
+                x = values.subset(index).matrix.astype(np.float32)
+                x.data /= np.float32(plain.divisor)
+            else:
+                x = plain.batch(index)
+            each = row_sums(x) * (2 * at.astype(np.uint64) + 1)
             np.add.at(sums, at // group, each ^ (each >> np.uint64(32)))
     return tuple(f"{int(value):x}" for value in sums)

@@ -95,12 +95,12 @@ def rows_alike(train: object, test: object, name: str) -> tuple[Rows, Rows]:
     return replace(learned, classes=classes), replace(held, labels=labels, classes=classes)
 
 
-def as_rows(rows: RowsLike) -> Rows:
+def as_rows(rows: RowsLike, *, are_counts: bool = False) -> Rows:
     """Return rows, or an array in the place of rows whose values can only be x itself.
 
     A model knows neither what divides its values nor the names of its columns. So arrays of
     fractions, or of 0 and 1, are taken; whole numbers that may be grey values and data frames are
-    refused, with what to call instead.
+    refused, with what to call instead. Where x are counts, whole numbers are x.
 
     Raises:
         DataError: they cannot be taken for x.
@@ -114,7 +114,12 @@ def as_rows(rows: RowsLike) -> Rows:
     refuse_frame(rows)
     made = rows_from(rows, Request(divisor=1.0), name="rows")
     low, high = made.value_range
-    if low >= 0 and 1 < high <= 255 and all(map(_are_whole, made.chunks(ROWS_AT_ONCE))):
+    if (
+        not are_counts
+        and low >= 0
+        and 1 < high <= 255
+        and all(map(_are_whole, made.chunks(ROWS_AT_ONCE)))
+    ):
         raise DataError(
             f"rows: whole numbers from {low:g} to {high:g} in place of Rows, and nothing says what "
             "divides them. Call Rows.from_array with the divisor, 1 for values as they are; or, "

@@ -29,6 +29,29 @@ def require_unit_interval(rows: Rows) -> None:
         )
 
 
+def require_counts(rows: Rows) -> None:
+    """Refuse values that are not whole numbers from 0 on; all are looked at once.
+
+    Raises:
+        DataError: some x is not; one of them is named.
+
+    Example:
+        >>> require_counts(Rows.from_array([[0, 3]], divisor=1))
+        >>> require_counts(Rows.from_array([[0.0, 0.5]], name="mine"))
+        Traceback (most recent call last):
+        ...
+        discretevae.errors.DataError: mine: 1 value of 2 no counts, such as 0.5. Give 0, 1, 2, … \
+as they are, with `scale='none'`, or use `likelihood='gaussian:learned'`.
+    """
+    wrong, example = rows.not_counts
+    if wrong:
+        raise DataError(
+            f"{rows.name}: {count(wrong, 'value')} of {prod(rows.values.shape):,} no counts, such "
+            f"as {example / rows.divisor:g}. Give 0, 1, 2, … as they are, with `scale='none'`, or "
+            "use `likelihood='gaussian:learned'`."
+        )
+
+
 def require_bytes(rows: Rows) -> None:
     """Refuse values that are not k/255 for k = 0 … 255, which 8-bit likelihoods need.
 

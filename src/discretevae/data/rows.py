@@ -19,12 +19,18 @@ from discretevae.config import BinarizeMode, ImageShape, ScaleMode, spell_shape
 from discretevae.data.batches import Batches
 from discretevae.data.binarization import binarize, binarize_rows, require_mode
 from discretevae.data.classes import read_labels
-from discretevae.data.scale import ColumnScale, count_not_bytes
+from discretevae.data.scale import ColumnScale, count_not_bytes, count_not_counts
 from discretevae.data.stores import streamed
 from discretevae.data.stores.base import InMemory, Store
 from discretevae.data.stores.disk import DiskTable
+from discretevae.data.stores.sparse import Sparse
 from discretevae.data.stores.storing import store
-from discretevae.data.stores.values import Array, check_image_shape, check_weights
+from discretevae.data.stores.values import (
+    Array,
+    are_mostly_zero,
+    check_image_shape,
+    check_weights,
+)
 from discretevae.errors import DataError
 
 
@@ -307,6 +313,7 @@ class Rows:
         |---|---|---|
         | bool; whole numbers that are all 0 or 1, of any dtype | uint8 | 1 |
         | whole numbers in [0, 255] of any dtype, the largest > 1 | uint8 | 255 |
+        | the same as counts: scale ``auto``, most are 0, not up to 255 | uint8 | 1 |
         | everything else | float32 | 1 |
 
         Values outside [0, 1] are allowed here, since a Gaussian likelihood takes them.
@@ -382,6 +389,21 @@ class Rows:
     def not_bytes(self) -> tuple[int, float]:
         """The number of values that do not stand for k/255, and the first of them."""
         return count_not_bytes(self._store.pieces(), self.divisor)
+
+    @cached_property
+    def not_counts(self) -> tuple[int, float]:
+        """The number of values that do not stand for 0, 1, 2, …, and the first of them."""
+        return count_not_counts(self._store.pieces(), self.divisor)
+
+    @cached_property
+    def are_counts(self) -> bool:
+        """True if these are whole numbers as they came, beyond 0 and 1, most of them 0."""
+        is_plain = self.divisor == 1 and self.scale is None and self.image_shape is None
+        if not is_plain or self.value_range[1] <= 1 or self.not_counts[0]:
+            return False
+        if isinstance(self.values, Sparse):
+            return True
+        return self.columns is None and are_mostly_zero(p.numpy() for p in self._store.pieces())
 
     def _x(self, values: Tensor, generator: torch.Generator | None) -> Tensor:
         """Turn stored values, float32 and shared with nobody, into binarized x in place."""

@@ -9,6 +9,9 @@
 | `BetaBinomialLikelihood` | ``beta-binomial`` | k/255 | 2 |
 | `ColorLogisticLikelihood` | ``color-logistic:M`` | k/255, colors | M·(colors + 2) |
 | `LogisticLikelihood` | ``logistic``, ``logistic:M`` | k/255 | 2, or 3·M |
+| `MultinomialLikelihood` | ``multinomial`` | 0, 1, 2, … | 1 |
+| `PoissonLikelihood` | ``poisson`` | 0, 1, 2, … | 1 |
+| `NegativeBinomialLikelihood` | ``negative-binomial`` | 0, 1, 2, … | 1 |
 
 The decoder's ``output`` is ``[S, B, C·P]`` for S samples of B rows of P features and C channels.
 `Likelihood.table` scores every row against every state of an enumerable code; ``output`` is then
@@ -35,6 +38,11 @@ from discretevae.likelihoods.color_logistic import (
 from discretevae.likelihoods.continuous_bernoulli import (
     ContinuousBernoulliLikelihood as ContinuousBernoulliLikelihood,
 )
+from discretevae.likelihoods.counts import (
+    MultinomialLikelihood as MultinomialLikelihood,
+    NegativeBinomialLikelihood as NegativeBinomialLikelihood,
+    PoissonLikelihood as PoissonLikelihood,
+)
 from discretevae.likelihoods.gaussian import (
     GaussianLikelihood as GaussianLikelihood,
     LearnedGaussianLikelihood as LearnedGaussianLikelihood,
@@ -49,7 +57,8 @@ def likelihood_named(
 
     Args:
         likelihood: such as ``gaussian:0.1``.
-        n_features: P; needed by ``gaussian:learned``, which has a parameter for each feature.
+        n_features: P; needed by ``gaussian:learned`` and ``negative-binomial``, which have a
+            parameter for each feature.
         n_colors: channels of a pixel, for ``color-logistic``.
 
     Raises:
@@ -62,13 +71,15 @@ def likelihood_named(
         11760
     """
     spec = LikelihoodSpec.of(likelihood)
-    if spec.kind == "gaussian" and spec.scale is None:
+    if spec.kind == "negative-binomial" or (spec.kind == "gaussian" and spec.scale is None):
         if n_features is None:
             raise ConfigError(
                 f"likelihood {spec} learns a number for each feature. Say how many features "
                 "there are: likelihood_named(likelihood, n_features)."
             )
-        return LearnedGaussianLikelihood(n_features)
+        if spec.kind == "gaussian":
+            return LearnedGaussianLikelihood(n_features)
+        return NegativeBinomialLikelihood(n_features)
     if spec.kind == "gaussian":
         return GaussianLikelihood(spec.scale or 1.0)
     if spec.kind == "logistic":
@@ -81,4 +92,8 @@ def likelihood_named(
         return ContinuousBernoulliLikelihood()
     if spec.kind == "bernoulli":
         return BernoulliLikelihood()
+    if spec.kind == "multinomial":
+        return MultinomialLikelihood()
+    if spec.kind == "poisson":
+        return PoissonLikelihood()
     assert_never(spec.kind)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from discretevae.config import LikelihoodSpec
 
-Support = Literal["unit interval", "bytes", "real"]
-"""Values of x: any number in [0, 1]; k/255 for k = 0 … 255; any number."""
+Support = Literal["unit interval", "bytes", "real", "counts"]
+"""Values of x: any number in [0, 1]; k/255 for k = 0 … 255; any number; 0, 1, 2, …"""
 
 
 class Likelihood(ABC):
@@ -44,7 +44,7 @@ class Likelihood(ABC):
     @property
     def needs_unit_interval(self) -> bool:
         """Whether every x must lie in [0, 1]."""
-        return self.support != "real"
+        return self.support in ("unit interval", "bytes")
 
     def n_outputs(self, n_features: int) -> int:
         """Return C·P: the numbers of the decoder for a row of P features."""

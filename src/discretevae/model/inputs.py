@@ -9,7 +9,7 @@ from torch import Tensor
 from discretevae.config import LikelihoodSpec
 from discretevae.data import Rows
 from discretevae.data.objects import as_rows
-from discretevae.data.ranges import require_bytes, require_unit_interval
+from discretevae.data.ranges import require_bytes, require_counts, require_unit_interval
 from discretevae.data.scale import require_width
 from discretevae.data.stores.sparse import Sparse
 from discretevae.errors import DataError, kind_of
@@ -19,6 +19,7 @@ from discretevae.likelihoods import Likelihood
 def suited_likelihood(rows: Rows) -> LikelihoodSpec:
     """Return ``bernoulli`` for 0 and 1 and for pictures, else ``gaussian:learned``.
 
+    Counts, whole numbers that are mostly 0, get ``multinomial``.
     Pictures in 8-bit colors get ``logistic``, a probability, because no published figures call for
     a surrogate. Of the two for 8-bit values it fits photographs better and takes less time.
     Fractions in [0, 1] are taken for grey values if rows are pictures, or all are k/255.
@@ -27,6 +28,8 @@ def suited_likelihood(rows: Rows) -> LikelihoodSpec:
         >>> str(suited_likelihood(Rows.from_array([[0.5, 0.1], [0.25, 1.0]])))
         'gaussian:learned'
     """
+    if rows.are_counts:
+        return LikelihoodSpec("multinomial")
     low, high = rows.value_range
     if rows.scale is not None or low < 0 or high > 1:
         return LikelihoodSpec("gaussian", None)
@@ -63,6 +66,8 @@ def require_values(rows: Rows, n_features: int, likelihood: Likelihood) -> None:
     require_width(rows.n_features, n_features, rows.name)
     if likelihood.support == "bytes":
         require_bytes(rows)
+    elif likelihood.support == "counts":
+        require_counts(rows)
     elif likelihood.needs_unit_interval:
         require_unit_interval(rows)
 
@@ -81,7 +86,11 @@ def as_x(x: Any, n_features: int, likelihood: Likelihood) -> Tensor:
                 f"x must lie in [0, 1]. Got values from {x.min():g} to {x.max():g}. Divide them as "
                 "in training; Rows does so."
             )
+        if likelihood.support == "counts" and not ((x >= 0) & (x == x.round())).all():
+            raise DataError(
+                f"x must be counts 0, 1, 2, … Got values from {x.min():g} to {x.max():g}."
+            )
         return x
-    rows = as_rows(x)
+    rows = as_rows(x, are_counts=likelihood.support == "counts")
     require_values(rows, n_features, likelihood)
     return rows.deterministic().batch(slice(None))

@@ -36,7 +36,7 @@ def require_fit(model: DiscreteVAE, rows: RowsLike) -> Rows:
     """
     require_model(model)
     if not isinstance(rows, Rows):
-        rows = as_rows(rows)
+        rows = as_rows(rows, are_counts=model.likelihood.support == "counts")
         if rows.n_features == model.config.n_features:
             rows = replace(rows, image_shape=model.config.image_shape)
     require_values(rows, model.config.n_features, model.likelihood)

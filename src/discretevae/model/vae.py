@@ -112,7 +112,7 @@ class DiscreteVAE(nn.Module):
         else:
             encoder, decoder = self._check_own_modules(config, encoder, decoder)
             config = dataclasses.replace(
-                config, network="custom", hidden=None, width=None, depth=None
+                config, network="custom", hidden=None, decoder=None, width=None, depth=None
             )
         if config.quantizer is not None:
             quantizer = quantizer_for(config.quantizer, config.latent, generator=generator)
@@ -145,9 +145,11 @@ class DiscreteVAE(nn.Module):
                 ResNetDecoder(self.n_code, shape, n_channels=n_channels, **how),
             )
         widths, how = config.hidden or (), how | {"activation": config.activation}
+        back = () if config.decoder == "linear" else widths[::-1]
+        of_counts = config.likelihood.is_count
         return (
-            MLP((config.n_features, *widths, self.n_eta), **how),
-            MLP((self.n_code, *widths[::-1], self.n_outputs), **how),
+            MLP((config.n_features, *widths, self.n_eta), of_counts=of_counts, **how),
+            MLP((self.n_code, *back, self.n_outputs), **how),
         )
 
     def _check_own_modules(
@@ -189,8 +191,8 @@ class DiscreteVAE(nn.Module):
             network: ``mlp``, ``cnn`` or ``resnet``; None for ``resnet`` of a grid, else the
                 preset's.
             hidden: widths of the hidden layers of an MLP; None takes the preset's.
-            likelihood: p(x|z), such as ``gaussian:0.1``; None for ``bernoulli``, or ``logistic`` of
-                pictures in 8-bit colors.
+            likelihood: p(x|z), such as ``gaussian:0.1``; None for ``bernoulli``, ``logistic`` of
+                pictures in 8-bit colors, or ``multinomial`` of counts.
             prior: p(z), such as ``autoregressive``.
             quantizer: a learned codebook, such as ``vector:16``, for a categorical code.
             seed: of the initial weights.
@@ -212,7 +214,8 @@ class DiscreteVAE(nn.Module):
             data = rows_from(data, wanted="data must be a Dataset, Rows")
         if likelihood is None:
             rows, likelihood = getattr(data, "train", data), "bernoulli"
-            if isinstance(rows, Rows) and len(rows.image_shape or ()) == 3:
+            is_color = len(data.image_shape or ()) == 3
+            if isinstance(rows, Rows) and (is_color or rows.are_counts):
                 likelihood = suited_likelihood(rows)
         config = ModelConfig(
             n_features=data.n_features,

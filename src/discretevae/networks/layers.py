@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from discretevae.config.model_config import Init
+from discretevae.networks.counts import CountLinear
 from discretevae.networks.quantizers import QuantizedDecoder
 
-LAYERS = nn.Linear, nn.Conv2d, nn.ConvTranspose2d
+LAYERS = nn.Linear, nn.Conv2d, nn.ConvTranspose2d, CountLinear
 """Those whose weights are drawn here."""
 
 
@@ -69,13 +70,14 @@ def initialize(
                 setattr(layer, name, nn.Parameter(empty))
         if not isinstance(layer, LAYERS):
             continue
-        bound = 1 / math.sqrt(layer.weight[0].numel())
+        weight = layer.weight.T if isinstance(layer, CountLinear) else layer.weight
+        bound = 1 / math.sqrt(weight[0].numel())
         if init == "torch":
-            nn.init.uniform_(layer.weight, -bound, bound, generator)
+            nn.init.uniform_(weight, -bound, bound, generator)
         elif init == "glorot":
-            nn.init.xavier_uniform_(layer.weight, generator=generator)
+            nn.init.xavier_uniform_(weight, generator=generator)
         else:
-            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
+            nn.init.kaiming_uniform_(weight, nonlinearity="relu", generator=generator)
         if layer.bias is None:
             continue
         if init == "torch":

@@ -11,6 +11,7 @@ from torch import nn
 
 from discretevae.config.activations import RELU, Activation
 from discretevae.config.model_config import Init
+from discretevae.networks.counts import CountLinear
 from discretevae.networks.layers import Layers
 
 
@@ -20,6 +21,7 @@ class MLP(Layers):
     Args:
         sizes: widths from input to output, at least two.
         activation: between the layers; the last one is linear.
+        of_counts: whether the input are counts, for a `CountLinear` as first layer.
         init: how the initial weights are drawn, as `initialize` has it.
         generator: the source of the initial weights; None takes torch's global one.
 
@@ -37,13 +39,15 @@ class MLP(Layers):
         sizes: Sequence[int],
         *,
         activation: Activation = RELU,
+        of_counts: bool = False,
         init: Init = "torch",
         generator: torch.Generator | None = None,
     ) -> None:
         layers: list[nn.Module] = []
         with torch.device("meta"):
             for n_in, n_out in itertools.pairwise(sizes):
-                layers += [nn.Linear(n_in, n_out), activation_module(activation)]
+                kind = CountLinear if of_counts and not layers else nn.Linear
+                layers += [kind(n_in, n_out), activation_module(activation)]
         super().__init__(*layers[:-1], init=init, generator=generator)
         self.sizes = tuple(sizes)
 

@@ -18,6 +18,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from discretevae.codes.packing import Array, encode_rows, unpack_codes
 from discretevae.config import (
+    DecoderKind,
     LatentSpec,
     LikelihoodSpec,
     ObjectiveName,
@@ -69,14 +70,17 @@ class _Learned:
 class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc]
     """The base of `BernoulliVAE`, `CategoricalVAE` and `ClusterVAE`; make one of those.
 
-    ``X`` is a numeric matrix ``[n, P]``: an array, a data frame, a nested list or, if all its
-    values lie in [0, 1], a sparse matrix. Results for a row do not depend on the rows beside it.
+    ``X`` is a numeric matrix ``[n, P]``: an array, a data frame, a nested list or, if its
+    values are counts or lie in [0, 1], a sparse matrix. Results for a row do not depend on the
+    rows beside it.
 
     Args:
         hidden: widths of the encoder's hidden layers, mirrored by the decoder's; () for a linear
             model.
+        decoder: ``mirror``, ``linear``, or None for ``linear`` of counts only.
         likelihood: p(x|z), a `LikelihoodSpec` or its spelling; or ``auto``: ``bernoulli`` for 0 and
-            1 and for grey values (whole numbers from 0 to 255, or k/255), else
+            1 and for grey values (whole numbers from 0 to 255, or k/255), ``multinomial`` for
+            counts (whole numbers, a sparse matrix or an array that is mostly 0), else
             ``gaussian:learned``.
         scale: of the columns: ``standard`` (mean 0, deviation 1), ``minmax`` (0 to 1), ``none``; or
             ``auto``, which standardizes what is neither grey nor 0 and 1, for likelihoods of real
@@ -105,6 +109,7 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     """
 
     hidden: tuple[int, ...] = (512,)
+    decoder: DecoderKind | None = None
     likelihood: str | LikelihoodSpec = "auto"
     scale: ScaleMode | None = "auto"
     prior: str | PriorSpec = "fixed"

@@ -53,7 +53,8 @@ def first_rows(
     asked = None if likelihood == AUTO else LikelihoodSpec.of(likelihood)
     if asked is None and scipy.sparse.issparse(values):
         stored = values.data
-        if stored.size and not (stored.min() >= 0 and stored.max() <= 1):
+        are_counts = stored.size and stored.min() >= 0 and (stored == np.rint(stored)).all()
+        if stored.size and not are_counts and not (stored.min() >= 0 and stored.max() <= 1):
             raise DataError(_SPARSE)
     names = None if columns is None else [str(name) for name in columns]
     rows = Rows.from_array(
@@ -98,8 +99,9 @@ def log_jacobian(model: DiscreteVAE, schema: Schema) -> float:
 
 
 _SPARSE = (
-    f"{NAME}: a sparse matrix with values outside [0, 1] is refused, because to standardize its "
-    "columns would fill it. Pass X.toarray(), scale X to [0, 1], or choose a likelihood."
+    f"{NAME}: a sparse matrix with values outside [0, 1] that are no counts is refused, because to "
+    "standardize its columns would fill it. Pass X.toarray(), scale X to [0, 1], or choose a "
+    "likelihood."
 )
 
 

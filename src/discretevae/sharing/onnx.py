@@ -158,6 +158,8 @@ def _random_rows(model: DiscreteVAE) -> Tensor:
     shape = (CHECK_ROWS, model.config.n_features)
     if model.likelihood.support == "real":
         return torch.randn(shape, generator=generator)
+    if model.likelihood.support == "counts":
+        return torch.poisson(torch.full(shape, 0.1), generator=generator)
     return torch.rand(shape, generator=generator)
 
 

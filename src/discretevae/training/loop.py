@@ -25,7 +25,7 @@ from discretevae.system.ranks import Ranks
 from discretevae.training.batches import Batch, BatchMaker
 from discretevae.training.checkpointer import Checkpointer
 from discretevae.training.measuring import measure_epoch
-from discretevae.training.placement import place_codebook, place_mixture
+from discretevae.training.placement import place_codebook, place_mixture, place_words
 from discretevae.training.position import Position
 from discretevae.training.preparation import PreparedTraining, choose_method, prepare_training
 from discretevae.training.recorded_step import RecordedStep
@@ -190,10 +190,14 @@ def _start_from_scratch(prepared: PreparedTraining, state: TrainingState) -> Non
     if isinstance(model.quantizer, Codebook) and ranks.is_first:
         model.eval()
         place_codebook(model, prepared.train_rows, seed=config.seed)
+    of_counts = model.config.likelihood.is_count
+    if of_counts and ranks.is_first:
+        place_words(model, prepared.train_rows)
     if model.quantizer is not None and config.objective == "vq":
         model.quantizer.be_certain()
     ranks.copy_first(list(model.state_dict().values()))
-    if config.start == "mean":
+    # rare words and frequent ones differ by orders of magnitude, which steps of Adam take long for
+    if config.start == "mean" or (of_counts and model.config.network == "mlp"):
         model.start_at(mean_row(prepared.train_rows))
     state.evaluated_model.load_state_dict(model.state_dict())
 

@@ -1,9 +1,10 @@
-"""The start of what is placed on clusters: a mixture prior, and a codebook."""
+"""The start of what is placed by the rows: weights of words, a mixture prior, and a codebook."""
 
 from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,21 @@ import torch
 from torch import Tensor
 
 from discretevae.data.objects import RowsLike
-from discretevae.errors import ConfigError
+from discretevae.data.rows import Rows
+from discretevae.data.stores.sparse import Sparse
+from discretevae.errors import ConfigError, DataWarning, count
 from discretevae.families import Gaussian
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
+from discretevae.networks.counts import CountLinear
 from discretevae.networks.quantizers import Codebook
 from discretevae.objectives.quantized import quantized_networks
 from discretevae.priors import MixturePrior
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+WORD_ROWS = 4096
+"""Full rows whose words are counted in one go."""
 
 MAX_ROWS = 20_000
 """Rows that are clustered at most: the eigenvectors of a graph of so many take seconds."""
@@ -77,6 +84,33 @@ def diffusion_labels(
     embedded /= np.maximum(np.linalg.norm(embedded, axis=1, keepdims=True), 1e-12)
     labels: Array = KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(embedded)
     return labels
+
+
+def place_words(model: DiscreteVAE, rows: Rows) -> None:
+    """Set the weight of each word in an encoder of counts by how many of N rows have it.
+
+    Warns:
+        DataWarning: rows without a single count; the first one is named.
+    """
+    pieces: Iterable[Any] = rows.chunks(WORD_ROWS)
+    if isinstance(rows.values, Sparse):
+        pieces = [rows.values.matrix]
+    words, sizes = torch.zeros(rows.n_features, dtype=torch.float64), []
+    for part in pieces:
+        is_there = part != 0
+        words += torch.as_tensor(is_there.sum(0))
+        sizes.append(torch.as_tensor(is_there.sum(1)))
+    empty = (torch.cat(sizes) == 0).nonzero().flatten()
+    if len(empty):
+        warnings.warn(
+            f"{rows.name}: {count(len(empty), 'row')} without a single count, the first with the "
+            f"id {rows.row_ids[int(empty[0])]}. Their code says nothing but that.",
+            DataWarning,
+            stacklevel=2,
+        )
+    for layer in model.encoder.modules():
+        if isinstance(layer, CountLinear):
+            layer.place(words, len(rows))
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from discretevae.data import Rows
+from discretevae.data.stores.sparse import Sparse
 from discretevae.objectives.gradient_noise import PROBE_ROWS
 from discretevae.system.randomness import generator_for
 
@@ -53,6 +54,9 @@ def mean_row(rows: Rows) -> Tensor:
     if rows.binarize == "dynamic":
         rows = rows.binarized("none")  # a draw from Bernoulli(x) has the mean x
     weights = torch.ones(len(rows)) if rows.weights is None else rows.weights
+    if isinstance(rows.values, Sparse) and rows.binarize == "none":
+        sums = torch.from_numpy(weights.double().numpy() @ rows.values.matrix)
+        return (sums / (weights.sum(dtype=torch.float64) * rows.divisor)).float()
     total, done = torch.zeros(rows.n_features, dtype=torch.float64), 0
     for x in rows.chunks(MEAN_ROWS):
         total += weights[done : done + len(x)].double() @ x.double()

@@ -216,7 +216,8 @@ def pixels_for(likelihood: Likelihood, models: Models) -> Bits:
     if isinstance(likelihood, EightBit):
         return Bytes(likelihood, models)
     raise ConfigError(
-        f"likelihood {likelihood.spec} is a density or of several values together, and lossless "
-        "compression needs their own probabilities. Train with `likelihood='beta-binomial'` for "
-        "8-bit values, or with `likelihood='bernoulli'` and `binarize='threshold'` for 0 and 1."
+        f"likelihood {likelihood.spec} is a density, of counts or of several values together, and "
+        "lossless compression needs probabilities of single values. Train with "
+        "`likelihood='beta-binomial'` for 8-bit values, or with `likelihood='bernoulli'` and "
+        "`binarize='threshold'` for 0 and 1."
     )

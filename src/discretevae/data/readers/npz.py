@@ -65,7 +65,7 @@ def read_npz(path: Path, request: Request) -> dict[str, Rows]:
     """
     with NpzFile(path) as archive:
         if set(archive.names) >= _SPARSE:
-            store, divisor = _sparse(archive, path, request.divisor)
+            store, divisor = _sparse(archive, path, request)
             shape = picture_shape(request.image_size, store.shape[1], str(path))
             return {"all": Rows(store, divisor, None, shape, str(path))}
         names = {name.lower(): name for name in archive.names}
@@ -220,7 +220,7 @@ def _require_alike(arrays: dict[str, Array], path: Path) -> None:
             raise DataError(f"{path}: {part} has 0 rows. Give every part at least 1.")
 
 
-def _sparse(archive: NpzFile, path: Path, divisor: float | None) -> tuple[Sparse, float]:
+def _sparse(archive: NpzFile, path: Path, request: Request) -> tuple[Sparse, float]:
     """Return the matrix that `scipy.sparse.save_npz` wrote, and its divisor."""
     kind = archive.read("format").item() if archive.header("format")[0] == () else None
     kind = kind.decode("latin-1") if isinstance(kind, bytes) else kind
@@ -246,4 +246,4 @@ def _sparse(archive: NpzFile, path: Path, divisor: float | None) -> tuple[Sparse
         if prod(archive.header(part)[0]) > max(n_entries, *shape) + 1:
             raise DataError(f"{path}: array {part!r} is longer than its table. Save it again.")
     entries, first, second = (archive.read(part) for part in ("data", *_PLACES[kind]))
-    return from_parts(kind, (entries, first, second), shape, name, divisor)
+    return from_parts(kind, (entries, first, second), shape, name, request.divisor, request.scale)

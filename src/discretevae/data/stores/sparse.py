@@ -68,10 +68,13 @@ def is_sparse(array: object) -> bool:
     return type(array).__module__.startswith("scipy.sparse") and hasattr(array, "tocsr")
 
 
-def from_matrix(matrix: Any, name: str, divisor: float | None) -> tuple[Sparse, float]:
+def from_matrix(
+    matrix: Any, name: str, divisor: float | None, scale: object = None
+) -> tuple[Sparse, float]:
     """Return a scipy.sparse matrix or array of any format as a store, and its divisor.
 
-    Values of one place are added up.
+    Values of one place are added up. A ``scale`` of ``none`` leaves values as they are, and
+    ``auto`` whole numbers that are counts: beyond 1, and not up to 255.
 
     Raises:
         DataError: empty, too wide, no numbers, more or fewer than two axes, or values that are
@@ -79,6 +82,11 @@ def from_matrix(matrix: Any, name: str, divisor: float | None) -> tuple[Sparse, 
     """
     import scipy.sparse
 
+    if scale not in (None, "auto", "none"):
+        raise DataError(
+            f"{name}: a sparse matrix, which scaled columns would fill. Pass matrix.toarray(), or "
+            "`scale='none'`."
+        )
     if len(matrix.shape) != 2:
         raise DataError(f"{name}: rows must come as [rows, features]. Got shape {matrix.shape}.")
     check_shape(matrix.shape, matrix.nnz, name)
@@ -96,6 +104,10 @@ def from_matrix(matrix: Any, name: str, divisor: float | None) -> tuple[Sparse, 
         raise _bad_entry(rows, name) from None
     if len(entries) < matrix.shape[0] * matrix.shape[1]:
         facts = facts.joined(Facts(0.0, 0.0, True))
+    high = entries.max(initial=0)  # of bytes the facts do not say
+    are_counts = facts.whole and facts.low >= 0 and high > 1 and high != 255
+    if scale == "none" or (scale == "auto" and divisor is None and are_counts):
+        divisor = 1.0
     dtype, divisor = storage(facts, matrix.dtype, name, divisor=divisor)
     # int32 numbers all entries that there may be
     places = (rows.indices.astype(np.int32), rows.indptr.astype(np.int32))
@@ -109,6 +121,7 @@ def from_parts(
     shape: tuple[int, int],
     name: str,
     divisor: float | None,
+    scale: object = None,
 ) -> tuple[Sparse, float]:
     """Return the matrix of which a file holds the parts as a store, and its divisor.
 
@@ -119,6 +132,7 @@ def from_parts(
         shape: (N, P).
         name: starts every message.
         divisor: as for `Rows.from_array`.
+        scale: as for `from_matrix`.
 
     Raises:
         DataError: parts that do not fit together, and as for `from_matrix`.
@@ -149,7 +163,7 @@ def from_parts(
     places = (first.astype(np.int64), second.astype(np.int64))
     make = getattr(scipy.sparse, f"{kind}_array")
     matrix = make((entries, places) if kind == "coo" else (entries, *places), shape=shape)
-    return from_matrix(matrix, name, divisor)
+    return from_matrix(matrix, name, divisor, scale)
 
 
 def check_promise(shape: tuple[int, int], n_entries: int, name: str) -> None:

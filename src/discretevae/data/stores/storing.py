@@ -18,13 +18,15 @@ from discretevae.data.stores.base import Store
 from discretevae.data.stores.disk import PIECE_BYTES, DiskTable, require_few_rows
 from discretevae.data.stores.values import (
     Array,
+    Facts,
+    are_mostly_zero,
     as_array,
+    is_grey,
     picture_shape,
     spans,
     storage,
     table_shape,
 )
-from discretevae.errors import DataError
 
 
 class Stored(NamedTuple):
@@ -56,18 +58,13 @@ def store(
     Raises:
         DataError: as of `Rows.from_array`, or a file that would have to be streamed and cannot.
     """
-    if scale == "none":
-        scale, divisor = None, 1.0
     names = None if columns is None else tuple(columns)
     if sparse.is_sparse(array):
-        if scale not in (None, "auto"):
-            raise DataError(
-                f"{name}: a sparse matrix, which scaled columns would fill. Pass "
-                "matrix.toarray(), or `scale='none'`."
-            )
-        matrix, divisor = sparse.from_matrix(array, name, divisor)
+        matrix, divisor = sparse.from_matrix(array, name, divisor, scale)
         shape = picture_shape(image_shape, matrix.shape[1], name)
         return Stored(matrix, divisor, shape, name, names, None)
+    if scale == "none":
+        scale, divisor = None, 1.0
     table: DiskTable
     if isinstance(array, DiskTable):
         table = array
@@ -75,6 +72,8 @@ def store(
     else:
         table = ArrayTable(as_array(array, name), name, image_shape, names, is_table=is_table)
     facts = table.facts(None if scale == "auto" else divisor)
+    if scale == "auto" and _are_counts(table, facts):
+        scale, divisor = None, 1.0
     chosen = choose_scale(scale, table, facts, fit_rows, weights)
     if chosen is not None:
         table = ScaledTable(table, chosen)
@@ -92,6 +91,14 @@ def store(
         table.require_streamable(dtype)
         values = streamed.Streamed(table, dtype, (facts.low, facts.high))
     return Stored(values, divisor, table.image_shape, table.name, table.columns, chosen)
+
+
+def _are_counts(table: DiskTable, facts: Facts) -> bool:
+    """Return whether an array without names holds counts, most of them 0, and no grey values."""
+    if table.is_table or table.image_shape is not None or facts.high <= 1 or facts.low != 0:
+        return False
+    is_whole = facts.whole and not is_grey(facts, table.dtype, is_table=False)
+    return is_whole and are_mostly_zero(part for _, part in table.pieces())
 
 
 class ArrayTable(DiskTable):

@@ -1,0 +1,203 @@
+"""Counts of words and other events: Poisson, negative binomial, multinomial."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everyone knows
+from torch import Tensor, nn
+
+from discretevae.config import LikelihoodSpec
+from discretevae.likelihoods.base import Likelihood, Support
+
+MAX_LOG_RATE = 20.0
+"""Rates level off at e²⁰ = 5·10⁸, so that an output far beyond does not overflow."""
+
+LEAST_MEAN = 1e-6
+"""A column that never occurred starts from this mean, not from 0."""
+
+MAX_LOG_CONCENTRATION = 15.0
+
+
+class _Counts(Likelihood):
+    """A likelihood of whole numbers from 0 on."""
+
+    support: ClassVar[Support] = "counts"
+    is_probability: ClassVar[bool] = True
+
+    def output_for(self, mean: Tensor) -> Tensor:
+        """Return ln mean; columns that never occurred get a small one."""
+        return mean.clamp(min=LEAST_MEAN).log()
+
+
+class _Rates(_Counts):
+    """Columns that count apart from each other, the output is ln of the rate."""
+
+    def mean(self, output: Tensor) -> Tensor:
+        """Return the rate λ of each column."""
+        return _log_rate(output).exp()
+
+    @abstractmethod
+    def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
+        """Return counts drawn at these rates."""
+
+
+class PoissonLikelihood(_Rates):
+    """p(x|z) = Π_p λ_p^x_p e^{−λ_p} / x_p!,   ln λ = 20 − softplus(20 − output).
+
+    Example:
+        >>> likelihood = PoissonLikelihood()
+        >>> likelihood.log_prob(torch.zeros(1, 1, 2), torch.tensor([[0.0, 1.0]]))   # e⁻¹ each
+        tensor([[-2.]])
+    """
+
+    spec: ClassVar[LikelihoodSpec] = LikelihoodSpec("poisson")
+
+    def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
+        """Σ_p (x_p ln λ_p − λ_p − ln x_p!), ``[S, B]``."""
+        log_rate = _log_rate(output)
+        return _dot(log_rate, x) - log_rate.exp().sum(-1) - _log_factorials(x)
+
+    def table(self, output: Tensor, x: Tensor) -> Tensor:
+        """Return the same of every row and state, by a matrix product, ``[B, N]``."""
+        log_rate = _log_rate(output)
+        return x @ log_rate.T - log_rate.exp().sum(-1) - _log_factorials(x).unsqueeze(1)
+
+    def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
+        """Return counts drawn at these rates."""
+        return torch.poisson(self.mean(output.detach()), generator=generator)
+
+
+class NegativeBinomialLikelihood(nn.Module, _Rates):
+    """Counts that vary more than Poisson's: mean λ_p, variance λ_p + λ_p²/r_p, with learned r_p.
+
+        p(x|z) = Π_p Γ(x_p + r_p)/(Γ(r_p) x_p!) σ(u_p)^x_p σ(−u_p)^r_p,   u_p = ln λ_p − ln r_p
+
+    Args:
+        n_features: P.
+
+    Attributes:
+        log_concentration: ln r, ``[P]``; starts at 0. The larger r is, the nearer to Poisson.
+
+    Example:
+        >>> likelihood = NegativeBinomialLikelihood(2)
+        >>> x = torch.tensor([[0.0, 1.0]])
+        >>> likelihood.log_prob(torch.zeros(1, 1, 2), x).exp().item()              # 1/2 · 1/4
+        0.125
+
+    Source: as in single-cell data, Lopez et al., "Deep generative modeling for single-cell
+    transcriptomics" (Nature Methods 2018).
+    """
+
+    spec: ClassVar[LikelihoodSpec] = LikelihoodSpec("negative-binomial")
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.log_concentration = nn.Parameter(torch.zeros(n_features))
+
+    def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
+        """Return the logarithm of the product above, ``[S, B]``."""
+        log_r = self._log_r()
+        u = _log_rate(output) - log_r
+        miss = F.softplus(u)
+        return _dot(u - miss, x) - miss @ log_r.exp() + self._constant(x, log_r)
+
+    def table(self, output: Tensor, x: Tensor) -> Tensor:
+        """Return the same of every row and state, by matrix products, ``[B, N]``."""
+        log_r = self._log_r()
+        u = _log_rate(output) - log_r
+        miss = F.softplus(u)
+        return x @ (u - miss).T - miss @ log_r.exp() + self._constant(x, log_r).unsqueeze(1)
+
+    def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
+        """Return counts drawn at rates that are themselves Gamma-distributed."""
+        r, rate = self._log_r().detach().exp(), self.mean(output.detach())
+        gamma = torch._standard_gamma(r.expand(rate.shape).contiguous(), generator=generator)
+        return torch.poisson(gamma * rate / r, generator=generator)
+
+    def extra_repr(self) -> str:
+        """Return the number of features."""
+        return f"n_features={len(self.log_concentration)}"
+
+    def _log_r(self) -> Tensor:
+        return self.log_concentration.clamp(-MAX_LOG_CONCENTRATION, MAX_LOG_CONCENTRATION)
+
+    def _constant(self, x: Tensor, log_r: Tensor) -> Tensor:
+        """Σ_p ln Γ(x_p + r_p)/(Γ(r_p) x_p!), ``[B]``."""
+        r = log_r.double().exp()  # of large r float32 would keep no difference
+
+        def term(k: Tensor, columns: Tensor | slice) -> Tensor:
+            own = r[columns]
+            return torch.lgamma(k + own) - torch.lgamma(own) - torch.lgamma(k + 1)
+
+        return _sum_of_entries(x, term)
+
+
+class MultinomialLikelihood(_Counts):
+    """p(x|z) = n!/Π_p x_p! Π_p π_p^x_p,   π = softmax(output),   n = Σ_p x_p.
+
+    The length n of a row is given, not modeled: likelihoods are those of rows of that length, a row
+    without counts has ln p = 0, `mean` gives the shares π, and `sample` a row of one count.
+
+    Example:
+        >>> likelihood = MultinomialLikelihood()
+        >>> likelihood.log_prob(torch.zeros(1, 1, 2), torch.tensor([[1.0, 1.0]])).exp()
+        tensor([[0.5000]])
+
+    Source: of words, Miao, Yu & Blunsom, "Neural Variational Inference for Text Processing" (ICML
+    2016), section 3.
+    """
+
+    spec: ClassVar[LikelihoodSpec] = LikelihoodSpec("multinomial")
+
+    def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
+        """ln n! − Σ_p ln x_p! + Σ_p x_p ln π_p, ``[S, B]``."""
+        return _dot(F.log_softmax(output, -1), x) + self._constant(x)
+
+    def table(self, output: Tensor, x: Tensor) -> Tensor:
+        """Return the same of every row and state, by a matrix product, ``[B, N]``."""
+        return x @ F.log_softmax(output, -1).T + self._constant(x).unsqueeze(1)
+
+    def mean(self, output: Tensor) -> Tensor:
+        """π, the share of each column."""
+        return torch.softmax(output, -1)
+
+    def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
+        """Return rows of one count."""
+        shares = self.mean(output.detach())
+        drawn = torch.multinomial(shares.flatten(0, -2), 1, generator=generator)
+        return torch.zeros_like(shares).scatter(-1, drawn.reshape(*shares.shape[:-1], 1), 1)
+
+    def _constant(self, x: Tensor) -> Tensor:
+        return torch.lgamma(x.sum(-1) + 1) - _log_factorials(x)
+
+
+def _log_rate(output: Tensor) -> Tensor:
+    """20 − softplus(20 − output), which has no step where torch's `softplus` turns linear."""
+    return -torch.logaddexp(-output, output.new_tensor(-MAX_LOG_RATE))
+
+
+def _dot(output: Tensor, x: Tensor) -> Tensor:
+    """Σ_p output_sbp x_bp, ``[S, B]``."""
+    return torch.einsum("...bp,bp->...b", output, x)
+
+
+def _log_factorials(x: Tensor) -> Tensor:
+    """Σ_p ln x_p!, ``[B]``."""
+    return _sum_of_entries(x, lambda k, _: torch.lgamma(k + 1))
+
+
+def _sum_of_entries(x: Tensor, term: Callable[[Tensor, Tensor | slice], Tensor]) -> Tensor:
+    """Σ_p term(x_p, p) of a term that is 0 at 0, ``[B]``, formed in float64.
+
+    On a CPU only counts that are not 0 are looked at, which are few; a GPU would have to wait for
+    their number.
+    """
+    if x.device.type != "cpu":
+        return term(x.double(), slice(None)).sum(-1).to(x.dtype)
+    rows, columns = x.nonzero(as_tuple=True)
+    values = term(x[rows, columns].double(), columns)
+    return values.new_zeros(len(x)).index_add(0, rows, values).to(x.dtype)
