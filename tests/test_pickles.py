@@ -248,7 +248,7 @@ EXCUSED = {
     "cli.streams.abandon_stdout": "the same",
     "codes.packing.encode_rows": "a file that it has just written",
     "data.readers.npy.NpyTable.read_into": "bytes of numbers, of a header that was read before",
-    "data.readers.npy.NpyTable._fill": "the same",
+    "data.readers.npy.NpyTable._values": "the same",
     "data.readers.npy.NpyTable.will_read": "hands no bytes on",
     "data.download.download": "writes",
     "system.files.atomic_file": "writes",

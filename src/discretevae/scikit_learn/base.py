@@ -43,7 +43,7 @@ from discretevae.scikit_learn.fitting import (
     seed_from,
     train_in_memory,
 )
-from discretevae.scikit_learn.folders import Fitted, corrupt, read_fitted, write_fitted
+from discretevae.scikit_learn.folders import corrupt, read_fitted, write_fitted
 from discretevae.scikit_learn.reading import NAME, read_codes, weighted_rows
 from discretevae.system.randomness import generator_for
 from discretevae.training import Progress
@@ -298,18 +298,7 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             RunError: the folder holds something else, or cannot be written to.
         """
         check_is_fitted(self)
-        fitted = Fitted(
-            class_name=type(self).__name__,
-            parameters=plain_parameters(self),
-            config=self._config,
-            model=self.model_,
-            history=self.history_,
-            state=self._state,
-            schema=self._schema,
-            feature_names=getattr(self, "feature_names_in_", None),
-            labels=getattr(self, "labels_", None),
-        )
-        write_fitted(Path(path), fitted)
+        write_fitted(Path(path), self, plain_parameters(self))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -319,25 +308,17 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             RunError: the folder is missing, corrupt, of a newer format, or of another class.
         """
         folder = Path(path)
-        fitted = read_fitted(folder)
+        name, parameters, attributes = read_fitted(folder)
         known = {known.__name__: known for known in _subclasses(BaseVAE)}
-        name = fitted.class_name
         if name in known and not issubclass(known[name], cls):
             raise RunError(f"{folder}: holds a {name}. Call {name}.load.")
         try:
-            loaded: Self = known[name](**fitted.parameters)
-            if fitted.config.model.latent != loaded._latent():
+            loaded: Self = known[name](**parameters)
+            if attributes["_config"].model.latent != loaded._latent():
                 raise ValueError(f"its code is {loaded._latent()}, that of {CONFIG} another")
         except (KeyError, ValueError, TypeError) as error:
             raise corrupt(folder, error) from None
-        loaded._config, loaded._schema = fitted.config, fitted.schema
-        loaded._state, loaded.seed_ = fitted.state, fitted.config.training.seed
-        loaded.model_, loaded.history_ = fitted.model, fitted.history
-        loaded.n_features_in_ = fitted.config.model.n_features
-        if fitted.feature_names is not None:
-            loaded.feature_names_in_ = fitted.feature_names
-        if fitted.labels is not None:
-            loaded.labels_ = fitted.labels
+        loaded.__dict__.update(attributes)
         return loaded
 
     @property

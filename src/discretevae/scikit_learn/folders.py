@@ -11,21 +11,17 @@ The last file is written last, and names the weights that it belongs to.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from discretevae.codes.packing import Array
-from discretevae.config import RunConfig
 from discretevae.config.spelling import Spec
-from discretevae.data import Schema
 from discretevae.errors import ConfigError, RunError
-from discretevae.model.vae import DiscreteVAE
 from discretevae.run_folder.checkpoint import read_newest, save_state, state_paths
-from discretevae.run_folder.history import METRICS, EpochMetrics, read_metrics
+from discretevae.run_folder.history import METRICS, read_metrics
 from discretevae.run_folder.saved_run import (
     CONFIG,
     load_run,
@@ -38,39 +34,13 @@ from discretevae.system.locks import writing
 from discretevae.system.tensor_files import checksum, read_tensors, write_tensors
 
 ESTIMATOR = "estimator.safetensors"
+NAMES, LABELS = "feature_names_in_", "labels_"
 FORMAT_VERSION = 1
 HEAD_KEYS = {"format_version", "class", "parameters", "feature_names", "weights"}
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Fitted:
-    """The parts of a fitted estimator, as plain data.
-
-    Args:
-        class_name: of the estimator.
-        parameters: of its constructor.
-        config: of model and training.
-        model: the trained model.
-        history: one entry per epoch.
-        state: optimizer and random state, for ``partial_fit``.
-        schema: of the matrix that was fitted.
-        feature_names: of the columns, or None.
-        labels: the cluster of each training row, int64 ``[N]``, or None.
-    """
-
-    class_name: str
-    parameters: dict[str, Any]
-    config: RunConfig
-    model: DiscreteVAE
-    history: list[EpochMetrics]
-    state: bytes
-    schema: Schema
-    feature_names: Array | None
-    labels: Array | None
-
-
-def write_fitted(folder: Path, fitted: Fitted) -> None:
-    """Write a fitted estimator to a folder.
+def write_fitted(folder: Path, estimator: Any, parameters: dict[str, Any]) -> None:
+    """Write a fitted `BaseVAE`, and the parameters of its constructor, to a folder.
 
     Raises:
         ConfigError: a parameter is no plain value.
@@ -80,25 +50,24 @@ def write_fitted(folder: Path, fitted: Fitted) -> None:
         raise RunError(
             f"{folder}: holds a run that is no saved estimator. Choose another path, or remove it."
         )
-    labels = fitted.labels
-    tensors = {} if labels is None else {"labels": torch.from_numpy(labels)}
-    names = fitted.feature_names
+    known, model, history = vars(estimator), estimator.model_, estimator.history_
+    tensors = {"labels": torch.from_numpy(known[LABELS])} if LABELS in known else {}
     head = {
         "format_version": FORMAT_VERSION,
-        "class": fitted.class_name,
-        "parameters": {name: _saved(name, each) for name, each in fitted.parameters.items()},
-        "feature_names": None if names is None else [str(name) for name in names],
-        "weights": checksum(fitted.model.state_dict(), {}),
+        "class": type(estimator).__name__,
+        "parameters": {name: _saved(name, each) for name, each in parameters.items()},
+        "feature_names": [str(name) for name in known[NAMES]] if NAMES in known else None,
+        "weights": checksum(model.state_dict(), {}),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with writing(folder):
-            save_config(folder, fitted.config)
-            save_schema(folder, fitted.schema)
-            save_weights(folder, fitted.model)
-            lines = "".join(json.dumps(asdict(m)) + "\n" for m in fitted.history)
+            save_config(folder, estimator._config)
+            save_schema(folder, estimator._schema)
+            save_weights(folder, model)
+            lines = "".join(json.dumps(asdict(m)) + "\n" for m in history)
             write_atomic(folder / METRICS, lines.encode())
-            own = save_state(folder, len(fitted.history), fitted.state)
+            own = save_state(folder, len(history), estimator._state)
             write_tensors(folder / ESTIMATOR, tensors, head)
             for path in state_paths(folder):
                 if path != own:  # of an estimator that the folder held before
@@ -109,8 +78,8 @@ def write_fitted(folder: Path, fitted: Fitted) -> None:
         ) from None
 
 
-def read_fitted(folder: Path) -> Fitted:
-    """Read what `write_fitted` wrote.
+def read_fitted(folder: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Return class, parameters and attributes of an estimator that `write_fitted` wrote.
 
     Raises:
         RunError: the folder is missing, corrupt or of a newer format.
@@ -155,17 +124,15 @@ def read_fitted(folder: Path) -> Fitted:
     state = read_newest(folder)
     if state is None:
         raise RunError(f"{folder}: the optimizer's state is missing. Restore it or fit again.")
-    return Fitted(
-        class_name=head["class"],
-        parameters=parameters,
-        config=config,
-        model=run.model,
-        history=history,
-        state=state,
-        schema=run.schema,
-        feature_names=None if names is None else np.asarray(names, dtype=object),
-        labels=None if labels is None else labels.numpy(),
-    )
+    attributes = {
+        "_config": config, "_schema": run.schema, "_state": state, "model_": run.model,
+        "history_": history, "seed_": config.training.seed, "n_features_in_": n_features,
+    }  # fmt: skip
+    if names is not None:
+        attributes[NAMES] = np.asarray(names, dtype=object)
+    if labels is not None:
+        attributes[LABELS] = labels.numpy()
+    return head["class"], parameters, attributes
 
 
 def corrupt(folder: Path, error: Exception) -> RunError:

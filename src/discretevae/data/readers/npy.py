@@ -6,7 +6,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,7 +15,7 @@ from discretevae.config import ImageShape
 from discretevae.data.readers.request import Request
 from discretevae.data.rows import Rows
 from discretevae.data.stores.disk import PIECE_BYTES, DiskTable, Stamp
-from discretevae.data.stores.values import Array, channels_last, check_size, table_shape
+from discretevae.data.stores.values import Array, check_size, table_shape
 from discretevae.errors import DataError
 
 MAX_HEADER_BYTES = 1 << 20
@@ -73,15 +72,13 @@ class NpyTable(DiskTable):
 
     def read_into(self, start: int, out: Array) -> None:
         """Fill ``out`` with the rows from ``start`` on."""
+        step = max(1, PIECE_BYTES // self.row_bytes)
         try:
-            with self.path.open("rb", buffering=0) as file:
+            with self.path.open("rb") as file:
                 self.stamp.require(os.fstat(file.fileno()), self.name)
-                if self.by_columns:
-                    self._read_columns(file, start, out)
-                elif self.is_channel_first or out.dtype != self.dtype or not out.flags.c_contiguous:
-                    self._read_converted(file, start, out)
-                else:
-                    self._fill(file, start * self.row_bytes, out)
+                for first in range(0, len(out), step):
+                    part = out[first : first + step]
+                    part[...] = self._rows(file, start + first, len(part))
         except OSError as error:
             raise DataError(f"{self.name}: can no longer be read ({error.strerror}).") from None
 
@@ -104,34 +101,22 @@ class NpyTable(DiskTable):
                 "again with numpy.ascontiguousarray."
             )
 
-    def _read_converted(self, file: FileIO, start: int, out: Array) -> None:
-        step = max(1, PIECE_BYTES // self.row_bytes)
-        for first in range(0, len(out), step):
-            part = out[first : first + step]
-            raw = np.empty(part.shape, self.dtype)
-            self._fill(file, (start + first) * self.row_bytes, raw)
-            shape = self.image_shape if self.is_channel_first else None
-            part[...] = raw if shape is None else channels_last(raw, shape)
+    def _rows(self, file: IO[bytes], start: int, n: int) -> Array:
+        """Return n rows from ``start`` on, ``[n, P]``."""
+        n_rows, width = self.shape
+        if self.by_columns:
+            columns = [self._values(file, place * n_rows + start, n) for place in range(width)]
+            rows = np.stack(columns, 1).reshape((n, *self.sides[1:]), order="F")
+        else:
+            rows = self._values(file, start * width, n * width).reshape(n, *self.sides[1:])
+        return (np.moveaxis(rows, 1, 3) if self.is_channel_first else rows).reshape(n, width)
 
-    def _read_columns(self, file: FileIO, start: int, out: Array) -> None:
-        n_rows, size = self.shape[0], self.dtype.itemsize
-        # place in a row -> place among the columns, of which the first side runs fastest
-        places = np.arange(self.shape[1]).reshape(self.sides[1:], order="F")
-        places = (np.moveaxis(places, 0, 2) if self.is_channel_first else places).reshape(-1)
-        column = np.empty(len(out), self.dtype)
-        for number, place in enumerate(places.tolist()):
-            self._fill(file, (place * n_rows + start) * size, column)
-            out[:, number] = column
-
-    def _fill(self, file: FileIO, at: int, out: Array) -> None:
-        """Read exactly ``out``, which a system may give in several parts."""
-        file.seek(self.offset + at)
-        rest = out.reshape(-1).view(np.uint8).data
-        while len(rest):
-            n_read = file.readinto(rest)
-            if not n_read:
-                raise DataError(f"{self.name}: cut short while it was read. Start again.")
-            rest = rest[n_read:]
+    def _values(self, file: IO[bytes], at: int, n: int) -> Array:
+        file.seek(self.offset + at * self.dtype.itemsize)
+        values: Array = np.fromfile(file, self.dtype, n)
+        if len(values) < n:
+            raise DataError(f"{self.name}: cut short while it was read. Start again.")
+        return values
 
 
 def read_header(file: IO[bytes], label: str) -> tuple[tuple[int, ...], np.dtype[Any], bool]:

@@ -172,12 +172,6 @@ def table_shape(
     return rows, *(grey[-1] if grey else fitting[0])
 
 
-def channels_last(rows: Array, image_shape: ImageShape) -> Array:
-    """Return rows ``[n, P]`` in the order channel, height, width in that of a row of ours."""
-    height, width, channels = image_shape
-    return np.moveaxis(rows.reshape(-1, channels, height, width), 1, 3).reshape(rows.shape)
-
-
 def picture_shape(size: ImageShape | None, n_features: int, name: str) -> ImageShape | None:
     """Return the shape of flat rows that are pictures of this height and width.
 
