@@ -25,11 +25,7 @@ DATA_NAMES = ("digits", "mnist", "fashion-mnist", "binarized-mnist")
 
 
 class Int(click.ParamType[int]):
-    """A whole number.
-
-    Args:
-        low: the smallest that it may be.
-    """
+    """A whole number."""
 
     name = "integer"
 
@@ -53,11 +49,7 @@ COUNT = Int(1)
 
 
 class Numbers(click.ParamType[list[int]]):
-    """Whole numbers separated by commas, such as ``100,5000``.
-
-    Args:
-        high: the largest that each may be.
-    """
+    """Whole numbers separated by commas, such as ``100,5000``."""
 
     name = "numbers"
 
@@ -86,12 +78,7 @@ def complete_data(_: click.Context, __: click.Parameter, begun: str) -> list[Com
 
 
 def command(name: str, example: str) -> Callable[[Callable[..., Any]], click.Command]:
-    """Return the decorator of a sub-command.
-
-    Args:
-        name: of the command.
-        example: arguments that show its use.
-    """
+    """Return the decorator of a sub-command."""
     # \b: the terminal must not fold the line, which is to be copied
     return click.command(name, epilog=f"\b\nExample: discretevae {name} {example}")
 

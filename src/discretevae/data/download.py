@@ -58,12 +58,6 @@ def fetch(
 def download(url: str, path: Path, *, max_bytes: int, progress: bool = False) -> None:
     """Write what an address holds into a file.
 
-    Args:
-        url: http or https.
-        path: written over.
-        max_bytes: give up beyond this, whatever the server says.
-        progress: draw a bar, if standard error is a terminal.
-
     Raises:
         OSError: no connection, an error status, or broken off.
         DataError: more than `max_bytes`.

@@ -166,18 +166,7 @@ def compare(
 
 @dataclass
 class _Comparing:
-    """A comparison under way.
-
-    Args:
-        data: of all runs.
-        result: what was found so far.
-        estimators: by name.
-        device: where to train.
-        progress: as for `compare`.
-        keep: as for `compare`.
-        training: with the seed that is under way.
-        runs_done: the reference runs and those of estimators.
-    """
+    """A comparison under way."""
 
     data: Dataset
     result: Comparison

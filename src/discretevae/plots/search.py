@@ -26,13 +26,7 @@ def neighbor_figure(
 ) -> Figure:
     """Return queries ``[Q, P]`` at the left of their neighbors ``[Q, k, P]``, the nearest first.
 
-    Args:
-        queries: Q pictures.
-        neighbors: k of each.
-        image_shape: height, width and channels.
-        distances: to write below the neighbors.
-        names: of each query and its neighbors, to write below them.
-        title: of the figure.
+    Distances, and names of each query and its neighbors, are written below the pictures.
     """
     height, width = image_shape[:2]
     count, k = neighbors.shape[:2]

@@ -143,11 +143,6 @@ def weighted_rows(values: Any, sample_weight: Any) -> tuple[Any, Array | None]:
 def read_codes(codes: Any, spec: LatentSpec, names: list[str]) -> Tensor:
     """Return a matrix of codes as the decoder takes it, ``[n, D]``.
 
-    Args:
-        codes: the matrix.
-        spec: of the code.
-        names: of its columns.
-
     Raises:
         DataError: they are not codes of this kind.
     """

@@ -19,10 +19,6 @@ class Average:
     Source: Polyak & Juditsky 1992, in the exponential form that is common since; decay and ramp
     are those of TensorFlow's ``ExponentialMovingAverage``.
 
-    Args:
-        model: whose weights are averaged.
-        decay: of the average, in (0, 1).
-
     Attributes:
         model: a copy of the model that holds θ̄.
     """

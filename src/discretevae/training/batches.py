@@ -40,10 +40,6 @@ class Batch:
 class BatchMaker:
     """Maker of the batches of a training: shuffled, distorted, binarized, on the model's device.
 
-    Args:
-        prepared: the training.
-        generator: the source of all draws, on the device of the model.
-
     Raises:
         ConfigError: the target is a neighbor, and the rows lie on disk or are too many.
     """

@@ -21,12 +21,7 @@ from discretevae.training.state import TrainingState
 
 
 class Checkpointer:
-    """Saves a training to its folder and restores it; only the first process writes.
-
-    Args:
-        prepared: the training; without a folder nothing is saved.
-        state: where it stands.
-    """
+    """Saves a training to its folder and restores it; only the first process writes."""
 
     def __init__(self, prepared: PreparedTraining, state: TrainingState) -> None:
         self.folder, self.ranks = prepared.folder, prepared.ranks

@@ -188,11 +188,6 @@ def place_codebook(model: DiscreteVAE, rows: RowsLike, *, seed: int = 0) -> None
 
     Fewer distinct outputs than vectors leave the others on top of them, until training moves them.
 
-    Args:
-        model: with a codebook, which is changed in place.
-        rows: N rows, binarized as in training.
-        seed: of the choice of rows and of k-means.
-
     Raises:
         ConfigError: the model has no codebook.
     """

@@ -33,14 +33,7 @@ TEST_ROWS = 10_000
 
 @dataclass(frozen=True, eq=False)
 class Method:
-    """A way to train that fits a code, a device and a number of processes; see `choose_method`.
-
-    Args:
-        config: how to train.
-        estimator: the gradient estimator.
-        device: where to train.
-        ranks: the processes that train together.
-    """
+    """A way to train that fits a code, a device and a number of processes; see `choose_method`."""
 
     config: TrainConfig
     estimator: Estimator

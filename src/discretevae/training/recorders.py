@@ -33,11 +33,7 @@ class Recorder(Protocol):
 
 
 class CudaRecorder:
-    """A recorder of CUDA graphs.
-
-    Args:
-        generator: the source of the draws in the recorded function, on the device.
-    """
+    """A recorder of CUDA graphs."""
 
     def __init__(self, generator: torch.Generator) -> None:
         self.generator, self.device = generator, generator.device

@@ -24,10 +24,6 @@ def resident(rows: Rows, device: torch.device) -> Rows:
 
     Moved once as they are stored, bytes as bytes, they need not be gathered, converted and moved
     batch by batch. Rows on disk and sparse ones stay where they are.
-
-    Args:
-        rows: N rows of P values, as stored: one or four bytes for each value.
-        device: of the model.
     """
     if device.type != "cuda" or not isinstance(rows.values, Tensor):
         return rows

@@ -105,11 +105,6 @@ class TrainingState:
     def restore(self, content: bytes, path: Path, rank: int = 0) -> None:
         """Take over what `pack` returned; the history is not part of it.
 
-        Args:
-            content: of a checkpoint.
-            path: its place, for messages.
-            rank: of this process.
-
         Raises:
             RunError: it is corrupt, or of another model.
         """

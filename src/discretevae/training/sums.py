@@ -14,11 +14,7 @@ NAMES = ("loss", "log_likelihood", "kl", "ess")
 
 
 class Sums:
-    """Sums over rows in float64 on the device of the training.
-
-    Args:
-        device: of the training.
-    """
+    """Sums over rows in float64 on the device of the training."""
 
     def __init__(self, device: torch.device) -> None:
         self.values = torch.zeros(len(NAMES), dtype=torch.float64, device=device)

@@ -16,9 +16,6 @@ from discretevae.run_folder.history import EpochMetrics
 def writer(folder: Path) -> Iterator[Callable[[EpochMetrics], None]]:
     """Provide a function that writes the metrics of an epoch, one curve for each figure.
 
-    Args:
-        folder: made when the first epoch is written.
-
     Raises:
         MissingExtraError: tensorboard is not installed.
     """

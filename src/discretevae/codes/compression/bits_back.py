@@ -28,9 +28,6 @@ class Scheme:
 
     ``push`` puts row b of ``[B, P]`` on stack b, ``pop`` takes a row off every stack.
 
-    Args:
-        model: the model.
-
     Raises:
         ConfigError: its code has a part of real numbers or a single state, its likelihood is a
             density, or its prior gives no probabilities.

@@ -70,10 +70,6 @@ def pack(header: Header, lanes: list[Lane]) -> bytes:
 def unpack(content: bytes, name: str) -> tuple[Header, list[Lane]]:
     """Read a file and check every part of it.
 
-    Args:
-        content: the file.
-        name: what to call it in messages.
-
     Raises:
         DataError: it is no such file, of a newer format, truncated or damaged.
     header is longer than the file). Fetch it again, or compress again.

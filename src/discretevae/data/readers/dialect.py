@@ -239,13 +239,7 @@ def _has_decimal_commas(delimiter: str, cells: Sequence[str]) -> bool:
 def has_header(
     sample: Sequence[str], dialect: Dialect, columns: Sequence[str] | None
 ) -> tuple[bool, bool]:
-    """Return whether the first row holds names, and whether that should be said.
-
-    Args:
-        sample: the first rows.
-        dialect: how they are written.
-        columns: names that are looked for.
-    """
+    """Return whether the first row holds names, and whether that should be said."""
     first, *rows = dialect.rows(sample)
     if columns is not None and set(columns) <= set(first):
         return True, False

@@ -43,10 +43,6 @@ class NpyTable(DiskTable):
 
     A file of any size will do, since its header cannot promise more than is there.
 
-    Args:
-        path: of the file.
-        image_size: (height, width) of rows that are pictures.
-
     Raises:
         DataError: Python objects, cut short, no array of rows.
     """

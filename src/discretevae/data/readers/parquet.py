@@ -62,10 +62,6 @@ class ParquetTable(DiskTable):
 
     The group that was read last is kept, so that rows may be asked for one after the other.
 
-    Args:
-        path: of the file.
-        request: how it is to be read.
-
     Attributes:
         labels: ``[N]`` whole numbers or names of classes, or None.
         ids: ``[N]`` whole numbers or texts, or None.

@@ -133,12 +133,7 @@ class ArrayTable(DiskTable):
 
 
 class ScaledTable(DiskTable):
-    """A table whose columns are put on a scale as they are read.
-
-    Args:
-        table: in the units of its source.
-        scale: of its columns.
-    """
+    """A table whose columns are put on a scale as they are read."""
 
     dtype = np.dtype(np.float32)
 

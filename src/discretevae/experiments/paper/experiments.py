@@ -33,13 +33,7 @@ DATA_TITLES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}
 
 @dataclass(frozen=True)
 class Experiment:
-    """One model on one data set.
-
-    Args:
-        name: of its folder.
-        preset: of the model.
-        source: the data.
-    """
+    """One model on one data set."""
 
     name: str
     preset: str

@@ -43,16 +43,7 @@ BITS_AND_CATEGORY = (("fc-bvae-mnist", "fc-cvae-mnist"), ("cnn-bvae-mnist", "cnn
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that reached its last epoch and was evaluated.
-
-    Args:
-        experiment: model and data.
-        variant: ``paper`` or ``ours``.
-        folder: where it lies.
-        config: what it was made with.
-        history: one entry per epoch.
-        test: what ``summary.json`` says of the test rows.
-    """
+    """A run that reached its last epoch and was evaluated."""
 
     experiment: Experiment
     variant: Variant
@@ -136,13 +127,7 @@ def figures_of(runs: Runs) -> list[PaperFigure]:
 def find_all(
     runs: Runs, data: Callable[[str], Dataset], model_of: Callable[[FinishedRun], DiscreteVAE]
 ) -> dict[str, Any]:
-    """Return what ``report.json`` holds: every number, of runs and of pairs of them.
-
-    Args:
-        runs: the finished ones.
-        data: opens a data set by its name.
-        model_of: opens the model of a run.
-    """
+    """Return what ``report.json`` holds: every number, of runs and of pairs of them."""
     figures = [figure.name for figure in figures_of(runs)]
     stand_ins = {run.config.data.source for run in runs.values()}
     stand_ins -= {run.experiment.source for run in runs.values()}

@@ -44,14 +44,7 @@ WIDTH, LABELS, TITLE = 11.0, 1.3, 0.36
 
 
 def paper_figure(kind: Kind, pairs: Sequence[Pair], rows: Rows, models: Models) -> Figure:
-    """Return a figure of the paper.
-
-    Args:
-        kind: what it shows.
-        pairs: both runs of each of its experiments.
-        rows: test rows that are pictures, the first of which are shown.
-        models: opens the model of a run.
-    """
+    """Return a figure of the paper."""
     if kind == "curves":
         return curves_figure(pairs)
     opened = [(run, models(run)) for pair in pairs for run in map(pair.__getitem__, VARIANTS)]
