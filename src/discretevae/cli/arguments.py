@@ -136,6 +136,13 @@ data_dir = path(
 device = option("--device", "Where to compute: cpu, cuda, cuda:1, …", "cpu")
 as_json = flag("--json", "Print JSON instead of text.", to="as_json")
 seed = option("--seed", "Seed of all random draws.", 0, type=Int(0))
+refine = option(
+    "--refine",
+    "Sweeps that change each code variable by variable where that explains the row better. A sweep "
+    "takes as long as decoding the code once or twice for every variable.",
+    0,
+    type=Int(0),
+)
 samples = option("--samples", "S, draws of z per row of the S-sample bound.", 100, type=COUNT)
 
 

@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     "rows, else their numbers in the source]",
     to="ids_path",
 )
+@arguments.refine
 @arguments.inputs("all")
 @arguments.as_json
-def command(source: Inputs, out: Path, ids_path: Path | None, as_json: bool) -> None:
+def command(source: Inputs, out: Path, ids_path: Path | None, refine: int, as_json: bool) -> None:
     """Write the most likely code of every row of DATA (else of the run's own data), in its order.
 
     Bits are packed eight to a byte, the first bit highest: uint8 [rows, ceil(bits/8)], as
@@ -73,6 +74,7 @@ def command(source: Inputs, out: Path, ids_path: Path | None, as_json: bool) -> 
                 progress=progress if ranks.is_first else None,
                 out=out,
                 ranks=ranks,
+                refine=refine,
             )
     if not ranks.is_first:
         return

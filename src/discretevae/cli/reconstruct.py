@@ -16,9 +16,10 @@ from discretevae.cli.inputs import Inputs
     "the data.  "
     "[default: RUN/figures/reconstructions.png]",
 )
+@arguments.refine
 @arguments.inputs("test")
 @arguments.as_json
-def command(source: Inputs, n: int, out: Path | None, as_json: bool) -> None:
+def command(source: Inputs, n: int, out: Path | None, refine: int, as_json: bool) -> None:
     """Encode rows of DATA (else of the run's own data) to their most likely code and decode it.
 
     A reconstruction is E[x|z], the mean under the decoder. Rows of a run that was trained with
@@ -32,8 +33,8 @@ def command(source: Inputs, n: int, out: Path | None, as_json: bool) -> None:
     if outputs.is_picture(out, source.image_shape):
         from discretevae.plots.pictures import reconstructions
 
-        outputs.draw(reconstructions(model, rows, n=n), out)
+        outputs.draw(reconstructions(model, rows, n=n, refine=refine), out)
     else:
         x = rows.deterministic().batch(slice(0, n)).to(model.device)
-        outputs.write_rows(out, model.reconstruct(x).cpu(), source.run, "")
+        outputs.write_rows(out, model.reconstruct(x, refine=refine).cpu(), source.run, "")
     outputs.report_rows(as_json, out=out, rows=n)

@@ -40,6 +40,7 @@ def write_parquet(
     ids: Any = None,
     progress: Callable[[int], object] | None = None,
     ranks: Ranks | None = None,
+    refine: int = 0,
 ) -> list[str]:
     """Write the most likely code of every row, in the order of the rows, beside an id.
 
@@ -66,6 +67,7 @@ def write_parquet(
             pictures the names of their files, else the numbers in the source.
         progress: called with the number of rows done after every chunk.
         ranks: the processes that share the work; None for this one alone.
+        refine: as in `encode_rows`.
 
     Returns:
         The names of the columns.
@@ -92,7 +94,7 @@ def write_parquet(
     names, ranks = ids_of(rows) if ids is None else new_ids(ids, len(rows)), ranks or Ranks()
     has_numbers = names.dtype.kind == "i"
     schema = _schema(pa, model, pa.int64() if has_numbers else pa.string())
-    encode = partial(encode_rows, model, rows, progress=progress, ranks=ranks)
+    encode = partial(encode_rows, model, rows, progress=progress, ranks=ranks, refine=refine)
     if not ranks.is_first:
         encode(out=out)  # which the first rank alone writes
         return list(schema.names)

@@ -83,6 +83,7 @@ def encode_rows(
     look: Callable[[Tensor], object] | None = None,
     out: Path | None = None,
     ranks: Ranks | None = None,
+    refine: int = 0,
 ) -> Array:
     """Return the packed most likely code of every row, in the order of the rows.
 
@@ -97,6 +98,7 @@ def encode_rows(
         out: a ``.npy`` file to write, chunk by chunk, so that neither rows nor codes need fit into
             memory; what is there stays until the new file is whole. The first rank writes it.
         ranks: the processes that share the work; None for this one alone.
+        refine: sweeps of `refine_codes`, which look for a code that explains a row better.
 
     Returns:
         As `pack_codes` gives them, on every rank; with ``out`` a read-only map of the file, which
@@ -114,7 +116,8 @@ def encode_rows(
     """
     rows = require_fit(model, rows)
     ranks = ranks or Ranks()
-    parts = _encoded(model, rows.deterministic(), progress, look or (lambda _: None), ranks)
+    look = look or (lambda _: None)
+    parts = _encoded(model, rows.deterministic(), progress, look, ranks, refine)
     if out is None:
         return np.concatenate(list(parts))
     out = as_path(out, "out")
@@ -138,6 +141,7 @@ def _encoded(
     progress: Callable[[int], object] | None,
     look: Callable[[Tensor], object],
     ranks: Ranks,
+    refine: int,
 ) -> Iterator[Array]:
     """Yield the packed codes, chunk by chunk; of each round of chunks a rank encodes one."""
     device = model.device
@@ -151,7 +155,7 @@ def _encoded(
 
     for start, x in zip(rounds, one_ahead(read, rounds), strict=True):
         look(x)
-        own = pack_codes(model.family, model.encode(x.to(device)))
+        own = pack_codes(model.family, model.encode(x.to(device), refine=refine))
         for place, part in enumerate(_of_all(own, size, ranks)):
             left = len(rows) - (start + place * size)
             if left > 0 or start == place == 0:

@@ -99,11 +99,11 @@ def curves(history: Sequence[EpochMetrics], *, is_surrogate: bool = False) -> Fi
 
 
 def reconstructions(
-    model: DiscreteVAE, rows: Rows, *, n: int = 36, columns: int = COLUMNS
+    model: DiscreteVAE, rows: Rows, *, n: int = 36, columns: int = COLUMNS, refine: int = 0
 ) -> Figure:
     """Return the first ``n`` rows above their reconstructions: the paper's figure 7."""
     x = rows.deterministic().batch(slice(0, n))
-    shown = model.reconstruct(x.to(model.device)).cpu()
+    shown = model.reconstruct(x.to(model.device), refine=refine).cpu()
     bands = []
     for start in range(0, len(x), columns):
         pairs = (part[start : start + columns] for part in (x, shown))
