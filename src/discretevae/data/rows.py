@@ -19,18 +19,13 @@ from discretevae.config import BinarizeMode, ImageShape, ScaleMode, spell_shape
 from discretevae.data.batches import Batches
 from discretevae.data.binarization import binarize, binarize_rows, require_mode
 from discretevae.data.classes import read_labels
-from discretevae.data.scale import ColumnScale, count_not_bytes, count_not_counts
+from discretevae.data.scale import ColumnScale, count_not_bytes
 from discretevae.data.stores import streamed
 from discretevae.data.stores.base import InMemory, Store
 from discretevae.data.stores.disk import DiskTable
 from discretevae.data.stores.sparse import Sparse
 from discretevae.data.stores.storing import store
-from discretevae.data.stores.values import (
-    Array,
-    are_mostly_zero,
-    check_image_shape,
-    check_weights,
-)
+from discretevae.data.stores.values import Array, check_image_shape, check_weights
 from discretevae.errors import DataError
 
 
@@ -313,7 +308,7 @@ class Rows:
         |---|---|---|
         | bool; whole numbers that are all 0 or 1, of any dtype | uint8 | 1 |
         | whole numbers in [0, 255] of any dtype, the largest > 1 | uint8 | 255 |
-        | the same as counts: scale ``auto``, most are 0, not up to 255 | uint8 | 1 |
+        | the same in a sparse matrix, with scale ``auto``, not up to 255 | uint8 | 1 |
         | everything else | float32 | 1 |
 
         Values outside [0, 1] are allowed here, since a Gaussian likelihood takes them.
@@ -393,17 +388,14 @@ class Rows:
     @cached_property
     def not_counts(self) -> tuple[int, float]:
         """The number of values that do not stand for 0, 1, 2, …, and the first of them."""
-        return count_not_counts(self._store.pieces(), self.divisor)
+        wrong = [p[(p < 0) | (p % self.divisor != 0)] for p in self._store.pieces()]
+        return sum(map(len, wrong)), next((float(bad[0]) for bad in wrong if len(bad)), 0.0)
 
     @cached_property
     def are_counts(self) -> bool:
-        """True if these are whole numbers as they came, beyond 0 and 1, most of them 0."""
-        is_plain = self.divisor == 1 and self.scale is None and self.image_shape is None
-        if not is_plain or self.value_range[1] <= 1 or self.not_counts[0]:
-            return False
-        if isinstance(self.values, Sparse):
-            return True
-        return self.columns is None and are_mostly_zero(p.numpy() for p in self._store.pieces())
+        """True if these are sparse whole numbers as they came, beyond 0 and 1."""
+        is_plain = isinstance(self.values, Sparse) and self.divisor == 1 and not self.image_shape
+        return is_plain and self.value_range[1] > 1 and not self.not_counts[0]
 
     def _x(self, values: Tensor, generator: torch.Generator | None) -> Tensor:
         """Turn stored values, float32 and shared with nobody, into binarized x in place."""

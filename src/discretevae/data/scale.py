@@ -262,20 +262,6 @@ def _are_grey_levels(x: Array) -> bool:
     return bool((np.abs(levels - np.rint(levels)) < GREY_ROUNDING).all())
 
 
-def count_not_counts(pieces: Iterable[Tensor], divisor: float) -> tuple[int, float]:
-    """Return the number of stored values that are not 0, 1, 2, … of the divisor, and the first."""
-    wrong, example = 0, 0.0
-    for part in pieces:
-        if part.dtype == torch.uint8 and divisor == 1:
-            break  # no value of this type is anything else
-        k = part.double() / divisor
-        bad = (k < 0) | (k != k.round())
-        if bad.any():
-            example = example if wrong else float(part[bad][0])
-            wrong += int(bad.sum())
-    return wrong, example
-
-
 def count_not_bytes(
     pieces: Iterable[Tensor], divisor: float, *, most: float = math.inf
 ) -> tuple[int, float]:

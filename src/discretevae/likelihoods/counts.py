@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -23,29 +22,35 @@ MAX_LOG_CONCENTRATION = 15.0
 
 
 class _Counts(Likelihood):
-    """A likelihood of whole numbers from 0 on."""
+    """A likelihood of whole numbers from 0 on: ln p(x|z) = Σ_p x_p a_p − b + c(x)."""
 
     support: ClassVar[Support] = "counts"
     is_probability: ClassVar[bool] = True
+
+    def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
+        """Return ln p(x|z) of every sample and row, ``[S, B]``."""
+        a, b = self._terms(output)
+        return torch.einsum("sbp,bp->sb", a, x) - b + self._constant(x)
+
+    def table(self, output: Tensor, x: Tensor) -> Tensor:
+        """Return ln p(x_b | state n) by a matrix product, ``[B, N]``."""
+        a, b = self._terms(output)
+        return x @ a.T - b + self._constant(x).unsqueeze(1)
 
     def output_for(self, mean: Tensor) -> Tensor:
         """Return ln mean; columns that never occurred get a small one."""
         return mean.clamp(min=LEAST_MEAN).log()
 
-
-class _Rates(_Counts):
-    """Columns that count apart from each other, the output is ln of the rate."""
-
-    def mean(self, output: Tensor) -> Tensor:
-        """Return the rate λ of each column."""
-        return _log_rate(output).exp()
-
     @abstractmethod
-    def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
-        """Return counts drawn at these rates."""
+    def _terms(self, output: Tensor) -> tuple[Tensor, Tensor | float]:
+        """Return a ``[..., P]`` and b ``[...]``."""
+
+    def _constant(self, x: Tensor) -> Tensor:
+        """Return c(x), ``[B]``."""
+        return _gamma_terms(x)
 
 
-class PoissonLikelihood(_Rates):
+class PoissonLikelihood(_Counts):
     """p(x|z) = Π_p λ_p^x_p e^{−λ_p} / x_p!,   ln λ = 20 − softplus(20 − output).
 
     Example:
@@ -56,22 +61,20 @@ class PoissonLikelihood(_Rates):
 
     spec: ClassVar[LikelihoodSpec] = LikelihoodSpec("poisson")
 
-    def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
-        """Σ_p (x_p ln λ_p − λ_p − ln x_p!), ``[S, B]``."""
-        log_rate = _log_rate(output)
-        return _dot(log_rate, x) - log_rate.exp().sum(-1) - _log_factorials(x)
-
-    def table(self, output: Tensor, x: Tensor) -> Tensor:
-        """Return the same of every row and state, by a matrix product, ``[B, N]``."""
-        log_rate = _log_rate(output)
-        return x @ log_rate.T - log_rate.exp().sum(-1) - _log_factorials(x).unsqueeze(1)
+    def mean(self, output: Tensor) -> Tensor:
+        """Return λ."""
+        return _log_rate(output).exp()
 
     def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
         """Return counts drawn at these rates."""
         return torch.poisson(self.mean(output.detach()), generator=generator)
 
+    def _terms(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        log_rate = _log_rate(output)
+        return log_rate, log_rate.exp().sum(-1)
 
-class NegativeBinomialLikelihood(nn.Module, _Rates):
+
+class NegativeBinomialLikelihood(nn.Module, _Counts):
     """Counts that vary more than Poisson's: mean λ_p, variance λ_p + λ_p²/r_p, with learned r_p.
 
         p(x|z) = Π_p Γ(x_p + r_p)/(Γ(r_p) x_p!) σ(u_p)^x_p σ(−u_p)^r_p,   u_p = ln λ_p − ln r_p
@@ -98,19 +101,9 @@ class NegativeBinomialLikelihood(nn.Module, _Rates):
         super().__init__()
         self.log_concentration = nn.Parameter(torch.zeros(n_features))
 
-    def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
-        """Return the logarithm of the product above, ``[S, B]``."""
-        log_r = self._log_r()
-        u = _log_rate(output) - log_r
-        miss = F.softplus(u)
-        return _dot(u - miss, x) - miss @ log_r.exp() + self._constant(x, log_r)
-
-    def table(self, output: Tensor, x: Tensor) -> Tensor:
-        """Return the same of every row and state, by matrix products, ``[B, N]``."""
-        log_r = self._log_r()
-        u = _log_rate(output) - log_r
-        miss = F.softplus(u)
-        return x @ (u - miss).T - miss @ log_r.exp() + self._constant(x, log_r).unsqueeze(1)
+    def mean(self, output: Tensor) -> Tensor:
+        """Return λ."""
+        return _log_rate(output).exp()
 
     def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
         """Return counts drawn at rates that are themselves Gamma-distributed."""
@@ -125,15 +118,14 @@ class NegativeBinomialLikelihood(nn.Module, _Rates):
     def _log_r(self) -> Tensor:
         return self.log_concentration.clamp(-MAX_LOG_CONCENTRATION, MAX_LOG_CONCENTRATION)
 
-    def _constant(self, x: Tensor, log_r: Tensor) -> Tensor:
-        """Σ_p ln Γ(x_p + r_p)/(Γ(r_p) x_p!), ``[B]``."""
-        r = log_r.double().exp()  # of large r float32 would keep no difference
+    def _terms(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        log_r = self._log_r()
+        u = _log_rate(output) - log_r
+        return F.logsigmoid(u), F.softplus(u) @ log_r.exp()
 
-        def term(k: Tensor, columns: Tensor | slice) -> Tensor:
-            own = r[columns]
-            return torch.lgamma(k + own) - torch.lgamma(own) - torch.lgamma(k + 1)
-
-        return _sum_of_entries(x, term)
+    def _constant(self, x: Tensor) -> Tensor:
+        r = self._log_r().double().exp()  # of large r float32 would keep no difference
+        return _gamma_terms(x, r)
 
 
 class MultinomialLikelihood(_Counts):
@@ -153,16 +145,8 @@ class MultinomialLikelihood(_Counts):
 
     spec: ClassVar[LikelihoodSpec] = LikelihoodSpec("multinomial")
 
-    def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
-        """ln n! − Σ_p ln x_p! + Σ_p x_p ln π_p, ``[S, B]``."""
-        return _dot(F.log_softmax(output, -1), x) + self._constant(x)
-
-    def table(self, output: Tensor, x: Tensor) -> Tensor:
-        """Return the same of every row and state, by a matrix product, ``[B, N]``."""
-        return x @ F.log_softmax(output, -1).T + self._constant(x).unsqueeze(1)
-
     def mean(self, output: Tensor) -> Tensor:
-        """π, the share of each column."""
+        """Return π, the share of each column."""
         return torch.softmax(output, -1)
 
     def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
@@ -171,8 +155,11 @@ class MultinomialLikelihood(_Counts):
         drawn = torch.multinomial(shares.flatten(0, -2), 1, generator=generator)
         return torch.zeros_like(shares).scatter(-1, drawn.reshape(*shares.shape[:-1], 1), 1)
 
+    def _terms(self, output: Tensor) -> tuple[Tensor, float]:
+        return F.log_softmax(output, -1), 0.0
+
     def _constant(self, x: Tensor) -> Tensor:
-        return torch.lgamma(x.sum(-1) + 1) - _log_factorials(x)
+        return torch.lgamma(x.sum(-1) + 1) + _gamma_terms(x)
 
 
 def _log_rate(output: Tensor) -> Tensor:
@@ -180,24 +167,19 @@ def _log_rate(output: Tensor) -> Tensor:
     return -torch.logaddexp(-output, output.new_tensor(-MAX_LOG_RATE))
 
 
-def _dot(output: Tensor, x: Tensor) -> Tensor:
-    """Σ_p output_sbp x_bp, ``[S, B]``."""
-    return torch.einsum("...bp,bp->...b", output, x)
+def _gamma_terms(x: Tensor, r: Tensor | None = None) -> Tensor:
+    """Σ_p (ln Γ(x_p + r_p)/Γ(r_p) − ln x_p!), without r the last term alone, ``[B]``.
 
-
-def _log_factorials(x: Tensor) -> Tensor:
-    """Σ_p ln x_p!, ``[B]``."""
-    return _sum_of_entries(x, lambda k, _: torch.lgamma(k + 1))
-
-
-def _sum_of_entries(x: Tensor, term: Callable[[Tensor, Tensor | slice], Tensor]) -> Tensor:
-    """Σ_p term(x_p, p) of a term that is 0 at 0, ``[B]``, formed in float64.
-
-    On a CPU only counts that are not 0 are looked at, which are few; a GPU would have to wait for
-    their number.
+    It is formed in float64. On a CPU only counts that are not 0 are looked at, which are few; a GPU
+    would have to wait for their number.
     """
-    if x.device.type != "cpu":
-        return term(x.double(), slice(None)).sum(-1).to(x.dtype)
-    rows, columns = x.nonzero(as_tuple=True)
-    values = term(x[rows, columns].double(), columns)
-    return values.new_zeros(len(x)).index_add(0, rows, values).to(x.dtype)
+    rows, k = None, x
+    if x.device.type == "cpu":
+        rows, columns = x.nonzero(as_tuple=True)
+        k, r = x[rows, columns], None if r is None else r[columns]
+    terms = -torch.lgamma(k.double() + 1)
+    if r is not None:
+        terms = terms + torch.lgamma(k + r) - torch.lgamma(r)
+    if rows is None:
+        return terms.sum(-1).to(x.dtype)
+    return terms.new_zeros(len(x)).index_add(0, rows, terms).to(x.dtype)

@@ -19,7 +19,7 @@ from discretevae.likelihoods import Likelihood
 def suited_likelihood(rows: Rows) -> LikelihoodSpec:
     """Return ``bernoulli`` for 0 and 1 and for pictures, else ``gaussian:learned``.
 
-    Counts, whole numbers that are mostly 0, get ``multinomial``.
+    Counts, which are sparse, get ``multinomial``.
     Pictures in 8-bit colors get ``logistic``, a probability, because no published figures call for
     a surrogate. Of the two for 8-bit values it fits photographs better and takes less time.
     Fractions in [0, 1] are taken for grey values if rows are pictures, or all are k/255.

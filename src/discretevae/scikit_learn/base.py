@@ -80,8 +80,7 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         decoder: ``mirror``, ``linear``, or None for ``linear`` of counts only.
         likelihood: p(x|z), a `LikelihoodSpec` or its spelling; or ``auto``: ``bernoulli`` for 0 and
             1 and for grey values (whole numbers from 0 to 255, or k/255), ``multinomial`` for
-            counts (whole numbers, a sparse matrix or an array that is mostly 0), else
-            ``gaussian:learned``.
+            counts (whole numbers in a sparse matrix), else ``gaussian:learned``.
         scale: of the columns: ``standard`` (mean 0, deviation 1), ``minmax`` (0 to 1), ``none``; or
             ``auto``, which standardizes what is neither grey nor 0 and 1, for likelihoods of real
             values.

@@ -18,10 +18,7 @@ from discretevae.data.stores.base import Store
 from discretevae.data.stores.disk import PIECE_BYTES, DiskTable, require_few_rows
 from discretevae.data.stores.values import (
     Array,
-    Facts,
-    are_mostly_zero,
     as_array,
-    is_grey,
     picture_shape,
     spans,
     storage,
@@ -72,8 +69,6 @@ def store(
     else:
         table = ArrayTable(as_array(array, name), name, image_shape, names, is_table=is_table)
     facts = table.facts(None if scale == "auto" else divisor)
-    if scale == "auto" and _are_counts(table, facts):
-        scale, divisor = None, 1.0
     chosen = choose_scale(scale, table, facts, fit_rows, weights)
     if chosen is not None:
         table = ScaledTable(table, chosen)
@@ -91,14 +86,6 @@ def store(
         table.require_streamable(dtype)
         values = streamed.Streamed(table, dtype, (facts.low, facts.high))
     return Stored(values, divisor, table.image_shape, table.name, table.columns, chosen)
-
-
-def _are_counts(table: DiskTable, facts: Facts) -> bool:
-    """Return whether an array without names holds counts, most of them 0, and no grey values."""
-    if table.is_table or table.image_shape is not None or facts.high <= 1 or facts.low != 0:
-        return False
-    is_whole = facts.whole and not is_grey(facts, table.dtype, is_table=False)
-    return is_whole and are_mostly_zero(part for _, part in table.pieces())
 
 
 class ArrayTable(DiskTable):

@@ -27,8 +27,6 @@ CHUNK = 1 << 22
 FAINT = 64
 """Whole numbers that stay below this are rarely 8-bit grey values; worth a warning."""
 
-SHARE_OF_ZEROS = 0.75
-
 _BYTE = np.dtype(np.uint8)
 
 Array = npt.NDArray[Any]
@@ -260,17 +258,6 @@ def is_grey(facts: Facts, dtype: np.dtype[Any], *, is_table: bool) -> bool:
     if not is_bytes:
         return False
     return (dtype == _BYTE and not is_table) or (facts.low == 0 and facts.high == 255)
-
-
-def are_mostly_zero(pieces: Iterable[Array]) -> bool:
-    """Return whether three quarters of a table and some of each column are 0, as of counted words.
-
-    The ages in a table of 0 and 1 are no counts for all that.
-    """
-    zeros, n = np.zeros(1), 0
-    for part in pieces:
-        zeros, n = zeros + (part == 0).sum(0), n + len(part)
-    return bool(zeros.min() > 0 and zeros.mean() >= SHARE_OF_ZEROS * n)
 
 
 def check_weights(weights: Tensor | None, n_rows: int, name: str) -> None:
