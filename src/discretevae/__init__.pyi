@@ -204,6 +204,7 @@ from .priors import (
     AutoregressivePrior as AutoregressivePrior,
     FactorizedPrior as FactorizedPrior,
     MixturePrior as MixturePrior,
+    PlacePrior as PlacePrior,
     Prior as Prior,
     make_prior as make_prior,
 )

@@ -16,6 +16,7 @@ from discretevae.errors import ConfigError, DataError
 from discretevae.evaluation import bounds as evaluation
 from discretevae.evaluation.bounds import evaluate, row_scores, score_samples
 from discretevae.model.vae import DiscreteVAE
+from discretevae.training.prior_fitting import fit_prior
 
 LATENTS = ("bernoulli:6", "categorical:5", "categorical:2x3")
 LIKELIHOODS = ("bernoulli", "gaussian")
@@ -492,3 +493,35 @@ def test_what_is_refused():
     large = Rows.from_array(np.array([[0.5] * 7, [3e37] * 7]))
     with pytest.raises(DataError, match="1 of 2 rows is beyond float32"):
         evaluate(model_of("categorical:5", "gaussian"), large)
+
+
+@pytest.mark.parametrize("prior", ["fixed", "transformer:1x16"])
+def test_bits_of_a_vq_vae_are_those_of_its_prior_and_of_its_reconstruction(prior, monkeypatch):
+    """By hand, at the nearest vectors; and not a decoder row more than one of each row."""
+    config = ModelConfig(
+        n_features=6, latent="categorical:8@2x4", hidden=(7,), prior=prior, quantizer="vector:3"
+    )
+    model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0)).eval()
+    x = (torch.rand(40, 6, generator=torch.Generator().manual_seed(1)) < 0.5).float()
+    if prior != "fixed":
+        fit_prior(model, x, model.prior, epochs=3)
+    model.quantizer.be_certain()
+    h = model.encoder.rounded(x)
+    with torch.no_grad():
+        z = model.quantizer.nearest(h)
+        log_px = model.log_likelihood(x)(z.unsqueeze(0))[0]
+        log_pz = model.prior.log_prob(z)
+    decoded = []
+    output = DiscreteVAE.output
+    monkeypatch.setattr(
+        DiscreteVAE, "output", lambda self, z: decoded.append(z.shape[:2]) or output(self, z)
+    )
+    found = evaluate(model, x, samples=(1, 10, 100))
+    assert sum(s * b for s, b in decoded) == len(x)
+    assert found.kl.value == pytest.approx(-log_pz.mean().item(), rel=1e-5)
+    by_hand = -(log_px + log_pz).mean().item() / (6 * math.log(2))
+    assert found.bits_per_dimension.value == pytest.approx(by_hand, rel=1e-5)
+    for bound in found.bounds.values():
+        assert bound.value == pytest.approx(found.elbo.value, rel=1e-5)
+    if prior == "fixed":
+        assert found.kl.value == pytest.approx(8 * math.log(8), rel=1e-6)

@@ -23,7 +23,7 @@ def expected_log_prob(model, rows, prior, seed=0, samples=1, batch_size=4096):
     found = []
     for x in rows.chunks(batch_size, seed=seed):
         z = model.family.sample(model.eta(x), samples, generator=generator)
-        found.append(prior.log_prob(z, generator=generator).mean(0).double())
+        found.append(prior.log_prob(z).mean(0).double())
     return torch.cat(found).mean().item()
 
 

@@ -16,8 +16,11 @@ from discretevae.priors import (
 
 SPELLED = (
     "fixed", "factorized", "autoregressive", "autoregressive:64", "autoregressive:256,128",
-    "autoregressive:linear", "mixture:10",
+    "autoregressive:linear", "mixture:10", "transformer", "transformer:1x16", "convolution:2x8",
+    "transformer:1x16,classes=3", "convolution:classes=10",
 )  # fmt: skip
+
+GRID = (1, 3)
 
 
 def test_every_kind_is_spelled_here():
@@ -29,7 +32,8 @@ def test_every_kind_is_spelled_here():
 def test_the_spec_declares_what_the_prior_declares(text):
     spec = PriorSpec.of(text)
     family = Gaussian(3) if spec.kind == "mixture" else Bernoulli(3)
-    prior = make_prior(spec, family, generator=torch.Generator().manual_seed(0))
+    prior = make_prior(spec, family, grid=GRID, generator=torch.Generator().manual_seed(0))
+    assert prior.n_classes == spec.classes
     assert spec.has_closed_kl == prior.has_closed_kl
 
 
@@ -37,7 +41,7 @@ def test_the_spec_declares_what_the_prior_declares(text):
 def test_the_text_and_its_spec_make_the_same_prior(text):
     family = Gaussian(3) if text.startswith("mixture") else Bernoulli(3)
     made = [
-        make_prior(prior, family, generator=torch.Generator().manual_seed(0))
+        make_prior(prior, family, grid=GRID, generator=torch.Generator().manual_seed(0))
         for prior in (text, PriorSpec.of(text))
     ]
     states = [prior.state_dict() for prior in made]
@@ -68,8 +72,11 @@ MIXED = Product((Bernoulli(2), Gaussian(2)))
     ("text", "family", "choices"),
     [
         ("autoregressive", Gaussian(2), "fixed, factorized or mixture:10"),
-        ("mixture:3", Bernoulli(2), "fixed, factorized or autoregressive"),
-        ("mixture:3", Categorical(2, 3), "fixed, factorized or autoregressive"),
+        ("mixture:3", Bernoulli(2), "fixed, factorized, autoregressive or transformer"),
+        ("mixture:3", Categorical(2, 3), "fixed, factorized, autoregressive or transformer"),
+        ("convolution", Bernoulli(2), "fixed, factorized, autoregressive or transformer"),
+        ("transformer", MIXED, "fixed, factorized or autoregressive"),
+        ("transformer", Gaussian(2), "fixed, factorized or mixture:10"),
         ("mixture:3", MIXED, "fixed, factorized or autoregressive"),
     ],
     ids=str,

@@ -47,7 +47,7 @@ def check_model(options: dict[str, Any]) -> Family:
     config = _model_config(options, n_features=math.prod(shape), image_shape=shape)
     family = family_of(config.latent)
     with torch.device("meta"):  # allocates nothing
-        make_prior(config.prior, family)
+        make_prior(config.prior, family, grid=config.latent.grid)
     return family
 
 

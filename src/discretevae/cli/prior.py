@@ -11,18 +11,23 @@ from discretevae.cli import arguments, outputs
 from discretevae.cli.inputs import open_run
 
 
-@arguments.command("prior", "runs/digits --out runs/digits-ar")
+@arguments.command("prior", "runs/digits transformer")
 @arguments.run
+@click.argument("prior", metavar="[PRIOR]", default="autoregressive")
 @arguments.option(
-    "--prior",
-    "The new p(z): autoregressive, autoregressive:512 (with these hidden widths), factorized "
-    "or mixture:10 (for Gaussian codes).",
-    "autoregressive",
+    "--condition",
+    "Whether a transformer or convolution learns p(z|label): none or label.",
+    "none",
+    type=click.Choice(["none", "label"]),
 )
-@arguments.path("--out", "Folder of the new run.", required=True)
+@arguments.path("--out", "Folder of the new run.  [default: RUN-PRIOR]")
 @arguments.option("--epochs", "Passes over the training codes.", 20)
 @arguments.option("--batch-size", "Rows per step.", 256)
-@arguments.option("--lr", "Initial learning rate of Adam.", 5e-3)
+@arguments.option(
+    "--lr",
+    "Initial learning rate of Adam.  [default: 0.005; of transformer and convolution 0.002]",
+    type=float,
+)
 @arguments.samples
 @arguments.seed
 @arguments.device
@@ -33,14 +38,22 @@ def command(
 ) -> None:
     """Fit another prior to the codes of RUN, and write a new run that has it.
 
+    PRIOR is autoregressive (the default), autoregressive:512 (with these hidden widths),
+    transformer or transformer:2x128 (layers and their width, over the places of a grid or the
+    variables of a flat code), convolution or convolution:4x64 (for grids), factorized, or
+    mixture:10 (for Gaussian codes).
+
     Encoder and decoder stay as they are. A better prior improves the ELBO and the samples.
     The old prior and the new one are measured on the run's test rows, in nats per row, and their
     samples drawn side by side.
     """
+    from discretevae.config import PriorSpec
     from discretevae.data import load_data, load_run_data
     from discretevae.experiments.refit import refit_prior
 
     run = open_run(run_folder, device)
+    old = run_folder if run_folder.name else run_folder.resolve()
+    options["out"] = options["out"] or Path(f"{old}-{PriorSpec.of(prior).kind}")
     if run.schema is None:
         data = load_data(run.config.data, data_dir=data_dir, progress=True)
     else:
@@ -50,9 +63,11 @@ def command(
     if as_json:
         outputs.print_json(result.to_dict())
         return
-    lines = [("prior", "test ELBO", "KL", f"{options['samples']}-sample bound")]
-    for name, found in ((str(run.config.model.prior), result.before), (prior, result.after)):
-        lines.append((name, f"{found.elbo:.2f}", f"{found.kl:.2f}", f"{found.bound:.2f}"))
+    lines = [("prior", "test ELBO", "KL", f"{options['samples']}-sample bound", "bits/dimension")]
+    for model, found in ((run.model, result.before), (result.model, result.after)):
+        bits = "–" if found.bits_per_dimension is None else f"{found.bits_per_dimension:.4f}"
+        figures = (f"{found.elbo:.2f}", f"{found.kl:.2f}", f"{found.bound:.2f}", bits)
+        lines.append((str(model.config.prior), *figures))
     outputs.print_table(lines)
     click.echo(f"gain     {result.gain:+.2f} nats per row, row by row")
     click.echo(f"run      {result.folder}/")

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from discretevae.cli import arguments, outputs
 from discretevae.cli.inputs import open_run
+from discretevae.errors import ConfigError
 
 
 @arguments.command("sample", "runs/digits --n 96")
 @arguments.run
-@arguments.option("--n", "Number of rows.", 60, type=arguments.COUNT)
+@arguments.option(
+    "--n",
+    "Number of rows, or of those of each class.  [default: 60; 12 of each class]",
+    type=arguments.COUNT,
+)
 @arguments.option(
     "--temperature",
     "Below 1 the prior's likelier codes are drawn more often, above 1 less often.",
     1.0,
 )
+@arguments.option(
+    "--top-k",
+    "Draw each variable of the code from its K likeliest values.  [default: all]",
+    type=arguments.COUNT,
+)
+@arguments.option("--label", "Name of the class to draw, of a prior given labels.  [default: each]")
 @arguments.path(
     "--out",
     "A .png picture, or .npy or .csv for the values in the units of the data.  "
@@ -26,8 +38,10 @@ from discretevae.cli.inputs import open_run
 @arguments.as_json
 def command(
     run_folder: Path,
-    n: int,
+    n: int | None,
     temperature: float,
+    top_k: int | None,
+    label: str | None,
     out: Path | None,
     seed: int,
     device: str,
@@ -35,15 +49,33 @@ def command(
 ) -> None:
     """Draw codes from the prior of RUN and decode them, to a picture or to values.
 
+    If RUN has a prior given labels, and --label is left out, the picture has a line of each class.
+
     What is written is E[x|z] of each code, and not a draw from p(x|z).
     """
+    import torch
+
+    from discretevae.data.classes import class_name
     from discretevae.system.randomness import generator_for
 
     run = open_run(run_folder, device)
     out = out or run_folder / "figures" / "samples.png"
     shape = run.config.model.image_shape
     outputs.is_picture(out, shape)  # refuses other files before anything is drawn
-    generator = generator_for(seed, "figures", device=device)
-    rows = run.model.sample(n, generator=generator, temperature=temperature).cpu()
-    outputs.write_rows(out, rows, run, f"{n} samples of the prior")
+    known = None if run.schema is None else run.schema.classes
+    counts = enumerate(getattr(run.model.prior, "counts", ()))
+    classes = {class_name(y, known): y for y, count in counts if count}
+    options: dict[str, Any] = {} if top_k is None else {"top_k": top_k}
+    if label is not None:
+        if classes and label not in classes:
+            names = ", ".join(classes)
+            raise ConfigError(f"`label` {label!r} is unknown. The classes are {names}.")
+        options["label"] = classes.get(label, 0)  # which a prior without classes refuses
+        classes = {}
+    elif classes:
+        each = torch.tensor([*classes.values()]).repeat_interleave(n or 12)
+        options["label"], n = each, len(each)
+    generator, n = generator_for(seed, "figures", device=device), n or 60
+    rows = run.model.sample(n, generator=generator, temperature=temperature, **options).cpu()
+    outputs.write_rows(out, rows, run, f"{n} samples of the prior", [*classes])
     outputs.report_rows(as_json, out=out, rows=n)

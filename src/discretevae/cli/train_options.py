@@ -151,7 +151,8 @@ _OWN = {
     ),
     "prior": _own(
         "p(z): fixed (uniform; standard normal for Gaussian codes), or learned: factorized, "
-        "autoregressive, mixture:10 (for Gaussian codes).",
+        "autoregressive, transformer:2x128 (layers and width; over places or variables), "
+        "convolution:4x64 (over places), mixture:10 (for Gaussian codes).",
         default="fixed",
     ),
     "binarize": _own(

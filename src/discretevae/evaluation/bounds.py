@@ -292,15 +292,18 @@ def _score_by_sampling(
     f = model.log_likelihood(x)
     total, of_prior = torch.zeros(len(x), device=x.device), torch.zeros(len(x), device=x.device)
     log_weights = []
+    # of a code that is certain, as a VQ-VAE's is, all draws are alike
+    n_draws = sizes[-1] if bool(model.family.entropy(eta).any()) else 1
     piece = max(1, DECODER_ROWS // LEAST_ROWS)  # whatever len(x) is, or draws would depend on it
-    for start in range(0, sizes[-1], piece):
-        z, log_prior = _draw(model, eta, min(piece, sizes[-1] - start), generators)
+    for start in range(0, n_draws, piece):
+        z, log_prior = _draw(model, eta, min(piece, n_draws - start), generators)
         fz = f(z)
         log_weights.append(fz + log_prior - model.family.log_prob(eta, z))
         total += fz.sum(0)
         of_prior += log_prior.sum(0)
-    kl = _kl(model, eta, of_prior / sizes[-1])
-    return torch.stack((total / sizes[-1], kl, *_bounds(torch.cat(log_weights), sizes)))
+    kl = _kl(model, eta, of_prior / n_draws)
+    log_weight = torch.cat(log_weights).expand(sizes[-1], -1)
+    return torch.stack((total / n_draws, kl, *_bounds(log_weight, sizes)))
 
 
 def _draw(
@@ -310,7 +313,7 @@ def _draw(
     parts, shares = [], eta.chunk(len(generators))
     for part, generator in zip(shares, generators, strict=True):
         z = model.family.sample(part, n_samples, generator=generator)
-        parts.append((z, model.prior.log_prob(z, generator=generator)))
+        parts.append((z, model.prior.log_prob(z)))
     codes, log_prior = zip(*parts, strict=True)
     return torch.cat(codes, 1), torch.cat(log_prior, 1)
 

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from discretevae.config import PriorSpec
 from discretevae.data import Dataset, Schema
@@ -26,6 +26,8 @@ from discretevae.system.files import as_path, write_atomic, write_json
 from discretevae.system.locks import writing
 from discretevae.system.randomness import generator_for
 from discretevae.training.prior_fitting import PriorEpoch, fit_prior
+
+Condition = Literal["none", "label"]
 
 PRIOR = "prior.json"
 """Marks a folder whose prior was fitted afterwards."""
@@ -71,9 +73,10 @@ def refit_prior(
     prior: str | PriorSpec,
     *,
     out: Path,
+    condition: Condition = "none",
     epochs: int = 20,
     batch_size: int = 256,
-    lr: float = 5e-3,
+    lr: float | None = None,
     samples: int = 100,
     seed: int = 0,
     progress: TaskProgress = lambda task, done, total: None,
@@ -88,15 +91,18 @@ def refit_prior(
         data: training rows to fit to, test rows to measure on.
         prior: such as ``mixture:10``; not ``fixed``.
         out: the new run folder.
+        condition: ``label`` for p(z|y) given the rows' labels, by a transformer or convolutions;
+            evaluated is p(z) = Σ_y p(y) p(z|y), which needs none.
         epochs: passes over the training rows.
         batch_size: rows per step.
-        lr: learning rate of the first step.
+        lr: learning rate of the first step; None for the default of the prior.
         samples: S of the S-sample bound.
         seed: of the fit and of the measurement.
         progress: called with the task, what is done of it, and the total.
 
     Raises:
         ConfigError: the prior cannot be fitted, or is none for this code.
+        DataError: the rows have no labels to condition on.
         RunError: ``out`` is taken.
 
     Example:
@@ -118,9 +124,14 @@ def refit_prior(
     require_type("run", run, Run, "Open one with load_run.")
     require_dataset(data)
     out = as_path(out, "out")
+    prior = PriorSpec.of(prior)
+    if condition == "label":
+        names, labels = run.schema and run.schema.classes, data.train.labels
+        n_classes = len(names or ()) or max(0 if labels is None else int(labels.max()), 0) + 1
+        prior = dataclasses.replace(prior, classes=n_classes)
     model = _with_prior(run.model, prior, seed)
     if not any(True for _ in model.prior.parameters()):
-        raise ConfigError(f"prior {prior} has nothing to learn. Choose `prior='autoregressive'`.")
+        raise ConfigError(f"prior {prior} has nothing to learn. Choose autoregressive.")
     prepare_folder(out, resume=False)
     data = data.binarized_by(run.config.data)
     history = fit_prior(
@@ -155,7 +166,7 @@ def refit_prior(
     return result
 
 
-def _with_prior(model: DiscreteVAE, prior: str | PriorSpec, seed: int) -> DiscreteVAE:
+def _with_prior(model: DiscreteVAE, prior: PriorSpec, seed: int) -> DiscreteVAE:
     """Return a copy of the model with a fresh prior."""
     config = dataclasses.replace(model.config, prior=prior)
     fresh = copy.deepcopy(model)
@@ -163,6 +174,7 @@ def _with_prior(model: DiscreteVAE, prior: str | PriorSpec, seed: int) -> Discre
     fresh.prior = make_prior(
         prior,
         fresh.family,
+        grid=config.latent.grid,
         activation=config.activation,
         init=config.init or "torch",
         generator=generator_for(seed, "prior weights"),

@@ -141,7 +141,7 @@ class LogJoint(LogLikelihood):
         if self.last_table is not None:
             return family.log_prob_table(eta).exp() @ self.last_table
         z = family.sample(eta, 1, generator=self.generator)
-        return self.model.prior.log_prob(z, generator=self.generator)[0]
+        return self.model.prior.log_prob(z)[0]
 
     def __call__(self, z: Tensor) -> Tensor:
         """Return f of codes ``[S, B, *z_shape]``, in nats per row: ``[S, B]``."""
@@ -171,7 +171,7 @@ class LogJoint(LogLikelihood):
 
     def _log_prior(self, z: Tensor) -> Tensor:
         with frozen(self.model.prior, when=self.is_frozen):
-            return self.model.prior.log_prob(z, generator=self.generator)
+            return self.model.prior.log_prob(z)
 
 
 _may_wait: contextvars.ContextVar[bool] = contextvars.ContextVar("may_wait", default=True)

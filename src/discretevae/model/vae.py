@@ -123,6 +123,7 @@ class DiscreteVAE(nn.Module):
         self.prior: Prior = make_prior(
             config.prior,
             self.family,
+            grid=config.latent.grid,
             activation=config.activation,
             init=config.init or "torch",
             generator=generator,
@@ -362,11 +363,18 @@ class DiscreteVAE(nn.Module):
         return self.decode(self.encode(x, refine=refine))
 
     @torch.no_grad()
-    def sample(
-        self, n: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
-    ) -> Tensor:
-        """Return E[x|z] for ``n`` codes drawn from the prior, ``[n, P]``; see `Prior.sample`."""
-        codes = self.prior.sample(n, generator=generator, temperature=temperature)
+    def sample(self, n: int, *, generator: torch.Generator | None = None, **options: Any) -> Tensor:
+        """Return E[x|z] for ``n`` codes drawn from the prior, ``[n, P]``.
+
+        ``options`` are those of the prior's `sample`: ``temperature``, and of some ``top_k`` and
+        ``label``; another prior refuses them.
+        """
+        for name in options.keys() - {"temperature", *self.prior.sample_options}:
+            how = (
+                "given labels by `condition='label'`" if name == "label" else "such as transformer"
+            )
+            raise ConfigError(f"`{name}` needs another prior, {how}. Got {self.config.prior}.")
+        codes = self.prior.sample(n, generator=generator, **options)
         return self.likelihood.mean(self.output(codes))
 
     def __repr__(self) -> str:

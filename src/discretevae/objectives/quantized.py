@@ -59,7 +59,7 @@ def vector_quantized(
         model: with a quantizer.
         x: rows ``[B, P]``.
         estimator: plays no part; nothing is estimated.
-        generator: of a prior that draws.
+        generator: plays no part.
         encoder_input: rows ``[B, P]`` that the encoder sees in place of ``x``.
         options: β, γ, and how vectors learn.
 
@@ -89,7 +89,7 @@ def vector_quantized(
     straight_through = h + (point - h).detach()
     output = model.apply_network(decoder.network, straight_through.flatten(1))
     log_likelihood = model.likelihood.log_prob(output.unsqueeze(0), x)[0]
-    log_prior = model.prior.log_prob(z.unsqueeze(0), generator=generator)[0]
+    log_prior = model.prior.log_prob(z.unsqueeze(0))[0]
     commitment = (h - point.detach()).square().sum((-1, -2))
     maximized = log_likelihood + log_prior - options.beta * commitment
     if not options.decay:

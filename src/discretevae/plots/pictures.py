@@ -192,9 +192,18 @@ def run_figures(
     return figures
 
 
-def image_grid(pictures: Tensor, image_shape: ImageShape, title: str) -> Figure:
-    """Return pictures ``[n, P]`` in a grid, twelve to a line."""
-    return _mosaic_figure(mosaic(pictures, image_shape, min(COLUMNS, len(pictures))), title)
+def image_grid(
+    pictures: Tensor, image_shape: ImageShape, title: str, lines: Sequence[str] = ()
+) -> Figure:
+    """Return pictures ``[n, P]`` in a grid: twelve to a line, or in several lines with names."""
+    of_names = len(lines) > 1
+    columns = len(pictures) // len(lines) if of_names else min(COLUMNS, len(pictures))
+    figure = _mosaic_figure(mosaic(pictures, image_shape, columns), title)
+    if of_names:
+        pitch, gap = image_shape[0] + gap_of(image_shape), gap_of(image_shape)
+        centers = [(i + 0.5) * pitch + (gap - 1) / 2 for i in range(len(lines))]
+        figure.axes[0].set_yticks(centers, lines, fontsize=9)
+    return figure
 
 
 def shape_of(described: Any) -> ImageShape:

@@ -17,12 +17,14 @@ from discretevae.priors.autoregressive import (
 from discretevae.priors.base import Prior as Prior, discrete_widths as discrete_widths
 from discretevae.priors.factorized import FactorizedPrior as FactorizedPrior
 from discretevae.priors.mixture import MixturePrior as MixturePrior
+from discretevae.priors.places import PlacePrior as PlacePrior
 
 
 def make_prior(
     prior: str | PriorSpec,
     family: Family,
     *,
+    grid: tuple[int, int] | None = None,
     activation: Activation = RELU,
     init: Init = "torch",
     generator: torch.Generator | None = None,
@@ -32,6 +34,7 @@ def make_prior(
     Args:
         prior: such as ``autoregressive:256,256``.
         family: of the codes.
+        grid: (height, width) of the codes in places; None of flat ones.
         activation: between the layers of the prior's networks, if it has any.
         init: how their initial weights are drawn, as `initialize` has it.
         generator: the source of the initial weights; None takes torch's global one.
@@ -48,7 +51,7 @@ def make_prior(
         Traceback (most recent call last):
         ...
         discretevae.errors.ConfigError: a mixture prior needs a code of real numbers; \
-bernoulli:3 is none. Choose fixed, factorized or autoregressive.
+bernoulli:3 is none. Choose fixed, factorized, autoregressive or transformer.
     """
     spec = PriorSpec.of(prior)
     require_family(family)
@@ -59,6 +62,8 @@ bernoulli:3 is none. Choose fixed, factorized or autoregressive.
         return AutoregressivePrior(
             family, hidden=hidden, activation=activation, init=init, generator=generator
         )
+    if spec.kind == "transformer" or spec.kind == "convolution":
+        return PlacePrior(family, spec, grid=grid, init=init, generator=generator)
     if spec.kind == "fixed" or spec.kind == "factorized":
         return FactorizedPrior(family, learned=spec.kind == "factorized")
     assert_never(spec.kind)

@@ -7,13 +7,12 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor
 
 from discretevae.config.activations import RELU, Activation
 from discretevae.config.model_config import Init
-from discretevae.families import Bernoulli, Categorical, Family, parts_of
-from discretevae.priors.base import Prior, discrete_widths, require_temperature
+from discretevae.families import Family, parts_of
+from discretevae.priors.base import Prior, discrete_widths, draw, log_conditionals, require_sampling
 from discretevae.priors.masked import MaskedNetwork
 
 DEFAULT_HIDDEN = (256, 256)
@@ -41,6 +40,7 @@ class AutoregressivePrior(Prior):
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
+        >>> from discretevae.families import Bernoulli
         >>> prior = AutoregressivePrior(Bernoulli(3), hidden=(16,), generator=generator)
         >>> round(prior.log_prob_table().exp().sum().item(), 4)
         1.0
@@ -51,6 +51,8 @@ class AutoregressivePrior(Prior):
     discrete code, van den Oord, Vinyals & Kavukcuoglu, "Neural Discrete Representation Learning"
     (NeurIPS 2017), section 3.3.
     """
+
+    sample_options = ("top_k",)
 
     def __init__(
         self,
@@ -67,8 +69,8 @@ class AutoregressivePrior(Prior):
             self.widths, hidden=hidden, activation=activation, init=init, generator=generator
         )
 
-    def log_prob(self, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Return ln p(z), ``[S, B]``, from one pass of the network; nothing is drawn."""
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return ln p(z), ``[S, B]``, from one pass of the network."""
         lead = z.shape[: z.ndim - len(self.family.z_shape)]
         codes, real = self._apart(z.reshape(lead.numel(), -1))
         log_p = self._log_conditionals(codes, self.network(codes))
@@ -78,20 +80,18 @@ class AutoregressivePrior(Prior):
 
     @torch.no_grad()
     def sample(
-        self, n: int, *, generator: torch.Generator | None, temperature: float = 1.0
-    ) -> Tensor:
-        """Draw ``n`` codes, ``[n, *z_shape]``, one variable after the other."""
-        require_temperature(temperature)
+        self, n: int, *, generator: torch.Generator | None, temperature: float = 1.0,
+        top_k: int | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Draw ``n`` codes, ``[n, *z_shape]``, each variable from its k likeliest values or all."""
+        require_sampling(temperature, top_k)
         like = self._like()
         codes = like.new_zeros((n, sum(self.widths)))
         start = 0
         for width in self.widths:
             stop = start + width
-            logits = self.network(codes)[:, start:stop] / temperature
-            part: Family = Bernoulli(1)
-            if width > 1:
-                part, logits = Categorical(1, width), logits.unsqueeze(1)
-            codes[:, start:stop] = part.sample(logits, 1, generator=generator).reshape(n, width)
+            logits = self.network(codes)[:, start:stop]
+            codes[:, start:stop] = draw(logits, temperature, top_k, generator)
             start = stop
         pieces, start = [], 0
         for part, n_columns in self._parts():
@@ -123,12 +123,8 @@ class AutoregressivePrior(Prior):
         start = 0
         for width, run in itertools.groupby(self.widths):
             stop = start + width * len(list(run))
-            z, l = codes[:, start:stop], logits[:, start:stop]  # noqa: E741 - as in the formula
-            if width == 1:
-                total = total + (z * l - F.softplus(l)).sum(-1)
-            else:
-                shape = (len(codes), -1, width)
-                log_p = torch.log_softmax(l.reshape(shape), -1)
-                total = total + (z.reshape(shape) * log_p).sum((-1, -2))
+            shape = (len(codes), -1, width)
+            z, given = (each[:, start:stop].reshape(shape) for each in (codes, logits))
+            total = total + log_conditionals(z, given)
             start = stop
         return total

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor, nn
 
 from discretevae.errors import ConfigError
@@ -23,23 +24,25 @@ class Prior(nn.Module, ABC):
     Attributes:
         family: the code's family.
         has_closed_kl: whether `kl` and `kl_per_variable` exist.
+        sample_options: names of what `sample` takes besides.
+        n_classes: of labels that it is conditioned on, which `log_prob` then takes.
+        lr: learning rate that fits it to codes.
     """
 
     has_closed_kl: ClassVar[bool] = False
+    sample_options: tuple[str, ...] = ()
+    n_classes: int = 0
+    lr: ClassVar[float] = 5e-3
 
     def __init__(self, family: Family) -> None:
         super().__init__()
         self.family = family
 
     @abstractmethod
-    def log_prob(self, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    def log_prob(self, z: Tensor) -> Tensor:
         """Return ln p(z), nats per row: ``[S, B, *z_shape]`` to ``[S, B]``, or with any other lead.
 
         Differentiable in the prior's parameters, and in z where z is real or relaxed.
-
-        Args:
-            z: codes.
-            generator: the source of random numbers, for priors that draw some.
         """
 
     @abstractmethod
@@ -91,17 +94,50 @@ class Prior(nn.Module, ABC):
         return next(itertools.chain(self.parameters(), self.buffers()))
 
 
-def require_temperature(temperature: float) -> None:
-    """Refuse a temperature that is not above 0.
+def require_sampling(temperature: float, top_k: int | None = None) -> None:
+    """Refuse a temperature that is not above 0, and less than one value to draw from.
 
     Raises:
-        ConfigError: it is 0, negative, infinite or no number.
+        ConfigError: the temperature is 0, negative, infinite or no number; or ``top_k`` is below 1.
 
     Example:
-        >>> require_temperature(0.5)
+        >>> require_sampling(0.5)
     """
     if not 0 < temperature < math.inf:
         raise ConfigError(f"`temperature` must be > 0 and finite. Got {temperature}.")
+    if top_k is not None and top_k < 1:
+        raise ConfigError(f"`top_k` must be an int >= 1. Got {top_k}.")
+
+
+def draw(
+    logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None
+) -> Tensor:
+    """Draw a variable by its logits: one-hot of ``[n, K]``, or the bit of ``[n, 1]``.
+
+    ``top_k`` leaves the k likeliest values, and those that are as likely as the k-th.
+
+    Example:
+        >>> draw(torch.tensor([[0.0, 2.0, 1.0]]), 1.0, 1, None)
+        tensor([[0., 1., 0.]])
+    """
+    logits = logits / temperature
+    n, n_values = logits.shape
+    part: Family = Bernoulli(1) if n_values == 1 else Categorical(1, n_values)
+    if n_values == 1 and top_k == 1:
+        logits = logits * math.inf
+    elif top_k is not None and top_k < n_values:
+        logits = logits.masked_fill(logits < logits.topk(top_k).values[:, -1:], -math.inf)
+    return part.sample(logits.reshape(n, *part.eta_shape), 1, generator=generator).reshape(n, -1)
+
+
+def log_conditionals(z: Tensor, logits: Tensor) -> Tensor:
+    """Return Σ_d ln p(z_d) of variables with these logits, ``[N, D, K]`` each: ``[N]``.
+
+    Of bits K is 1. Smooth in z.
+    """
+    if z.shape[-1] == 1:
+        return (z * logits - F.softplus(logits)).sum((-1, -2))
+    return (z * torch.log_softmax(logits, -1)).sum((-1, -2))
 
 
 def discrete_widths(family: Family) -> tuple[int, ...]:
@@ -135,12 +171,14 @@ def choices_for(family: Family) -> str:
 
     Example:
         >>> choices_for(Categorical(2, 5))
-        'fixed, factorized or autoregressive'
+        'fixed, factorized, autoregressive or transformer'
     """
     parts = parts_of(family)
     names = ["fixed", "factorized"]
     if any(part.n_states is not None for part in parts):
         names.append("autoregressive")
+    if len(parts) == 1 and parts[0].n_states is not None:
+        names.append("transformer")
     if len(parts) == 1 and parts[0].n_states is None:
         names.append("mixture:10")
     return f"{', '.join(names[:-1])} or {names[-1]}"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from discretevae.families import Family
-from discretevae.priors.base import Prior, require_temperature
+from discretevae.priors.base import Prior, require_sampling
 
 
 class FactorizedPrior(Prior):
@@ -56,8 +56,8 @@ class FactorizedPrior(Prior):
         """Return the same for each variable of the code, ``[B, D]``."""
         return self.family.kl_per_variable(eta, self.eta())
 
-    def log_prob(self, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Return ln p(z), ``[S, B]``; ``generator`` is not drawn from."""
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return ln p(z), ``[S, B]``."""
         return self.family.log_prob(self.eta(), z)
 
     def log_prob_table(self) -> Tensor:
@@ -68,6 +68,6 @@ class FactorizedPrior(Prior):
         self, n: int, *, generator: torch.Generator | None, temperature: float = 1.0
     ) -> Tensor:
         """Draw ``n`` codes, ``[n, *z_shape]``, at natural parameters η/T."""
-        require_temperature(temperature)
+        require_sampling(temperature)
         # of a normal, η/T = (μ/(Tσ²), −1/(2Tσ²)): the same mean and T times the variance
         return self.family.sample(self.eta().detach() / temperature, n, generator=generator)

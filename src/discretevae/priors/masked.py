@@ -74,6 +74,8 @@ class MaskedNetwork(nn.Module):
     Args:
         widths: columns of each variable: 1 for a bit, K for a category in one-hot form.
         hidden: widths of the hidden layers; () for A and c alone.
+        inputs: degrees of the input's columns, if they are not those of z: 0 for one that every
+            conditional may see, d for one of variable d.
         activation: a.
         init: how the initial weights are drawn, as `initialize` has it.
         generator: the source of the initial weights; None takes torch's global one.
@@ -94,6 +96,7 @@ class MaskedNetwork(nn.Module):
         widths: Sequence[int],
         *,
         hidden: Sequence[int],
+        inputs: Sequence[int] | None = None,
         activation: Activation = RELU,
         init: Init = "torch",
         generator: torch.Generator | None = None,
@@ -102,13 +105,14 @@ class MaskedNetwork(nn.Module):
         columns = [d for d, width in enumerate(widths, 1) for _ in range(width)]
         earlier = [d - 1 for d in columns]
         highest = max(len(widths) - 1, 1)
-        degrees = [columns, *([unit % highest + 1 for unit in range(n)] for n in hidden)]
+        seen = columns if inputs is None else inputs
+        degrees = [seen, *([unit % highest + 1 for unit in range(n)] for n in hidden)]
         with torch.device("meta"):
             layers: list[nn.Module] = []
             for before, after in itertools.pairwise(degrees):
                 layers += [MaskedLinear(before, after), activation_module(activation)]
             self.hidden = nn.Sequential(*layers)
-            self.direct = MaskedLinear(columns, earlier)
+            self.direct = MaskedLinear(seen, earlier)
             self.output = MaskedLinear(degrees[-1], earlier, bias=False) if hidden else None
         initialize(self.hidden, init, generator)
         for layer in (self.direct, self.output):

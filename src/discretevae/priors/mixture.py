@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from discretevae.errors import ConfigError
 from discretevae.families import Family, Gaussian
-from discretevae.priors.base import Prior, choices_for, require_temperature
+from discretevae.priors.base import Prior, choices_for, require_sampling
 
 VARIANCE_FLOOR = 1e-4
 """`MixturePrior.place` adds this to all variances, σ = 0.01: a cluster of one row has none, and a
@@ -79,8 +79,8 @@ class MixturePrior(Prior):
         """K."""
         return len(self.logits)
 
-    def log_prob(self, z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Return ln p(z), ``[S, B]``; ``generator`` is not drawn from."""
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return ln p(z), ``[S, B]``."""
         return torch.logsumexp(self._log_joint(z), -1)
 
     def responsibilities(self, z: Tensor) -> Tensor:
@@ -149,7 +149,7 @@ class MixturePrior(Prior):
         self, n: int, *, generator: torch.Generator | None, temperature: float = 1.0
     ) -> Tensor:
         """Draw ``n`` codes, ``[n, D]``: components at logits/T, normals of T times the variance."""
-        require_temperature(temperature)
+        require_sampling(temperature)
         share = torch.softmax(self.logits / temperature, 0)
         drawn = torch.multinomial(share, n, replacement=True, generator=generator)
         return self._around(drawn, generator, temperature)

@@ -177,6 +177,8 @@ def prepare_training(
         require_fit(model, rows)
     if config.start == "mean":
         model.start_bias()
+    if model.prior.n_classes:
+        raise ConfigError("a prior given labels is fitted afterwards. Leave its classes out.")
     train_rows, validation_rows = _validation_split(data, config)
     _require_usable_weights(train_rows, config)
     test_rows = data.test.subset(some_rows(data.test, TEST_ROWS, config.seed, "test rows"))

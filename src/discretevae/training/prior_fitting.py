@@ -7,14 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from discretevae.config.checks import must
 from discretevae.config.schedules import Schedule
 from discretevae.data.objects import RowsLike
-from discretevae.errors import ConfigError, TrainingError, require_type
+from discretevae.data.rows import Rows
+from discretevae.errors import ConfigError, DataError, TrainingError, require_type
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
-from discretevae.priors import Prior
+from discretevae.priors import PlacePrior, Prior
 from discretevae.system.randomness import generator_for
 from discretevae.training.adam import Adam
 
@@ -40,13 +42,13 @@ def fit_prior(
     *,
     epochs: int = 20,
     batch_size: int = 256,
-    lr: float = 5e-3,
+    lr: float | None = None,
     seed: int = 0,
     progress: Callable[[int], object] | None = None,
 ) -> list[PriorEpoch]:
     """Fit ``prior`` in place by maximum likelihood to the codes of ``rows``.
 
-        max E_x E_q(z|x) ln p(z),   z ~ q(z|x) drawn anew each time
+        max E_x E_q(z|x) ln p(z),   z ~ q(z|x) drawn anew each time;  ln p(z|y) given the labels y
 
     which is least KL between the aggregate posterior q(z) = E_x q(z|x) and p(z). Of the ELBO only
     E_q ln p(z) depends on the prior, so that it rises by as much as this does. Adam, with a
@@ -57,9 +59,10 @@ def fit_prior(
         model: its encoder gives q(z|x) and is not changed.
         rows: N rows, binarized as in training; dynamic ones are drawn anew in every pass.
         prior: of the model's own family, or the model's own prior; it must have parameters.
+            One that is conditioned on labels learns the shares of the classes as well.
         epochs: passes over the rows.
         batch_size: B.
-        lr: learning rate of the first step.
+        lr: learning rate of the first step; None for 5e-3, or 2e-3 of a `PlacePrior`.
         seed: of order and draws.
         progress: called after every step with the number of rows done in all passes so far.
 
@@ -68,8 +71,8 @@ def fit_prior(
 
     Raises:
         ConfigError: an option is out of range, the prior has nothing to learn, or is one of
-            another code.
-        DataError: the rows do not fit the model.
+            another code or grid.
+        DataError: the rows do not fit the model, or have no labels that the prior could take.
         TrainingError: ln p(z) or a weight is no longer finite.
 
     Example:
@@ -83,7 +86,11 @@ def fit_prior(
         True
     """
     rows = require_fit(model, rows)
+    lr = getattr(prior, "lr", 0.0) if lr is None else lr
     _check(model, prior, epochs, batch_size, lr)
+    labels = _labels(rows, prior.n_classes)
+    if labels is not None and isinstance(prior, PlacePrior):
+        prior.counts.copy_(torch.bincount(labels, minlength=prior.n_classes))
     parameters = list(prior.parameters())
     device = parameters[0].device
     generator = generator_for(seed, "prior draws", device=device)
@@ -96,13 +103,16 @@ def fit_prior(
     for epoch in range(1, epochs + 1):
         batches, total = rows.epoch(seed, epoch, batch_size), 0.0
         for step in range(n_steps):
+            given = {}
+            if labels is not None:
+                given["label"] = labels[batches.numbers(step)].to(device)
             with torch.no_grad():
                 x = batches.take(step, generator=pixels).to(device)
                 z = model.family.sample(model.eta(x), 1, generator=generator)
             for group in optimizer.param_groups:
                 global_step = (epoch - 1) * n_steps + step
                 group["lr"] = lr * schedule.factor(global_step, epochs * n_steps)
-            log_prob = prior.log_prob(z, generator=generator)
+            log_prob = prior.log_prob(z, **given)
             optimizer.zero_grad()
             (-log_prob.mean()).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -121,12 +131,26 @@ def fit_prior(
     return history
 
 
+def _labels(rows: Rows, n_classes: int) -> Tensor | None:
+    """Return the labels that a prior is conditioned on, None for 0 classes."""
+    labels = rows.labels if n_classes else None
+    if n_classes and (labels is None or not 0 <= labels.min() <= labels.max() < n_classes):
+        got = "They have none" if labels is None else "Some have none, or another"
+        raise DataError(
+            f"{rows.name}: a prior given labels needs one of {n_classes} classes for every row. "
+            f"{got}. Leave `condition` out."
+        )
+    return labels
+
+
 def _check(model: DiscreteVAE, prior: Prior, epochs: int, batch_size: int, lr: float) -> None:
     require_type("prior", prior, Prior, "Make it with make_prior(…, model.family).")
-    if prior.family != model.family:
+    latent, ours = model.config.latent, prior.family.spec
+    grid = getattr(prior, "grid", latent.grid)
+    if prior.family != model.family or grid != latent.grid:
         raise ConfigError(
-            f"the prior is one of {prior.family.spec}, the model's code is {model.family.spec}. "
-            "Make it with make_prior(…, model.family)."
+            f"the prior is one of {ours}{f' in {grid}' if grid else ''}, the model's code is "
+            f"{latent}. Make it with make_prior(…, model.family, grid=model.config.latent.grid)."
         )
     problems = [
         must(name, "an int >= 1", value)
