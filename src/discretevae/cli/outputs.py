@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from discretevae.codes.packing import Array
     from discretevae.config import ImageShape
     from discretevae.run_folder.saved_run import Run
+    from discretevae.system.arrays import Array
 
 _NUMBER = re.compile(r"[-+−–<≤∞×]?\s*(\d|$)|< noise")
 """Begins a cell that stands to the right of its column."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,14 +12,11 @@ from discretevae.cli.inputs import Inputs, refuse_same_file, require_suffix
 from discretevae.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from discretevae.codes.search.index import CodeIndex
     from discretevae.codes.search.neighbors import Neighbors
     from discretevae.data import Rows, Split
     from discretevae.run_folder.saved_run import Run
-
-    Array = np.ndarray[Any, np.dtype[Any]]
+    from discretevae.system.arrays import Array
 
 SHOWN = 12
 """Queries whose neighbors are printed or drawn."""

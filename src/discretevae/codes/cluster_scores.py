@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from discretevae.errors import DataError
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from discretevae.system.arrays import Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,8 +22,8 @@ from discretevae.families import Categorical, Family, Gaussian, Product, parts_o
 from discretevae.model.row_checks import require_fit, require_model
 from discretevae.model.vae import DiscreteVAE
 from discretevae.priors import FactorizedPrior, MixturePrior
+from discretevae.system.arrays import Array
 
-Array = np.ndarray[Any, np.dtype[Any]]
 ClusterKind = Literal["component", "category"]
 
 CENTER_DRAWS = 256

@@ -19,11 +19,10 @@ from discretevae.errors import needs_extra
 from discretevae.families import Bernoulli, Categorical, Family, parts_of
 from discretevae.model.row_checks import require_fit, require_model
 from discretevae.model.vae import DiscreteVAE
+from discretevae.system.arrays import Array
 from discretevae.system.files import as_path, atomic_file
 from discretevae.system.ranks import Ranks
 from discretevae.version import __version__
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 GROUP_ROWS = 1 << 16
 """Rows of a row group, and fewer where a row has many columns."""

@@ -9,11 +9,10 @@ import numpy as np
 
 from discretevae.codes.packed import map_npy
 from discretevae.errors import DataError
+from discretevae.system.arrays import Array
 
 if TYPE_CHECKING:
     from discretevae.data import Rows
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def ids_of(rows: Rows) -> Array:

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image
@@ -26,8 +26,8 @@ from discretevae.errors import ConfigError, DataWarning, count, did_you_mean
 from discretevae.evaluation.bounds import RowScores, row_scores
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
+from discretevae.system.arrays import Array
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Correction = Literal["none", "complexity"]
 
 NATS_PER_BYTE = 8 * math.log(2)

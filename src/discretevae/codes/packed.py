@@ -10,8 +10,7 @@ import numpy as np
 
 from discretevae.config import LatentSpec
 from discretevae.errors import DataError, require_type
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from discretevae.system.arrays import Array
 
 
 def packed_dtype(spec: LatentSpec) -> type[np.generic]:

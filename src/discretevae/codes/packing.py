@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,11 +18,10 @@ from discretevae.evaluation.bounds import DECODER_ROWS
 from discretevae.families import Bernoulli, Family, require_family
 from discretevae.model.row_checks import require_fit, require_model
 from discretevae.model.vae import DiscreteVAE
+from discretevae.system.arrays import Array
 from discretevae.system.files import as_path, atomic_file
 from discretevae.system.precision import computing
 from discretevae.system.ranks import Ranks
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 CHUNK_VALUES = 1 << 24
 """Of rows so wide that `DECODER_ROWS` hold more values than these, fewer are encoded in one go."""

@@ -6,13 +6,11 @@ import io
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from discretevae.system.arrays import Array
 from discretevae.system.files import atomic_file, write_atomic
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 CHUNK_LINES = 1 << 16
 

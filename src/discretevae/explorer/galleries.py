@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,8 +16,6 @@ from discretevae.evaluation.usage import kl_per_variable
 from discretevae.families import Gaussian, parts_with_eta
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True, eq=False)

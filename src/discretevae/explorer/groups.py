@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +14,7 @@ from discretevae.errors import ConfigError
 from discretevae.explorer.galleries import Gallery
 from discretevae.explorer.variables import Variable
 from discretevae.model.vae import DiscreteVAE
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from discretevae.system.arrays import Array
 
 MEAN_ROWS = 256
 """Members over which the picture of a group is averaged."""

@@ -16,7 +16,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from discretevae.codes.packing import Array, encode_rows, unpack_codes
+from discretevae.codes.packing import encode_rows, unpack_codes
 from discretevae.config import (
     DecoderKind,
     LatentSpec,
@@ -45,6 +45,7 @@ from discretevae.scikit_learn.fitting import (
 )
 from discretevae.scikit_learn.folders import corrupt, read_fitted, write_fitted
 from discretevae.scikit_learn.reading import NAME, read_codes, weighted_rows
+from discretevae.system.arrays import Array
 from discretevae.system.randomness import generator_for
 from discretevae.training import Progress
 

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 from sklearn.base import ClusterMixin
 
 from discretevae.codes.clusters import clusters
-from discretevae.codes.packing import Array
 from discretevae.config import LatentSpec, ObjectiveName
 from discretevae.scikit_learn.base import BaseVAE
 from discretevae.scikit_learn.reading import new_rows
+from discretevae.system.arrays import Array
 
 
 @dataclass(eq=False, repr=False)

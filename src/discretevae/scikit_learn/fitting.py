@@ -12,7 +12,6 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
-from discretevae.codes.packing import Array
 from discretevae.config import (
     DataConfig,
     LatentSpec,
@@ -27,6 +26,7 @@ from discretevae.errors import ConfigError
 from discretevae.model.vae import DiscreteVAE
 from discretevae.run_folder.history import EpochMetrics
 from discretevae.scikit_learn.reading import NAME, first_rows
+from discretevae.system.arrays import Array
 from discretevae.training import Progress, choose_method, prepare_training, run_training
 from discretevae.training.selection import some_rows
 from discretevae.training.state import start_state

@@ -11,13 +11,13 @@ import torch
 from sklearn.utils.validation import _check_sample_weight, check_array
 from torch import Tensor
 
-from discretevae.codes.packing import Array
 from discretevae.config import LatentSpec, LikelihoodSpec, ScaleMode, scale_for
 from discretevae.data import Rows, Schema
 from discretevae.errors import DataError
 from discretevae.model.inputs import suited_likelihood
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
+from discretevae.system.arrays import Array
 
 AUTO = "auto"
 NAME = "X"

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from discretevae.model.inputs import as_x
 from discretevae.model.row_checks import require_model
 from discretevae.model.vae import DiscreteVAE
 from discretevae.sharing.onnx_graphs import OPSET, decoder_graph, encoder_graph
+from discretevae.system.arrays import Array
 from discretevae.system.files import as_path, write_atomic
 from discretevae.version import __version__
 
@@ -32,8 +32,6 @@ CHECK_ROWS = 256
 """Rows and random codes that the graphs are checked on."""
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

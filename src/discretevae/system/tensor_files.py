@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from discretevae.errors import RunError
+from discretevae.system.arrays import Array
 from discretevae.system.files import write_atomic
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Array = np.ndarray[Any, np.dtype[Any]]
 
 ENTRY = "discretevae"
 """The one entry of the metadata that safetensors keeps beside the tensors. Of several the order

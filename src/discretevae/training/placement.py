@@ -22,8 +22,7 @@ from discretevae.networks.counts import CountLinear
 from discretevae.networks.quantizers import Codebook
 from discretevae.objectives.quantized import quantized_networks
 from discretevae.priors import MixturePrior
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from discretevae.system.arrays import Array
 
 WORD_ROWS = 4096
 """Full rows whose words are counted in one go."""

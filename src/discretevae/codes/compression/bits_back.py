@@ -8,8 +8,6 @@ Codes are discrete, so that nothing need be rounded for it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 
@@ -19,8 +17,7 @@ from discretevae.codes.compression.pixels import pixels_for
 from discretevae.errors import ConfigError
 from discretevae.model.vae import DiscreteVAE
 from discretevae.priors import AutoregressivePrior, FactorizedPrior, discrete_widths
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from discretevae.system.arrays import Array
 
 
 class Scheme:

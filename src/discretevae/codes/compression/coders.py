@@ -18,8 +18,8 @@ from torch import Tensor
 from discretevae.codes.compression import reproducible
 from discretevae.codes.compression.fixed_point import on_grid
 from discretevae.errors import needs_extra
+from discretevae.system.arrays import Array
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Stack = Any
 """An ``AnsCoder`` of constriction, which has no types."""
 

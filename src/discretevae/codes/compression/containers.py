@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from discretevae.errors import DataError
+from discretevae.system.arrays import Array
 from discretevae.system.tensor_files import array_file, parse_arrays
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 FORMAT_VERSION = 2
 MAX_LANES = 1 << 12

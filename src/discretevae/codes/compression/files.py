@@ -22,9 +22,8 @@ from discretevae.errors import ConfigError, DataError
 from discretevae.evaluation.bounds import DECODER_ROWS
 from discretevae.model.row_checks import require_fit, require_model
 from discretevae.model.vae import DiscreteVAE
+from discretevae.system.arrays import Array
 from discretevae.system.files import as_path
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 DEFAULT_LANES = 16
 ROWS_PER_LANE = 256

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor, nn
@@ -35,8 +34,7 @@ from discretevae.networks.convolutional import (
     TransposedConvolution,
 )
 from discretevae.priors.masked import MaskedLinear, MaskedNetwork
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from discretevae.system.arrays import Array
 
 ACTIVATION_BITS = 12
 """Activations are multiples of 2⁻¹²."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -28,8 +27,7 @@ from discretevae.likelihoods import BernoulliLikelihood, Likelihood
 from discretevae.likelihoods.beta_binomial import MAX_LOG_CONCENTRATION, BetaBinomialLikelihood
 from discretevae.likelihoods.eight_bit import LEVELS, TOP, EightBit
 from discretevae.likelihoods.logistic import MIN_LOG_SCALE
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from discretevae.system.arrays import Array
 
 FLOOR = 2.0**-24
 """The least probability that a table holds: the smallest that the coder can tell from zero."""

@@ -29,8 +29,7 @@ import numpy as np
 from discretevae.codes.search.hamming import bits_per_difference, hamming_distances, search_bits
 from discretevae.config import LatentSpec
 from discretevae.errors import ConfigError, DataError
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from discretevae.system.arrays import Array
 
 CHUNK_DISTANCES = 1 << 23
 """Distances that are held at a time."""

@@ -7,11 +7,10 @@ encode with a model.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from discretevae.system.arrays import Array
 
 ITERATIONS = 50
 """Of ITQ, as in the paper."""

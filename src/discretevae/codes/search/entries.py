@@ -11,12 +11,12 @@ import numpy as np
 from discretevae.codes.ids import as_names, ids_of, new_ids, places_of
 from discretevae.codes.search.neighbors import Neighbors
 from discretevae.errors import DataError
+from discretevae.system.arrays import Array
 
 if TYPE_CHECKING:
     from discretevae.data import Rows
     from discretevae.model.vae import DiscreteVAE
 
-Array = np.ndarray[Any, np.dtype[Any]]
 
 MAX_NAME_BYTES = 1 << 16
 """Of a name in UTF-8; paths have 4,096 at most."""

@@ -7,15 +7,12 @@ processor makes fast, serves every discrete code. torch is not needed, nor impor
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from discretevae.codes.packed import require_packed
 from discretevae.config import LatentSpec
 from discretevae.errors import ConfigError
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from discretevae.system.arrays import Array
 
 MAX_BITS = 65_536
 """Of one code, written as bits; more would make an index many times as large as its file."""

@@ -23,6 +23,7 @@ from discretevae.codes.search.neighbors import Neighbors
 from discretevae.config import LatentSpec
 from discretevae.config.checks import must
 from discretevae.errors import ConfigError, DataError, count, needs_extra, require_type
+from discretevae.system.arrays import Array
 from discretevae.system.files import as_path
 from discretevae.system.tensor_files import read_arrays, write_arrays
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from discretevae.data.objects import RowsLike
     from discretevae.model.vae import DiscreteVAE
 
-Array = np.ndarray[Any, np.dtype[Any]]
 
 FORMAT_VERSION = 1
 

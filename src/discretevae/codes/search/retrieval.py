@@ -31,8 +31,8 @@ from discretevae.data.datasets import require_dataset
 from discretevae.errors import ConfigError, DataError
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
+from discretevae.system.arrays import Array
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Kind = Literal["model", "itq", "pca sign", "random projections"]
 
 TRUE_NEIGHBORS = 10
