@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -131,6 +132,16 @@ def test_no_more_of_a_body_is_read_than_necessary(server):
     in_chunks = raw(server, head + b"Transfer-Encoding: chunked\r\n\r\n", *[chunk] * 40)
     assert in_chunks[:12] in (b"HTTP/1.1 413", b"")
     assert asked(server, "GET", "/api/ping")[0] == 200
+
+
+def test_one_connection_too_many_is_told_to_come_again(server):
+    with contextlib.ExitStack() as held:
+        for _ in range(serving.MAX_CONNECTIONS):
+            held.enter_context(socket.create_connection(("127.0.0.1", server), timeout=60))
+        assert asked(server, "GET", "/api/ping")[0] == 503
+    # the server sees them go one by one
+    answers = (asked(server, "GET", "/api/ping")[0] for _ in range(1000))
+    assert 200 in answers
 
 
 def test_a_foreign_host_is_refused_on_the_wire(server):

@@ -124,7 +124,7 @@ async def _fields(request: Request, question: Question) -> Fields:
         raise RefusedError(
             415, f"content-type {kind[:60]!a} is not taken. Send JSON as application/json."
         )
-    return Fields(parse_object(await read_body(request.receive)), question.fields)
+    return Fields(parse_object(await read_body(request)), question.fields)
 
 
 def _rows(explorer: Explorer, fields: Fields) -> Answer:

@@ -13,14 +13,12 @@ import logging
 import re
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = 1_000_000
 """Bytes of a body; what is longer is refused without being read to its end."""
-
-MAX_IN_FLIGHT = 64
-"""Requests at a time; one more is told to come again."""
 
 BODY_SECONDS = 20.0
 """A body that is not there by then is given up."""
@@ -59,16 +57,14 @@ class Guard:
     """An ASGI application around another that refuses what is not meant for it.
 
     421 for a foreign ``Host``, 403 for a foreign ``Origin``, 413 for a body that is announced as
-    too long, 429 for too many requests at a time. All answers get `HEADERS`.
+    too long. All answers get `HEADERS`.
 
     Args:
         app: the application behind.
-        max_in_flight: requests at a time.
     """
 
-    def __init__(self, app: ASGIApp, *, max_in_flight: int = MAX_IN_FLIGHT) -> None:
-        self.app, self.max_in_flight = app, max_in_flight
-        self._in_flight = 0
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -76,16 +72,12 @@ class Guard:
             await self.app(scope, receive, send)
             return
         guarded = _with_headers(send, scope["path"])
+        answer = self.app
         try:
             self._check(Headers(scope=scope))
         except RefusedError as refused:
-            await error_response(refused.status, refused.message)(scope, receive, guarded)
-            return
-        self._in_flight += 1
-        try:
-            await self.app(scope, receive, guarded)
-        finally:
-            self._in_flight -= 1
+            answer = error_response(refused.status, refused.message)
+        await answer(scope, receive, guarded)
 
     def _check(self, headers: Headers) -> None:
         hosts = headers.getlist("host")
@@ -106,20 +98,24 @@ class Guard:
                 raise RefusedError(400, "content-length is no number. Send the body's length.")
             if len(length) > 12 or int(length) > MAX_BODY:
                 raise too_long()
-        if self._in_flight >= self.max_in_flight:
-            raise RefusedError(
-                429, f"{self.max_in_flight} requests are being answered. Ask again in a moment."
-            )
 
 
-async def read_body(receive: Receive) -> bytes:
+async def read_body(request: Request) -> bytes:
     """Return the whole body, if it is short and comes in time.
 
     Raises:
         RefusedError: it is longer than `MAX_BODY` (413), late (408), or cut off (400).
     """
+    body = bytearray()
     try:
-        return await asyncio.wait_for(_read(receive), BODY_SECONDS)
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                body += part
+                if len(body) > MAX_BODY:
+                    raise too_long()
+        return bytes(body)
+    except ClientDisconnect:
+        raise RefusedError(400, "the body was cut off. Send it again.") from None
     except TimeoutError:
         raise RefusedError(
             408, f"the body did not come within {BODY_SECONDS:g} s. Send it again."
@@ -136,19 +132,6 @@ def error_response(status: int, message: str) -> JSONResponse:
     # what is left of a body that is not wanted must not be taken for the next request
     headers = {"connection": "close"} if status in (408, 413) else None
     return JSONResponse({"error": message}, status, headers)
-
-
-async def _read(receive: Receive) -> bytes:
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise RefusedError(400, "the body was cut off. Send it again.")
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY:
-            raise too_long()
-        if not message.get("more_body", False):
-            return bytes(body)
 
 
 def _with_headers(send: Send, path: str) -> Send:

@@ -21,6 +21,10 @@ HOST = "127.0.0.1"
 """This machine alone; others come through a tunnel, which asks them who they are."""
 
 BACKLOG = 128
+
+MAX_CONNECTIONS = 64
+"""One more is told to come again, with status 503."""
+
 GRACE_SECONDS = 2
 """Time that Ctrl-C waits for answers that are on their way."""
 
@@ -89,6 +93,7 @@ def serve(app: ASGIApp, listener: socket.socket) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     uvicorn.Server(config).run(sockets=[listener])
