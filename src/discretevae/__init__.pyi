@@ -27,6 +27,7 @@ from .codes.packing import (
     pack_codes as pack_codes,
     unpack_codes as unpack_codes,
 )
+from .codes.refining import refine_codes as refine_codes
 from .codes.search.average_precision import (
     RetrievalScores as RetrievalScores,
     mean_average_precision as mean_average_precision,

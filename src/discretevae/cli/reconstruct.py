@@ -25,6 +25,8 @@ def command(source: Inputs, n: int, out: Path | None, refine: int, as_json: bool
     A reconstruction is E[x|z], the mean under the decoder. Rows of a run that was trained with
     --binarize are made binary first, 1 where x > 0.5.
     """
+    from discretevae.codes.refining import refine_codes
+
     source.check_output(out, "--out", ".png", ".npy", ".csv")
     out = out or source.folder / "figures" / "reconstructions.png"
     rows = source.rows()
@@ -36,5 +38,6 @@ def command(source: Inputs, n: int, out: Path | None, refine: int, as_json: bool
         outputs.draw(reconstructions(model, rows, n=n, refine=refine), out)
     else:
         x = rows.deterministic().batch(slice(0, n)).to(model.device)
-        outputs.write_rows(out, model.reconstruct(x, refine=refine).cpu(), source.run, "")
+        codes = refine_codes(model, x, model.encode(x), sweeps=refine)
+        outputs.write_rows(out, model.decode(codes).cpu(), source.run, "")
     outputs.report_rows(as_json, out=out, rows=n)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from discretevae.codes.packed import map_npy, packed_dtype, require_packed
+from discretevae.codes.refining import refine_codes
 from discretevae.data import Rows
 from discretevae.data.objects import RowsLike
 from discretevae.data.stores.prefetch import one_ahead
@@ -153,7 +154,9 @@ def _encoded(
 
     for start, x in zip(rounds, one_ahead(read, rounds), strict=True):
         look(x)
-        own = pack_codes(model.family, model.encode(x.to(device), refine=refine))
+        x = x.to(device)
+        codes = refine_codes(model, x, model.encode(x), sweeps=refine)
+        own = pack_codes(model.family, codes)
         for place, part in enumerate(_of_all(own, size, ranks)):
             left = len(rows) - (start + place * size)
             if left > 0 or start == place == 0:

@@ -31,7 +31,6 @@ from discretevae.likelihoods import Likelihood, likelihood_named
 from discretevae.model.inputs import as_x, require_x, suited_likelihood
 from discretevae.model.integrands import LogJoint, LogLikelihood
 from discretevae.model.own_modules import require_shapes
-from discretevae.model.refining import refine_codes
 from discretevae.networks.convolutional import ConvDecoder, ConvEncoder
 from discretevae.networks.layers import output_bias
 from discretevae.networks.mlp import MLP
@@ -319,12 +318,11 @@ class DiscreteVAE(nn.Module):
         return LogJoint(self, x, generator=generator, prior_weight=prior_weight)
 
     @torch.no_grad()
-    def encode(self, x: Tensor | npt.ArrayLike | Rows, *, refine: int = 0) -> Tensor:
+    def encode(self, x: Tensor | npt.ArrayLike | Rows) -> Tensor:
         """Return the most likely code of each row, as a user keeps it.
 
         Args:
             x: ``[B, P]``, values as the model sees them: a tensor or an array; or `Rows`.
-            refine: sweeps of `refine_codes`, which look for a code that explains the row better.
 
         Returns:
             ``[B, D]``: uint8 bits, int64 category numbers, or the means of a Gaussian code. Of
@@ -339,8 +337,7 @@ class DiscreteVAE(nn.Module):
             torch.Size([1, 3])
         """
         x = as_x(x, self.config.n_features, self.likelihood).to(next(self.parameters()))
-        codes = self.family.to_codes(self.family.mode(self.eta(x)))
-        return refine_codes(self, x, codes, sweeps=refine) if refine else codes
+        return self.family.to_codes(self.family.mode(self.eta(x)))
 
     @torch.no_grad()
     def decode(self, codes: Tensor | npt.ArrayLike) -> Tensor:
@@ -358,9 +355,9 @@ class DiscreteVAE(nn.Module):
         z = self.family.from_codes(codes).to(next(self.parameters()))
         return self.likelihood.mean(self.output(z))
 
-    def reconstruct(self, x: Tensor | npt.ArrayLike | Rows, *, refine: int = 0) -> Tensor:
-        """Return E[x|z] at each row's most likely code, see `encode`: ``[B, P]`` to ``[B, P]``."""
-        return self.decode(self.encode(x, refine=refine))
+    def reconstruct(self, x: Tensor | npt.ArrayLike | Rows) -> Tensor:
+        """Return E[x|z] at each row's most likely code: ``[B, P]`` to ``[B, P]``."""
+        return self.decode(self.encode(x))
 
     @torch.no_grad()
     def sample(self, n: int, *, generator: torch.Generator | None = None, **options: Any) -> Tensor:

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from discretevae.codes.packing import encode_rows
+from discretevae.codes.refining import refine_codes
 from discretevae.config import ImageShape, sides_of
 from discretevae.data import Rows
 from discretevae.families import Categorical
@@ -102,11 +103,11 @@ def reconstructions(
     model: DiscreteVAE, rows: Rows, *, n: int = 36, columns: int = COLUMNS, refine: int = 0
 ) -> Figure:
     """Return the first ``n`` rows above their reconstructions: the paper's figure 7."""
-    x = rows.deterministic().batch(slice(0, n))
-    shown = model.reconstruct(x.to(model.device), refine=refine).cpu()
+    x = rows.deterministic().batch(slice(0, n)).to(model.device)
+    shown = model.decode(refine_codes(model, x, model.encode(x), sweeps=refine))
     bands = []
     for start in range(0, len(x), columns):
-        pairs = (part[start : start + columns] for part in (x, shown))
+        pairs = (part[start : start + columns] for part in (x.cpu(), shown.cpu()))
         bands += [mosaic(part, shape_of(rows), columns) for part in pairs]
     return _mosaic_figure(
         _stack(bands, gap_of(shape_of(rows))), "Rows, each above its reconstruction"

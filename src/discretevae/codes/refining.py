@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from discretevae.config import ImageShape, sides_of
 from discretevae.errors import ConfigError
-
-if TYPE_CHECKING:
-    from discretevae.model.vae import DiscreteVAE
+from discretevae.model.vae import DiscreteVAE
 
 STRIDE = 4
 """Places of a grid that are so far apart hardly share pixels, and are changed at the same time."""
@@ -35,7 +32,7 @@ def refine_codes(
         model: of bits, or of categories.
         x: rows, ``[B, P]``, as the model sees them.
         codes: ``[B, D]``, as `DiscreteVAE.encode` gives them.
-        sweeps: how often every variable is tried.
+        sweeps: how often every variable is tried; 0 leaves the codes as they are.
         candidates: categories that are tried for each variable.
 
     Returns:
@@ -46,7 +43,6 @@ def refine_codes(
 
     Example:
         >>> from discretevae.config import ModelConfig
-        >>> from discretevae.model.vae import DiscreteVAE
         >>> model = DiscreteVAE(ModelConfig(n_features=4, latent="bernoulli:3", hidden=(8,)))
         >>> x = torch.rand(5, 4)
         >>> refine_codes(model, x, model.encode(x)).shape
@@ -56,6 +52,8 @@ def refine_codes(
     modes, without the prior's term.
     """
     spec = model.config.latent
+    if sweeps == 0:
+        return codes
     if spec.kind not in ("bernoulli", "categorical"):
         raise ConfigError(f"codes of {spec} cannot be refined, only bits or categories.")
     regions = _Regions.of(model)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from discretevae.codes.packing import encode_rows, pack_codes
+from discretevae.codes.refining import _Regions, refine_codes
 from discretevae.config import ModelConfig
 from discretevae.errors import ConfigError
-from discretevae.model.refining import _Regions, refine_codes
 from discretevae.model.vae import DiscreteVAE
 
 
@@ -94,19 +95,20 @@ def test_a_place_is_judged_by_the_pixels_of_its_own_region():
     assert regions.of_place.reshape(8, 8)[4:, 4:].unique().tolist() == [3]
 
 
-def test_encode_and_reconstruct_refine_when_asked():
+def test_rows_are_encoded_and_drawn_with_refined_codes():
     model = model_of("bernoulli:5", hidden=(8,))
     x = rows_of(model)
     refined = refine_codes(model, x, model.encode(x), sweeps=2)
-    assert torch.equal(model.encode(x, refine=2), refined)
-    assert torch.equal(model.reconstruct(x, refine=2), model.decode(refined))
+    packed = encode_rows(model, x.numpy(), refine=2)
+    assert (packed == pack_codes(model.family, refined)).all()
+    assert torch.equal(refine_codes(model, x, model.encode(x), sweeps=0), model.encode(x))
 
 
 @pytest.mark.parametrize("latent", ["gaussian:2", "bernoulli:2+gaussian:2"])
 def test_real_variables_are_refused(latent):
     model = model_of(latent, hidden=(8,))
     with pytest.raises(ConfigError, match="cannot be refined"):
-        model.encode(rows_of(model), refine=1)
+        encode_rows(model, rows_of(model).numpy(), refine=1)
 
 
 def test_the_command_writes_refined_codes(cli, tmp_path):
