@@ -30,7 +30,7 @@ class _Counts(Likelihood):
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
         """Return ln p(x|z) of every sample and row, ``[S, B]``."""
         a, b = self._terms(output)
-        return torch.einsum("sbp,bp->sb", a, x) - b + self._constant(x)
+        return torch.einsum("...bp,bp->...b", a, x) - b + self._constant(x)
 
     def table(self, output: Tensor, x: Tensor) -> Tensor:
         """Return ln p(x_b | state n) by a matrix product, ``[B, N]``."""
