@@ -16,6 +16,7 @@ from discretevae.errors import ConfigError, DataError
 from discretevae.evaluation import bounds as evaluation
 from discretevae.evaluation.bounds import evaluate, row_scores, score_samples
 from discretevae.model.vae import DiscreteVAE
+from discretevae.networks.mlp import MLP
 from discretevae.training.prior_fitting import fit_prior
 
 LATENTS = ("bernoulli:6", "categorical:5", "categorical:2x3")
@@ -277,6 +278,9 @@ def test_json_keys(latent, exact):
         "codes_used",
         "active_units",
         "code_entropy",
+        "perplexity",
+        "perplexity_share",
+        "psnr",
         "rows",
         "bounds",
         "rate",
@@ -499,9 +503,12 @@ def test_what_is_refused():
 def test_bits_of_a_vq_vae_are_those_of_its_prior_and_of_its_reconstruction(prior, monkeypatch):
     """By hand, at the nearest vectors; and not a decoder row more than one of each row."""
     config = ModelConfig(
-        n_features=6, latent="categorical:8@2x4", hidden=(7,), prior=prior, quantizer="vector:3"
-    )
-    model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0)).eval()
+        n_features=6, latent="categorical:8@2x4", network="custom", prior=prior,
+        quantizer="vector:3",
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    encoder, decoder = (MLP(sizes, generator=generator) for sizes in ([6, 7, 24], [24, 7, 6]))
+    model = DiscreteVAE(config, encoder=encoder, decoder=decoder, generator=generator).eval()
     x = (torch.rand(40, 6, generator=torch.Generator().manual_seed(1)) < 0.5).float()
     if prior != "fixed":
         fit_prior(model, x, model.prior, epochs=3)

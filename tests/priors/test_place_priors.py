@@ -93,10 +93,10 @@ def test_samples_with_a_cache_are_those_without(family, grid, monkeypatch):
 
 def test_bits_of_a_place_depend_on_each_other():
     """Two bits of a place that are always equal: independent ones would need ln 2 more."""
-    config = ModelConfig(n_features=8, latent="bernoulli:2@2x2", hidden=())
-    model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0))
-    model.encoder[0].weight.data = 60 * torch.eye(8)
-    torch.nn.init.constant_(model.encoder[0].bias, -30.0)
+    config = ModelConfig(n_features=8, latent="bernoulli:2@2x2", network="custom")
+    model = DiscreteVAE(config, encoder=torch.nn.Linear(8, 8), decoder=torch.nn.Linear(8, 8))
+    model.encoder.weight.data = 60 * torch.eye(8)
+    torch.nn.init.constant_(model.encoder.bias, -30.0)
     first = Bernoulli(4).enumerate().repeat(8, 1)
     rows = Rows.from_array(first.repeat_interleave(2, 1), name="twins")
     generator = torch.Generator().manual_seed(0)
@@ -228,7 +228,10 @@ def test_a_prior_given_labels_learns_each_class_and_their_shares():
 
 
 def test_a_prior_of_another_grid_is_refused():
-    model = DiscreteVAE(ModelConfig(n_features=4, latent="bernoulli:2@1x4", prior="convolution"))
+    config = ModelConfig(
+        n_features=4, latent="bernoulli:2@1x4", network="custom", prior="convolution"
+    )
+    model = DiscreteVAE(config, encoder=torch.nn.Linear(4, 8), decoder=torch.nn.Linear(8, 4))
     assert model.prior.grid == (1, 4)
     for grid in ((2, 2), (4, 1), None):
         prior = make_prior("transformer:1x8", model.family, grid=grid)

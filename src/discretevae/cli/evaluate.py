@@ -65,7 +65,9 @@ def command(
     samples), bounds (one for each S), log_px (exact ln p(x); null where the code is too large),
     each {"value", "se"}; rate and distortion (the KL, and −E_q ln p(x|z)); codes_used (distinct
     most-likely codes), distinct_rate (the same by rows), active_units (latent variables that vary
-    over rows), code_entropy (nats, of the most-likely codes) and its entropy_ceiling;
+    over rows), code_entropy (nats, of the most-likely codes) and its entropy_ceiling; perplexity
+    (of what a place of a grid, an entry of a codebook, or else a variable says) and its share of
+    the most it can be; psnr (dB, of the reconstructions of 8-bit pictures, the mean over pictures);
     bits_per_dimension where the likelihood is a probability; is_surrogate where it is none, as a
     Bernoulli one of grey values; rows (their number). With --with a list of such objects, each with
     its run and its difference in the ELBO, row by row, from the first.
@@ -130,6 +132,11 @@ def evaluation_lines(result: Evaluation, config: ModelConfig) -> list[tuple[str,
     if result.bits_per_dimension is not None:
         lines.append(("bits per dimension", *_cells(result.bits_per_dimension, digits=4)))
     lines.append(("active latent variables", f"{usage.active_units}", f"of {family.n_variables}"))
+    if result.psnr is not None:
+        lines.append(("PSNR of reconstructions [dB]", *_cells(result.psnr)))
+    if usage.perplexity is not None and usage.perplexity_share is not None:
+        of = f"of {usage.perplexity / usage.perplexity_share:,.0f} ({usage.perplexity_share:.1%})"
+        lines.append(("perplexity of the code's symbols", f"{usage.perplexity:.2f}", of))
     if usage.codes_used is not None and usage.code_entropy is not None:
         most = min(result.rows, n_discrete_states(family) or result.rows)
         lines.append(("distinct codes", f"{usage.codes_used}", f"of at most {most:,}"))
@@ -165,8 +172,8 @@ def _write_rows(out: Path, scores: RowScores, rows: Rows) -> None:
 
     columns = {"elbo": scores.elbo, "log_likelihood": scores.log_likelihood, "kl": scores.kl}
     columns |= {f"bound_{samples}": bound for samples, bound in scores.bounds.items()}
-    if scores.log_px is not None:
-        columns["log_px"] = scores.log_px
+    more = {"log_px": scores.log_px, "psnr": scores.psnr}
+    columns |= {name: column for name, column in more.items() if column is not None}
     arrays = {"id": ids_of(rows)} | {name: column.numpy() for name, column in columns.items()}
     write_columns(outputs.make_parent(out), arrays)
 

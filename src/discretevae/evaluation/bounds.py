@@ -38,6 +38,7 @@ class RowScores:
         bounds: the S-sample bound for every S that was asked for.
         log_px: ln p(x) itself where the code can be enumerated, else None.
         usage: how much of the code the rows use.
+        psnr: of the reconstruction of each row, see `Evaluation`; None of rows that have none.
         is_surrogate: whether the likelihood is no probability of these rows, see `Evaluation`.
     """
 
@@ -47,6 +48,7 @@ class RowScores:
     bounds: Mapping[int, Tensor]
     log_px: Tensor | None
     usage: CodeUsage
+    psnr: Tensor | None
     is_surrogate: bool
 
     @property
@@ -83,6 +85,9 @@ class Evaluation:
             grey values is not: all figures are then a cross-entropy's, comparable between models
             of the same rows and with nothing else.
         entropy_ceiling: the most that ``usage.code_entropy`` can be, ln min(rows, states).
+        psnr: of 8-bit pictures, 10 log10 255²/MSE of each reconstruction, dB: E[x|z] at the most
+            likely code, rounded to 8 bits, MSE over all values of the picture; a flawless one is
+            taken as if one value were off by one. None of other rows.
     """
 
     elbo: Measured
@@ -97,6 +102,7 @@ class Evaluation:
     bits_per_dimension: Measured | None
     is_surrogate: bool
     entropy_ceiling: float | None
+    psnr: Measured | None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain values for JSON."""
@@ -169,6 +175,7 @@ def summary_of(scores: RowScores, model: DiscreteVAE) -> Evaluation:
         else None,
         is_surrogate=scores.is_surrogate,
         entropy_ceiling=None if states is None else math.log(min(n, states)),
+        psnr=None if scores.psnr is None else measured(scores.psnr),
     )
 
 
@@ -202,7 +209,8 @@ def row_scores(
     exact = is_enumerable(model.family)
     chunk = DECODER_ROWS if exact else max(LEAST_ROWS, DECODER_ROWS // sizes[-1])
     columns: list[Tensor] = []
-    tally, is_surrogate = UsageTally(model.family), False
+    tally, is_surrogate = UsageTally(model.config), False
+    is_8_bit = rows.image_shape is not None and rows.are_bytes and not rows.is_binary
     for x in rows.chunks(chunk, seed=seed, progress=progress):
         x = x.to(model.device)
         is_surrogate = is_surrogate or model.likelihood.is_surrogate_for(x)
@@ -215,6 +223,8 @@ def row_scores(
             if same_draws:
                 generators = [torch.Generator(model.device).manual_seed(seed) for _ in x]
             score = _score_by_sampling(model, x, eta, sizes, *generators)
+        if is_8_bit:
+            score = torch.cat((_psnr(model, x, eta)[None], score))
         columns.append(score.cpu())
     scores = torch.cat(columns, 1).double()
     bad = int((~scores.isfinite()).any(0).sum())
@@ -223,12 +233,14 @@ def row_scores(
             f"{rows.name}: the likelihood of {bad:,} of {len(rows):,} rows is beyond float32. "
             "Rescale their values."
         )
+    psnr, scores = (scores[0], scores[1:]) if is_8_bit else (None, scores)
     likelihood, kl, *others = scores
     if not model.likelihood.is_probability:  # densities, in the units that the rows came in
         likelihood, *others = (figure + rows.log_jacobian for figure in (likelihood, *others))
     bounds = dict(zip(sizes, others, strict=False))
     log_px = others[len(sizes)] if exact else None
-    return RowScores(likelihood - kl, likelihood, kl, bounds, log_px, tally.result(), is_surrogate)
+    usage = tally.result()
+    return RowScores(likelihood - kl, likelihood, kl, bounds, log_px, usage, psnr, is_surrogate)
 
 
 def score_samples(
@@ -268,6 +280,13 @@ def _sample_sizes(samples: int | Sequence[int]) -> list[int]:
             f"`samples` {odd[0]} does not divide {sizes[-1]}. Give sizes such as 100 and 5000."
         )
     return sizes
+
+
+def _psnr(model: DiscreteVAE, x: Tensor, eta: Tensor) -> Tensor:
+    """Return the PSNR of the reconstructions of rows, dB, ``[B]``."""
+    mean = model.likelihood.mean(model.output(model.family.mode(eta)))
+    error = (mean.clamp(0, 1) * 255).round() / 255 - x
+    return -10 * error.square().mean(1).clamp_min(255**-2 / x.shape[1]).log10()
 
 
 def _score_exactly(

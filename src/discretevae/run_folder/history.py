@@ -40,6 +40,7 @@ class EpochMetrics:
             clock on a machine that others use too; None where another device did the work.
         validation_elbo: like ``test_elbo``, of the rows held out to stop in time; None without any.
         validation_elbo_se: its standard error.
+        perplexity, perplexity_share: see `CodeUsage`; over the test rows.
     """
 
     epoch: int
@@ -59,6 +60,8 @@ class EpochMetrics:
     cpu_seconds: float | None
     validation_elbo: float | None = None
     validation_elbo_se: float | None = None
+    perplexity: float | None = None
+    perplexity_share: float | None = None
 
 
 def seconds_of(*histories: Sequence[EpochMetrics]) -> list[list[float]]:
