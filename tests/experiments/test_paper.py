@@ -18,7 +18,6 @@ from PIL import Image
 
 from discretevae.cli import call
 from discretevae.errors import RunError
-from discretevae.experiments import run as one_run
 from discretevae.experiments.paper import running
 from discretevae.experiments.paper.experiments import (
     EXPERIMENTS,
@@ -256,7 +255,7 @@ def test_without_a_name_nothing_is_started(cli, tmp_path, monkeypatch):
 
 def interrupted(cli, monkeypatch, run, *args):
     with monkeypatch.context() as patch:
-        patch.setattr(one_run, "run", run)
+        patch.setattr(running, "run", run)
         status, _, err = cli(*args)
     assert status == 130
     assert len(err.splitlines()) == 1
@@ -283,7 +282,7 @@ def test_ctrl_c_is_gone_on_with_to_the_bit(when, made, cli, tmp_path, monkeypatc
     def pressed(*_: object, **__: object):
         raise KeyboardInterrupt
 
-    run, out = one_run.run, tmp_path / "other"
+    run, out = running.run, tmp_path / "other"
     with monkeypatch.context() as patch:
         if when == "after its training":
             patch.setattr("discretevae.experiments.run.evaluate", pressed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import nn
 from discretevae.config import RunConfig, SaveEvery
 from discretevae.data import Dataset, Schema
 from discretevae.data.datasets import require_dataset
-from discretevae.errors import CollapseWarning, ConfigError, TrainingInterrupted, require_type
+from discretevae.errors import ConfigError, TrainingInterrupted, require_type
 from discretevae.evaluation.bounds import Evaluation, evaluate
 from discretevae.families import family_of
 from discretevae.model.vae import DiscreteVAE, fresh_model
@@ -25,7 +24,6 @@ from discretevae.run_folder.saved_run import (
     CONFIG,
     SCHEMA,
     config_bytes,
-    is_run,
     load_schema,
     schema_bytes,
     schema_problem,
@@ -151,50 +149,6 @@ def run(
             raise TrainingInterrupted(
                 "after the last epoch, before evaluation and pictures were done; all is saved.", out
             ) from None
-
-
-def run_part(
-    data: Dataset,
-    config: RunConfig,
-    *,
-    out: Path,
-    name: str,
-    device: str = "cpu",
-    samples: int = 100,
-    progress: TaskProgress,
-) -> None:
-    """Make or resume one of several runs; errors as of `run`.
-
-    There is no warning of a collapsed code: the report on all runs shows how much of it is used.
-
-    Args:
-        data: as for `run`.
-        config: as for `run`.
-        out: the run folder.
-        name: of the run, for ``progress`` and messages.
-        device: where to train.
-        samples: S of the S-sample bound at the end.
-        progress: called after every step.
-    """
-    epochs = config.training.epochs
-
-    def training(at: Progress) -> None:
-        done = (at.epoch - 1) * at.n_steps + at.step
-        progress(f"{name} · epoch {at.epoch}/{epochs}", done, epochs * at.n_steps)
-
-    def evaluating(rows: int) -> None:
-        progress(f"{name} · evaluating", rows, len(data.test))
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", CollapseWarning)
-            run(
-                data, config, out=out, resume=is_run(out), device=device, samples=samples,
-                progress=training, evaluating=evaluating,
-            )  # fmt: skip
-    except TrainingInterrupted as stopped:
-        # resuming this run alone would leave out the rest
-        raise TrainingInterrupted(f"{name}: {stopped.message} Run it again to go on.") from None
 
 
 def _files(config: RunConfig, data: Dataset, known: Schema | None) -> dict[str, bytes]:

@@ -11,7 +11,6 @@ from discretevae.system.locks import LOCK
 
 FIGURES = "figures"
 
-
 MAX_DIFFERENCES = 3
 """Shown of two configurations; more would not fit the line."""
 
@@ -60,20 +59,15 @@ def folder_problem(folder: Path, config: RunConfig) -> str | None:
         return str(error)
     if there == config:
         return None
-    shown = differences(there, config)
+    own, asked = to_dict(there), to_dict(config)
+    shown = [
+        f"{name} {value}, not {asked[part][name]}"
+        for part in ("data", "model", "training")
+        for name, value in own[part].items()
+        if value != asked[part][name]
+    ]
     more = f" and {len(shown) - MAX_DIFFERENCES} more" if len(shown) > MAX_DIFFERENCES else ""
     return (
         f"{folder}: holds a run with {', '.join(shown[:MAX_DIFFERENCES])}{more}. Ask for what is "
         "there, choose another `out`, or delete the folder."
     )
-
-
-def differences(there: RunConfig, asked: RunConfig) -> list[str]:
-    """Return what differs between the configuration of a run and the one that is asked for."""
-    one, other = to_dict(there), to_dict(asked)
-    return [
-        f"{name} {value}, not {other[part][name]}"
-        for part in ("data", "model", "training")
-        for name, value in one[part].items()
-        if value != other[part][name]
-    ]

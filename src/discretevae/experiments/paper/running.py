@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from discretevae.config import RunConfig
 from discretevae.data import Dataset, load_data
-from discretevae.errors import RunError, TrainingInterrupted
+from discretevae.errors import CollapseWarning, RunError, TrainingInterrupted
 from discretevae.experiments.paper.experiments import (
     EXPERIMENTS,
     FIGURES,
@@ -29,12 +30,13 @@ from discretevae.experiments.paper.findings import (
     run_folder,
 )
 from discretevae.experiments.paper.plots import paper_figure
-from discretevae.experiments.run import TaskProgress, run_part
+from discretevae.experiments.run import TaskProgress, run
 from discretevae.model.vae import DiscreteVAE
 from discretevae.plots.pictures import save_figure
 from discretevae.run_folder.folder import folder_problem
-from discretevae.run_folder.saved_run import load_run
+from discretevae.run_folder.saved_run import is_run, load_run
 from discretevae.system.files import has_format, write_json
+from discretevae.training import Progress
 
 NUMBERS = "report.json"
 PICTURES = "figures"
@@ -114,9 +116,9 @@ def reproduce(
             found = read_finished(out, experiment, variant)
             is_new = found is None
             if is_new:
-                run_part(
-                    data(config.data.source), config, out=run_folder(out, experiment, variant),
-                    name=f"{name}/{variant}", device=device, progress=progress,
+                _make(
+                    run_folder(out, experiment, variant), f"{name}/{variant}",
+                    data(config.data.source), config, device, progress,
                 )  # fmt: skip
                 found = read_finished(out, experiment, variant)
             if found is None:
@@ -127,6 +129,31 @@ def reproduce(
         return report or reporter.update()
     except KeyboardInterrupt:
         raise TrainingInterrupted(f"what was saved is in {out}. Run it again to go on.") from None
+
+
+def _make(
+    out: Path, name: str, data: Dataset, config: RunConfig, device: str, progress: TaskProgress
+) -> None:
+    """Make a run or go on with it; the report shows how much of its code is used."""
+    epochs = config.training.epochs
+
+    def training(at: Progress) -> None:
+        done = (at.epoch - 1) * at.n_steps + at.step
+        progress(f"{name} · epoch {at.epoch}/{epochs}", done, epochs * at.n_steps)
+
+    def evaluating(rows: int) -> None:
+        progress(f"{name} · evaluating", rows, len(data.test))
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CollapseWarning)
+            run(
+                data, config, out=out, resume=is_run(out), device=device, progress=training,
+                evaluating=evaluating,
+            )  # fmt: skip
+    except TrainingInterrupted as stopped:
+        # resuming this run alone would leave out the rest
+        raise TrainingInterrupted(f"{name}: {stopped.message} Run it again to go on.") from None
 
 
 def _require_free(out: Path, planned: dict[tuple[str, Variant], RunConfig]) -> None:
