@@ -170,7 +170,7 @@ PIXELS, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
 NPY, IDX = "data.readers.npy.NpyTable.__init__", "data.readers.idx.read_idx_bytes"
 NPZ, UNPACK = "data.readers.npz.NpzFile.__init__", "data.readers.npz.NpzFile._unpacking"
-PARQUET, PHOTO = "data.readers.parquet.ParquetTable._opened", "data.readers.images._read"
+PARQUET, PHOTO = "data.readers.parquet.ParquetTable._opened", "data.readers.pixels.read_picture"
 TEXT = (
     "data.readers.dialect._unpacked",
     "data.readers.tables._parse_records",
@@ -252,6 +252,7 @@ EXCUSED = {
     "data.readers.npy.NpyTable.will_read": "hands no bytes on",
     "data.download.download": "writes",
     "system.files.atomic_file": "writes",
+    "data.readers.decoding._found": "what it has kept in the cache, by `NpyTable`, and JSON",
     "plots.pictures.save_figure": "a picture that it has just drawn",
     "experiments.refit._summarize": "copies what `read_metrics` has read just before",
     "estimators.references.references": "a file of the package itself",

@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from discretevae import pack_codes, unpack_codes
 from discretevae.codes.packing import decode_codes, encode_rows, read_codes
 from discretevae.data import Rows, load_rows
-from discretevae.data.stores.prefetch import one_ahead
+from discretevae.data.stores.prefetch import ahead
 from discretevae.errors import DataError
 from discretevae.families import Bernoulli, Categorical, Gaussian
 from discretevae.run_folder.saved_run import load_run
@@ -281,13 +281,13 @@ def test_what_is_read_ahead_comes_in_order_and_stops_in_time():
             raise DataError("four")
         return n
 
-    results = one_ahead(make, range(10))
+    results = ahead(make, range(10))
     assert made == []
     assert [next(results) for _ in range(4)] == [0, 1, 2, 3]
     with pytest.raises(DataError, match="four"):
         next(results)
     assert max(made) <= 5
-    assert list(one_ahead(make, [])) == []
+    assert list(ahead(make, [])) == []
 
 
 def test_all_rows_are_encoded_in_the_order_of_the_file(cli, trained, tmp_path, monkeypatch):

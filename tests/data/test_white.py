@@ -11,6 +11,7 @@ from PIL import Image
 
 from discretevae.data import Schema, load_data, load_rows
 from discretevae.data.readers.white import with_white
+from discretevae.data.stores.storing import ArrayTable
 from discretevae.errors import DataError, DataWarning
 
 SIDES = (4, 6)
@@ -171,8 +172,8 @@ def test_16_bits_are_resized_without_loss_of_range(tmp_path):
 
 
 def test_bytes_are_not_copied():
-    values = np.zeros((3, *SIDES), np.uint8)
-    assert with_white(values, 200, 255, 255) is values
+    table = ArrayTable(np.zeros((3, 12), np.uint8), "a", None, None, is_table=False)
+    assert with_white(table, 200, 255, 255) is table
 
 
 def test_what_is_transparent_is_white_in_a_dark_picture_of_a_run(tmp_path):

@@ -8,6 +8,7 @@ import io
 import os
 import pickle
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -79,10 +80,12 @@ def watched() -> Iterator[tuple[set[str], list[str]]]:
     unpickled = _audited()
     before = sys.getprofile()
     sys.setprofile(note)
+    threading.setprofile(note)
     try:
         yield called, unpickled
     finally:
         sys.setprofile(before)
+        threading.setprofile(None)
 
 
 _FOUND: list[str] = []

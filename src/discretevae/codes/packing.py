@@ -13,7 +13,7 @@ from discretevae.codes.packed import map_npy, packed_dtype, require_packed
 from discretevae.codes.refining import refine_codes
 from discretevae.data import Rows
 from discretevae.data.objects import RowsLike
-from discretevae.data.stores.prefetch import one_ahead
+from discretevae.data.stores.prefetch import ahead
 from discretevae.errors import DataError, require_type
 from discretevae.evaluation.bounds import DECODER_ROWS
 from discretevae.families import Bernoulli, Family, require_family
@@ -152,7 +152,7 @@ def _encoded(
         start = min(start + ranks.rank * size, max(0, len(rows) - 1))
         return rows.batch(slice(start, start + size))
 
-    for start, x in zip(rounds, one_ahead(read, rounds), strict=True):
+    for start, x in zip(rounds, ahead(read, rounds), strict=True):
         look(x)
         x = x.to(device)
         codes = refine_codes(model, x, model.encode(x), sweeps=refine)

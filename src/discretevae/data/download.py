@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from discretevae.errors import DataError, DownloadError
 from discretevae.system.files import atomic_file
+from discretevae.system.progress import track
 
 TIMEOUT = 30.0
 """Seconds without a byte before a mirror is given up."""
@@ -63,20 +63,13 @@ def download(url: str, path: Path, *, max_bytes: int, progress: bool = False) ->
         DataError: more than `max_bytes`.
     """
     import requests
-    from rich.console import Console
-    from rich.progress import track
 
     with requests.get(url, stream=True, timeout=TIMEOUT) as response, path.open("wb") as file:
         response.raise_for_status()
         size = response.headers.get("content-length", "")
-        pieces = track(
-            response.iter_content(PIECE_BYTES),
-            url.rsplit("/", 1)[-1],
-            total=int(size) / PIECE_BYTES if size.isdecimal() else None,
-            console=Console(stderr=True),
-            transient=True,
-            disable=not (progress and sys.stderr.isatty()),  # in a log file it would be noise
-        )
+        total = int(size) / PIECE_BYTES if size.isdecimal() else None
+        name = url.rsplit("/", 1)[-1]
+        pieces = track(response.iter_content(PIECE_BYTES), name, total, show=progress)
         for piece in pieces:
             if file.tell() + len(piece) > max_bytes:
                 raise DataError(f"more than the expected {max_bytes:,} bytes")

@@ -76,7 +76,7 @@ def load_data(
         test_fraction: in (0, 1); each part gets at least one row.
         split_seed: of a generator of its own.
         download: fetch a built-in set that is found nowhere.
-        progress: draw a bar while fetching, if standard error is a terminal.
+        progress: draw a bar while fetching or decoding, if standard error is a terminal.
         schema: of a run, which the data are held against and read by.
         options: fields of `DataConfig`: ``label``, ``row_id``, ``ignore``, ``header``,
             ``image_size``, ``color``, ``skip_broken``, ``scale``, ``divisor``.
@@ -130,7 +130,7 @@ def load_rows(
         test_fraction: in (0, 1).
         split_seed: of a generator of its own.
         download: fetch a built-in set that is found nowhere.
-        progress: draw a bar while fetching.
+        progress: draw a bar while fetching or decoding.
         schema: of a run.
         options: fields of `DataConfig`.
 
@@ -209,7 +209,10 @@ def load_parts(
 ) -> dict[str, Rows]:
     """Return the parts of a source, or of an object in memory, held against the schema of a run."""
     request = Request.of(config) if schema is None else schema.request(config)
-    request = replace(request, fit_rows=lambda n: split(n).draw()[0] if n > 1 else torch.arange(n))
+    request = replace(
+        request, progress=progress,
+        fit_rows=lambda n: split(n).draw()[0] if n > 1 else torch.arange(n),
+    )  # fmt: skip
     if not isinstance(source, (str, os.PathLike, DataConfig)):
         rows = rows_from(source, request, wanted="source must be a name, a path")
         _require_color(rows, config, schema)

@@ -31,6 +31,7 @@ class Request:
         fit_rows: from N to the numbers of the rows that a scale is chosen by; None for all rows.
         run_shape: of the pictures of a run, whose size and channels files of pictures are given.
         run_white: the value of white in a run; files of pictures that go beyond it have their own.
+        progress: whether a bar is drawn while many pictures are decoded.
     """
 
     image_size: ImageShape | None = None
@@ -46,6 +47,7 @@ class Request:
     fit_rows: Callable[[int], Tensor] | None = None
     run_shape: ImageShape | None = None
     run_white: float | None = None
+    progress: bool = False
 
     @classmethod
     def of(cls, config: DataConfig) -> Request:

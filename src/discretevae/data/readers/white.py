@@ -7,7 +7,8 @@ import warnings
 import numpy as np
 
 from discretevae.data.readers.request import Request
-from discretevae.data.stores.values import FAINT, Array, spans
+from discretevae.data.stores.disk import DiskTable
+from discretevae.data.stores.values import FAINT, Array
 from discretevae.errors import DataWarning, count
 
 _WHITES = (255, 1023, 4095, 16383, 65535)
@@ -49,18 +50,18 @@ def choose_white(bits: int, peak: int, n: int, request: Request, name: str) -> t
     return divisor, white
 
 
-def with_white(values: Array, peak: int, divisor: float, white: float) -> Array:
-    """Return pictures ``[N, H, W]`` in units in which the divisor is white, as bytes if they can.
+def with_white(table: DiskTable, peak: int, divisor: float, white: float) -> DiskTable | Array:
+    """Return pictures ``[N, P]`` in units in which the divisor is white, as bytes if they can.
 
     What is larger than both white and the peak, the largest value of the files, stands for white.
     """
     limit = max(white, peak)
-    if white == divisor and limit >= 255 and values.dtype == np.uint8:
-        return values
+    if white == divisor and limit >= 255 and table.dtype == np.uint8:
+        return table
     are_bytes = divisor in (255, white) and limit * divisor <= 255 * white
-    result = np.empty(values.shape, np.uint8 if are_bytes else np.float32)
-    for start, stop in spans((len(values), values[0].size)):
+    result = np.empty(table.shape, np.uint8 if are_bytes else np.float32)
+    for start, part in table.pieces():
         # multiplied first, in float64: white becomes the divisor exactly, and x is 1
-        scaled = np.minimum(values[start:stop].astype(np.float64), limit) * divisor / white
-        result[start:stop] = np.rint(scaled) if are_bytes else scaled
+        scaled = np.minimum(part.astype(np.float64), limit) * divisor / white
+        result[start : start + len(part)] = np.rint(scaled) if are_bytes else scaled
     return result
