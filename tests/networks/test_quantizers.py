@@ -8,13 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from discretevae.config import ModelConfig
+from discretevae.config import LatentSpec, ModelConfig, QuantizerSpec
 from discretevae.data import Rows
 from discretevae.errors import ConfigError
 from discretevae.families import Categorical
 from discretevae.model.vae import DiscreteVAE
 from discretevae.networks.mlp import MLP
-from discretevae.networks.quantizers import CERTAIN, NUDGE, Codebook, Levels, Signs
+from discretevae.networks.quantizers import (
+    CERTAIN,
+    NUDGE,
+    Codebook,
+    Levels,
+    Signs,
+    quantizer_for,
+)
 from discretevae.training.placement import place_codebook
 
 
@@ -233,6 +240,15 @@ def test_signs_are_the_nearer_of_two_points(on_sphere):
     assert torch.equal(signs.points_of(z), torch.sign(h))
     to_one, to_minus = (bounded - 1).square(), (bounded + 1).square()
     torch.testing.assert_close(signs.logits(bounded, 0.3), (0.3 * (to_minus - to_one))[..., 0])
+
+
+def test_a_sphere_for_each_place():
+    h = points(50, 6, 1)
+    flat, grid = (Signs(on_sphere=True, n_places=n).double() for n in (1, 3))
+    by_place = torch.cat([flat.bounded(part) for part in h.split(2, 1)], 1)
+    torch.testing.assert_close(grid.bounded(h), by_place)
+    spec = LatentSpec.of("bernoulli:2@3x1")
+    assert quantizer_for(QuantizerSpec.of("sphere"), spec).n_places == 3
 
 
 @pytest.mark.parametrize(

@@ -260,6 +260,15 @@ def test_the_information_is_that_of_the_definition(latent):
     assert found.mean() > 0
 
 
+def test_the_information_of_a_grid_takes_its_mean_over_places_too():
+    family = family_of("categorical:6x3")
+    eta = torch.randn((5, 6, 3), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    q = torch.softmax(eta, -1)
+    of_place = q.reshape(5, 3, 2, 3).mean((0, 1))  # two variables at each of three places
+    expected = -3 * (of_place * of_place.log()).sum() + (q * q.log()).sum((1, 2))
+    torch.testing.assert_close(quantized._information(family, eta, 3), expected)
+
+
 @pytest.mark.parametrize("vq", ["decay=0.9,revive=0.3", "decay=0,revive=0.3"])
 def test_resumed_equals_uninterrupted(vq, tmp_path):
     """Averages and all: stopped after the second step of the second epoch."""

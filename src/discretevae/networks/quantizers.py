@@ -67,24 +67,30 @@ class Quantizer(nn.Module):
 class Signs(Quantizer):
     """Bits whose points are −1 and 1.
 
-    With ``on_sphere`` the numbers of a row are first scaled to a mean square of 1, as in binary
-    spherical quantization (Zhao, Xiong & Krähenbühl 2024); without, as in lookup-free quantization
-    (Yu et al. 2023), they have no bound and need the commitment.
+    With ``on_sphere`` the numbers of a row, of a grid those of each place, are first scaled to a
+    mean square of 1, as in binary spherical quantization (Zhao, Xiong & Krähenbühl 2024); without,
+    as in lookup-free quantization (Yu et al. 2023), they have no bound and need the commitment.
+
+    Args:
+        on_sphere: whether they are scaled.
+        n_places: of a grid; 1 of a flat code.
 
     Example:
         >>> Signs().points_of(torch.tensor([[0.0, 1.0]])).tolist()
         [[[-1.0], [1.0]]]
     """
 
-    def __init__(self, *, on_sphere: bool = False) -> None:
+    def __init__(self, *, on_sphere: bool = False, n_places: int = 1) -> None:
         super().__init__(c=0.25)  # so that at first η is h
-        self.on_sphere = on_sphere
+        self.on_sphere, self.n_places = on_sphere, n_places
 
     def bounded(self, h: Tensor) -> Tensor:
         """Return the numbers, on their sphere if asked."""
         if not self.on_sphere:
             return h
-        return h * torch.rsqrt(h.square().mean((1, 2), keepdim=True) + EPSILON)
+        places = h.reshape(-1, self.n_places, h.shape[1] // self.n_places)
+        squares = places.square().mean(2, keepdim=True)
+        return (places * torch.rsqrt(squares + EPSILON)).reshape(h.shape)
 
     def logits(self, h: Tensor, c: Tensor | float) -> Tensor:
         """Return η = −c (h − 1)² + c (h + 1)² = 4 c h, ``[B, D]``."""
@@ -259,7 +265,7 @@ def quantizer_for(
         return Codebook(latent.n_categories, spec.dim, generator=generator)
     if spec.kind == "levels":
         return Levels(latent.n_categories)
-    return Signs(on_sphere=spec.kind == "sphere")
+    return Signs(on_sphere=spec.kind == "sphere", n_places=latent.n_places)
 
 
 class QuantizedEncoder(nn.Module):

@@ -96,19 +96,24 @@ def vector_quantized(
         maximized = maximized - (h.detach() - point).square().sum((-1, -2))
     if options.entropy:
         eta = quantizer.logits(h, quantizer.first_c)
-        maximized = maximized + options.entropy * _information(model.family, eta)
+        maximized = maximized + options.entropy * _information(
+            model.family, eta, model.config.latent.n_places
+        )
     value = log_likelihood + log_prior
     return Terms(
         with_gradient_of(value.detach(), maximized), log_likelihood.detach(), -log_prior.detach()
     )
 
 
-def _information(family: Family, eta: Tensor) -> Tensor:
-    """H(mean q) − H(q(z|x)) of each row, summed over variables: ``[B]``."""
+def _information(family: Family, eta: Tensor, n_places: int = 1) -> Tensor:
+    """H(mean q) − H(q(z|x)) of each row, summed over variables: ``[B]``.
+
+    The mean is over rows, of a grid over rows and places, which share their symbols.
+    """
     q = family.mean(eta)
-    shares = q.mean(0)
+    shares = q.reshape(len(q), n_places, -1).mean((0, 1))
     if family.spec.kind == "bernoulli":
         shares = torch.stack([shares, 1 - shares])
     # the slope of 0 ln 0 is infinite
     total: Tensor = -(shares * shares.clamp_min(1e-12).log()).sum()
-    return total - family.entropy(eta)
+    return n_places * total - family.entropy(eta)
