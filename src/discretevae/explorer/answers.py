@@ -22,6 +22,7 @@ from discretevae.errors import ConfigError, DataError
 from discretevae.evaluation.bounds import row_scores
 from discretevae.explorer.effects import (
     EFFECT_ROWS,
+    GRID_DECODES,
     STEPS,
     decoded,
     effect,
@@ -89,7 +90,7 @@ class Explorer:
     ) -> None:
         self.run = run
         self.source, self.split = source, split
-        self._model = run.model
+        self._model, self._latent = run.model, run.config.model.latent
         self._mode = run.config.data.binarize
         self.variables = variables_of(run.model.family)
         rows = rows.binarized(self._mode)
@@ -106,6 +107,11 @@ class Explorer:
         """Returns the mean picture with one variable set to each of its values; remembered."""
         self._strengths: dict[int, float] = {}
 
+    @property
+    def n_places(self) -> int:
+        """Places of a grid; of a flat code 1."""
+        return self._latent.n_places
+
     def model(self) -> Answer:
         """Return a description of model and data, with the figures of the finished run."""
         config, canvas = self.run.config, self.canvas
@@ -113,6 +119,7 @@ class Explorer:
             "run": self.run.folder.resolve().name,
             "latent": str(config.model.latent),
             "variables": [asdict(variable) for variable in self.variables],
+            "grid": config.model.latent.grid,
             "image": None if canvas.shape is None else list(canvas.shape),
             "n_values": canvas.n_values,
             "columns": self.columns,
@@ -200,23 +207,26 @@ class Explorer:
         """Walk from one code to another: discrete variables one at a time, then the real ones.
 
         The discrete variables come in the order of `gentlest_first`: by how much each one alone,
-        changed in ``start``, moves the picture. Real variables then go together in a straight
-        line, in 8 steps.
+        changed in ``start``, moves the picture; of a grid those of a place change together. Real
+        variables then go together in a straight line, in 8 steps.
 
         Raises:
             ConfigError: there are too many steps for one answer.
         """
         first, last = to_codes(self._model.family, [start, end])
-        order = gentlest_first(self._model, first, last, self.variables)
+        size = self._latent.variables_per_place if self._latent.grid else 1
+        discrete = [v.index for v in self.variables if v.kind != "real"]
+        groups = [discrete[i : i + size] for i in range(0, len(discrete), size)]
+        order = gentlest_first(self._model, first, last, groups)
         if len(order) * len(first) > MAX_WALK:
             raise ConfigError(
                 f"the codes differ in {len(order):,} variables of {len(first):,}, too many steps "
                 "for one answer. Choose codes that are nearer to each other."
             )
-        codes, changed, now = [first], [None, *order], first
-        for index in order:
+        codes, changed, now = [first], [None, *(group[0] for group in order)], first
+        for group in order:
             now = now.clone()
-            now[index] = last[index]
+            now[group] = last[group]
             codes.append(now)
         if bool((now != last).any()):
             codes += [now.lerp(last, step / REAL_STEPS) for step in range(1, REAL_STEPS)] + [last]
@@ -230,19 +240,25 @@ class Explorer:
             ]
         }
 
-    def overview(self) -> Answer:
-        """Return of every variable how much it is used, costs and does; remembered."""
-        gallery = self.gallery
-        n_settings = sum(len(settings_of(variable, gallery)) for variable in self.variables)
-        for variable in self.variables:
+    def overview(self, place: int = 0) -> Answer:
+        """Return of every variable how much it is used, costs and does; remembered.
+
+        Args:
+            place: of a grid, of whose variables it is told.
+        """
+        gallery, size = self.gallery, self._latent.variables_per_place
+        variables = self.variables[place * size : (place + 1) * size]
+        n_settings = sum(len(settings_of(variable, gallery)) for variable in variables)
+        for variable in variables:
             if variable.index not in self._strengths:
                 found = strength(self._model, gallery, variable, n_settings)
                 self._strengths[variable.index] = found
                 self.pause()
         described = [
-            {"index": i, "usage": usage, "kl": kl, "strength": self._strengths[i]}
-            for i, (usage, kl) in enumerate(zip(gallery.usage, gallery.kl, strict=True))
-        ]
+            {"index": i, "usage": gallery.usage[i], "kl": gallery.kl[i],
+             "strength": self._strengths[i]}
+            for i in (variable.index for variable in variables)
+        ]  # fmt: skip
         return {"variables": described, "kl_of": "prior" if gallery.is_kl_of_prior else "reference"}
 
     def clusters(self) -> Answer:
@@ -305,7 +321,8 @@ class Explorer:
     def _effects_of(self, index: int) -> Answer:
         variable, gallery = self.variables[index], self.gallery
         settings = settings_of(variable, gallery)
-        codes = gallery.codes[spread(len(gallery), EFFECT_ROWS)]
+        n_rows = GRID_DECODES // len(settings) if self._latent.grid else EFFECT_ROWS
+        codes = gallery.codes[spread(len(gallery), min(n_rows, EFFECT_ROWS))]
         means = effect(self._model, codes, variable, settings)
         pictures = self.canvas.pictures(means)
         answer: Answer = {"variable": index, "kind": variable.kind, "rows": len(codes)}

@@ -153,6 +153,10 @@ def _walk(explorer: Explorer, fields: Fields) -> Answer:
     return explorer.walk(start, end)
 
 
+def _overview(explorer: Explorer, fields: Fields) -> Answer:
+    return explorer.overview(fields.whole("place", 0, explorer.n_places - 1, 0))
+
+
 def _effects(explorer: Explorer, fields: Fields) -> Answer:
     return explorer.effects(fields.whole("variable", 0, len(explorer.variables) - 1))
 
@@ -185,7 +189,7 @@ QUESTIONS = (
     Question("/api/model", (), lambda explorer, _: explorer.model()),
     Question("/api/rows", ("start", "count", "label"), _rows),
     Question("/api/effects", ("variable",), _effects),
-    Question("/api/overview", (), lambda explorer, _: explorer.overview()),
+    Question("/api/overview", ("place",), _overview),
     Question("/api/clusters", (), lambda explorer, _: explorer.clusters()),
     Question("/api/clusters/{cluster}", ("start", "count"), _cluster),
     Question("/api/history", (), lambda explorer, _: explorer.history()),

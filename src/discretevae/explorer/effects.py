@@ -15,6 +15,9 @@ from discretevae.model.vae import DiscreteVAE
 EFFECT_ROWS = 256
 """Codes over which the effect of a variable is averaged."""
 
+GRID_DECODES = 1024
+"""Codes decoded for the effect of a variable of a grid, whose networks take longer."""
+
 OVERVIEW_DECODES = 4096
 """Codes decoded for the overview of all variables together, half a second for 50 bits of MNIST."""
 
@@ -69,23 +72,21 @@ def strength(model: DiscreteVAE, gallery: Gallery, variable: Variable, n_setting
 
 
 def gentlest_first(
-    model: DiscreteVAE, start: Tensor, end: Tensor, variables: Sequence[Variable]
-) -> list[int]:
-    """Return the discrete variables in which two codes ``[V]`` differ, the gentlest first.
+    model: DiscreteVAE, start: Tensor, end: Tensor, groups: Sequence[list[int]]
+) -> list[list[int]]:
+    """Return the groups of variables in which two codes ``[V]`` differ, the gentlest first.
 
-    The order is by single effects: each variable alone is set to its value in ``end``, the others
+    The order is by single effects: each group alone is set to its values in ``end``, the others
     stay as in ``start``, and the mean absolute change of the picture is compared. Of equal changes
-    the first variable comes first.
+    the first group comes first.
     """
-    differing = [
-        v.index for v in variables if v.kind != "real" and bool(start[v.index] != end[v.index])
-    ]
+    differing = [group for group in groups if bool((start[group] != end[group]).any())]
     single = start.repeat(len(differing) + 1, 1)
-    for place, index in enumerate(differing, 1):
-        single[place, index] = end[index]
+    for at, group in enumerate(differing, 1):
+        single[at, group] = end[group]
     first, *others = torch.cat([decoded(model, part) for part in torch.split(single, DECODER_ROWS)])
     changes = [float((other - first).abs().mean()) for other in others]
-    return [index for _, index in sorted(zip(changes, differing, strict=True))]
+    return [group for _, group in sorted(zip(changes, differing, strict=True))]
 
 
 def decoded(model: DiscreteVAE, codes: Tensor) -> Tensor:

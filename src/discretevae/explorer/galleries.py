@@ -13,7 +13,7 @@ from discretevae.data import Rows
 from discretevae.errors import DataError
 from discretevae.evaluation.bounds import DECODER_ROWS
 from discretevae.evaluation.usage import kl_per_variable
-from discretevae.families import Gaussian, parts_with_eta
+from discretevae.families import Gaussian, parts_of, parts_with_eta
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
 
@@ -73,20 +73,24 @@ def gallery_of(
     kept = rows if len(chosen) == len(rows) else rows.subset(chosen)
     size = max(1, min(DECODER_ROWS, CHUNK_VALUES // rows.n_features))
     chunks = kept.deterministic().chunks(size, progress=progress)
-    eta = torch.cat([model.eta(x.to(model.device)) for x in chunks])
-    if not bool(eta.isfinite().all()):
-        raise DataError(f"{rows.name}: codes of rows are beyond float32. Rescale their values.")
-    usage: list[float | list[float]] = []
-    for part, own in parts_with_eta(model.family, eta):
+    family, parts = model.family, parts_of(model.family)
+    pieces, kl, sums = [], torch.zeros(()), [torch.zeros(())] * len(parts)
+    for x in chunks:  # probabilities of a large code, of all rows, would take gigabytes
+        eta = model.eta(x.to(model.device))
+        if not bool(eta.isfinite().all()):
+            raise DataError(f"{rows.name}: codes of rows are beyond float32. Rescale their values.")
+        pieces.append(family.to_codes(family.mode(eta)).cpu())
+        kl = kl + kl_per_variable(model, eta).double().sum(0).cpu()
+        for i, (part, own) in enumerate(parts_with_eta(family, eta)):
+            if not isinstance(part, Gaussian):
+                sums[i] = sums[i] + part.mean(own).double().sum(0).cpu()
+    codes, usage = torch.cat(pieces), list[float | list[float]]()
+    for part, total in zip(parts, sums, strict=True):
         if isinstance(part, Gaussian):
-            usage += part.mode(own).double().std(0, correction=0).tolist()
+            own = codes[:, len(usage) : len(usage) + part.n_variables]
+            usage += own.double().std(0, correction=0).tolist()
         else:
-            usage += part.mean(own).double().mean(0).tolist()
+            usage += (total / len(kept)).tolist()
     return Gallery(
-        kept,
-        len(rows),
-        model.family.to_codes(model.family.mode(eta)).cpu(),
-        usage,
-        kl_per_variable(model, eta).double().mean(0).tolist(),
-        model.prior.has_closed_kl,
+        kept, len(rows), codes, usage, (kl / len(kept)).tolist(), model.prior.has_closed_kl
     )

@@ -219,6 +219,19 @@ export function describe(code) {
   return `drawn from code ${text.length > 64 ? `${text.slice(0, 64)}…` : text}`;
 }
 
+/** The variables of a place of a grid; without one, all. */
+export const variablesOf = (place) => {
+  const { grid, variables } = current.model;
+  const size = grid ? variables.length / (grid[0] * grid[1]) : variables.length;
+  return variables.slice(place * size, (place + 1) * size);
+};
+
+/** The place of a variable of a grid. */
+export const placeOf = (index) => Math.floor(index / variablesOf(0).length);
+
+/** What a place is called: "place 0:3", its row and its column, as on the command line. */
+export const placeName = (place) => `place ${Math.floor(place / current.model.grid[1])}:${place % current.model.grid[1]}`;
+
 /** What a variable is called: "bit 3", "category 0", "number 2". */
 export const nameOf = (variable) =>
   `${{ bit: "bit", category: "category", real: "number" }[variable.kind]} ${variable.index}`;

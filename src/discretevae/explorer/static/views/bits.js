@@ -3,7 +3,8 @@
 import { get, queue } from "../api.js";
 import { legend, show, showDifference } from "../draw.js";
 import { attempt, button, el, field, figure, option, plural, roving } from "../dom.js";
-import { current, nameOf, nats, setVariable } from "../store.js";
+import { placeMap } from "../places.js";
+import { current, nameOf, nats, placeName, setVariable } from "../store.js";
 
 const UNUSED = 0.01; // nats of KL under which a variable is called unused
 const SHARED = 0.65; // of the largest change: the full color where all share one scale
@@ -36,6 +37,11 @@ export function mount(body, app) {
   const order = el("select", { id: "order", onchange: () => arrange() }, Object.entries(ORDERS).map(([key, [name]]) => option(key, name)));
   const same = el("input", { type: "checkbox", id: "same-scale", checked: true, onchange: () => repaint() });
   const summary = el("p", { class: "muted", id: "bits-summary" });
+  const map = model.grid ? placeMap("effects-map", (place) => {
+    [overview, chosen, asked] = [[], null, place];
+    load(place);
+  }) : null;
+  let asked = 0; // the place whose variables are wanted
   let overview = [];
   let most = 0;
   let chosen = null;
@@ -44,8 +50,8 @@ export function mount(body, app) {
   /** The signed picture of a variable: on − off; of a number, its highest minus its lowest. */
   const paintCard = (index) => {
     const effect = effects.get(index);
+    if (!effect || !cards.has(index)) return;
     const { holder } = cards.get(index);
-    if (!effect) return;
     if (effect.difference) showDifference(holder, effect.difference, same.checked ? SHARED * most : effect.scale, "");
     else {
       const pictures = picturesOf(effect);
@@ -124,10 +130,12 @@ export function mount(body, app) {
     if (chosen === index) choose(index);
   });
 
-  const load = () => attempt(trouble, async () => {
+  const load = (place = 0) => attempt(trouble, async () => {
     if (overview.length === 0) {
-      const answer = await get("/api/overview");
+      const answer = await get(`/api/overview${map ? `?place=${place}` : ""}`);
+      if (place !== asked) return;
       overview = answer.variables;
+      cards.clear();
       const largest = Math.max(...overview.map((one) => one.kl), UNUSED);
       for (const one of overview) {
         const variable = model.variables[one.index];
@@ -143,7 +151,7 @@ export function mount(body, app) {
       }
       const unused = overview.filter((one) => one.kl < UNUSED).length;
       const total = overview.reduce((sum, one) => sum + one.kl, 0);
-      summary.textContent = `${plural(overview.length, "variable")} carr${overview.length === 1 ? "ies" : "y"} ${nats(total)} per row on average; ${unused === 0 ? "none is unused" : `${unused} of them unused`}. Under each picture: its number and its KL in nats${answer.kl_of === "reference" ? ", to a fixed reference as the prior has none for a single variable" : ""}.`;
+      summary.textContent = `${map ? `${placeName(place)}: ` : ""}${plural(overview.length, "variable")} carr${overview.length === 1 ? "ies" : "y"} ${nats(total)} per row on average; ${unused === 0 ? "none is unused" : `${unused} of them unused`}. Under each picture: its number and its KL in nats${answer.kl_of === "reference" ? ", to a fixed reference as the prior has none for a single variable" : ""}.`;
       arrange();
       choose([...overview].sort((a, b) => b.strength - a.strength)[0].index);
     }
@@ -156,7 +164,7 @@ export function mount(body, app) {
   body.append(
     el("div", { class: "bar" }, field("Sort by", order), signed ? el("label", { class: "field" }, same, el("span", { text: "same colors for all" })) : null,
       el("span", { class: "spacer" }), signed ? legend(" when on") : null),
-    trouble, summary, el("div", { class: "with-detail" }, grid, detail),
+    trouble, summary, map?.node ?? "", el("div", { class: "with-detail" }, grid, detail),
   );
-  return { enter: () => (loaded ? undefined : load()) };
+  return { enter: () => (loaded ? undefined : map ? map.choose(0) : load()) };
 }

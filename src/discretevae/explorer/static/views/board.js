@@ -1,7 +1,8 @@
 // The code as a board: a tile for a bit, a row of tiles for a category, a slider for a number.
 
 import { el, figure, roving } from "../dom.js";
-import { current, nameOf, setVariable } from "../store.js";
+import { placeMap } from "../places.js";
+import { current, nameOf, on, placeName, setVariable, variablesOf } from "../store.js";
 
 const UNCERTAIN = 0.15; // how near 1/2 a probability is called uncertain
 
@@ -20,10 +21,29 @@ function level(node, p) {
 
 /**
  * The board of the current code. `point({variable, value} | null)` is told what a press would do
- * while a tile has the focus or the pointer.
+ * while a tile has the focus or the pointer. Of a grid it shows one place, which is chosen on the picture.
  */
 export function board(point) {
-  const { variables } = current.model;
+  const { variables, grid } = current.model;
+  let shown = grid ? null : tilesOf(variables, point);
+  const node = el("div", { class: "board" }, shown?.blocks);
+  const update = () => {
+    for (const one of shown.updates) one();
+    for (const settle of shown.settles) settle();
+  };
+  if (!grid) return { node, update };
+  const map = placeMap("place-map", (place) => {
+    shown = tilesOf(variablesOf(place), point);
+    node.replaceChildren(map.node, el("h4", { text: placeName(place) }), ...shown.blocks);
+    if (current.code) update();
+  });
+  on("code", () => map.mark((place) => variablesOf(place).some(({ index }) => current.code[index] !== current.base[index])));
+  map.choose(0);
+  return { node, update };
+}
+
+/** The tiles, rows of tiles and sliders of some variables: what to show, and how to renew it. */
+function tilesOf(variables, point) {
   const updates = [];
   const settles = [];
   const blocks = [];
@@ -43,7 +63,7 @@ export function board(point) {
         setVariable(index, flip());
         point(null);
       } });
-      hint(node, () => ({ variable: variables[index], value: flip() }));
+      hint(node, () => ({ variable: current.model.variables[index], value: flip() }));
       updates.push(() => {
         const on = current.code[index] === 1;
         const p = current.probabilities?.[index];
@@ -130,12 +150,5 @@ export function board(point) {
     blocks.push(list);
   }
 
-  const node = el("div", { class: "board" }, blocks);
-  return {
-    node,
-    update: () => {
-      for (const update of updates) update();
-      for (const settle of settles) settle();
-    },
-  };
+  return { blocks, updates, settles };
 }

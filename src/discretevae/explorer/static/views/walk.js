@@ -3,7 +3,7 @@
 import { get, Latest, post } from "../api.js";
 import { difference, fullScale, legend, show, showDifference } from "../draw.js";
 import { attempt, button, el, field, plural, say } from "../dom.js";
-import { current, describe, nameOf, nameOfRow } from "../store.js";
+import { current, describe, nameOf, nameOfRow, placeName, placeOf } from "../store.js";
 import { tiles } from "../tiles.js";
 import { randomRow } from "./picker.js";
 
@@ -41,6 +41,7 @@ export function mount(body, app) {
   const stepText = (step) => {
     if (step === steps[0]) return "start";
     if (step.variable === null || step.variable === undefined) return "numbers move";
+    if (model.grid) return placeName(placeOf(step.variable));
     const variable = model.variables[step.variable];
     const value = step.code[step.variable];
     return `${nameOf(variable)} ${variable.kind === "bit" ? (value ? "on" : "off") : `to ${value}`}`;
