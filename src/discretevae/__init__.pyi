@@ -53,6 +53,7 @@ from .config import (
     RunConfig as RunConfig,
     SaveEvery as SaveEvery,
     Schedule as Schedule,
+    Supervision as Supervision,
     Target as Target,
     TrainConfig as TrainConfig,
     VQTraining as VQTraining,
@@ -133,6 +134,10 @@ from .evaluation.bounds import (
     row_scores as row_scores,
     score_samples as score_samples,
 )
+from .evaluation.labels import (
+    accuracy as accuracy,
+    label_probabilities as label_probabilities,
+)
 from .evaluation.measured import Measured as Measured
 from .evaluation.usage import CodeUsage as CodeUsage
 from .experiments.comparison import compare as compare
@@ -190,6 +195,7 @@ from .objectives import (
     marginal as marginal,
     multi_sample as multi_sample,
     pretraining as pretraining,
+    semi_supervised as semi_supervised,
     vector_quantized as vector_quantized,
     wake_sleep as wake_sleep,
 )

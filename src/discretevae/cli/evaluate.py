@@ -68,11 +68,13 @@ def command(
     over rows), code_entropy (nats, of the most-likely codes) and its entropy_ceiling; perplexity
     (of what a place of a grid, an entry of a codebook, or else a variable says) and its share of
     the most it can be; psnr (dB, of the reconstructions of 8-bit pictures, the mean over pictures);
+    accuracy (of the labels that a semi-supervised model infers);
     bits_per_dimension where the likelihood is a probability; is_surrogate where it is none, as a
     Bernoulli one of grey values; rows (their number). With --with a list of such objects, each with
     its run and its difference in the ELBO, row by row, from the first.
     """
     from discretevae.evaluation.bounds import summary_of
+    from discretevae.evaluation.labels import accuracy
 
     if per_row is not None:
         require_suffix(per_row, ".csv", ".npz")
@@ -87,6 +89,9 @@ def command(
         rows = rows.subset(slice(0, max_rows))
     scores = [_scores(run, rows, samples, seed) for run in runs]
     results = [summary_of(score, run.model) for score, run in zip(scores, runs, strict=True)]
+    for i, run in enumerate(runs):
+        if run.config.training.objective == "semi-supervised":
+            results[i] = dataclasses.replace(results[i], accuracy=accuracy(run.model, rows))
     if per_row is not None:
         _write_rows(per_row, scores[0], rows)
     if as_json:
@@ -131,6 +136,8 @@ def evaluation_lines(result: Evaluation, config: ModelConfig) -> list[tuple[str,
         lines.append((f"ln p(x), exact{surrogate}", *_cells(result.log_px)))
     if result.bits_per_dimension is not None:
         lines.append(("bits per dimension", *_cells(result.bits_per_dimension, digits=4)))
+    if result.accuracy is not None:
+        lines.append(("accuracy of the labels", *_cells(result.accuracy, digits=4)))
     lines.append(("active latent variables", f"{usage.active_units}", f"of {family.n_variables}"))
     if result.psnr is not None:
         lines.append(("PSNR of reconstructions [dB]", *_cells(result.psnr)))

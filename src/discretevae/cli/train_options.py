@@ -121,13 +121,20 @@ _OWN = {
     "objective": _own(
         "What is maximized: elbo, the ELBO; multi-sample, the S-sample bound; marginal, ln p(x) "
         "itself, for codes of at most 4,096 states; reweighted wake-sleep; jsa, joint stochastic "
-        "approximation; or vq, the loss of the VQ-VAE, which needs --quantizer.",
+        "approximation; vq, the loss of the VQ-VAE, which needs --quantizer; or semi-supervised: "
+        "the first category of the code is the label, known of some rows.",
         type=click.Choice(OBJECTIVE_NAMES),
     ),
     "vq": _own(
         "With --objective vq: beta, the weight of the commitment; decay of the moving averages "
         "that the vectors follow, 0 for their gradient; revive, the share of the mean use below "
         "which a vector is moved; entropy, the weight of the code's information.",
+    ),
+    "supervision": _own(
+        "With --objective semi-supervised: alpha, the weight of the classification; consistency, "
+        "that of the agreement between the labels of what the encoder is shown (see --augment and "
+        "--target) and of what is explained; labels, the number of labels that are used, as many "
+        "of each class, 0 for all.",
     ),
     "estimator": _own(
         "Gradient estimator of the encoder, NAME[:option=value,…], such as "
@@ -162,8 +169,8 @@ _OWN = {
         type=click.Choice(BINARIZE_MODES),
     ),
     "label": _own(
-        "Column of a table that holds the classes, for scoring.  [default: one called label, "
-        "target or class]",
+        "Column of a table that holds the classes, for scoring and for --objective "
+        "semi-supervised; empty where unknown.  [default: one called label, target or class]",
     ),
     "row_id": _own(
         "Column of a table that names the rows.  [default: one that looks like row numbers]",

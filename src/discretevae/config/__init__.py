@@ -33,6 +33,7 @@ from discretevae.config.quantizers import QuantizerSpec, VQTraining
 from discretevae.config.run_config import RunConfig, run_config_from, to_dict
 from discretevae.config.saving import SaveEvery
 from discretevae.config.schedules import Schedule
+from discretevae.config.supervision import Supervision
 from discretevae.config.targets import NeighborTarget, RowTarget, Target
 from discretevae.config.train_config import (
     OBJECTIVE_NAMES,
@@ -78,6 +79,7 @@ __all__ = [
     "SaveEvery",
     "ScaleMode",
     "Schedule",
+    "Supervision",
     "Target",
     "TrainConfig",
     "VQTraining",

@@ -44,6 +44,15 @@ class RunConfig:
             )
         if training.objective == "vq" and self.model.quantizer is None:
             problems.append(MISSING)
+        label = self.model.latent.all_parts[0]
+        if training.objective == "semi-supervised" and (label.kind, label.n_variables) != (
+            "categorical",
+            1,
+        ):
+            problems.append(
+                "`objective='semi-supervised'` needs a code that begins with one category, the "
+                f"label, such as categorical:10+bernoulli:50. Got {self.model.latent}."
+            )
         if training.augment is not None and self.model.image_shape is None:
             problems.append("`augment` distorts pictures, and these rows are none. Leave it out.")
         refuse(problems)

@@ -22,10 +22,13 @@ from discretevae.config.checks import (
 )
 from discretevae.config.quantizers import VQTraining
 from discretevae.config.schedules import Schedule
+from discretevae.config.supervision import Supervision
 from discretevae.config.targets import RowTarget, Target
 from discretevae.errors import ConfigError
 
-ObjectiveName = Literal["elbo", "multi-sample", "marginal", "wake-sleep", "jsa", "vq"]
+ObjectiveName = Literal[
+    "elbo", "multi-sample", "marginal", "wake-sleep", "jsa", "vq", "semi-supervised"
+]
 Precision = Literal["float32", "tf32", "bf16"]
 Start = Literal["random", "mean"]
 
@@ -56,8 +59,11 @@ class TrainConfig:
         lr_schedule: how it falls, a `Schedule`: ``constant``, ``linear``, ``cosine:0.4`` …
         warmup: steps over which it first rises.
         objective: what is maximized: ``elbo``, ``multi-sample``, ``marginal``, ``wake-sleep``
-            ``jsa``, or ``vq``, the loss of the VQ-VAE, for models with a quantizer.
+            ``jsa``, ``vq``, the loss of the VQ-VAE, for models with a quantizer, or
+            ``semi-supervised``, where the first part of the code is the label.
         vq: options of the objective ``vq``, a `VQTraining`: ``beta=0.25,decay=0.99,revive=0.05``.
+        supervision: options of the objective ``semi-supervised``, a `Supervision`:
+            ``alpha=0.1,consistency=1,labels=100``.
         estimator: the gradient estimator, ``rloo:samples=4`` or ``RLOO(samples=4)``, of which the
             spelling is kept; None takes the default for the objective and the code.
         samples: S, samples of z per row; None leaves the estimator's own default.
@@ -111,6 +117,7 @@ class TrainConfig:
     pretrain: int = field(default=0, metadata=an_int(0))
     objective: ObjectiveName = field(default="elbo", metadata=one_of(OBJECTIVE_NAMES))
     vq: Option[VQTraining] = Option(VQTraining.of, VQTraining())
+    supervision: Option[Supervision] = Option(Supervision.of, Supervision())
     estimator: Option[str | None] = Option(_estimator, None)
     samples: int | None = field(default=None, metadata=an_int(1))
     seed: int = field(
@@ -129,10 +136,11 @@ class TrainConfig:
             )
         if self.patience is not None and self.validation == 0:
             problems.append("`patience` needs rows to judge by. Give `validation`, such as 0.1.")
-        shaping = {
-            name: bool(getattr(self, name))
-            for name in ("kl_warmup", "free_bits", "augment", "pretrain")
-        } | {"target": self.target != RowTarget()}
+        is_supervised = self.objective == "semi-supervised"
+        names = ["kl_warmup", "free_bits", "pretrain", "graph" if is_supervised else "augment"]
+        shaping = {name: bool(getattr(self, name)) for name in names}
+        if not is_supervised:
+            shaping["target"] = self.target != RowTarget()
         asked = [f"`{name}`" for name, is_asked in shaping.items() if is_asked]
         if self.objective != "elbo" and asked:
             problems.append(
@@ -140,6 +148,11 @@ class TrainConfig:
             )
         if self.objective != "vq" and self.vq != VQTraining():
             problems.append(f"`vq` belongs to `objective='vq'`. Got objective {self.objective!r}.")
+        if not is_supervised and self.supervision != Supervision():
+            problems.append(
+                f"`supervision` belongs to `objective='semi-supervised'`. Got objective "
+                f"{self.objective!r}."
+            )
         refuse(problems)
 
 

@@ -13,6 +13,9 @@ from torch import Tensor
 from discretevae.data.stores.values import as_array
 from discretevae.errors import DataError
 
+UNKNOWN = -1
+"""Label of a row whose label nobody knows, as in scikit-learn's semi-supervised estimators."""
+
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
 """A name that is a whole number as Python writes it; int64 holds it."""
 
@@ -34,7 +37,8 @@ def read_labels(
     """Return labels as int64 ``[N]``, and the names of the classes where labels are texts.
 
     Whole numbers, also written as texts, stay what they are. Other texts are numbered in their
-    natural order. ``[N, 1]`` and one-hot ``[N, K]`` become ``[N]``.
+    natural order. ``[N, 1]`` and one-hot ``[N, K]`` become ``[N]``. Where there is none (NaN, None,
+    an empty text) the label is `UNKNOWN`, −1.
 
     Raises:
         DataError: another number of labels, or neither whole numbers nor texts.
@@ -59,8 +63,12 @@ def read_labels(
         )
     if got.dtype.kind == "S":
         got = np.char.decode(got, "utf-8", "replace")
+    if got.dtype.kind == "O" and any(value is None for value in got):
+        got = np.array(["" if value is None or value != value else str(value) for value in got])
     if got.dtype.kind == "U" or (got.dtype.kind == "O" and all(isinstance(v, str) for v in got)):
         return number_classes([str(value) for value in got.tolist()])
+    if got.dtype.kind == "f":
+        got = np.where(np.isnan(got), UNKNOWN, got)
     is_whole = got.dtype.kind in "biu" or (
         got.dtype.kind == "f" and np.isfinite(got).all() and (got == np.rint(got)).all()
     )
@@ -79,13 +87,13 @@ def number_classes(names: Sequence[str]) -> tuple[Tensor, tuple[str, ...] | None
     does not number the others anew.
 
     Example:
-        >>> number_classes(["10", "2"])
-        (tensor([10,  2]), None)
+        >>> number_classes(["10", "2", ""])
+        (tensor([10,  2, -1]), None)
     """
-    if all(_WHOLE.fullmatch(name) for name in names):
-        return torch.tensor([int(name) for name in names]), None
-    classes = sorted(set(names), key=natural_key)
-    number = {name: i for i, name in enumerate(classes)}
+    classes = sorted(set(names) - {""}, key=natural_key)
+    if all(_WHOLE.fullmatch(name) for name in classes):
+        return torch.tensor([int(name) if name else UNKNOWN for name in names]), None
+    number = {name: i for i, name in enumerate(classes)} | {"": UNKNOWN}
     return torch.tensor([number[name] for name in names]), tuple(classes)
 
 
@@ -104,11 +112,12 @@ def renumber(
     if labels is None:
         return None, known, []
     values, place = np.unique(labels.numpy(), return_inverse=True)
-    names = [class_name(int(value), classes) for value in values]
-    foreign = sorted(set(names) - set(known), key=natural_key)
+    names = ["" if value == UNKNOWN else class_name(int(value), classes) for value in values]
+    foreign = sorted(set(names) - {*known, ""}, key=natural_key)
     every = (*known, *foreign)
+    numbers = [every.index(name) if name else UNKNOWN for name in names]
     return (
-        torch.tensor([every.index(name) for name in names])[torch.from_numpy(place)],
+        torch.tensor(numbers)[torch.from_numpy(place)],
         every,
         foreign,
     )

@@ -88,6 +88,8 @@ class Evaluation:
         psnr: of 8-bit pictures, 10 log10 255²/MSE of each reconstruction, dB: E[x|z] at the most
             likely code, rounded to 8 bits, MSE over all values of the picture; a flawless one is
             taken as if one value were off by one. None of other rows.
+        accuracy: share of the rows whose label a semi-supervised model infers rightly; None of
+            other models, or where no label is known.
     """
 
     elbo: Measured
@@ -103,6 +105,7 @@ class Evaluation:
     is_surrogate: bool
     entropy_ceiling: float | None
     psnr: Measured | None
+    accuracy: Measured | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain values for JSON."""

@@ -16,6 +16,7 @@ from discretevae.data import Dataset, Schema
 from discretevae.data.datasets import require_dataset
 from discretevae.errors import ConfigError, TrainingInterrupted, require_type
 from discretevae.evaluation.bounds import Evaluation, evaluate
+from discretevae.evaluation.labels import accuracy
 from discretevae.families import family_of
 from discretevae.model.vae import DiscreteVAE, fresh_model
 from discretevae.run_folder.folder import FIGURES, prepare_folder
@@ -205,6 +206,8 @@ def _finish(
     evaluation = evaluate(
         model, data.test, samples=samples, seed=config.training.seed, progress=evaluating
     )
+    if config.training.objective == "semi-supervised":
+        evaluation = dataclasses.replace(evaluation, accuracy=accuracy(model, data.test))
     device = model.device
     generator = generator_for(config.training.seed, "figures", device=device)
     (out / FIGURES).mkdir(exist_ok=True)

@@ -197,6 +197,11 @@ def parts_with_eta(family: Family, eta: Tensor) -> list[tuple[Family, Tensor]]:
     return list(zip(parts_of(family), etas, strict=True))
 
 
+def label_logits(family: Family, eta: Tensor) -> Tensor:
+    """Return the logits of q(y|x), ``[B, K]``: y is the first part of the code, a category."""
+    return parts_with_eta(family, eta)[0][1].reshape(len(eta), -1)
+
+
 def _split(flat: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
     pieces = torch.split(flat, [math.prod(shape) for shape in shapes], -1)
     pairs = zip(pieces, shapes, strict=True)

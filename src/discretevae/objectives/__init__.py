@@ -15,6 +15,8 @@ objective               per row                                     estimators
 ``jsa``                 ln p(x), at codes from a chain per row      ``importance``
 ``vq``                  ln p(x|z) at the nearest vectors, and what  ``straight-through``
                         holds encoder and vectors together
+``semi-supervised``     the ELBO, where a category is the label     exact in the category
+                        if that is known, and its classification
 ======================  ==========================================  =====================
 """
 
@@ -40,6 +42,7 @@ from discretevae.objectives.choosing import (
     estimator_name as estimator_name,
 )
 from discretevae.objectives.quantized import vector_quantized as vector_quantized
+from discretevae.objectives.semi_supervised import semi_supervised as semi_supervised
 from discretevae.objectives.terms import Objective as Objective, Terms as Terms
 
 OBJECTIVES: Mapping[str, Objective] = {
@@ -49,6 +52,7 @@ OBJECTIVES: Mapping[str, Objective] = {
     "wake-sleep": wake_sleep,
     "jsa": jsa,
     "vq": vector_quantized,
+    "semi-supervised": semi_supervised,
 }
 """Every objective by its name."""
 
@@ -62,4 +66,6 @@ def objective_of(config: TrainConfig) -> Objective:
     """
     if config.objective == "vq":
         return partial(vector_quantized, options=config.vq)
+    if config.objective == "semi-supervised":
+        return partial(semi_supervised, options=config.supervision)
     return OBJECTIVES[config.objective]

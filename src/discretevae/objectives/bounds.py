@@ -63,6 +63,19 @@ def elbo(
         True
     """
     eta = natural_parameters(model, x, estimator, encoder_input)
+    return elbo_at(model, x, eta, estimator, generator, kl_weight, free_bits)
+
+
+def elbo_at(
+    model: DiscreteVAE,
+    x: Tensor,
+    eta: Tensor,
+    estimator: Estimator,
+    generator: torch.Generator | None,
+    kl_weight: float = 1.0,
+    free_bits: float = 0.0,
+) -> Terms:
+    """Return `elbo` for the natural parameters of q(z|x), whatever gave them."""
     if not model.prior.has_closed_kl:
         refuse(prior_problems(model.config.prior, free_bits))
         return _elbo_with_prior(model, x, eta, estimator, generator, kl_weight)

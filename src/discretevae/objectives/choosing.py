@@ -33,6 +33,8 @@ def estimator_name(family: Family, config: TrainConfig) -> str:
         'disarm'
     """
     default = DEFAULT_ESTIMATORS.get(config.objective) or default_estimator(family)
+    if config.objective == "semi-supervised" and "+" in default:
+        default = f"exact+{default.partition('+')[2]}"
     return config.estimator or default
 
 
@@ -58,7 +60,7 @@ def choose_estimator(family: Family, config: TrainConfig) -> Estimator:
         samples = PROPOSALS
     if config.objective == "jsa":
         Chains(family, 0)  # refuses real numbers
-    if config.objective == "elbo":
+    if config.objective in ("elbo", "semi-supervised"):
         estimator = estimator_for(name, family, samples=samples)
     else:  # of the code as a whole
         for part in family.spec.all_parts:
@@ -93,7 +95,13 @@ def check_pair(objective: str, estimator: Estimator) -> None:
     """
     required = DEFAULT_ESTIMATORS.get(objective)
     name = type(estimator).__name__
-    if required is None:
+    if objective == "semi-supervised":
+        if not isinstance(getattr(estimator, "estimators", [estimator])[0], Exact):
+            raise ConfigError(
+                f"objective {objective} sums over the label, the first category. Got {name}. "
+                "Choose `estimator='exact'` for that part, as in exact+disarm."
+            )
+    elif required is None:
         if isinstance(estimator, VIMCO):
             raise ConfigError(
                 "vimco estimates the K-sample bound, not the ELBO. Choose "

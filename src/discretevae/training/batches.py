@@ -10,6 +10,7 @@ from torch import Tensor
 from discretevae.config import NeighborTarget
 from discretevae.data import binarize
 from discretevae.data.augmentation import distort
+from discretevae.data.classes import UNKNOWN
 from discretevae.data.neighbors import NeighborGraph, mutual_neighbors
 from discretevae.training.preparation import PreparedTraining
 from discretevae.training.selection import resident
@@ -28,6 +29,9 @@ class Batch:
         row_weights: of each row, over the mean weight of all rows; None where all count the same.
             The steps of an epoch add up to the weighted objective, whatever rows they hold.
         numbers: of the rows among all N, int64 ``[B]``; None in a batch that is made by hand.
+        labels: int64 ``[B]``, −1 where unknown; None where the objective uses none.
+        labeled: rows whose label is known as the encoder sees them, at most as many as the steps'
+            own, ``[L, P]``, and their labels.
     """
 
     target: Tensor
@@ -35,6 +39,8 @@ class Batch:
     weight: float = 1.0
     row_weights: Tensor | None = None
     numbers: Tensor | None = None
+    labels: Tensor | None = None
+    labeled: tuple[Tensor, Tensor] | None = None
 
 
 class BatchMaker:
@@ -57,6 +63,9 @@ class BatchMaker:
         self.row_weights = weights
         self.image_shape = prepared.model.config.image_shape
         self.augment = config.augment
+        self.labels = prepared.labels
+        if self.labels is not None:
+            self.known = (self.labels != UNKNOWN).nonzero().squeeze(1)
         self.neighbors: NeighborGraph | None = None
         self.walk_steps = 0
         if isinstance(config.target, NeighborTarget):
@@ -83,15 +92,31 @@ class BatchMaker:
             x, target = (whole[:1] for whole in self._rows_of(step, 0, 1))
             row_weights, numbers = None, self.order.numbers(step)[:1]
         encoder_input = None
-        if self.augment is not None and self.image_shape is not None:
-            encoder_input = distort(x, self.augment, self.image_shape, generator=self.generator)
-        elif self.neighbors is not None:
-            encoder_input = x
-        if encoder_input is not None:
-            encoder_input = binarize(encoder_input, self.mode, self.generator)
+        if self.augment is not None or self.neighbors is not None:
+            encoder_input = self._as_encoded(x)
         target = binarize(target, self.mode, self.generator)
+        labels = None if self.labels is None else _moved(self.labels[numbers], target.device)
         numbers = _moved(numbers, self.generator.device)
-        return Batch(target, encoder_input, weight, row_weights, numbers)
+        return Batch(
+            target, encoder_input, weight, row_weights, numbers, labels, self._labeled_rows()
+        )
+
+    def _as_encoded(self, x: Tensor) -> Tensor:
+        """Return rows as the encoder sees them: distorted, then binarized."""
+        if self.augment is not None and self.image_shape is not None:
+            x = distort(x, self.augment, self.image_shape, generator=self.generator)
+        return binarize(x, self.mode, self.generator)
+
+    def _labeled_rows(self) -> tuple[Tensor, Tensor] | None:
+        """Return rows whose label is known, other ones at every step if they are many."""
+        if self.labels is None:
+            return None
+        device, chosen = self.generator.device, self.known
+        if len(chosen) > self.batch_size:
+            u = torch.rand(len(chosen), generator=self.generator, device=device).cpu()
+            chosen = chosen[u.topk(self.batch_size).indices]
+        x = self._as_encoded(_moved(self.rows.batch(chosen), device))
+        return x, _moved(self.labels[chosen], device)
 
     def _rows_of(self, step: int, rank: int, count: int) -> tuple[Tensor, Tensor]:
         """Return the rows of a process and the rows that their codes have to explain."""

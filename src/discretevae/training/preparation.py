@@ -24,6 +24,7 @@ from discretevae.objectives import check_pair, choose_estimator
 from discretevae.system.files import as_path
 from discretevae.system.precision import check_precision
 from discretevae.system.ranks import Ranks
+from discretevae.training.known_labels import known_labels
 from discretevae.training.recorders import check_recording
 from discretevae.training.selection import probe_rows, resident, some_rows
 
@@ -104,6 +105,7 @@ class PreparedTraining:
         train_rows: rows to learn from.
         test_rows: rows that are evaluated after every epoch.
         validation_rows: rows held out of the training rows for early stopping, or None.
+        labels: of the training rows, int64 ``[N]``, −1 where unknown; None where none are used.
         probe: rows ``[B, P]`` on which the variance of the gradient is measured.
         folder: the run folder; None keeps nothing.
         resume: whether to go on from the checkpoint in ``folder``, if there is one.
@@ -118,6 +120,7 @@ class PreparedTraining:
     train_rows: Rows
     test_rows: Rows
     validation_rows: Rows | None
+    labels: Tensor | None
     probe: Tensor
     folder: Path | None
     resume: bool
@@ -181,6 +184,9 @@ def prepare_training(
         raise ConfigError("a prior given labels is fitted afterwards. Leave its classes out.")
     train_rows, validation_rows = _validation_split(data, config)
     _require_usable_weights(train_rows, config)
+    labels = None
+    if config.objective == "semi-supervised":
+        labels = known_labels(train_rows, model.config.latent, config)
     test_rows = data.test.subset(some_rows(data.test, TEST_ROWS, config.seed, "test rows"))
     return PreparedTraining(
         model=model,
@@ -190,6 +196,7 @@ def prepare_training(
         train_rows=train_rows,
         test_rows=resident(test_rows, device),
         validation_rows=None if validation_rows is None else resident(validation_rows, device),
+        labels=labels,
         probe=probe_rows(train_rows, config.seed).to(device),
         folder=None if out is None else as_path(out, "out"),
         resume=resume,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor, nn
 
-from discretevae.objectives import jsa
+from discretevae.objectives import Terms, jsa
 from discretevae.training.batches import Batch
 from discretevae.training.preparation import PreparedTraining
 from discretevae.training.state import TrainingState
@@ -32,9 +33,11 @@ def take_step(
     the same step. Inside `without_waiting`, nothing here waits for the device, so that a GPU can
     record the step.
     """
-    objective = settings.objective
+    objective: Callable[..., Terms] = settings.objective
     if state.chains is not None and batch.numbers is not None:
         objective = partial(jsa, chains=(state.chains, batch.numbers))
+    if batch.labels is not None:
+        objective = partial(objective, labels=batch.labels, labeled=batch.labeled)
     terms = objective(
         state.model,
         batch.target,

@@ -202,10 +202,12 @@ class ParquetTable(DiskTable):
                 "classes. Leave it out by `ignore`."
             )
         for group in range(len(self.edges) - 1):
-            parts += [columns[0] for _, columns in self._batches(group, [number])]
+            parts += [columns[0] for _, columns in self._batches(group, [number], holes=True)]
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
-    def _batches(self, group: int, fields: Sequence[int]) -> Iterator[tuple[int, list[Array]]]:
+    def _batches(
+        self, group: int, fields: Sequence[int], *, holes: bool = False
+    ) -> Iterator[tuple[int, list[Array]]]:
         """Yield some columns of a row group in pieces: the number of the first row, and values."""
         size = int(self.edges[group + 1] - self.edges[group])
         names = [self._fields[i].name for i in fields]
@@ -224,7 +226,7 @@ class ParquetTable(DiskTable):
                 yield at, [
                     _values(
                         batch.column(i), self._fields[k].name, self.name,
-                        start=int(self.edges[group]) + at, length=self._lengths.get(k),
+                        start=int(self.edges[group]) + at, length=self._lengths.get(k), holes=holes,
                     )
                     for i, k in zip(places, fields, strict=True)
                 ]  # fmt: skip
@@ -295,15 +297,29 @@ def _index_of(schema: Any) -> list[str]:
 
 
 def _values(
-    column: Any, column_name: str, name: str, *, start: int, length: int | None = None
+    column: Any,
+    column_name: str,
+    name: str,
+    *,
+    start: int,
+    length: int | None = None,
+    holes: bool = False,
 ) -> Array:
-    """Return values ``[n]``, or ``[n, length]`` of lists; texts as objects."""
+    """Return values ``[n]``, or ``[n, length]`` of lists; texts as objects.
+
+    With ``holes`` missing ones are NaN or None, else they are refused.
+    """
     import pyarrow as pa
     from pyarrow import types
 
     values: Array
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
+    if column.null_count and holes:
+        if _is_text(column.type):
+            return np.array(column.cast(pa.string()).to_pylist(), object)
+        values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        return values
     if column.null_count:
         first = start + int(column.is_null().to_numpy(zero_copy_only=False).argmax())
         raise DataError(

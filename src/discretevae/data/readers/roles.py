@@ -172,8 +172,9 @@ def _one_label(names: Sequence[str], free: Sequence[int], source: str) -> int | 
 
 def _labels_of(values: Array, name: str, request: Request, source: str) -> Array | None:
     """Return labels; None for fractions, unless they are asked for."""
+    if values.dtype.kind == "O":  # an empty cell is a label that nobody knows
+        return np.array(["" if is_hole(value) else str(value) for value in values], object)
     if not _are_fractions(values):
-        _require_all(values, name, source)
         return values
     if name == request.label:
         raise DataError(

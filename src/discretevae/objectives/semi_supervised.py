@@ -1,0 +1,96 @@
+"""The objective of rows some of which have a label: a category of the code is the label."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everyone knows
+from torch import Tensor
+
+from discretevae.config import Supervision
+from discretevae.estimators import Estimator
+from discretevae.families.product import label_logits
+from discretevae.model.vae import DiscreteVAE
+from discretevae.objectives.bounds import elbo_at
+from discretevae.objectives.terms import Terms, natural_parameters
+
+DEFAULTS = Supervision()
+
+CERTAIN = 1e4
+"""A logit beside which float32 gives every other category a probability of exactly 0."""
+
+SHARPENING = 0.5
+"""Temperature of the labels that consistency asks for: surer ones than those inferred."""
+
+
+def semi_supervised(
+    model: DiscreteVAE,
+    x: Tensor,
+    estimator: Estimator,
+    *,
+    generator: torch.Generator | None,
+    encoder_input: Tensor | None = None,
+    labels: Tensor | None = None,
+    labeled: tuple[Tensor, Tensor] | None = None,
+    options: Supervision = DEFAULTS,
+) -> Terms:
+    """Return the objective of the model M2, over N: labels where they are known, else inferred.
+
+        label y known:    ln p(y) + E_q(z|x) [ln p(x|y, z) + ln p(z) − ln q(z|x)]
+        y not known:      Σ_y q(y|x) (the same − ln q(y|x))
+        of known labels:  α ln q(y|x), the mean over ``labeled``
+
+    The first part of the code is y. Where it is known, q(y|x) is certain of it, so that both lines
+    are the ELBO; where it is not, an estimator that is exact in y sums over all K. Source: Kingma,
+    Rezende, Mohamed & Welling, *Semi-supervised Learning with Deep Generative Models* (NeurIPS
+    2014), eq. 6-9; there z also depends on y given x. The objective with ``consistency`` is ours:
+    λ times −KL(q(y|x) ‖ q(y|x̃)), where x̃ is what the encoder sees and q(y|x) is sharpened and held
+    fixed, and λ times −KL(mean of q(y|x̃) ‖ uniform), so that no label takes all rows.
+
+    Args:
+        model: whose code begins with one category, the label.
+        x: rows ``[B, P]``.
+        estimator: exact in the first part.
+        generator: the source of the samples.
+        encoder_input: x̃, rows ``[B, P]`` that the encoder sees in place of ``x``.
+        labels: int64 ``[B]``, −1 where unknown; None for none known.
+        labeled: rows that the encoder sees ``[L, P]`` and their labels ``[L]``; None leaves the
+            third line out.
+        options: α and λ.
+
+    Example:
+        >>> from discretevae.config import ModelConfig
+        >>> from discretevae.estimators import Exact
+        >>> config = ModelConfig(n_features=4, latent="categorical:3+bernoulli:2", hidden=(8,))
+        >>> model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0))
+        >>> x, y = torch.rand(2, 4), torch.tensor([2, -1])
+        >>> semi_supervised(model, x, Exact(), generator=None, labels=y).elbo.shape
+        torch.Size([2])
+    """
+    eta = natural_parameters(model, x, estimator, encoder_input)
+    terms = elbo_at(model, x, _with_labels(model, eta, labels), estimator, generator)
+    more = torch.zeros((), device=x.device)
+    if labeled is not None:
+        logits = label_logits(model.family, model.eta(labeled[0]))
+        more = more - options.alpha * F.cross_entropy(logits, labeled[1])
+    if options.consistency:
+        with torch.no_grad():
+            wanted = torch.softmax(label_logits(model.family, model.eta(x)) / SHARPENING, 1)
+        log_q = torch.log_softmax(label_logits(model.family, eta), 1)
+        shares = log_q.exp().mean(0)
+        apart = F.kl_div(log_q, wanted, reduction="batchmean")
+        uneven = (shares * (shares * len(shares)).log()).sum()
+        more = more - options.consistency * (apart + uneven)
+    return replace(terms, surrogate=terms.surrogate + more)
+
+
+def _with_labels(model: DiscreteVAE, eta: Tensor, labels: Tensor | None) -> Tensor:
+    """Return the natural parameters of a q that is certain of the labels that are known."""
+    if labels is None:
+        return eta
+    flat, width = eta.flatten(1), label_logits(model.family, eta).shape[1]
+    certain = CERTAIN * F.one_hot(labels.clamp_min(0), width).to(flat)
+    known = (labels >= 0).unsqueeze(1)
+    first = torch.where(known, certain, flat[:, :width])
+    return torch.cat((first, flat[:, width:]), 1).reshape(eta.shape)
