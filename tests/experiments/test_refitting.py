@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from discretevae.data import load_data
+from discretevae.errors import ConfigError
 from discretevae.evaluation.bounds import row_scores
 from discretevae.experiments.refit import refit_prior
 from discretevae.run_folder.saved_run import load_run
@@ -139,6 +140,12 @@ def test_rows_without_labels_are_refused_in_one_line(cli, tmp_path):
     assert said.status == 2
     assert "They have none. Leave --condition out." in said.err
     assert not (tmp_path / "run-transformer").exists()
+
+
+def test_a_condition_is_none_or_label(trained, tmp_path):
+    run, data = load_run(trained("bernoulli:6")), load_data("digits")
+    with pytest.raises(ConfigError, match="`condition` must be none or label"):
+        refit_prior(run, data, "transformer", out=tmp_path / "new", condition="labels")
 
 
 def test_a_folder_that_is_taken_is_refused_before_anything_is_fitted(cli, trained):

@@ -8,7 +8,7 @@ import torch
 from discretevae.config import ModelConfig
 from discretevae.model.vae import DiscreteVAE
 
-PRIORS = ["fixed", "autoregressive:7"]
+PRIORS = ["fixed", "autoregressive:7", "transformer:1x8"]
 LIKELIHOODS = ["bernoulli", "gaussian:learned", "beta-binomial"]
 
 

@@ -131,7 +131,7 @@ def enumerated(model, x):
     return total
 
 
-@pytest.mark.parametrize("prior", ["fixed", "factorized", "autoregressive"])
+@pytest.mark.parametrize("prior", ["fixed", "factorized", "autoregressive", "transformer:1x8"])
 def test_the_exact_gradient_reaches_vectors_on_both_sides(prior):
     model, x = model_and_rows(prior)
     terms = elbo(model, x, Exact(), generator=torch.Generator().manual_seed(0))

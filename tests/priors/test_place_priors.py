@@ -5,13 +5,14 @@ import math
 import pytest
 import torch
 
-from discretevae.config import ModelConfig, PriorSpec
-from discretevae.data import Rows
+from discretevae.config import ModelConfig, PriorSpec, TrainConfig
+from discretevae.data import Rows, load_data
 from discretevae.errors import ConfigError, DataError
 from discretevae.families import Bernoulli, Categorical
 from discretevae.model.vae import DiscreteVAE
 from discretevae.priors import PlacePrior, make_prior
 from discretevae.priors.causal import GatedConvolutions, Transformer
+from discretevae.training import train
 from discretevae.training.prior_fitting import fit_prior
 
 
@@ -237,3 +238,23 @@ def test_a_prior_of_another_grid_is_refused():
         prior = make_prior("transformer:1x8", model.family, grid=grid)
         with pytest.raises(ConfigError, match=r"one of bernoulli:8.*code is bernoulli:2@1x4"):
             fit_prior(model, torch.rand(5, 4), prior)
+
+
+@pytest.mark.parametrize("estimator", ["disarm", "straight-through"])
+def test_it_is_trained_with_its_model(estimator):
+    data, latent = load_data("digits"), "bernoulli:3@2x2"
+    config = ModelConfig(
+        n_features=64, latent=latent, network="resnet", width=8, prior="convolution:2x8",
+        image_shape=(8, 8),
+    )  # fmt: skip
+    model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0))
+    before = model.prior.head.direct.bias.detach().clone()
+    history = train(model, data, TrainConfig(epochs=2, lr=0.01, estimator=estimator))
+    assert history[-1].test_elbo > history[0].test_elbo
+    assert not torch.equal(model.prior.head.direct.bias, before)
+
+
+def test_a_training_knows_no_labels():
+    config = ModelConfig(n_features=64, latent="bernoulli:3", prior="transformer:1x8,classes=3")
+    with pytest.raises(ConfigError, match="a prior given labels is fitted afterwards"):
+        train(DiscreteVAE(config), load_data("digits"), TrainConfig(epochs=1))

@@ -76,6 +76,7 @@ MIXED = Product((Bernoulli(2), Gaussian(2)))
         ("mixture:3", Categorical(2, 3), "fixed, factorized, autoregressive or transformer"),
         ("convolution", Bernoulli(2), "fixed, factorized, autoregressive or transformer"),
         ("transformer", MIXED, "fixed, factorized or autoregressive"),
+        ("autoregressive", Categorical(64, 512), "transformer"),
         ("transformer", Gaussian(2), "fixed, factorized or mixture:10"),
         ("mixture:3", MIXED, "fixed, factorized or autoregressive"),
     ],

@@ -103,8 +103,8 @@ def is_picture(out: Path, image_shape: ImageShape | None) -> bool:
 def write_rows(out: Path, x: Tensor, run: Run, title: str, lines: Sequence[str] = ()) -> None:
     """Write rows ``[N, P]`` as one PNG of N pictures, or as values in the units of the run's data.
 
-    Several names of lines put as many pictures into each line, its name beside it.
-    ``.npy`` holds float32, or float64 of scaled columns; ``.csv`` has the names of the columns.
+    Each of several named lines has as many pictures. ``.npy`` holds float32, or float64 of scaled
+    columns; ``.csv`` has the names of the columns.
     """
     image_shape = run.config.model.image_shape
     if is_picture(out, image_shape) and image_shape is not None:

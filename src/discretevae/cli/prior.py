@@ -13,7 +13,7 @@ from discretevae.cli.inputs import open_run
 
 @arguments.command("prior", "runs/digits transformer")
 @arguments.run
-@click.argument("prior", metavar="[PRIOR]", default="autoregressive")
+@click.argument("prior", metavar="[PRIOR]", required=False)
 @arguments.option(
     "--condition",
     "Whether a transformer or convolution learns p(z|label): none or label.",
@@ -34,14 +34,15 @@ from discretevae.cli.inputs import open_run
 @arguments.data_dir
 @arguments.as_json
 def command(
-    run_folder: Path, prior: str, device: str, data_dir: Path | None, as_json: bool, **options: Any
-) -> None:
+    run_folder: Path, prior: str | None, device: str, data_dir: Path | None, as_json: bool,
+    **options: Any,
+) -> None:  # fmt: skip
     """Fit another prior to the codes of RUN, and write a new run that has it.
 
-    PRIOR is autoregressive (the default), autoregressive:512 (with these hidden widths),
-    transformer or transformer:2x128 (layers and their width, over the places of a grid or the
-    variables of a flat code), convolution or convolution:4x64 (for grids), factorized, or
-    mixture:10 (for Gaussian codes).
+    PRIOR is autoregressive (the default) or autoregressive:512 (with these hidden widths);
+    transformer (the default for grids) or transformer:2x128 (layers and their width, over the
+    places of a grid or the variables of a flat code); convolution or convolution:4x64 (for grids);
+    factorized; or mixture:10 (for Gaussian codes).
 
     Encoder and decoder stay as they are. A better prior improves the ELBO and the samples.
     The old prior and the new one are measured on the run's test rows, in nats per row, and their
@@ -52,6 +53,7 @@ def command(
     from discretevae.experiments.refit import refit_prior
 
     run = open_run(run_folder, device)
+    prior = prior or ("transformer" if run.config.model.latent.grid else "autoregressive")
     old = run_folder if run_folder.name else run_folder.resolve()
     options["out"] = options["out"] or Path(f"{old}-{PriorSpec.of(prior).kind}")
     if run.schema is None:

@@ -6,9 +6,10 @@ import copy
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from discretevae.config import PriorSpec
+from discretevae.config.checks import must
 from discretevae.data import Dataset, Schema
 from discretevae.data.datasets import require_dataset
 from discretevae.errors import ConfigError, require_type
@@ -125,6 +126,8 @@ def refit_prior(
     require_dataset(data)
     out = as_path(out, "out")
     prior = PriorSpec.of(prior)
+    if condition not in get_args(Condition):
+        raise ConfigError(must("condition", "none or label", condition))
     if condition == "label":
         names, labels = run.schema and run.schema.classes, data.train.labels
         n_classes = len(names or ()) or max(0 if labels is None else int(labels.max()), 0) + 1

@@ -11,11 +11,15 @@ from torch import Tensor
 
 from discretevae.config.activations import RELU, Activation
 from discretevae.config.model_config import Init
+from discretevae.errors import ConfigError
 from discretevae.families import Family, parts_of
 from discretevae.priors.base import Prior, discrete_widths, draw, log_conditionals, require_sampling
 from discretevae.priors.masked import MaskedNetwork
 
 DEFAULT_HIDDEN = (256, 256)
+
+MAX_COLUMNS = 16_384
+"""Of codes; each meets each in a matrix of a gigabyte."""
 
 
 class AutoregressivePrior(Prior):
@@ -36,7 +40,7 @@ class AutoregressivePrior(Prior):
         generator: the source of the initial weights; None takes torch's global one.
 
     Raises:
-        ConfigError: the code has neither bits nor categories.
+        ConfigError: the code has neither bits nor categories, or too many.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
@@ -65,6 +69,8 @@ class AutoregressivePrior(Prior):
     ) -> None:
         super().__init__(family)
         self.widths = discrete_widths(family)
+        if sum(self.widths) > MAX_COLUMNS:
+            raise ConfigError(f"{family.spec} is too large for this prior. Choose transformer.")
         self.network = MaskedNetwork(
             self.widths, hidden=hidden, activation=activation, init=init, generator=generator
         )
