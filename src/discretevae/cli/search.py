@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,6 +27,27 @@ NEIGHBORS = 10
 """Of each query by default, where the index holds so many."""
 
 
+class Places(click.ParamType[list[tuple[int, int]]]):
+    """Places of a grid, such as ``0:0,3-4:2-5``."""
+
+    name = "places"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> list[tuple[int, int]]:
+        """Read the text."""
+        found: list[tuple[int, int]] = []
+        for part in str(value).split(","):
+            match = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?:(\d{1,3})(?:-(\d{1,3}))?", part.strip())
+            if match is None:
+                self.fail(f"{part[:40]!r} must be ROW:COLUMN, such as 0:0 or 0-3:4-7.", param, ctx)
+            top, bottom, left, right = match.groups()
+            rows = range(int(top), int(bottom or top) + 1)
+            columns = range(int(left), int(right or left) + 1)
+            found += itertools.product(rows, columns)
+            if not rows or not columns:
+                self.fail(f"{part[:40]!r} holds no places. Write the lower end first.", param, ctx)
+        return found
+
+
 @arguments.command("search", "digits.index --run runs/digits --k 10")
 @click.argument("index_file", metavar="INDEX", type=arguments.PATH)
 @click.argument("query", metavar="[QUERY]", required=False, shell_complete=arguments.complete_data)
@@ -33,6 +56,12 @@ NEIGHBORS = 10
     "--k",
     f"Neighbors of each query.  [default: {NEIGHBORS}, or all rows if there are fewer]",
     type=arguments.COUNT,
+)
+@arguments.option(
+    "--places",
+    "Of a grid of codes: compare these places alone, ROW:COLUMN from 0 with commas between them; "
+    "0-3:4-7 is a rectangle.  [default: all]",
+    type=Places(),
 )
 @arguments.path("--out", "A .npz or .json of ids and distances.  [default: none]")
 @arguments.path(
@@ -64,6 +93,7 @@ def command(
     query: str | None,
     run_folder: Path,
     k: int | None,
+    places: list[tuple[int, int]] | None,
     out: Path | None,
     picture: Path | None,
     indexed: str | None,
@@ -75,10 +105,11 @@ def command(
 ) -> None:
     """Find the rows of INDEX whose codes are nearest to those of the rows of QUERY.
 
-    Needs the extra 'search'. The distance is the number of latent variables that differ. Rows at
-    the same distance are sorted by id. QUERY is any data, a single picture too; without it, the
-    queries are the test rows of the run's own data. Rows go by their ids, such as names of files; a
-    row that is the query itself is marked. --picture needs the rows that were indexed.
+    Needs the extra 'search'. The distance is the number of latent variables that differ; of a grid
+    those of all places, or of --places. Rows at the same distance are sorted by id. QUERY is any
+    data, a single picture too; without it, the queries are the test rows of the run's own data.
+    Rows go by their ids, such as names of files; a row that is the query itself is marked.
+    --picture needs the rows that were indexed.
     """
     from discretevae.codes.ids import ids_of
     from discretevae.codes.search.index import CodeIndex
@@ -103,7 +134,7 @@ def command(
             raise ConfigError(
                 f"{picture}: rows of {gallery.name} are no pictures. Leave --picture out."
             )
-    found = index.search(run.model, rows, k)
+    found = index.search(run.model, rows, k, places=places)
     if picture is not None and gallery is not None:
         _draw(index, run, rows, gallery, found, picture)
     ids = ids_of(rows)

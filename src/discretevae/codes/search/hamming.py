@@ -7,6 +7,9 @@ processor makes fast, serves every discrete code. torch is not needed, nor impor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from discretevae.codes.packed import require_packed
@@ -78,6 +81,44 @@ def search_bits(spec: LatentSpec, packed: Array) -> Array:
         np.put_along_axis(flags, part + firsts, True, axis=1)
         out[start : start + step] = np.packbits(flags, axis=1)
     return out
+
+
+def of_places(
+    spec: LatentSpec, packed: Array, places: Sequence[tuple[int, int]]
+) -> tuple[LatentSpec, Array]:
+    """Return the packed codes of some places of a grid, and the flat code that they are.
+
+    Args:
+        spec: a grid.
+        packed: its codes, ``[N, ·]``.
+        places: (row, column) of each, from 0.
+
+    Raises:
+        ConfigError: the code is no grid, or there is no such place.
+        DataError: the codes are not of the spec.
+
+    Example:
+        >>> of_places(LatentSpec.of("bernoulli:4@1x2"), np.array([[0x3F]], np.uint8), [(0, 1)])[1]
+        array([[240]], dtype=uint8)
+    """
+    if spec.grid is None:
+        raise ConfigError(f"`places` are those of a grid, and the code is {spec}. Leave them out.")
+    height, width = spec.grid
+    for row, column in places:
+        if not (0 <= row < height and 0 <= column < width):
+            raise ConfigError(
+                f"`places` must be from 0:0 to {height - 1}:{width - 1}, ROW:COLUMN. "
+                f"Got {row}:{column}."
+            )
+    require_packed(spec, packed)
+    size = spec.variables_per_place
+    firsts = [size * (width * row + column) for row, column in sorted(set(places))]
+    columns = (np.array(firsts, int)[:, None] + np.arange(size)).ravel()
+    chosen = replace(spec, n_variables=len(columns), grid=None)
+    if spec.kind == "bernoulli":
+        bits = np.unpackbits(packed, axis=1, count=spec.n_variables)
+        return chosen, np.packbits(bits[:, columns], axis=1)
+    return chosen, packed[:, columns]
 
 
 def hamming_distances(queries: Array, gallery: Array) -> Array:

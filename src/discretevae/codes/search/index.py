@@ -18,7 +18,12 @@ import numpy as np
 from discretevae.codes.ids import as_ids, ids_of, new_ids, places_of, require_distinct
 from discretevae.codes.packed import require_packed
 from discretevae.codes.search.entries import Entries, encode_entries, ids_and_names
-from discretevae.codes.search.hamming import bits_per_difference, require_searchable, search_bits
+from discretevae.codes.search.hamming import (
+    bits_per_difference,
+    of_places,
+    require_searchable,
+    search_bits,
+)
 from discretevae.codes.search.neighbors import Neighbors
 from discretevae.config import LatentSpec
 from discretevae.config.checks import must
@@ -33,6 +38,8 @@ if TYPE_CHECKING:
 
 
 FORMAT_VERSION = 1
+
+Places = Sequence[tuple[int, int]]
 
 
 class CodeIndex:
@@ -131,7 +138,7 @@ class CodeIndex:
         require_searchable(model.family.spec)
         rows = require_fit(model, rows)
         entries = encode_entries(model, rows, *ids_and_names(rows, ids), progress)
-        return cls(entries, model.family.spec, fingerprint(model))
+        return cls(entries, model.config.latent, fingerprint(model))
 
     def __len__(self) -> int:
         return len(self._entries.ids)
@@ -159,16 +166,19 @@ class CodeIndex:
         """
         return self._entries.take(places_of(as_ids(ids), self._entries.ids)).codes
 
-    def search(self, model: DiscreteVAE, rows: RowsLike, k: int = 10) -> Neighbors:
+    def search(
+        self, model: DiscreteVAE, rows: RowsLike, k: int = 10, *, places: Places | None = None
+    ) -> Neighbors:
         """Return the k rows whose codes are nearest to those of other rows.
 
         Args:
             model: the one that the index was built with.
             rows: Q queries, binarized as in training.
             k: neighbors of each.
+            places: as for `search_codes`.
 
         Raises:
-            ConfigError: k is out of range.
+            ConfigError: k is out of range, or the places are no places of the code.
             DataError: the index was built with another model, or the rows do not fit it.
         """
         from discretevae.model.row_checks import require_fit
@@ -179,31 +189,46 @@ class CodeIndex:
         load_faiss()  # that it is missing is said before the rows are encoded
         queries = encode_entries(model, rows, np.arange(len(rows)), None, None)
         own = self._entries.own_places(ids_of(rows), queries.sums)
-        found = self._entries.own_first(self.search_codes(queries.codes, k), own, queries.codes)
+        found = self._entries.own_first(
+            self.search_codes(queries.codes, k, places=places), own, queries.codes
+        )
         own_ids = np.where(own >= 0, self._entries.ids[own], -1)
         return replace(found, own=found.ids == own_ids[:, None])
 
-    def search_codes(self, codes: Array, k: int = 10) -> Neighbors:
+    def search_codes(self, codes: Array, k: int = 10, *, places: Places | None = None) -> Neighbors:
         """Return the k rows nearest to codes; needs no model.
 
         Args:
             codes: packed codes of Q queries, ``[Q, ·]``, of the model that wrote the index.
             k: neighbors of each.
+            places: of a grid, (row, column) of those that are compared; None for all.
 
         Raises:
-            ConfigError: k is out of range.
+            ConfigError: k is out of range, or the places are no places of the code.
             DataError: the codes are of another kind or width.
+
+        Example:
+            >>> codes = np.array([[0x0F], [0xF1]], np.uint8)
+            >>> index = CodeIndex.from_codes(codes, "bernoulli:4@1x2")
+            >>> index.search_codes(np.array([[0xFF]], np.uint8), k=1, places=[(0, 0)]).ids
+            array([[1]])
         """
         self._require_depth(k)
-        entries, bits = self._entries, search_bits(self.latent, np.asarray(codes))
-        if self._searched is None:
-            self._searched = load_faiss().IndexBinaryFlat(8 * bits.shape[1])
-            self._searched.add(search_bits(self.latent, entries.codes))
+        entries, latent, codes = self._entries, self.latent, np.asarray(codes)
+        if places is not None:
+            latent, codes = of_places(self.latent, codes, places)
+        bits = search_bits(latent, codes)
+        if self._searched is None or self._searched[0] != places:
+            stored = entries.codes
+            if places is not None:
+                _, stored = of_places(self.latent, stored, places)
+            self._searched = places, load_faiss().IndexBinaryFlat(8 * bits.shape[1])
+            self._searched[1].add(search_bits(latent, stored))
         # of codes equally far faiss gives those first that were added first
-        different, places = self._searched.search(bits, int(k))
-        distances = (different // bits_per_difference(self.latent)).astype(np.int32, copy=False)
-        names = None if entries.names is None else entries.names[places]
-        return Neighbors(distances, entries.ids[places], names=names)
+        different, found = self._searched[1].search(bits, int(k))
+        distances = (different // bits_per_difference(latent)).astype(np.int32, copy=False)
+        names = None if entries.names is None else entries.names[found]
+        return Neighbors(distances, entries.ids[found], names=names)
 
     def add(
         self,
