@@ -207,7 +207,7 @@ def test_llms_txt_names_what_exists() -> None:
 def examples_of(page: Path) -> dict[str, str]:
     """What the table of commands gives as an example of each."""
     row = re.compile(
-        r"^\| \[`(\w+)`\]\([^)]+\) \| [^|]+ \| `(discretevae [^`]+)` \|$", re.MULTILINE
+        r"^\| \[`([\w-]+)`\]\([^)]+\) \| [^|]+ \| `(discretevae [^`]+)` \|$", re.MULTILINE
     )
     return dict(row.findall(page.read_text(encoding="utf-8")))
 

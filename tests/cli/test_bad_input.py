@@ -150,8 +150,8 @@ DATA = [
         lambda: Path("mine.npy").write_bytes(pickle.dumps(Bomb())),
     ),
     Case(
-        "a text among pictures", (*TRAIN, "--data", "mine"),
-        ("notes.txt", "no pictures in this folder"),
+        "a folder of one text", (*TRAIN, "--data", "mine"),
+        ("no words to count", "Give more texts"),
         folder_with("notes.txt", b"hello"),
     ),
     Case("a folder of nothing", (*TRAIN, "--data", "mine"), ("mine", "no pictures"),

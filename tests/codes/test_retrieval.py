@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 
 from discretevae import DiscreteVAE, load_data, mean_average_precision, measure_retrieval
@@ -297,6 +298,58 @@ def test_queries_are_some_of_each_label():
     assert not np.array_equal(chosen, query_rows(labels, 7, seed=5))
     with pytest.raises(ConfigError, match="`per_label` must be an int"):
         query_rows(labels, 0, seed=0)
+
+
+def test_one_label_of_several_in_common_makes_a_row_relevant():
+    rng = np.random.default_rng(3)
+    codes, labels = rng.integers(0, 256, (60, 1), dtype=np.uint8), rng.integers(0, 5, 60)
+    rest, one_hot = (codes[10:], labels[10:]), np.eye(5, dtype=np.uint8)[labels]
+    plain = mean_average_precision(codes[:10], rest[0], labels[:10], rest[1], latent="bernoulli:8")
+    several = mean_average_precision(
+        codes[:10], rest[0], one_hot[:10], one_hot[10:], latent="bernoulli:8"
+    )
+    assert several == plain
+    all_have_one = np.concatenate([one_hot, np.ones((60, 1), np.uint8)], 1)
+    every = mean_average_precision(
+        codes[:10], rest[0], all_have_one[:10], all_have_one[10:], latent="bernoulli:8"
+    )
+    assert every == pytest.approx(1)
+
+
+def test_labels_are_handed_over_for_rows_of_words(cli, tmp_path):
+    rng = np.random.default_rng(0)
+    topics = np.arange(120) % 3
+    rates = np.where(np.arange(30) // 10 == topics[:, None], 1.0, 0.05)
+    words = scipy.sparse.csr_array(2 * rng.poisson(rates))
+    scipy.sparse.save_npz(tmp_path / "train.npz", words[:90])
+    scipy.sparse.save_npz(tmp_path / "test.npz", words[90:])
+    np.save(tmp_path / "train.npy", topics[:90])
+    np.save(tmp_path / "test.npy", topics[90:])
+    packed = np.packbits(np.eye(3, dtype=np.uint8)[topics], axis=1)
+    np.save(tmp_path / "train-packed.npy", packed[:90])
+    np.save(tmp_path / "test-packed.npy", packed[90:])
+    run = tmp_path / "run"
+    tiny = ("--latent", "bernoulli:6", "--hidden", "16", "--epochs", "8", "--lr", "0.01")
+    said = cli("train", "--data", tmp_path / "train.npz", *tiny, "--out", run)
+    assert said.status == 0, said.err
+    found = []
+    for kind in ("", "-packed"):
+        said = cli(
+            "retrieval", run, "--query-data", tmp_path / "test.npz", "--json",
+            "--labels", tmp_path / f"train{kind}.npy", tmp_path / f"test{kind}.npy",
+        )  # fmt: skip
+        assert said.status == 0, said.err
+        found.append(json.loads(said.out))
+    assert found[0] == found[1]
+    assert (found[0]["queries"], found[0]["gallery"]) == (30, 90)
+    precision = {m["kind"]: m["precision_at"]["10"] for m in found[0]["methods"]}
+    assert precision["model"] > 0.5  # by chance 0.33
+    assert precision["itq"] > 0.8  # of LSA
+    said = cli("retrieval", run)
+    assert (said.status, "rows have no labels" in said.err) == (2, True)
+    handed = ("--labels", tmp_path / "train.npy", tmp_path / "train.npy")
+    said = cli("retrieval", run, "--query-data", tmp_path / "test.npz", *handed)
+    assert (said.status, "one for each of 30 codes" in said.err) == (2, True)
 
 
 def test_the_command_prints_a_table_and_json(cli, trained):

@@ -162,7 +162,7 @@ def test_what_can_be_read_is_not_foreign(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["a.txt", "b.txt"], "no pictures in this folder, but .txt files, such as a.txt"),
+        (["a.txt", "b.txt"], "no words to count"),
         (["a.csv", "b.csv"], "but .csv files, such as a.csv"),
         (["x/a.json", "x/b.h5", "c"], "but .h5, .json, nameless files, such as c"),
         (["x/y/a.png"], "not two. Pass {folder}/x, or move its files up"),

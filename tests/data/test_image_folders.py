@@ -177,7 +177,7 @@ def cut_png():
 
 
 BAD = [
-    ("README.txt", b"hello", "no pictures in this folder, but .txt files, such as README.txt"),
+    ("README.md", b"hello", "no pictures in this folder, but .md files, such as README.md"),
     ("a.png", b"", "a.png: not a picture (the file is empty)"),
     ("a.png", b"\x89PNG\r\n\x1a\n" + bytes(50), "a.png: "),
     ("a.png", cut_png(), "a.png: damaged picture"),

@@ -26,6 +26,7 @@ TASKS = {
         "explore": "Look at codes in the browser: flip, walk, draw, compare.",
         "reconstruct": "Show rows beside their reconstructions.",
         "sample": "Draw samples from the prior.",
+        "top-words": "List the words that each bit or category makes likelier.",
     },
     "Use": {
         "encode": "Turn rows into codes.",
@@ -63,7 +64,9 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"discretevae.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(
+            f"discretevae.cli.{cmd_name.replace('-', '_')}"
+        ).command
         return command
 
     def resolve_command(

@@ -78,7 +78,7 @@ def read_options(options: dict[str, Any]) -> dict[str, Any]:
     )
     if scale == "auto" and (options["divisor"] is not None or options["binarize"] != "none"):
         scale = None  # a scale that was asked for is refused beside a divisor
-    names = ("label", "row_id", "ignore", "header", "image_size", "color",
+    names = ("label", "row_id", "text", "ignore", "header", "image_size", "color",
              "skip_broken", "divisor")  # fmt: skip
     return {name: options[name] for name in names} | {"scale": scale}
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +14,8 @@ from discretevae.cli.inputs import open_run
 from discretevae.errors import ConfigError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from discretevae.codes.search.retrieval import RetrievalReport
 
 MAX_BITS = 4096
@@ -27,6 +30,13 @@ MAX_BITS = 4096
     "Further sizes of the yardsticks in bits, separated by commas, such as 16,32.  "
     "[default: those of the runs]",
     type=arguments.Numbers(MAX_BITS),
+)
+@arguments.option("--query-data", "Data whose rows ask.  [default: the test rows]", metavar="DATA")
+@arguments.path(
+    "--labels",
+    "Two .npy files, labels of the rows searched and of the queries: whole numbers, or of several "
+    "labels a row the bits of numpy.packbits.  [default: those of the data]",
+    nargs=2,
 )
 @arguments.option(
     "--queries",
@@ -43,6 +53,8 @@ def command(
     run_folders: tuple[Path, ...],
     data: str | None,
     bits: list[int] | None,
+    query_data: str | None,
+    labels: tuple[Path, Path] | None,
     per_label: int,
     seed: int,
     device: str,
@@ -51,21 +63,25 @@ def command(
 ) -> None:
     """Measure how well the codes of each RUN find rows of the same label, beside yardsticks.
 
-    The queries are test rows; the training rows of the run's data, or of --data, are searched. A
-    row is relevant that has the same label. Figures are in percent. The yardsticks are ITQ, signs
-    of principal components and random projections at the same number of bits, learned from the
-    same training rows. Averages over rows that are equally far are exact expectations.
+    The queries are test rows; the training rows of the run's data, or of --data, are searched; with
+    --query-data all rows of both. A row is relevant that has the same label, or one of several.
+    Figures are in percent. The yardsticks are ITQ, signs of principal components and random
+    projections at the same number of bits, learned from the same training rows, of counts from
+    their LSA. Averages over rows that are equally far are exact expectations.
     """
     if not run_folders and (data is None or not bits):
         raise ConfigError("nothing to measure. Name a run, or pass --data and --bits.")
     from discretevae.codes.search.retrieval import measure_retrieval
-    from discretevae.data import load_data, load_run_data
+    from discretevae.data import Dataset, load_data, load_run_data, load_run_rows
 
     runs = {str(folder): open_run(folder, device) for folder in run_folders}
     configs = [run.config.data for run in runs.values()]
     source = data or configs[0].source
     first = next(iter(runs.values()), None)
-    if first is None or first.schema is None:
+    if first is not None and first.schema is not None and query_data is not None:
+        read = partial(load_run_rows, configs[0], first.schema, "all", data_dir=data_dir)
+        searched = Dataset(source, read(source=source), read(source=query_data))
+    elif first is None or first.schema is None:
         config = replace(configs[0], source=source) if configs else source
         searched = load_data(config, data_dir=data_dir, progress=True)
     else:
@@ -80,12 +96,14 @@ def command(
                 "are searched.",
                 err=True,
             )
+    of_rows, of_queries = map(_labels_in, labels) if labels else (None, None)
     with outputs.task_bar() as progress:
         report = measure_retrieval(
             {name: (run.model, run.config.data.binarize) for name, run in runs.items()},
             searched,
             bits=bits or [],
-            per_label=per_label,
+            per_label=None if labels else per_label,
+            labels=None if of_rows is None or of_queries is None else (of_queries, of_rows),
             seed=seed,
             progress=progress,
         )
@@ -94,6 +112,16 @@ def command(
         outputs.print_json(report.to_dict() | {"trained_on": trained_on})
         return
     _print(report)
+
+
+def _labels_in(path: Path) -> np.ndarray[Any, Any]:
+    """Return the labels in a .npy file, ``[N]`` or ``[N, L]``."""
+    import numpy as np
+
+    from discretevae.codes.packed import map_npy
+
+    labels = np.asarray(map_npy(path, "Give a .npy of labels."))
+    return np.unpackbits(labels, axis=1) if labels.ndim == 2 else labels
 
 
 def _print(report: RetrievalReport) -> None:

@@ -71,8 +71,8 @@ _OWN = {
     ),
     "data": _own(
         "Data to learn from: digits, mnist, fashion-mnist, binarized-mnist; a file (.npy, .npz "
-        "dense or sparse, .csv, .tsv, .parquet, IDX); or a folder of images or of .npy or "
-        ".parquet shards.",
+        "dense or sparse, .csv, .tsv, .parquet, IDX); or a folder of images, of .txt files or "
+        "of .npy or .parquet shards.",
         default="digits",
         shell_complete=arguments.complete_data,
     ),
@@ -174,6 +174,11 @@ _OWN = {
     ),
     "row_id": _own(
         "Column of a table that names the rows.  [default: one that looks like row numbers]",
+        metavar="COLUMN",
+    ),
+    "text": _own(
+        "Column of a .csv or .tsv file whose words are counted, in place of all other columns; a "
+        "folder of .txt files needs none.",
         metavar="COLUMN",
     ),
     "ignore": _own(

@@ -22,7 +22,6 @@ from discretevae.config.model_config import (
     DECODERS,
     INITS,
     NETWORKS,
-    DecoderKind,
     Init,
     ModelConfig,
 )
@@ -62,7 +61,6 @@ __all__ = [
     "BinarizeMode",
     "ColorMode",
     "DataConfig",
-    "DecoderKind",
     "ImageShape",
     "Init",
     "LatentKind",

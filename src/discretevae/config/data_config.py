@@ -48,6 +48,7 @@ class DataConfig:
         label: the column of a table that holds the classes; None for one that is called label,
             target or class.
         row_id: the column of a table that names the rows; None for one that looks like it.
+        text: the column of a table whose words are counted, see `read_texts`; in place of others.
         ignore: columns of a table that are left out.
         header: whether the first line of a text table holds names; None to see from the line.
         image_size: (height, width) that a folder of images is resized to, or None.
@@ -73,6 +74,7 @@ class DataConfig:
     source: str = "digits"
     label: str | None = None
     row_id: str | None = None
+    text: str | None = None
     ignore: tuple[str, ...] = field(
         default=(),
         metadata=rule("names of columns", lambda names: all(isinstance(n, str) for n in names)),

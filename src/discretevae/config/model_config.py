@@ -103,8 +103,8 @@ class ModelConfig:
                 object.__setattr__(self, name, value)  # the dataclass is frozen
         problems = problems_of(self, "`")
         if self.decoder is None and self.network == "mlp" and not problems:
-            decoder = "linear" if self.likelihood.is_count else "mirror"
-            object.__setattr__(self, "decoder", decoder)
+            counts = self.likelihood.is_count
+            object.__setattr__(self, "decoder", "linear" if counts else "mirror")
         for name, network in (
             ("hidden", "mlp"),
             ("decoder", "mlp"),

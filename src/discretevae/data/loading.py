@@ -38,6 +38,7 @@ class ReadOptions(TypedDict, total=False):
 
     label: str | None
     row_id: str | None
+    text: str | None
     ignore: tuple[str, ...]
     header: bool | None
     image_size: tuple[int, int] | None
@@ -78,7 +79,7 @@ def load_data(
         download: fetch a built-in set that is found nowhere.
         progress: draw a bar while fetching or decoding, if standard error is a terminal.
         schema: of a run, which the data are held against and read by.
-        options: fields of `DataConfig`: ``label``, ``row_id``, ``ignore``, ``header``,
+        options: fields of `DataConfig`: ``label``, ``row_id``, ``text``, ``ignore``, ``header``,
             ``image_size``, ``color``, ``skip_broken``, ``scale``, ``divisor``.
 
     Raises:

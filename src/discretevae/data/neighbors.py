@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from discretevae.data import Rows
 from discretevae.data.objects import RowsLike, as_rows
+from discretevae.data.stores.sparse import Sparse
 from discretevae.errors import ConfigError
 
 MAX_ROWS = 300_000
@@ -79,7 +81,7 @@ def mutual_neighbors(rows: RowsLike, n_neighbors: int, *, seed: int = 0) -> Neig
     A row that lies apart is among the nearest of few or none, so that a walk never enters or
     leaves it by an edge that only one side has; a walk's stationary distribution does not
     favor rows that are everybody's neighbor. Where rows have more than 64 features, distances are
-    those of their first 64 principal components.
+    those of their first 64 principal components; of sparse counts those of `topic_vectors`.
 
     Args:
         rows: N rows in memory; of dynamic ones the most likely values are compared.
@@ -122,12 +124,32 @@ def mutual_neighbors(rows: RowsLike, n_neighbors: int, *, seed: int = 0) -> Neig
     return NeighborGraph(starts, ends)
 
 
+def topic_vectors(
+    rows: Rows, *others: Rows, n: int, seed: int
+) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+    """Return sparse rows of counts, and others, as tf-idf in n directions, on length 1: ``[N, n]``.
+
+    Source: Deerwester et al., "Indexing by Latent Semantic Analysis" (JASIS 1990).
+    """
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfTransformer
+    from sklearn.preprocessing import normalize
+
+    tables = [cast(Sparse, part.values).matrix.astype(np.float32) for part in (rows, *others)]
+    tfidf = TfidfTransformer(sublinear_tf=True).fit(tables[0])
+    tables = [tfidf.transform(table) for table in tables]
+    svd = TruncatedSVD(min(n, rows.n_features), random_state=seed).fit(tables[0])
+    return [normalize(svd.transform(table)).astype(np.float32) for table in tables]
+
+
 def _points(rows: Rows, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     """Return the rows, or their first principal components, ``[N, ≤ 64]``."""
 
     def piece(index: Tensor | slice) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         return rows.batch(index).numpy()
 
+    if rows.are_counts:
+        return topic_vectors(rows, n=COMPONENTS, seed=seed)[0]
     pieces = [slice(start, start + PIECE_ROWS) for start in range(0, len(rows), PIECE_ROWS)]
     if rows.n_features <= COMPONENTS:
         return np.concatenate([piece(part) for part in pieces])

@@ -30,19 +30,7 @@ def require_unit_interval(rows: Rows) -> None:
 
 
 def require_counts(rows: Rows) -> None:
-    """Refuse values that are not whole numbers from 0 on; all are looked at once.
-
-    Raises:
-        DataError: some x is not; one of them is named.
-
-    Example:
-        >>> require_counts(Rows.from_array([[0, 3]], divisor=1))
-        >>> require_counts(Rows.from_array([[0.0, 0.5]], name="mine"))
-        Traceback (most recent call last):
-        ...
-        discretevae.errors.DataError: mine: 1 value of 2 no counts, such as 0.5. Give 0, 1, 2, … \
-as they are, with `scale='none'`, or use `likelihood='gaussian:learned'`.
-    """
+    """Refuse values that are not whole numbers from 0 on; one is named (`DataError`)."""
     wrong, example = rows.not_counts
     if wrong:
         raise DataError(

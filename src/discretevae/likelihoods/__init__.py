@@ -21,7 +21,7 @@ abs(output) = 40.
 
 from __future__ import annotations
 
-from typing import assert_never
+from collections.abc import Callable
 
 from discretevae.config.likelihoods import LikelihoodSpec
 from discretevae.errors import ConfigError
@@ -71,29 +71,27 @@ def likelihood_named(
         11760
     """
     spec = LikelihoodSpec.of(likelihood)
-    if spec.kind == "negative-binomial" or (spec.kind == "gaussian" and spec.scale is None):
-        if n_features is None:
-            raise ConfigError(
-                f"likelihood {spec} learns a number for each feature. Say how many features "
-                "there are: likelihood_named(likelihood, n_features)."
-            )
-        if spec.kind == "gaussian":
-            return LearnedGaussianLikelihood(n_features)
-        return NegativeBinomialLikelihood(n_features)
-    if spec.kind == "gaussian":
-        return GaussianLikelihood(spec.scale or 1.0)
+    if spec.kind == "gaussian" and spec.scale is not None:
+        return GaussianLikelihood(spec.scale)
     if spec.kind == "logistic":
         return LogisticLikelihood(spec.n_components)
     if spec.kind == "color-logistic":
         return ColorLogisticLikelihood(spec.n_components, n_colors)
-    if spec.kind == "beta-binomial":
-        return BetaBinomialLikelihood()
-    if spec.kind == "continuous-bernoulli":
-        return ContinuousBernoulliLikelihood()
-    if spec.kind == "bernoulli":
-        return BernoulliLikelihood()
-    if spec.kind == "multinomial":
-        return MultinomialLikelihood()
-    if spec.kind == "poisson":
-        return PoissonLikelihood()
-    assert_never(spec.kind)
+    if spec.kind in _PLAIN:
+        return _PLAIN[spec.kind]()
+    if n_features is None:
+        raise ConfigError(
+            f"likelihood {spec} learns a number for each feature. Say how many features "
+            "there are: likelihood_named(likelihood, n_features)."
+        )
+    learned = spec.kind == "gaussian"
+    return (LearnedGaussianLikelihood if learned else NegativeBinomialLikelihood)(n_features)
+
+
+_PLAIN: dict[str, Callable[[], Likelihood]] = {
+    "bernoulli": BernoulliLikelihood,
+    "continuous-bernoulli": ContinuousBernoulliLikelihood,
+    "beta-binomial": BetaBinomialLikelihood,
+    "multinomial": MultinomialLikelihood,
+    "poisson": PoissonLikelihood,
+}

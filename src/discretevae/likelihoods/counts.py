@@ -18,8 +18,6 @@ MAX_LOG_RATE = 20.0
 LEAST_MEAN = 1e-6
 """A column that never occurred starts from this mean, not from 0."""
 
-MAX_LOG_CONCENTRATION = 15.0
-
 
 class _Counts(Likelihood):
     """A likelihood of whole numbers from 0 on: ln p(x|z) = Σ_p x_p a_p − b + c(x)."""
@@ -74,16 +72,12 @@ class PoissonLikelihood(_Counts):
         return log_rate, log_rate.exp().sum(-1)
 
 
-class NegativeBinomialLikelihood(nn.Module, _Counts):
+class NegativeBinomialLikelihood(nn.Module, PoissonLikelihood):
     """Counts that vary more than Poisson's: mean λ_p, variance λ_p + λ_p²/r_p, with learned r_p.
 
         p(x|z) = Π_p Γ(x_p + r_p)/(Γ(r_p) x_p!) σ(u_p)^x_p σ(−u_p)^r_p,   u_p = ln λ_p − ln r_p
 
-    Args:
-        n_features: P.
-
-    Attributes:
-        log_concentration: ln r, ``[P]``; starts at 0. The larger r is, the nearer to Poisson.
+    The parameter `log_concentration` is ln r, ``[P]``, from 0; a large r is nearly Poisson's.
 
     Example:
         >>> likelihood = NegativeBinomialLikelihood(2)
@@ -91,8 +85,7 @@ class NegativeBinomialLikelihood(nn.Module, _Counts):
         >>> likelihood.log_prob(torch.zeros(1, 1, 2), x).exp().item()              # 1/2 · 1/4
         0.125
 
-    Source: as in single-cell data, Lopez et al., "Deep generative modeling for single-cell
-    transcriptomics" (Nature Methods 2018).
+    Source: Lopez et al., "Deep generative modeling for single-cell transcriptomics" (2018).
     """
 
     spec: ClassVar[LikelihoodSpec] = LikelihoodSpec("negative-binomial")
@@ -101,22 +94,14 @@ class NegativeBinomialLikelihood(nn.Module, _Counts):
         super().__init__()
         self.log_concentration = nn.Parameter(torch.zeros(n_features))
 
-    def mean(self, output: Tensor) -> Tensor:
-        """Return λ."""
-        return _log_rate(output).exp()
-
     def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
         """Return counts drawn at rates that are themselves Gamma-distributed."""
         r, rate = self._log_r().detach().exp(), self.mean(output.detach())
         gamma = torch._standard_gamma(r.expand(rate.shape).contiguous(), generator=generator)
         return torch.poisson(gamma * rate / r, generator=generator)
 
-    def extra_repr(self) -> str:
-        """Return the number of features."""
-        return f"n_features={len(self.log_concentration)}"
-
     def _log_r(self) -> Tensor:
-        return self.log_concentration.clamp(-MAX_LOG_CONCENTRATION, MAX_LOG_CONCENTRATION)
+        return self.log_concentration.clamp(-MAX_LOG_RATE, MAX_LOG_RATE)
 
     def _terms(self, output: Tensor) -> tuple[Tensor, Tensor]:
         log_r = self._log_r()
@@ -139,8 +124,7 @@ class MultinomialLikelihood(_Counts):
         >>> likelihood.log_prob(torch.zeros(1, 1, 2), torch.tensor([[1.0, 1.0]])).exp()
         tensor([[0.5000]])
 
-    Source: of words, Miao, Yu & Blunsom, "Neural Variational Inference for Text Processing" (ICML
-    2016), section 3.
+    Source: Miao et al., "Neural Variational Inference for Text Processing" (ICML 2016).
     """
 
     spec: ClassVar[LikelihoodSpec] = LikelihoodSpec("multinomial")
@@ -163,7 +147,7 @@ class MultinomialLikelihood(_Counts):
 
 
 def _log_rate(output: Tensor) -> Tensor:
-    """20 − softplus(20 − output), which has no step where torch's `softplus` turns linear."""
+    # 20 − softplus(20 − output), without the step where torch's `softplus` turns linear
     return -torch.logaddexp(-output, output.new_tensor(-MAX_LOG_RATE))
 
 
@@ -180,6 +164,5 @@ def _gamma_terms(x: Tensor, r: Tensor | None = None) -> Tensor:
     terms = -torch.lgamma(k.double() + 1)
     if r is not None:
         terms = terms + torch.lgamma(k + r) - torch.lgamma(r)
-    if rows is None:
-        return terms.sum(-1).to(x.dtype)
-    return terms.new_zeros(len(x)).index_add(0, rows, terms).to(x.dtype)
+    sums = terms.sum(-1) if rows is None else terms.new_zeros(len(x)).index_add(0, rows, terms)
+    return sums.to(x.dtype)

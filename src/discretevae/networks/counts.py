@@ -10,19 +10,11 @@ from torch import Tensor, nn
 class CountLinear(nn.Module):
     """Wᵀ t + b of tf-idf values t of counts x: ``[N, P]`` to ``[N, n_out]``.
 
-        t_p = √P v_p / ‖v‖,   v_p = ln(1 + x_p) idf_p
+        t_p = √P v_p / ‖v‖,   v_p = ln(1 + x_p) idf_p,   idf_p = 1 + ln (1 + N)/(1 + N_p)
 
     Long and short rows so have values of one size, √P as that of P standardized features. Only
-    entries that are not 0 are multiplied: of words a hundredth or less.
-
-    Args:
-        n_in: P.
-        n_out: outputs.
-
-    Attributes:
-        weight: W, ``[P, n_out]``, so that the weights of a word lie together.
-        bias: b, ``[n_out]``.
-        idf: ``[P]``, a buffer; 1 until `place` sets it.
+    entries that are not 0 are multiplied. W is ``[P, n_out]``, so that the weights of a word lie
+    together. N_p of N rows have word p; idf is 1 until training sets it.
 
     Example:
         >>> layer = CountLinear(3, 2)
@@ -37,21 +29,15 @@ class CountLinear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(n_in, n_out))
         self.bias = nn.Parameter(torch.empty(n_out))
-        # of this device also where weights are drawn later
         self.register_buffer("idf", torch.ones(n_in, device="cpu"))
-
-    @torch.no_grad()
-    def place(self, frequency: Tensor, n_rows: int) -> None:
-        """Set idf = 1 + ln (1 + N)/(1 + n_p) from the rows n_p that have each word, ``[P]``."""
-        self.idf.copy_(1 + torch.log((1 + n_rows) / (1 + frequency.double())))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs of rows ``[N, P]`` of counts."""
         size = x.shape[1] ** 0.5
         # a GPU would have to wait for the number of entries, and a traced graph has none
         if x.device.type != "cpu" or torch._C._get_tracing_state():
-            scaled = size * F.normalize(x.log1p() * self.idf, dim=1)
-            return F.linear(scaled, self.weight.T, self.bias)
+            scaled: Tensor = size * F.normalize(x.log1p() * self.idf) @ self.weight
+            return scaled + self.bias
         rows, columns = x.nonzero(as_tuple=True)
         values = x[rows, columns].log1p() * self.idf[columns]
         squares = values.new_zeros(len(x)).index_add(0, rows, values.square())
@@ -61,7 +47,3 @@ class CountLinear(nn.Module):
             columns, self.weight, starts, mode="sum", per_sample_weights=values.to(self.weight)
         )
         return sums + self.bias
-
-    def extra_repr(self) -> str:
-        """Return the sizes."""
-        return f"in_features={self.weight.shape[0]}, out_features={self.weight.shape[1]}"

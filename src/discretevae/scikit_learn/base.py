@@ -18,7 +18,6 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from discretevae.codes.packing import encode_rows, unpack_codes
 from discretevae.config import (
-    DecoderKind,
     LatentSpec,
     LikelihoodSpec,
     ObjectiveName,
@@ -78,7 +77,6 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     Args:
         hidden: widths of the encoder's hidden layers, mirrored by the decoder's; () for a linear
             model.
-        decoder: ``mirror``, ``linear``, or None for ``linear`` of counts only.
         likelihood: p(x|z), a `LikelihoodSpec` or its spelling; or ``auto``: ``bernoulli`` for 0 and
             1 and for grey values (whole numbers from 0 to 255, or k/255), ``multinomial`` for
             counts (whole numbers in a sparse matrix), else ``gaussian:learned``.
@@ -109,7 +107,6 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     """
 
     hidden: tuple[int, ...] = (512,)
-    decoder: DecoderKind | None = None
     likelihood: str | LikelihoodSpec = "auto"
     scale: ScaleMode | None = "auto"
     prior: str | PriorSpec = "fixed"

@@ -110,7 +110,6 @@ def configure(
             n_features=values.shape[1],
             latent=code,
             hidden=parameters["hidden"],
-            decoder=parameters["decoder"],
             likelihood=likelihood,
             prior=parameters["prior"],
         )

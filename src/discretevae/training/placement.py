@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +21,7 @@ from discretevae.networks.quantizers import Codebook
 from discretevae.objectives.quantized import quantized_networks
 from discretevae.priors import MixturePrior
 from discretevae.system.arrays import Array
-
-WORD_ROWS = 4096
-"""Full rows whose words are counted in one go."""
+from discretevae.training.selection import MEAN_ROWS
 
 MAX_ROWS = 20_000
 """Rows that are clustered at most: the eigenvectors of a graph of so many take seconds."""
@@ -86,30 +82,19 @@ def diffusion_labels(
 
 
 def place_words(model: DiscreteVAE, rows: Rows) -> None:
-    """Set the weight of each word in an encoder of counts by how many of N rows have it.
-
-    Warns:
-        DataWarning: rows without a single count; the first one is named.
-    """
-    pieces: Iterable[Any] = rows.chunks(WORD_ROWS)
-    if isinstance(rows.values, Sparse):
-        pieces = [rows.values.matrix]
-    words, sizes = torch.zeros(rows.n_features, dtype=torch.float64), []
-    for part in pieces:
-        is_there = part != 0
-        words += torch.as_tensor(is_there.sum(0))
-        sizes.append(torch.as_tensor(is_there.sum(1)))
-    empty = (torch.cat(sizes) == 0).nonzero().flatten()
-    if len(empty):
-        warnings.warn(
-            f"{rows.name}: {count(len(empty), 'row')} without a single count, the first with the "
-            f"id {rows.row_ids[int(empty[0])]}. Their code says nothing but that.",
-            DataWarning,
-            stacklevel=2,
-        )
+    """Set the weight of each word in an encoder of counts; warn of rows without any."""
+    store, parts = rows.values, rows.chunks(MEAN_ROWS)
+    if isinstance(store, Sparse):
+        parts = iter([store.matrix])
+    sums = [[torch.as_tensor((part != 0).sum(axis)) for axis in (0, 1)] for part in parts]
+    frequency = torch.stack([words for words, _ in sums]).sum(0, dtype=torch.float64)
     for layer in model.encoder.modules():
         if isinstance(layer, CountLinear):
-            layer.place(words, len(rows))
+            layer.idf.copy_(1 + torch.log((1 + len(rows)) / (1 + frequency)))
+    empty = (torch.cat([sizes for _, sizes in sums]) == 0).nonzero().flatten().tolist()
+    if empty:
+        what = f"{count(len(empty), 'row')} without a single count, the first with the id"
+        warnings.warn(f"{rows.name}: {what} {rows.row_ids[empty[0]]}.", DataWarning, stacklevel=2)
 
 
 @torch.no_grad()

@@ -86,8 +86,9 @@ def mean_average_precision(
     Args:
         query_codes: packed codes ``[Q, ·]`` as `pack_codes` gives them.
         gallery_codes: ``[N, ·]``.
-        query_labels: whole numbers ``[Q]``.
-        gallery_labels: ``[N]``.
+        query_labels: whole numbers ``[Q]``; or whether each has each of L labels, ``[Q, L]``, of
+            which one in common makes a row relevant.
+        gallery_labels: ``[N]`` or ``[N, L]``.
         latent: what the codes are, such as ``bernoulli:64``.
         top: k, only the first k rows are looked at, and R is the number of relevant rows among
             them; None for the full list, and all relevant rows.
@@ -116,17 +117,11 @@ def mean_average_precision(
 def expected_average_precision(at: Array, relevant_at: Array, *, top: int | None = None) -> Array:
     """Return AP of each query, expected over the order of rows at the same distance: ``[Q]``.
 
+    ``at`` are rows at each distance from 0 on, ``[Q, G]``, ``relevant_at`` the relevant ones.
+
     The closed form stands at the head of this module. Where ``top`` cuts through a group of ties,
     the number of relevant rows above the cut is hypergeometric; given it, its rows are again in
     random order, so that the closed form is averaged over it.
-
-    Args:
-        at: rows at each distance from 0 on, ``[Q, G]``.
-        relevant_at: relevant rows at each distance, ``[Q, G]``.
-        top: k, see `mean_average_precision`; None for the full list.
-
-    Raises:
-        ConfigError: ``top`` is below 1.
     """
     n, r = at.astype(np.float64), relevant_at.astype(np.float64)
     before, relevant_before = np.cumsum(at, 1) - at, np.cumsum(r, 1) - r
@@ -154,10 +149,7 @@ def expected_average_precision(at: Array, relevant_at: Array, *, top: int | None
 def expected_hits(at: Array, hits_at: Array, k: int) -> Array:
     """Return the number of wanted rows among the first k, expected over ties: ``[Q]``.
 
-    Args:
-        at: rows at each distance, ``[Q, G]``.
-        hits_at: of them, the rows that are looked for.
-        k: rows from the top.
+    ``at`` are rows at each distance, ``[Q, G]``, and ``hits_at`` those of them that are wanted.
     """
     before = np.cumsum(at, 1) - at
     share = np.clip(k - before, 0, at) / np.maximum(at, 1)
@@ -178,18 +170,8 @@ def retrieval_scores(
 ) -> RetrievalScores:
     """Return all measures of one ranking; those whose k exceeds the gallery are left out.
 
-    Args:
-        query_bits: packed bits ``[Q, W]`` as `search_bits` gives them.
-        gallery_bits: ``[N, W]``.
-        query_labels: ``[Q]``.
-        gallery_labels: ``[N]``.
-        true_neighbors: which gallery rows are nearest to each query in truth, ``[Q, m]``.
-        tops: each k of the average precision of the first k rows.
-        precisions: each k of the precision.
-        recalls: each k of the recall.
-
-    Raises:
-        DataError: labels that do not fit the codes.
+    Bits are packed as `search_bits` gives them, labels as for `mean_average_precision`;
+    ``true_neighbors`` are the gallery rows nearest to each query in truth, ``[Q, m]``.
     """
     labels = _checked_labels(query_bits, gallery_bits, query_labels, gallery_labels)
     n = len(gallery_bits)
@@ -233,7 +215,7 @@ def _checked_labels(
     """Return labels as arrays, one for each code, or refuse them."""
     labels = np.asarray(query_labels), np.asarray(gallery_labels)
     for name, codes, found in zip(("query", "gallery"), (queries, gallery), labels, strict=True):
-        if not len(codes) or found.shape != (len(codes),):
+        if not len(codes) or found.shape[:1] != (len(codes),):
             raise DataError(
                 f"{name} labels must be one for each of {len(codes):,} codes, at least 1. Got "
                 f"shape {found.shape}."
@@ -248,7 +230,10 @@ def _compared(
     step = max(1, CHUNK_DISTANCES // len(gallery))
     for start in range(0, len(queries), step):
         chunk = slice(start, start + step)
-        relevant = query_labels[chunk, None] == gallery_labels
+        if query_labels.ndim == 2:
+            relevant = query_labels[chunk].astype(np.float32) @ gallery_labels.T > 0
+        else:
+            relevant = query_labels[chunk, None] == gallery_labels
         yield chunk, hamming_distances(queries[chunk], gallery), relevant
 
 

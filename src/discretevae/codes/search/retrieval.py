@@ -28,6 +28,7 @@ from discretevae.codes.search.hamming import require_searchable, search_bits
 from discretevae.config import BinarizeMode, LatentSpec
 from discretevae.data import Dataset, Rows
 from discretevae.data.datasets import require_dataset
+from discretevae.data.neighbors import topic_vectors
 from discretevae.errors import ConfigError, DataError
 from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
@@ -96,10 +97,13 @@ def measure_retrieval(
     *,
     bits: Sequence[int] = (),
     per_label: int | None = 100,
+    labels: tuple[Array, Array] | None = None,
     seed: int = 0,
     progress: Callable[[str, int, int], object] | None = None,
 ) -> RetrievalReport:
     """Search the training rows for the test rows by codes, and count what has the same label.
+
+    Yardsticks and true neighbors of rows of counts are those of their `topic_vectors`.
 
     Args:
         models: by name, each with the binarization of its training.
@@ -107,6 +111,8 @@ def measure_retrieval(
         bits: further numbers of bits at which the yardsticks are measured.
         per_label: queries drawn from the test rows of each label, or all if there are fewer; None
             for all test rows.
+        labels: of all test rows and of the training rows in place of their own, as
+            `mean_average_precision` takes them; ``per_label`` is then None.
         seed: of the draw, and of the yardsticks' random numbers.
         progress: called with what is being done, how many are done, and how many there are.
 
@@ -132,10 +138,13 @@ def measure_retrieval(
         require_fit(model, data.train)
     data = data.binarized("none")
     gallery, queries = data.train, _drawn(data.test, per_label, seed)
-    labels = _labels(queries), _labels(gallery)
+    labels = labels or (_labels(queries), _labels(gallery))
     report = progress or (lambda what, done, total: None)
     report("exact neighbors", 0, 1)
-    x, x_queries = (rows.batch(slice(None)).numpy() for rows in (gallery, queries))
+    if gallery.are_counts:
+        x, x_queries = topic_vectors(gallery, queries, n=max(every), seed=seed)
+    else:
+        x, x_queries = (rows.batch(slice(None)).numpy() for rows in (gallery, queries))
     true = nearest_rows(x_queries, x, min(TRUE_NEIGHBORS, len(x)))
     mean, axes = principal_axes(x)
     yardsticks: dict[Kind, Callable[[int], Projection]] = {

@@ -15,6 +15,7 @@ from discretevae.data.readers.parquet import read_parquet
 from discretevae.data.readers.request import Request
 from discretevae.data.readers.shards import is_shards, read_shards
 from discretevae.data.readers.tables import read_csv
+from discretevae.data.readers.texts import read_texts, texts_of
 from discretevae.data.rows import Rows
 from discretevae.errors import DataError
 
@@ -40,7 +41,7 @@ _WITHOUT_NAMES = (read_npy, read_npz, read_idx, read_images)
 
 READABLE = (
     ".npy, .npz, .csv, .tsv, .txt (also .gz), .parquet, IDX (plain or .gz), a picture, or a "
-    "folder of pictures or of .npy and .parquet files"
+    "folder of pictures, of .txt or of .npy and .parquet files"
 )
 
 
@@ -92,6 +93,9 @@ def _read(path: Path, request: Request) -> Rows | dict[str, Rows]:
         )
     if path.is_dir():
         reader: Reader = read_shards if is_shards(path) else read_images
+        reader = read_texts if reader is read_images and texts_of(path) else reader
+    elif path.is_file() and request.text is not None:
+        reader = read_texts
     elif path.is_file():
         name = path.name.lower()
         found = (read for suffix, read in _BY_SUFFIX.items() if name.endswith(suffix))

@@ -25,6 +25,7 @@ class Request:
         scale: of the columns: a mode, the scale of a run, or None; see `Rows.from_array`.
         label: the column of the classes.
         row_id: the column that names the rows.
+        text: the column whose words are counted.
         ignore: columns that are left out.
         header: whether the first line of a text table holds names; None to see from the line.
         columns: names of the features of a run, in their order; None for all that there are.
@@ -41,6 +42,7 @@ class Request:
     scale: ScaleMode | ColumnScale | None = None
     label: str | None = None
     row_id: str | None = None
+    text: str | None = None
     ignore: tuple[str, ...] = ()
     header: bool | None = None
     columns: tuple[str, ...] | None = None
@@ -53,7 +55,7 @@ class Request:
     def of(cls, config: DataConfig) -> Request:
         """Return the request of a configuration."""
         names = ("image_size", "color", "skip_broken", "divisor", "scale", "label", "row_id",
-                 "ignore", "header")  # fmt: skip
+                 "text", "ignore", "header")  # fmt: skip
         return cls(**{name: getattr(config, name) for name in names})
 
     def rows(self, array: Any, **more: Any) -> Rows:

@@ -75,10 +75,6 @@ def from_matrix(
 
     Values of one place are added up. A ``scale`` of ``none`` leaves values as they are, and
     ``auto`` whole numbers that are counts: beyond 1, and not up to 255.
-
-    Raises:
-        DataError: empty, too wide, no numbers, more or fewer than two axes, or values that are
-            refused anywhere.
     """
     import scipy.sparse
 
@@ -125,17 +121,8 @@ def from_parts(
 ) -> tuple[Sparse, float]:
     """Return the matrix of which a file holds the parts as a store, and its divisor.
 
-    Args:
-        kind: ``csr``, compressed rows; ``csc``, compressed columns; or ``coo``, coordinates.
-        parts: values, columns and starts of ``csr``; values, rows and starts of ``csc``; values,
-            rows and columns of ``coo``.
-        shape: (N, P).
-        name: starts every message.
-        divisor: as for `Rows.from_array`.
-        scale: as for `from_matrix`.
-
-    Raises:
-        DataError: parts that do not fit together, and as for `from_matrix`.
+    Parts are values, columns and starts of ``csr``, compressed rows; values, rows and starts of
+    ``csc``; values, rows and columns of ``coo``, coordinates. Those that do not fit are refused.
     """
     import scipy.sparse
 
@@ -167,11 +154,7 @@ def from_parts(
 
 
 def check_promise(shape: tuple[int, int], n_entries: int, name: str) -> None:
-    """Refuse the table of a file that is large by what it promises, before it is unpacked.
-
-    Raises:
-        DataError: as for `check_shape`; or N above both `MAX_EMPTY_ROWS` and `ROWS_PER_ENTRY` E.
-    """
+    """Refuse the table of a file that is large by what it promises, before it is unpacked."""
     check_shape(shape, n_entries, name)
     most = max(MAX_EMPTY_ROWS, ROWS_PER_ENTRY * n_entries)
     if shape[0] > most:
@@ -182,12 +165,7 @@ def check_promise(shape: tuple[int, int], n_entries: int, name: str) -> None:
 
 
 def check_shape(shape: tuple[int, int], n_entries: int, name: str) -> None:
-    """Refuse a table of which the rows and entries, or a batch of it, would fill the memory.
-
-    Raises:
-        DataError: no rows or features, P above `MAX_FEATURES`, or N + E above
-            `MAX_ROWS_AND_ENTRIES`.
-    """
+    """Refuse a table of which the rows and entries, or a batch of it, would fill the memory."""
     n_features = shape[1]
     if min(shape) < 1:
         raise DataError(f"{name}: no values in an array of shape {shape}. Give at least 1 row.")
