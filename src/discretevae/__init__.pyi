@@ -27,6 +27,10 @@ from .codes.packing import (
     pack_codes as pack_codes,
     unpack_codes as unpack_codes,
 )
+from .codes.pooling import (
+    pooled_clusters as pooled_clusters,
+    pooled_codes as pooled_codes,
+)
 from .codes.refining import refine_codes as refine_codes
 from .codes.search.average_precision import (
     RetrievalScores as RetrievalScores,

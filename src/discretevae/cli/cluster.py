@@ -9,11 +9,18 @@ import click
 
 from discretevae.cli import arguments, outputs
 from discretevae.cli.inputs import Inputs
+from discretevae.errors import ConfigError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from discretevae.codes.cluster_scores import ClusterScores
     from discretevae.codes.clusters import Clusters
     from discretevae.data import Rows
+
+
+MEAN_ROWS = 256
+"""Rows over which the picture of a cluster of codes is averaged."""
 
 
 @arguments.command("cluster", "runs/clusters digits --out clusters.csv")
@@ -27,10 +34,17 @@ if TYPE_CHECKING:
     "A .png of cluster centers and rows.  [default: RUN/figures/clusters.png, where rows are "
     "images]",
 )
+@arguments.option(
+    "--clusters",
+    "Of a grid of codes: the number of clusters.  [default: 10]",
+    to="n_clusters",
+    type=arguments.COUNT,
+)
 @arguments.inputs("all")
 @arguments.as_json
 def command(
     source: Inputs,
+    n_clusters: int | None,
     out: Path | None,
     picture: Path | None,
     as_json: bool,
@@ -38,21 +52,32 @@ def command(
     """Assign every row of DATA (else of the run's own data) to a cluster.
 
     The clusters are the model's own: the components of its mixture prior, or the values of its
-    categorical variable, as `train --latent categorical:10` makes it. Labels, where the data have
-    them, are used for scoring only.
+    categorical variable, as `train --latent categorical:10` makes it. Of a grid of codes they are
+    made by k-means of how often each row shows each symbol, at whatever place. Labels, where the
+    data have them, are used for scoring only.
     """
     from discretevae.codes.cluster_scores import match_clusters
     from discretevae.codes.clusters import clusters, require_clusters
+    from discretevae.codes.pooling import pooled_clusters
 
     run, shape = source.run, source.image_shape
-    require_clusters(run.model)
+    latent = run.config.model.latent
+    # a mixture is of real numbers, and a single category has no others to be pooled with
+    is_pooled = latent.grid is not None and latent.n_states is not None and latent.n_variables > 1
+    if not is_pooled:
+        require_clusters(run.model)
+        if n_clusters is not None:
+            raise ConfigError("--clusters is for grids of codes: other runs have their own.")
     source.check_output(out, "--out", ".csv", ".npz")
     source.check_picture(picture)
     if picture is None and shape is not None:
         picture = source.folder / "figures" / "clusters.png"
     rows = source.rows()
     with outputs.counting_bar("clustering", len(rows)) as progress:
-        found = clusters(run.model, rows, progress=progress)
+        if is_pooled:
+            found = pooled_clusters(run.model, rows, n_clusters or 10, progress=progress)
+        else:
+            found = clusters(run.model, rows, progress=progress)
     scores = None if rows.labels is None else match_clusters(found.labels, rows.labels.numpy())
     if out is not None:
         _write(out, found, rows)
@@ -60,7 +85,8 @@ def command(
         from discretevae.codes.clusters import cluster_centers
         from discretevae.plots.clusters import cluster_figure
 
-        figure = cluster_figure(found, cluster_centers(run.model), rows, shape, scores=scores)
+        centers = _means(found, rows) if is_pooled else cluster_centers(run.model)
+        figure = cluster_figure(found, centers, rows, shape, scores=scores)
         outputs.draw(figure, picture, dpi=120, colors=64 if len(shape) == 2 else None)
     facts = _facts(found, scores, rows)
     if as_json:
@@ -83,6 +109,15 @@ def command(
             f"NMI {scores.nmi:.4f}, ARI {scores.ari:.4f}; labels were used for these scores only"
         )
     outputs.print_paths(written=out, picture=picture)
+
+
+def _means(found: Clusters, rows: Rows) -> Tensor:
+    """Return the mean picture of each cluster, over its first rows, ``[K, P]``."""
+    import torch
+
+    shown = rows.binarized("none")
+    members = (found.members(k)[:MEAN_ROWS] for k in range(found.n_clusters))
+    return torch.stack([shown.batch(torch.from_numpy(own)).mean(0) for own in members])
 
 
 def _write(out: Path, found: Clusters, rows: Rows) -> None:

@@ -24,7 +24,7 @@ from discretevae.model.vae import DiscreteVAE
 from discretevae.priors import FactorizedPrior, MixturePrior
 from discretevae.system.arrays import Array
 
-ClusterKind = Literal["component", "category"]
+ClusterKind = Literal["component", "category", "cluster"]
 
 CENTER_DRAWS = 256
 """Of bits and further categories beside the clusters', over which a center is averaged."""
@@ -38,7 +38,8 @@ class Clusters:
         labels: the most probable cluster of each row, from 0, int64 ``[N]``; of equal ones the
             lowest.
         probabilities: of each cluster given the row, float32 ``[N, K]``.
-        kind: ``component`` of a mixture prior, or ``category`` of the code.
+        kind: ``component`` of a mixture prior, ``category`` of the code, or ``cluster`` of
+            pooled codes.
 
     Example:
         >>> p = np.array([[0.5, 0.5, 0], [0, 1, 0], [0.25, 0.75, 0]], np.float32)

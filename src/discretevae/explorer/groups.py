@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from discretevae.codes.clusters import cluster_centers, clusters, require_clusters
+from discretevae.codes.pooling import pooled_codes
 from discretevae.errors import ConfigError
 from discretevae.explorer.galleries import Gallery
 from discretevae.explorer.variables import Variable
@@ -54,30 +55,28 @@ def groups_of(model: DiscreteVAE, gallery: Gallery, variables: Sequence[Variable
 
     Members of a cluster are sorted by its probability; those of k-means by their distance from its
     center. k-means looks at bits as 0 and 1, at categories as one-hot, at real variables as they
-    are; its K is the number of labels if there are 2 to 20 of them, else 10, and never more than
-    there are different codes. Labels are used for nothing else.
+    are, and at grids of symbols as `pooled_codes` counts them; its K is the number of labels if
+    there are 2 to 20 of them, else 10, and never more than there are different codes. Labels are
+    used for nothing else.
     """
     if has_own_clusters(model):
         found = clusters(model, gallery.rows)
         by = "mixture" if found.kind == "component" else "category"
         members = [found.members(k) for k in range(found.n_clusters)]
         return Groups(by, members, cluster_centers(model), "decoded center")
-    members = _k_means(gallery, variables)
+    members = _k_means(model, gallery, variables)
     pictures = [gallery.x(torch.from_numpy(own[:MEAN_ROWS])).mean(0) for own in members]
     return Groups("codes (k-means)", members, torch.stack(pictures), "mean of members")
 
 
-def _k_means(gallery: Gallery, variables: Sequence[Variable]) -> list[Array]:
+def _k_means(model: DiscreteVAE, gallery: Gallery, variables: Sequence[Variable]) -> list[Array]:
     from sklearn.cluster import KMeans
 
-    columns = []
-    for variable in variables:
-        column = gallery.codes[:, variable.index]
-        if variable.kind == "category" and variable.n_categories is not None:
-            columns.append(torch.nn.functional.one_hot(column.long(), variable.n_categories))
-        else:
-            columns.append(column.unsqueeze(1))
-    points = torch.cat([column.float() for column in columns], 1).numpy()
+    latent = model.config.latent
+    if latent.grid and latent.n_states is not None:
+        points = pooled_codes(latent, gallery.codes.numpy())
+    else:
+        points = _points(gallery, variables)
     labels = gallery.rows.labels
     count = DEFAULT_GROUPS if labels is None else len(torch.unique(labels))
     count = count if 2 <= count <= 20 else DEFAULT_GROUPS
@@ -89,6 +88,18 @@ def _k_means(gallery: Gallery, variables: Sequence[Variable]) -> list[Array]:
         own = np.flatnonzero(fitted.labels_ == k)
         members.append(own[np.argsort(distance[own], kind="stable")])
     return members
+
+
+def _points(gallery: Gallery, variables: Sequence[Variable]) -> Array:
+    columns = []
+    for variable in variables:
+        column = gallery.codes[:, variable.index]
+        if variable.kind == "category" and variable.n_categories is not None:
+            columns.append(torch.nn.functional.one_hot(column.long(), variable.n_categories))
+        else:
+            columns.append(column.unsqueeze(1))
+    points: Array = torch.cat([column.float() for column in columns], 1).numpy()
+    return points
 
 
 def nearest(

@@ -115,9 +115,9 @@ def cluster_figure(
 
 
 def _title(found: Clusters, shown: int) -> str:
-    many = {"component": "components", "category": "categories"}[found.kind]
+    many = {"component": "components", "category": "categories", "cluster": "clusters of codes"}
     used = int((found.sizes > 0).sum())
-    text = f"{len(found):,} rows in {used} of {found.n_clusters} {many}"
+    text = f"{len(found):,} rows in {used} of {found.n_clusters} {many[found.kind]}"
     return text if shown == found.n_clusters else f"{text}, the {shown} largest shown"
 
 
