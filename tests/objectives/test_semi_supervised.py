@@ -122,18 +122,19 @@ def test_consistency_is_zero_of_equal_inputs_that_are_certain_and_even():
         model.encoder[-1].weight.zero_()
     options = Supervision(consistency=2.0)
     more = {"generator": None, "encoder_input": x.flip(0)}
-    plain = semi_supervised(model, x, Exact(), **more).surrogate
     with torch.no_grad():
         model.encoder[-1].bias.zero_()
     even = semi_supervised(model, x, Exact(), **more, options=options).surrogate
     assert torch.allclose(even, semi_supervised(model, x, Exact(), **more).surrogate)
-    with torch.no_grad():
-        model.encoder[-1].bias.copy_(torch.tensor([math.log(8.0), 0.0, 0.0]))
-    uneven = semi_supervised(model, x, Exact(), **more, options=options).surrogate
-    q, wanted = torch.tensor([0.8, 0.1, 0.1]), torch.tensor([64.0, 1.0, 1.0]) / 66
-    apart = (wanted * (wanted / q).log()).sum() + (q * (3 * q).log()).sum()
-    plain = semi_supervised(model, x, Exact(), **more).surrogate
-    assert torch.allclose(uneven, plain - 2 * apart.double(), atol=1e-6)
+    for odds, is_sure in ((8.0, True), (1.5, False)):
+        with torch.no_grad():
+            model.encoder[-1].bias.copy_(torch.tensor([math.log(odds), 0.0, 0.0]))
+        uneven = semi_supervised(model, x, Exact(), **more, options=options).surrogate
+        q = torch.tensor([odds, 1.0, 1.0], dtype=torch.float64) / (odds + 2)
+        wanted = torch.tensor([odds**5, 1.0, 1.0], dtype=torch.float64) / (odds**5 + 2)
+        apart = is_sure * (wanted * (wanted / q).log()).sum() + (q * (3 * q).log()).sum()
+        plain = semi_supervised(model, x, Exact(), **more).surrogate
+        assert torch.allclose(uneven, plain - 2 * apart)
 
 
 def test_labels_are_chosen_evenly_by_the_seed():

@@ -70,6 +70,24 @@ def load_dataset(options: dict[str, Any]) -> Dataset:
     )
 
 
+def conditioned(options: dict[str, Any], data: Dataset) -> dict[str, Any]:
+    """Return the options of a model that is conditioned on the label: it leads the code.
+
+    Raises:
+        ConfigError: there are no labels, or another objective is asked for.
+    """
+    labels, classes = data.train.labels, data.train.classes
+    if labels is None or not (labels >= 0).any():
+        raise ConfigError(f"`condition='label'`: {data.name} has no labels. Give `label` a column.")
+    if options["objective"] not in (TrainConfig().objective, "semi-supervised"):
+        raise ConfigError(
+            f"`condition='label'` is `objective='semi-supervised'`. Got {options['objective']!r}."
+        )
+    n_classes = int(labels.max()) + 1 if classes is None else len(classes)
+    latent = f"categorical:{n_classes}+{_latent(options)}"
+    return options | {"latent": latent, "objective": "semi-supervised"}
+
+
 def read_options(options: dict[str, Any]) -> dict[str, Any]:
     """Return how the data are read: the scale follows from the likelihood where it may."""
     is_auto = options["likelihood"] == AUTO

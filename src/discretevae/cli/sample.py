@@ -27,7 +27,7 @@ from discretevae.errors import ConfigError
     "Draw each variable of the code from its K likeliest values.  [default: all]",
     type=arguments.COUNT,
 )
-@arguments.option("--label", "Name of the class to draw, of a prior given labels.  [default: each]")
+@arguments.option("--label", "Name of the class to draw, of a run given labels.  [default: each]")
 @arguments.path(
     "--out",
     "A .png picture, or .npy or .csv for the values in the units of the data.  "
@@ -49,7 +49,7 @@ def command(
 ) -> None:
     """Draw codes from the prior of RUN and decode them, to a picture or to values.
 
-    If RUN has a prior given labels, and --label is left out, the picture has a line of each class.
+    If RUN was given labels, and --label is left out, the picture has a line of each class.
 
     What is written is E[x|z] of each code, and not a draw from p(x|z).
     """
@@ -63,14 +63,20 @@ def command(
     shape = run.config.model.image_shape
     outputs.is_picture(out, shape)  # refuses other files before anything is drawn
     known = None if run.schema is None else run.schema.classes
-    counts = enumerate(getattr(run.model.prior, "counts", ()))
-    classes = {class_name(y, known): y for y, count in counts if count}
+    counts = getattr(run.model.prior, "counts", ())
+    if run.config.training.objective == "semi-supervised" and not len(counts):
+        counts = [1] * run.config.model.latent.all_parts[0].n_categories
+    classes = {class_name(y, known): y for y, count in enumerate(counts) if count}
     options: dict[str, Any] = {} if top_k is None else {"top_k": top_k}
     if label is not None:
         if classes and label not in classes:
             names = ", ".join(classes)
             raise ConfigError(f"`label` {label!r} is unknown. The classes are {names}.")
-        options["label"] = classes.get(label, 0)  # which a prior without classes refuses
+        if not classes:
+            prior = run.config.model.prior
+            how = "given labels by `condition='label'`"
+            raise ConfigError(f"`label` needs another prior, {how}. Got {prior}.")
+        options["label"] = classes[label]
         classes = {}
     elif classes:
         each = torch.tensor([*classes.values()]).repeat_interleave(n or 12)

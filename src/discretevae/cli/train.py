@@ -12,7 +12,13 @@ from click.core import ParameterSource
 
 from discretevae.cli import arguments, outputs
 from discretevae.cli.inputs import check_device
-from discretevae.cli.model_options import check_model, load_dataset, run_config, train_config
+from discretevae.cli.model_options import (
+    check_model,
+    conditioned,
+    load_dataset,
+    run_config,
+    train_config,
+)
 from discretevae.cli.resuming import resumed_config
 from discretevae.cli.train_options import DEFAULTS, THE_ONE_OF_OUT, train_options
 from discretevae.cli.training_bars import training_bar
@@ -118,6 +124,10 @@ def _fresh(options: dict[str, Any], ranks: Ranks) -> tuple[RunConfig, Dataset, M
     from discretevae.training import choose_method
 
     problems, family, training, method = Problems(), None, DEFAULTS, None
+    data = None
+    if options["condition"] == "label":
+        data = load_dataset(options)  # its classes are part of the code
+        options = conditioned(options, data)
     with problems:
         family = check_model(options)
     with problems:
@@ -128,7 +138,7 @@ def _fresh(options: dict[str, Any], ranks: Ranks) -> tuple[RunConfig, Dataset, M
         else:
             method = choose_method(family, training, device=ranks.device, ranks=ranks)
     problems.require_none()
-    data = load_dataset(options)
+    data = data or load_dataset(options)
     return run_config(options, data, training), data, method
 
 
@@ -153,6 +163,10 @@ def _resumed(
         for name, value in options.items()
         if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
+    if given.get("condition") == "label":
+        given["objective"] = "semi-supervised"
+        if "latent" in given:
+            given["latent"] = f"{config.model.latent.all_parts[0]}+{given['latent']}"
     config = resumed_config(config, given, out)
     family = family_of(config.model.latent)
     method = choose_method(family, config.training, device=ranks.device, ranks=ranks)

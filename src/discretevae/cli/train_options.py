@@ -130,6 +130,13 @@ _OWN = {
         "that the vectors follow, 0 for their gradient; revive, the share of the mean use below "
         "which a vector is moved; entropy, the weight of the code's information.",
     ),
+    "condition": _own(
+        "What the decoder is given: with label, that of the row leads its code, p(x|y, z), so that "
+        "`sample --label` draws of a class. Where it is unknown it is inferred: --objective "
+        "semi-supervised, with a category for each class before --latent.",
+        default="none",
+        type=click.Choice(["none", "label"]),
+    ),
     "supervision": _own(
         "With --objective semi-supervised: alpha, the weight of the classification; consistency, "
         "that of the agreement between the labels of what the encoder is shown (see --augment and "

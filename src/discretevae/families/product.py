@@ -202,6 +202,21 @@ def label_logits(family: Family, eta: Tensor) -> Tensor:
     return parts_with_eta(family, eta)[0][1].reshape(len(eta), -1)
 
 
+def with_label(family: Family, z: Tensor, label: int | Tensor) -> Tensor:
+    """Return codes ``[n, *z_shape]`` whose first part is a label, or one for each, int64 ``[n]``.
+
+    Example:
+        >>> from discretevae.families import Bernoulli, Categorical
+        >>> with_label(Product((Categorical(1, 3), Bernoulli(2))), torch.zeros(1, 5), 2).tolist()
+        [[0.0, 0.0, 1.0, 0.0, 0.0]]
+    """
+    z, first = z.clone(), parts_of(family)[0]
+    numbers = torch.as_tensor(label, device=z.device).expand(len(z)).reshape(-1, 1)
+    width = math.prod(first.z_shape)
+    z.flatten(1)[:, :width] = first.from_codes(numbers).to(z).flatten(1)
+    return z
+
+
 def _split(flat: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
     pieces = torch.split(flat, [math.prod(shape) for shape in shapes], -1)
     pairs = zip(pieces, shapes, strict=True)

@@ -27,6 +27,7 @@ from discretevae.data.objects import rows_from
 from discretevae.data.rows import Rows
 from discretevae.errors import ConfigError, DataError, kind_of, require_type
 from discretevae.families import Family, family_of
+from discretevae.families.product import with_label
 from discretevae.likelihoods import Likelihood, likelihood_named
 from discretevae.model.inputs import as_x, require_x, suited_likelihood
 from discretevae.model.integrands import LogJoint, LogLikelihood
@@ -364,14 +365,20 @@ class DiscreteVAE(nn.Module):
         """Return E[x|z] for ``n`` codes drawn from the prior, ``[n, P]``.
 
         ``options`` are those of the prior's `sample`: ``temperature``, and of some ``top_k`` and
-        ``label``; another prior refuses them.
+        ``label``; another prior refuses them. Where the code begins with one category and its parts
+        are independent under the prior, ``label`` is that category.
         """
+        label, first = None, self.family.spec.all_parts[0]
+        is_label = (first.kind, first.n_variables) == ("categorical", 1)
+        if is_label and "label" not in self.prior.sample_options and self.prior.has_closed_kl:
+            label = options.pop("label", None)
         for name in options.keys() - {"temperature", *self.prior.sample_options}:
             how = (
                 "given labels by `condition='label'`" if name == "label" else "such as transformer"
             )
             raise ConfigError(f"`{name}` needs another prior, {how}. Got {self.config.prior}.")
         codes = self.prior.sample(n, generator=generator, **options)
+        codes = codes if label is None else with_label(self.family, codes, label)
         return self.likelihood.mean(self.output(codes))
 
     def __repr__(self) -> str:
