@@ -171,6 +171,15 @@ def test_training_starts_at_the_shares_of_the_words_and_learns():
     assert first.log_likelihood > unigram - 2  # without a start at the mean 12 nats below
 
 
+@pytest.mark.parametrize("likelihood", ["multinomial", "negative-binomial"])
+def test_models_of_counts_are_exported(likelihood, tmp_path):
+    pytest.importorskip("onnxruntime")
+    model = fresh(likelihood)
+    place_words(model, auto(sp.csr_array(WORDS)))
+    done = dv.export_onnx(model, tmp_path, rows=WORDS[1:])
+    assert done.difference < 1e-5
+
+
 def test_the_decoder_of_counts_is_linear_unless_asked():
     assert len(fresh().decoder) == 1
     assert len(fresh(decoder="mirror").decoder) == 3

@@ -147,8 +147,8 @@ class MultinomialLikelihood(_Counts):
 
 
 def _log_rate(output: Tensor) -> Tensor:
-    # 20 − softplus(20 − output), without the step where torch's `softplus` turns linear
-    return -torch.logaddexp(-output, output.new_tensor(-MAX_LOG_RATE))
+    # with torch's own threshold of 20 there would be a step at an output of 0
+    return MAX_LOG_RATE - F.softplus(MAX_LOG_RATE - output, threshold=40)
 
 
 def _gamma_terms(x: Tensor, r: Tensor | None = None) -> Tensor:

@@ -130,7 +130,10 @@ function bars(values, label, big, signed, scale) {
   const [low, high] = signed ? [-scale, scale] : model.value_range;
   const span = high - low || 1;
   const zero = Math.min(1, Math.max(0, -low / span));
-  const shown = values.slice(0, MOST_BARS);
+  const places = values.map((_, i) => i);
+  // of thousands of words those that change most
+  if (values.length > MOST_BARS) places.sort((a, b) => Math.abs(values[b]) - Math.abs(values[a]));
+  const shown = places.slice(0, MOST_BARS).map((i) => values[i]);
   const part = (value) => {
     const at = Math.min(1, Math.max(0, (value - low) / span));
     return [Math.min(zero, at), Math.max(Math.abs(at - zero), 0.004)];
@@ -146,7 +149,7 @@ function bars(values, label, big, signed, scale) {
   const names = model.columns ?? [];
   const list = el("ul", { class: "barlist", "aria-label": label }, [...shown].map((value, i) => {
     const [x, width] = part(value);
-    return el("li", null, el("span", { class: "name", text: names[i] ?? `column ${i}` }),
+    return el("li", null, el("span", { class: "name", text: names[places[i]] ?? `column ${places[i]}` }),
       el("span", { class: "track" }, el("i", { class: kind(value), style: { left: `${100 * x}%`, width: `${100 * width}%` } })),
       el("span", { class: "value", text: figure(value, 2) }));
   }));
