@@ -25,7 +25,7 @@ from discretevae.cli.inputs import open_run
 @arguments.option("--batch-size", "Rows per step.", 256)
 @arguments.option(
     "--lr",
-    "Initial learning rate of Adam.  [default: 0.005; of transformer and convolution 0.002]",
+    "Initial learning rate of Adam.  [default: 0.005; of a transformer 0.002]",
     type=float,
 )
 @arguments.samples

@@ -32,7 +32,7 @@ class Prior(nn.Module, ABC):
     has_closed_kl: ClassVar[bool] = False
     sample_options: tuple[str, ...] = ()
     n_classes: int = 0
-    lr: ClassVar[float] = 5e-3
+    lr: float = 5e-3
 
     def __init__(self, family: Family) -> None:
         super().__init__()

@@ -60,8 +60,6 @@ class PlacePrior(Prior):
     2017); Esser, Rombach & Ommer, "Taming Transformers for High-Resolution Image Synthesis" (2021).
     """
 
-    lr = 2e-3
-
     counts: Tensor
 
     def __init__(
@@ -85,7 +83,7 @@ class PlacePrior(Prior):
         with torch.device("meta"):
             self.embedding = nn.Linear(sum(self.widths), width, bias=False)
             if grid is None or spec.kind == "transformer":
-                self.network = Transformer(n_layers, width)
+                self.network, self.lr = Transformer(n_layers, width), 2e-3
             else:
                 self.network = GatedConvolutions(n_layers, width, grid[1])
         for part in (self.embedding, self.network):

@@ -62,7 +62,7 @@ def fit_prior(
             One that is conditioned on labels learns the shares of the classes as well.
         epochs: passes over the rows.
         batch_size: B.
-        lr: learning rate of the first step; None for 5e-3, or 2e-3 of a `PlacePrior`.
+        lr: learning rate of the first step; None for 5e-3, or 2e-3 of a transformer.
         seed: of order and draws.
         progress: called after every step with the number of rows done in all passes so far.
 
