@@ -10,7 +10,7 @@ from discretevae.codes.clusters import Clusters
 from discretevae.codes.packing import encode_rows, unpack_codes
 from discretevae.config import LatentSpec
 from discretevae.data.objects import RowsLike
-from discretevae.errors import ConfigError, DataError
+from discretevae.errors import ConfigError, DataError, require_type
 from discretevae.model.row_checks import require_model
 from discretevae.model.vae import DiscreteVAE
 from discretevae.system.arrays import Array
@@ -30,14 +30,22 @@ def pooled_codes(latent: LatentSpec, codes: Array) -> Array:
 
     Raises:
         ConfigError: the code is no grid of bits or categories.
+        DataError: the codes are of another shape, or no numbers.
 
     Example:
         >>> codes = np.array([[0, 1, 1, 1]])                        # two places: 01, 11
         >>> pooled_codes(LatentSpec.of("bernoulli:2@1x2"), codes).round(2).tolist()
         [[0.0, 0.0, 0.7099999785423279, 0.7099999785423279]]
     """
+    require_type("latent", latent, LatentSpec, "Call LatentSpec.of.")
+    require_type("codes", codes, np.ndarray, "Give .numpy() of DiscreteVAE.encode.", DataError)
     if latent.grid is None or latent.n_states is None:
         raise ConfigError(f"codes that are pooled must be a grid of symbols. Got {latent}.")
+    if codes.ndim != 2 or codes.shape[1] != latent.n_variables or codes.dtype.kind not in "biuf":
+        raise DataError(
+            f"codes of {latent} must be numbers [N, {latent.n_variables}]. "
+            f"Got {codes.dtype} {list(codes.shape)}."
+        )
     n_values, size = latent.n_categories or 2, latent.variables_per_place
     symbols = codes.reshape(len(codes), latent.n_places, size).astype(np.int64)
     if n_values**size <= MAX_SYMBOLS:
