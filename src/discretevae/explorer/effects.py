@@ -15,8 +15,9 @@ from discretevae.model.vae import DiscreteVAE
 EFFECT_ROWS = 256
 """Codes over which the effect of a variable is averaged."""
 
-GRID_DECODES = 1024
-"""Codes decoded for the effect of a variable of a grid, whose networks take longer."""
+GRID_DECODES = 512
+"""Codes decoded for the effect of a variable of a grid, whose networks take longer, and for the
+overview of a place."""
 
 OVERVIEW_DECODES = 4096
 """Codes decoded for the overview of all variables together, half a second for 50 bits of MNIST."""
@@ -65,7 +66,8 @@ def strength(model: DiscreteVAE, gallery: Gallery, variable: Variable, n_setting
     Of a bit that is mean |on − off|. Fewer rows are changed than for `effect` alone, so that all
     ``n_settings`` of all variables together decode about `OVERVIEW_DECODES` codes.
     """
-    n = max(1, min(EFFECT_ROWS, OVERVIEW_DECODES // n_settings))
+    most = GRID_DECODES if model.config.latent.grid else OVERVIEW_DECODES
+    n = max(1, min(EFFECT_ROWS, most // n_settings))
     codes = gallery.codes[spread(len(gallery), n)]
     means = effect(model, codes, variable, settings_of(variable, gallery))
     return float((means.amax(0) - means.amin(0)).mean())
