@@ -91,14 +91,10 @@ def option(
     to: str | None = None,
     **settings: Any,
 ) -> Decorator:
-    """Return an option.
+    """Return an option of `click.option` whose value goes to the parameter ``to``.
 
-    Args:
-        name: with its dashes.
-        help: a sentence; where the default is None, with a word on what that means.
-        default: of the value, shown in the help.
-        to: the parameter that gets the value, if it has another name.
-        settings: of `click.option`.
+    The help is a sentence; where the default is None, with a word on what that means. Another
+    default is shown behind it.
     """
     if default is not None:
         settings |= {"default": default, "show_default": True}

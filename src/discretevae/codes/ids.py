@@ -94,10 +94,7 @@ def as_ids(ids: Any) -> Array:
 def new_ids(ids: Any, n: int, taken: Array | None = None) -> Array:
     """Return the ids of n rows, int64 ``[n]``: those given, or the numbers behind the largest.
 
-    Args:
-        ids: n whole numbers, or None.
-        n: rows that get an id.
-        taken: ids of other rows, int64 ``[N]``; None if there are none.
+    ``taken`` are ids of other rows, int64 ``[N]``.
 
     Raises:
         DataError: not whole numbers, not one for each row, two alike, or some are taken.

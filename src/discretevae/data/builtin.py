@@ -121,22 +121,14 @@ def load_builtin(
     cache_dir: Path | None = None,
     sources: Mapping[str, Source] = SOURCES,
 ) -> dict[str, Rows]:
-    """Load the parts of a built-in data set.
+    """Load the parts of a built-in data set, by name: ``train``, ``test``, perhaps ``validation``.
 
-    Args:
-        name: one of `BUILTIN_NAMES`.
-        data_dir: looked into first.
-        allow_download: fetch what is found nowhere, and keep it in the cache.
-        progress: draw a bar while fetching, if standard error is a terminal.
-        cache_dir: None for the cache folder of the user.
-        sources: mirrors and hashes; tests pass their own.
-
-    Returns:
-        `train` and `test`, and `validation` if the set has one.
+    Files are looked for in ``data_dir`` first. ``cache_dir`` is None for the cache folder of the
+    user; tests pass their own, and ``sources`` too.
 
     Raises:
         DataError: a file that was found is damaged or another one; or nothing was found and
-            `allow_download` is False.
+            ``allow_download`` is False.
         DownloadError: no mirror gave the right file.
 
     Example:

@@ -18,19 +18,14 @@ PIECE_BYTES = 1 << 16
 def fetch(
     name: str, target: Path, mirrors: Iterable[str], get: Callable[[str, Path], None]
 ) -> None:
-    """Fill `target` from the first mirror from which `get` succeeds.
+    """Fill `target` from the first of the mirrors from which `get` succeeds.
 
-    The file appears under its name only when it is whole and checked.
-
-    Args:
-        name: starts the message if every mirror fails, such as "mnist: a.gz is not in /tmp".
-        target: where the file goes; its folder is made.
-        mirrors: addresses, tried in this order.
-        get: called with a mirror and a path; writes the checked file there, or raises OSError or
-            DataError.
+    The file appears under its name only when it is whole and checked. `get` is called with a mirror
+    and a path, writes the checked file there, or raises OSError or DataError.
 
     Raises:
-        DownloadError: no mirror had the right file, or the folder cannot be written to.
+        DownloadError: no mirror had the right file, or the folder cannot be written to; `name`
+            starts the message.
     """
     failures = []
     for mirror in mirrors:

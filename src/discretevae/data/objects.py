@@ -38,17 +38,12 @@ def rows_from(
 
     Columns of a frame have names and roles: a label, row ids, features. Its index becomes the row
     ids, unless it only counts the rows. Items ``x`` or ``(x, y)`` of a torch data set are
-    read once: what is drawn at random in them is drawn then.
-
-    Args:
-        source: what `WANTED` says; or `Rows`, which are returned as they are.
-        request: how it is to be read.
-        name: starts every message; None for the type's.
-        wanted: starts the refusal of what is no table, before `WANTED`.
+    read once: what is drawn at random in them is drawn then. `Rows` are returned as they are.
 
     Raises:
         ConfigError: roles are asked of columns that have no names.
-        DataError: another kind of object, or values that `Rows.from_array` refuses.
+        DataError: another kind of object than `WANTED` says (``wanted`` starts the message), or
+            values that `Rows.from_array` refuses.
         MissingExtraError: a frame of another package, without pyarrow.
 
     Example:

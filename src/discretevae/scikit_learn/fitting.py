@@ -77,15 +77,10 @@ def configure(
     columns: Array | None,
     weights: Array | None,
 ) -> tuple[RunConfig, Schema]:
-    """Return the configuration that parameters describe, and what is known of the matrix.
+    """Return the configuration that parameters describe, and the schema of a matrix ``[N, P]``.
 
-    Args:
-        parameters: from `plain_parameters`.
-        least: of the parameters that are sizes of the code, the least that each can be.
-        latent: returns the code; called if the sizes are right.
-        values: the matrix ``[N, P]`` to fit.
-        columns: their names, or None.
-        weights: of its rows, ``[N]``, or None.
+    ``least`` holds, of the parameters that are sizes of the code, the least that each can be;
+    ``latent`` returns the code, and is called if the sizes are right.
 
     Raises:
         ConfigError: parameters are wrong; all of them are named.
@@ -135,20 +130,10 @@ def train_in_memory(
     history: list[EpochMetrics],
     progress: Callable[[Progress], object] | None,
 ) -> tuple[list[EpochMetrics], bytes]:
-    """Train the model in place as `train` does, going on from ``state``.
+    """Train the model in place as `train` does; return all epochs, and the state to go on from.
 
-    Every row is learned from; some of them stand for test rows.
-
-    Args:
-        model: the model.
-        rows: N rows.
-        config: ``epochs`` counts those before ``state`` too.
-        state: what this function returned before, the content of a checkpoint; None starts anew.
-        history: its epochs.
-        progress: called after every step and every epoch.
-
-    Returns:
-        All epochs, and the state to go on from.
+    Every row is learned from; some of them stand for test rows. ``state`` and ``history`` are what
+    this function returned before, or None and nothing; ``config.epochs`` counts those before, too.
 
     Raises:
         ConfigError: the estimator cannot handle the model's code or the objective.

@@ -39,12 +39,7 @@ def first_rows(
 ) -> tuple[Rows, LikelihoodSpec]:
     """Return a matrix ``[N, P]`` to fit as rows, and the likelihood that suits it.
 
-    Args:
-        values: the matrix.
-        likelihood: p(x|z), or ``auto``.
-        scale: of the columns; ``auto`` as on the command line.
-        columns: their names, or None.
-        weights: of the rows, ``[N]``, or None.
+    ``columns`` are names, and ``weights`` of the rows, ``[N]``; either may be None.
 
     Raises:
         ConfigError: there is no such likelihood.
@@ -66,12 +61,6 @@ def first_rows(
 
 def new_rows(values: Any, schema: Schema, model: DiscreteVAE, weights: Array | None = None) -> Rows:
     """Return a matrix ``[N, P]`` as rows of the kind that the model was fitted to.
-
-    Args:
-        values: the matrix.
-        schema: of what was fitted.
-        model: that takes the rows.
-        weights: of the rows, ``[N]``, or None.
 
     Raises:
         DataError: it cannot be read as the first one was.

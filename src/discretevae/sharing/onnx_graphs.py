@@ -27,19 +27,8 @@ MAX_BYTES = 2_000_000_000
 def encoder_graph(model: DiscreteVAE, threshold: bool, properties: Mapping[str, str]) -> bytes:
     """Return the file of x ↦ the most likely code of q(z|x), and what q(z|x) is.
 
-    Input ``rows``: float32 ``[N, P]``. Outputs:
-
-    - ``codes`` ``[N, D]``, as `DiscreteVAE.encode` gives them: uint8 bits, int64 category numbers,
-      float32 means; of several parts int64, or float32 if one of them is Gaussian;
-    - ``probabilities`` float32: ``[N, D]`` that each bit is 1, ``[N, D, K]`` of each category;
-    - ``std`` float32 ``[N, D]``: σ of a Gaussian code.
-
-    Of a code of several parts the last two carry the number of the part, ``probabilities_0``.
-
-    Args:
-        model: on the CPU, in float32 and in evaluation mode.
-        threshold: whether rows are made 0 and 1 first, 1 where x > 0.5.
-        properties: metadata of the file.
+    Inputs and outputs are those that `export_onnx` describes. The model is on the CPU, in float32
+    and in evaluation mode.
 
     Raises:
         ConfigError: torch cannot write the encoder as ONNX, or it is too large.
@@ -64,18 +53,7 @@ def encoder_graph(model: DiscreteVAE, threshold: bool, properties: Mapping[str, 
 
 
 def decoder_graph(model: DiscreteVAE, properties: Mapping[str, str]) -> bytes:
-    """Return the file of z ↦ E[x|z].
-
-    Input ``codes``, as the encoder gives them; output ``means``: float32 ``[N, P]``.
-
-    Args:
-        model: on the CPU, in float32 and in evaluation mode.
-        properties: metadata of the file.
-
-    Raises:
-        ConfigError: torch cannot write the decoder or the likelihood's mean as ONNX, or it is too
-            large.
-    """
+    """Return the file of z ↦ E[x|z]; model and errors as for `encoder_graph`."""
     codes = model.encode(torch.zeros(2, model.config.n_features))
     _require_size("decoder", model.decoder)
 

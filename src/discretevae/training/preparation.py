@@ -52,14 +52,8 @@ def choose_method(
 ) -> Method:
     """Choose the estimator, and check that objective, device and precision go with it.
 
-    Needs no data, so that a command can say what is wrong before it reads any.
-
-    Args:
-        family: of the code.
-        config: how to train.
-        device: where to train.
-        ranks: the processes that train together; None for this one alone.
-        estimator: in place of the one that ``config`` names, also one of your own.
+    Needs no data, so that a command can say what is wrong before it reads any. ``estimator`` stands
+    in place of the one that ``config`` names, and may be one of your own.
 
     Raises:
         ConfigError: something does not go together; all that is wrong is named.
@@ -160,14 +154,8 @@ def prepare_training(
 ) -> PreparedTraining:
     """Check the rows against the model, split them, and choose the rows that are measured on.
 
-    Args:
-        model: on its device.
-        data: training and test rows.
-        method: of `choose_method` for the model's code.
-        out: a run folder; None keeps nothing.
-        resume: go on from the checkpoint in ``out``.
-        save_every: how often to save, a `SaveEvery` or its spelling: ``5min``, ``500steps``.
-        files: what is written beside the weights, by the names of the files.
+    Arguments as of `train`; ``method`` is that of `choose_method` for the model's code, and
+    ``files`` are written beside the weights, by their names.
 
     Raises:
         ConfigError: the configuration does not fit the model, there are too few rows for the share

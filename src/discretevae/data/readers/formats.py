@@ -46,14 +46,9 @@ READABLE = (
 
 
 def read_path(path: Path, request: Request) -> dict[str, Rows]:
-    """Read a file, or a folder of pictures or of shards.
+    """Read a file, or a folder of pictures or of shards, as the request says.
 
     What cannot be read is refused by what it really is, where that is known.
-
-    Args:
-        path: it must exist.
-        request: how it is to be read. Files of pictures are resized to its ``image_size``; for
-            other files that says that the rows are pictures of this size.
 
     Returns:
         The parts of the file: `{"all": rows}`, or `train` and at least one of `test` and

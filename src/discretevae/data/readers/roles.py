@@ -61,13 +61,8 @@ def take_apart(
 ) -> Parts:
     """Return the features, labels and ids of a table, by the names and values of its columns.
 
-    Args:
-        names: of all columns.
-        request: what is asked.
-        source: starts every message.
-        read: from a place to the values of a column ``[N]``.
-        index_columns: names that the file itself calls row ids.
-        plain: of a part of the table that was looked at before.
+    ``read`` gives the values ``[N]`` of the column at a place. ``index_columns`` are names that the
+    file itself calls row ids, ``plain`` those of a part of the table that was looked at before.
 
     Raises:
         DataError: a column that is asked for is missing, or cannot have its role; a name stands

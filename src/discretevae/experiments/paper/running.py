@@ -58,19 +58,8 @@ def reproduce(
     """Make the runs that the figures need, and the report of all finished runs in ``out``.
 
     A finished run of the same configuration is left as it is; an unfinished one is gone on with.
-    The report is brought up to date after every run.
-
-    Args:
-        figures: what to show.
-        out: the folder of runs and report.
-        scale: how large the runs are.
-        data_dir: where built-in data sets lie.
-        device: where to train.
-        progress: called with what is done, how much of it, and of how much.
-        finished: called with every run that the figures need, and whether it was made just now.
-
-    Returns:
-        What ``report.json`` holds.
+    The report is brought up to date after every run; what ``report.json`` holds is returned.
+    ``finished`` is called with every run, and whether it was made just now.
 
     Raises:
         ConfigError: the scale holds values that no run can have.
