@@ -51,8 +51,8 @@ METHODS: dict[str, dict[str, Any]] = {
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file to write.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of MNIST.")
 @click.option("--only", default="", help="Part of the name of the methods to run.")
-@click.option("--seeds", default=len(SEEDS), help="How many seeds.")
-@click.option("--epochs", default=6)
+@click.option("--seed", "seeds", default=SEEDS, multiple=True, help="May be repeated.")
+@click.option("--epochs", default=3)
 @click.option("--choose", is_flag=True, help="Measure on rows held out of the training rows.")
 @click.option("--set", "changed", multiple=True, help="option=value of the training.")
 def main(
@@ -60,7 +60,7 @@ def main(
     out: Path | None,
     data_dir: Path | None,
     only: str,
-    seeds: int,
+    seeds: tuple[int, ...],
     epochs: int,
     choose: bool,
     changed: tuple[str, ...],
@@ -75,7 +75,7 @@ def main(
     for method, training in METHODS.items():
         if only not in method:
             continue
-        for seed in SEEDS[:seeds]:
+        for seed in seeds:
             options = training | dict(each.split("=", 1) for each in changed)
             error = _error(data, options, folder / method / str(seed), seed, epochs)
             errors.setdefault(method, []).append(error)

@@ -49,6 +49,19 @@ def test_a_run_given_labels(cli, animals, run_folder):
     assert "accuracy of the labels" in cli("evaluate", run_folder).out
 
 
+def test_rows_of_unknown_label_are_not_scored(cli, animals, tmp_path):
+    out = tmp_path / "clusters"
+    command = ("train", "--data", animals, "--latent", "categorical:3", "--epochs", 1)
+    assert cli(*command, "--out", out).status == 0
+    found = json.loads(cli("cluster", out, "--json").out)
+    named = [each["majority"]["label"] for each in found["clusters"] if each["majority"]]
+    assert set(named) <= {0, 1, 2}
+    assert sum(each["rows"] for each in found["clusters"]) == 240
+    said = cli("retrieval", out)
+    assert (said.status, said.err.count("\n")) == (2, 1)
+    assert "a label for every row" in said.err
+
+
 def test_samples_of_a_class(cli, run_folder, tmp_path):
     assert "36 rows written" in cli("sample", run_folder).out  # 12 of each class
     for name in NAMES:

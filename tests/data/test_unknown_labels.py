@@ -49,6 +49,11 @@ def test_what_stands_for_nothing_in_a_text(tmp_path, text):
     assert load_rows(tmp_path / "t.csv").labels.tolist() == [0, -1, 1]
 
 
+def test_a_line_on_the_rows_counts_classes_that_are_known():
+    assert "labels of 2 classes" in Rows.from_array(X, labels=[2, -1, 0]).kind_of_values
+    assert "labels of 2 classes" in Rows.from_array(X, labels=[1, -1, 1]).kind_of_values
+
+
 def test_a_run_holds_new_rows_against_its_classes():
     rows = Rows.from_array(X, labels=["dog", "", "cat"])
     schema = Schema.of(Dataset("mine", rows, rows))

@@ -162,6 +162,7 @@ def test_labels_are_chosen_evenly_by_the_seed():
         ([-1, -1, -1], "no row has a label"),
         ([1, 2, 3], "Got 1 to 3"),
         ([-2, 0, 1], "Got -2 to 1"),
+        ([-1, 1, 1], "Got -1 to 1"),  # two classes as a support-vector machine has them
         (["a", "b", ""], "Got 2 classes"),
     ],
 )

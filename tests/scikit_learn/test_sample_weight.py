@@ -98,11 +98,11 @@ def test_many_copies_become_factors():
     # equal weights change nothing
     assert [len(each) for each in weighted_rows(x, heavy)[:1]] == [len(x)]
     heavy[:2] += [1, -1]
-    matrix, weights = weighted_rows(x, heavy)
+    matrix, weights, _ = weighted_rows(x, heavy)
     assert len(matrix) == MOST_COPIES * len(x)
     assert weights is None
     heavy[1] += 1
-    matrix, weights = weighted_rows(x, heavy)
+    matrix, weights, _ = weighted_rows(x, heavy)
     assert len(matrix) == len(x)
     assert sorted(weights) == sorted(heavy)
     assert np.array_equal(matrix[weights.argmax()], x[0])

@@ -59,6 +59,7 @@ def command(
     from discretevae.codes.cluster_scores import match_clusters
     from discretevae.codes.clusters import clusters, require_clusters
     from discretevae.codes.pooling import pooled_clusters
+    from discretevae.data.classes import is_known
 
     run, shape = source.run, source.image_shape
     latent = run.config.model.latent
@@ -78,7 +79,9 @@ def command(
             found = pooled_clusters(run.model, rows, n_clusters or 10, progress=progress)
         else:
             found = clusters(run.model, rows, progress=progress)
-    scores = None if rows.labels is None else match_clusters(found.labels, rows.labels.numpy())
+    scores = None
+    if rows.labels is not None and (known := is_known(rows.labels).numpy()).any():
+        scores = match_clusters(found.labels[known], rows.labels.numpy()[known])
     if out is not None:
         _write(out, found, rows)
     if picture is not None and shape is not None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from discretevae.config import BinarizeMode, ImageShape, ScaleMode, spell_shape
 from discretevae.data.batches import Batches
 from discretevae.data.binarization import binarize, binarize_rows, require_mode
-from discretevae.data.classes import read_labels
+from discretevae.data.classes import is_known, read_labels
 from discretevae.data.scale import ColumnScale, count_not_bytes
 from discretevae.data.stores import streamed
 from discretevae.data.stores.base import InMemory, Store
@@ -121,7 +121,7 @@ class Rows:
         parts += [] if self.scale is None else [f"{self.scale.kind} scale"]
         parts += [] if self.binarize == "none" else [f"binarize {self.binarize}"]
         if self.labels is not None:
-            n = len(self.classes or torch.unique(self.labels))
+            n = len(self.classes or torch.unique(self.labels[is_known(self.labels)]))
             parts.append(f"labels of {n:,} {'class' if n == 1 else 'classes'}")
         if self.image_shape is not None:
             parts.append(f"pictures of {spell_shape(self.image_shape)}")

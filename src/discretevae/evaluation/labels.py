@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from discretevae.data.classes import UNKNOWN
+from discretevae.data.classes import is_known
 from discretevae.data.objects import RowsLike
 from discretevae.evaluation.measured import Measured, measured
 from discretevae.families.product import label_logits
@@ -45,7 +45,7 @@ def accuracy(model: DiscreteVAE, rows: RowsLike) -> Measured | None:
         rows: rows with labels; those of unknown label are left out.
     """
     rows = require_fit(model, rows)
-    if rows.labels is None or not (known := rows.labels != UNKNOWN).any():
+    if rows.labels is None or not (known := is_known(rows.labels)).any():
         return None
     inferred = label_probabilities(model, rows).argmax(1)
     return measured((inferred == rows.labels)[known].double())

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from torch import Tensor
 
 from discretevae.codes.packing import encode_rows, unpack_codes
 from discretevae.config import (
@@ -136,7 +137,7 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
         Args:
             X: ``[n, P]``.
-            y: ignored.
+            y: ignored, but by `ClusterVAE` with ``objective='semi-supervised'``.
             sample_weight: how many rows each row counts for, ``[n]``, a number for all, or None for
                 1. Whole numbers are as good as so many copies of the row, 0 as none; others weigh
                 its loss, over the mean weight, so that a step is as large as without weights.
@@ -151,7 +152,7 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             CollapseWarning: the code carries little.
         """
         values = self._validated(X, reset=True)
-        self._train(*self._start(values, sample_weight), self._config.training)
+        self._train(*self._start(values, y, sample_weight), self._config.training)
         self._learn_labels(values)
         advice = collapse_advice(self.model_.family.spec, self.history_[-1])
         if advice is not None:
@@ -183,7 +184,7 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         is_first = not hasattr(self, "model_")
         values = self._validated(X, reset=is_first)
         if is_first:
-            model, rows = self._start(values, sample_weight)
+            model, rows = self._start(values, y, sample_weight)
             self._train(model, rows, replace(self._config.training, epochs=1))
             self._learn_labels(values)
             return self
@@ -195,8 +196,9 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             batch_size=given["batch_size"],
             lr=given["lr"],
         )
-        part, weights = weighted_rows(values, sample_weight)
-        rows = reading.new_rows(part, self._schema, model, weights)
+        labels = self._known_labels(y, values.shape[0])
+        part, weights, labels = weighted_rows(values, sample_weight, labels)
+        rows = replace(reading.new_rows(part, self._schema, model, weights), labels=labels)
         self._train(model, rows, config, self._state, self.history_)
         self._learn_labels(values)
         return self
@@ -341,17 +343,22 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         check_is_fitted(self)
         return reading.new_rows(self._validated(X, reset=False), self._schema, self.model_)
 
-    def _start(self, values: Any, sample_weight: Any) -> tuple[DiscreteVAE, Rows]:
+    def _start(self, values: Any, y: Any, sample_weight: Any) -> tuple[DiscreteVAE, Rows]:
         """Return a fresh model and the rows to learn from."""
-        values, weights = weighted_rows(values, sample_weight)
+        labels = self._known_labels(y, values.shape[0])
+        values, weights, labels = weighted_rows(values, sample_weight, labels)
         parameters = plain_parameters(self)
         columns = getattr(self, "feature_names_in_", None)
         config, schema = configure(parameters, self._sizes, self._latent, values, columns, weights)
         seed = config.training.seed
         model = fresh_model(config.model, seed=seed)
-        rows = reading.new_rows(values, schema, model, weights)
+        rows = replace(reading.new_rows(values, schema, model, weights), labels=labels)
         self._config, self._schema, self.seed_ = config, schema, seed
         return model, rows
+
+    def _known_labels(self, y: Any, n: int) -> Tensor | None:
+        """Return the labels of n rows, where the class learns from some."""
+        return None
 
     def _train(
         self,

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from sklearn.base import ClusterMixin
+from torch import Tensor
 
 from discretevae.codes.clusters import clusters
 from discretevae.config import LatentSpec, ObjectiveName
+from discretevae.data.classes import read_labels
 from discretevae.scikit_learn.base import BaseVAE
 from discretevae.scikit_learn.reading import new_rows
 from discretevae.system.arrays import Array
@@ -88,7 +90,8 @@ class ClusterVAE(ClusterMixin, BaseVAE):  # type: ignore[misc]
 
     Args:
         n_clusters: K.
-        objective: as for `BaseVAE`, but ``marginal`` by default.
+        objective: as for `BaseVAE`, but ``marginal`` by default; or ``semi-supervised``: clusters
+            are the labels 0 to K − 1 in ``y`` of `fit`, −1 where unknown.
         lr: as for `BaseVAE`, but 0.01 by default. All other parameters and the attributes are those
             of `BaseVAE`.
 
@@ -121,6 +124,9 @@ class ClusterVAE(ClusterMixin, BaseVAE):  # type: ignore[misc]
 
     def _latent(self) -> LatentSpec:
         return LatentSpec("categorical", 1, int(self.n_clusters))
+
+    def _known_labels(self, y: Any, n: int) -> Tensor | None:
+        return read_labels(y, n, "y")[0] if self.objective == "semi-supervised" else None
 
     def _code_names(self) -> list[str]:
         return ["cluster"]

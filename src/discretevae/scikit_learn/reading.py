@@ -94,8 +94,10 @@ _SPARSE = (
 )
 
 
-def weighted_rows(values: Any, sample_weight: Any) -> tuple[Any, Array | None]:
-    """Return the matrix to learn from, ``[n, P]``, and the weights of its rows or None.
+def weighted_rows(
+    values: Any, sample_weight: Any, labels: Tensor | None = None
+) -> tuple[Any, Array | None, Tensor | None]:
+    """Return the matrix to learn from, ``[n, P]``, and weights and labels of its rows or None.
 
     Whole weights are copies of rows, which is what they stand for, up to `MOST_COPIES` times as
     many as there are rows. Other weights are factors. Rows without weight are left out.
@@ -106,6 +108,7 @@ def weighted_rows(values: Any, sample_weight: Any) -> tuple[Any, Array | None]:
     Args:
         values: the matrix ``[N, P]``, dense or CSR.
         sample_weight: one weight for each row, one for all, or None.
+        labels: of the rows, ``[N]``, or None.
 
     Raises:
         ValueError: scikit-learn's own, of weights that are no such numbers.
@@ -125,8 +128,10 @@ def weighted_rows(values: Any, sample_weight: Any) -> tuple[Any, Array | None]:
     starts = range(0, values.shape[0], PIECE)
     with np.errstate(all="ignore"):  # what overflows is refused later
         keys = np.concatenate([values[start : start + PIECE] @ direction for start in starts])
-    order = np.argsort(keys[chosen], kind="stable")
-    return values[chosen[order]], None if weights is None else weights[order]
+    labels = None if labels is None else labels[torch.from_numpy(chosen)]
+    order = np.lexsort((np.zeros(len(chosen)) if labels is None else labels.numpy(), keys[chosen]))
+    labels = None if labels is None else labels[torch.from_numpy(order)]
+    return values[chosen[order]], None if weights is None else weights[order], labels
 
 
 def read_codes(codes: Any, spec: LatentSpec, names: list[str]) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from discretevae.config import LatentSpec, TrainConfig
 from discretevae.data import Rows
-from discretevae.data.classes import UNKNOWN
+from discretevae.data.classes import UNKNOWN, is_known
 from discretevae.errors import ConfigError, DataError
 from discretevae.system.randomness import generator_for
 
@@ -26,14 +26,15 @@ def known_labels(rows: Rows, latent: LatentSpec, config: TrainConfig) -> Tensor:
         [0, -1, 1, -1]
     """
     labels, n_categories = rows.labels, latent.all_parts[0].n_categories
-    if labels is None or not (labels != UNKNOWN).any():
+    if labels is None or not (known := is_known(labels)).any():
         raise DataError(
             f"{rows.name}: no row has a label, and `objective='semi-supervised'` learns from some. "
             "Give data with labels, which may be empty or -1 where they are unknown."
         )
     low, high = int(labels.min()), int(labels.max())
     n_names = n_categories if rows.classes is None else len(rows.classes)
-    if low < UNKNOWN or high >= n_categories or n_names != n_categories:
+    is_numbered = labels[known].min() >= 0 and low >= UNKNOWN and high < n_categories
+    if not is_numbered or n_names != n_categories:
         got = f"{low} to {high}" if rows.classes is None else f"{n_names} classes"
         raise DataError(
             f"{rows.name}: labels must be the {n_categories} categories of the code's first part: "

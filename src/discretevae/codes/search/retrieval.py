@@ -27,6 +27,7 @@ from discretevae.codes.search.baselines import (
 from discretevae.codes.search.hamming import require_searchable, search_bits
 from discretevae.config import BinarizeMode, LatentSpec
 from discretevae.data import Dataset, Rows
+from discretevae.data.classes import is_known
 from discretevae.data.datasets import require_dataset
 from discretevae.data.neighbors import topic_vectors
 from discretevae.errors import ConfigError, DataError
@@ -198,10 +199,10 @@ def _drawn(rows: Rows, per_label: int | None, seed: int) -> Rows:
 
 
 def _labels(rows: Rows) -> Array:
-    if rows.labels is None:
+    if rows.labels is None or not is_known(rows.labels).all():
         raise DataError(
             f"{rows.name}: rows have no labels, so nothing says what is to be found. Give data "
-            "with labels."
+            "with a label for every row."
         )
     labels: Array = rows.labels.numpy()
     return labels
