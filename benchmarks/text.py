@@ -34,18 +34,16 @@ from discretevae.run_folder.saved_run import load_run
 
 SETS = {"20news": "labels", "reuters": "topics"}
 BITS = (16, 32, 64, 128)
+ALWAYS = "--free-bits 0.5 --estimator straight-through"
 OPTIONS = {
-    "the row itself": "",
-    "neighbors:10": "--target neighbors:10",
-    "neighbors:10, free bits": "--target neighbors:10 --free-bits 0.5",
-    "neighbors:20, free bits": "--target neighbors:20 --free-bits 0.5",
-    "neighbors:20, free bits, straight-through": (
-        "--target neighbors:20 --free-bits 0.5 --estimator straight-through"
-    ),
+    "the row itself": ALWAYS,
+    "neighbors:5x50": f"--target neighbors:5x50 {ALWAYS}",
+    "neighbors:20": f"--target neighbors:20 {ALWAYS}",
+    "neighbors:20, lr 0.003": f"--target neighbors:20 --lr 0.003 {ALWAYS}",
 }
 """What is compared by ``--choose``."""
 
-CHOSEN = "--target neighbors:20 --free-bits 0.5 --estimator straight-through"
+CHOSEN = OPTIONS["neighbors:20"]
 
 
 def trained(folder: Path, data: Path, options: str, bits: int, seed: int, epochs: int) -> float:
@@ -96,7 +94,7 @@ def choose(folder: Path, data: Path, epochs: int) -> None:
     """Print the likeness of what is found by ITQ and by runs with each of several options."""
     is_first = True
     for name, options in OPTIONS.items():
-        out = folder / f"choose-{data.name}-{name or 'plain'}".replace(" ", "-").replace(":", "-")
+        out = folder / f"choose-{data.name}-{name}".translate(str.maketrans(" :,", "---"))
         seconds = trained(out, data / "train.npz", options, 32, 0, epochs)
         run = load_run(out)
         split = load_run_data(run.config.data, run.schema)
@@ -120,7 +118,7 @@ def choose(folder: Path, data: Path, epochs: int) -> None:
                 np.packbits(run.model.encode(r).numpy(), axis=1) for r in (split.train, halves[0])
             ]
         value = likeness(codes[0], (vectors, hidden), codes[1])
-        print(f"{data.name} {name or 'plain'}: {value:.4f}, {seconds:.0f} s", flush=True)
+        print(f"{data.name} {name}: {value:.4f}, {seconds:.0f} s", flush=True)
 
 
 def main() -> None:

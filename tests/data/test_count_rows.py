@@ -12,6 +12,7 @@ import discretevae as dv
 from discretevae.config import ModelConfig, TrainConfig
 from discretevae.data import Dataset, Rows, Schema, load_rows
 from discretevae.data.digest import Digest
+from discretevae.data.neighbors import topic_vectors
 from discretevae.errors import DataError, DataWarning
 from discretevae.model.inputs import suited_likelihood
 from discretevae.model.vae import DiscreteVAE
@@ -178,6 +179,20 @@ def test_models_of_counts_are_exported(likelihood, tmp_path):
     place_words(model, auto(sp.csr_array(WORDS)))
     done = dv.export_onnx(model, tmp_path, rows=WORDS[1:])
     assert done.difference < 1e-5
+
+
+def test_topics_take_no_notice_of_zeros_that_are_stored():
+    matrix = sp.csr_array(np.where(WORDS == 0, 1, WORDS))
+    matrix.data[np.asarray(WORDS).ravel() == 0] = 0
+    rows = [Rows.from_array(each, scale="none") for each in (matrix, sp.csr_array(WORDS))]
+    assert len(rows[0].values.matrix.data) > len(rows[1].values.matrix.data)
+    stored, plain = (topic_vectors(each, n=3, seed=0)[0] for each in rows)
+    assert np.allclose(stored, plain, atol=1e-6)
+    models = [fresh(), fresh()]
+    for model, each in zip(models, rows, strict=True):
+        place_words(model, each)
+    assert torch.equal(models[0].encoder[0].idf, models[1].encoder[0].idf)
+    assert Digest.of([rows[0]]) == Digest.of([rows[1]])
 
 
 def test_the_decoder_of_counts_is_linear_unless_asked():

@@ -16,8 +16,8 @@ from discretevae.errors import ConfigError
 def command(run_folder: Path, k: int, as_json: bool) -> None:
     """List the words that each bit or category of RUN, a run on counts, makes likelier.
 
-    256 codes are drawn from the prior, and one variable at a time is set to each of its values. By
-    the mean shares e of the words, words are ranked by e ln e/ē with ē the mean over values.
+    Of 256 codes of the prior one variable at a time is set to each of its values; words are ranked
+    by e ln e/ē, e their mean shares and ē the mean of those over values.
     """
     from discretevae.explorer.effects import EFFECT_ROWS, effect
     from discretevae.explorer.variables import variables_of

@@ -136,6 +136,8 @@ def topic_vectors(
     from sklearn.preprocessing import normalize
 
     tables = [cast(Sparse, part.values).matrix.astype(np.float32) for part in (rows, *others)]
+    for table in tables:
+        table.eliminate_zeros()  # of which the logarithm would be taken
     tfidf = TfidfTransformer(sublinear_tf=True).fit(tables[0])
     tables = [tfidf.transform(table) for table in tables]
     svd = TruncatedSVD(min(n, rows.n_features), random_state=seed).fit(tables[0])

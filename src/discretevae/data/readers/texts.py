@@ -32,13 +32,10 @@ def read_texts(path: Path, request: Request) -> Rows:
 
     Words are those of scikit-learn's `CountVectorizer`. Kept are the 10,000 most frequent in the
     rows to learn from that stand in two of them and in no more than half; of a run its own.
-    Sub-folders are classes if every file lies in one.
+    Sub-folders are classes if every file lies in one. Rows without a known word are warned of.
 
     Raises:
         DataError: no such column, no words that are kept, no CSV in UTF-8, or too large.
-
-    Warns:
-        DataWarning: rows without a word that the run knows.
     """
     from sklearn.feature_extraction.text import CountVectorizer
 
