@@ -499,12 +499,16 @@ def test_what_is_refused():
         evaluate(model_of("categorical:5", "gaussian"), large)
 
 
-@pytest.mark.parametrize("prior", ["fixed", "transformer:1x16"])
-def test_bits_of_a_vq_vae_are_those_of_its_prior_and_of_its_reconstruction(prior, monkeypatch):
+@pytest.mark.parametrize("prior", ["fixed", "factorized", "transformer:1x16"])
+@pytest.mark.parametrize(
+    ("latent", "quantizer"), [("categorical:8@2x4", "vector:3"), ("bernoulli:3@2x4", "sphere")]
+)
+def test_bits_of_a_vq_vae_are_those_of_its_prior_and_of_its_reconstruction(
+    latent, quantizer, prior, monkeypatch
+):
     """By hand, at the nearest vectors; and not a decoder row more than one of each row."""
     config = ModelConfig(
-        n_features=6, latent="categorical:8@2x4", network="custom", prior=prior,
-        quantizer="vector:3",
+        n_features=6, latent=latent, network="custom", prior=prior, quantizer=quantizer,
     )  # fmt: skip
     generator = torch.Generator().manual_seed(0)
     encoder, decoder = (MLP(sizes, generator=generator) for sizes in ([6, 7, 24], [24, 7, 6]))

@@ -135,6 +135,18 @@ def test_saturated_logits_stay_finite_with_finite_gradients(family, value):
         assert grad.isfinite().all()
 
 
+@pytest.mark.parametrize("size", [20.0, 400.0, 1e8])
+@pytest.mark.parametrize("other", [0.0, 1.5, -3.0])
+def test_saturated_bits_pay_what_the_other_distribution_asks(size, other):
+    """KL of a certain bit is −ln p of its value; 1e8 − 1e8 would lose it in float32."""
+    eta = torch.tensor([[size, -size]], requires_grad=True)
+    kl = Bernoulli(2).kl_per_variable(eta, torch.tensor([other, other]))
+    expected = -torch.nn.functional.logsigmoid(torch.tensor([[other, -other]]))
+    torch.testing.assert_close(kl, expected, rtol=1e-5, atol=0)
+    (slope,) = torch.autograd.grad(kl.sum(), eta)
+    assert slope.abs().max() < 1e-6
+
+
 def test_saturated_entropy_keeps_its_digits():
     """At η = 40 the entropy is 41 e⁻⁴⁰, which A(η) − η·∇A(η) would round to 0."""
     entropy = Bernoulli(1).entropy(torch.tensor([[40.0]]))

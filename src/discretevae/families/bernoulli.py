@@ -69,9 +69,11 @@ class Bernoulli(Family):
 
     def kl_per_variable(self, eta: Tensor, prior_eta: Tensor) -> Tensor:
         """Return KL(q_d ‖ p_d) = q_d ln(q_d/p_d) + (1−q_d) ln((1−q_d)/(1−p_d)), ``[B, D]``."""
-        # the two logarithms differ by η − λ, so that one of them is enough
-        off = F.logsigmoid(-eta) - F.logsigmoid(-prior_eta)
-        return off + torch.sigmoid(eta) * (eta - prior_eta)
+        # the two logarithms differ by η − λ, so that one of them is enough: that of the likelier
+        # value, next to which nothing cancels however certain q is
+        sign = 1 - 2 * (eta < 0).to(eta)
+        size, other = sign * eta, sign * prior_eta
+        return F.logsigmoid(size) - F.logsigmoid(other) - torch.sigmoid(-size) * (size - other)
 
     def sample(self, eta: Tensor, n_samples: int, *, generator: torch.Generator | None) -> Tensor:
         """Return z_d = 1 if u_d < sigmoid(η_d), one uniform u per bit, ``[S, B, D]``."""
