@@ -81,3 +81,33 @@ def test_the_generator_and_nothing_else_decides():
     assert torch.equal(shown(augment, seed=1), shown(augment, seed=1))
     assert not torch.equal(shown(augment, seed=1), shown(augment, seed=2))
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+COLORS = torch.tensor([0.2, 0.5, 1.0])
+
+
+def test_beyond_the_edge_a_picture_looks_like_its_edge():
+    flat = COLORS.repeat(50, 11 * 15)
+    generator = torch.Generator().manual_seed(0)
+    far = Augment(shift=30.0, rotate=180.0, scale=0.5, shear=1.0)
+    moved = distort(flat, far, (*SHAPE, 3), generator=generator)
+    assert torch.allclose(moved, flat, atol=1e-6)
+
+
+def test_colors_are_shifted_together_by_whole_rows_of_pixels_and_columns():
+    y, x = torch.meshgrid(torch.arange(11.0), torch.arange(15.0), indexing="ij")
+    planes = torch.stack((x, 2 * x + y, 7 - y), -1)
+    moved = distort(
+        planes.reshape(1, -1).repeat(50, 1), Augment(shift=2.0), (*SHAPE, 3),
+        generator=torch.Generator().manual_seed(0),
+    ).reshape(50, *SHAPE, 3)  # fmt: skip
+    change = (moved - planes)[:, 3:-3, 3:-3]
+    across, down = change[:, :1, :1, 0], -change[:, :1, :1, 2]
+    for channel, expected in enumerate((across, 2 * across + down, -down)):
+        assert torch.allclose(change[..., channel], expected.expand(50, 5, 9), atol=1e-4)
+    assert across.abs().max() > 1.8
+    assert moved.amax((1, 2)).le(planes.amax((0, 1)) + 1e-4).all()
+    # a column that comes from beyond the left edge is that edge
+    right = across.flatten() < -1
+    assert right.any()
+    assert torch.allclose(moved[right, :, 0, 0], torch.zeros(1), atol=1e-4)

@@ -17,7 +17,7 @@ def distort(
 ) -> Tensor:
     """Turn, shear, scale and shift each picture at random, by bilinear sampling.
 
-    What lies outside a picture counts as 0. Values stay within those of the picture and 0.
+    What lies outside a picture is like its edge. Values stay within those of the picture.
 
     Args:
         x: rows ``[B, H·W·C]``.
@@ -44,5 +44,5 @@ def distort(
     theta = torch.stack((torch.stack(across, -1), torch.stack(down, -1)), 1)
     pictures = x.reshape(-1, height, width, channels).permute(0, 3, 1, 2)
     grid = F.affine_grid(theta, list(pictures.shape), align_corners=False)
-    moved = F.grid_sample(pictures, grid, align_corners=False)
+    moved = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
     return moved.permute(0, 2, 3, 1).reshape(x.shape)

@@ -34,6 +34,7 @@ class Pixels(NamedTuple):
 
 _CUT = "{} of 16 bits, not plainly grey: the upper 8 bits are read. Save in grey to keep all."
 _ALPHA = "{} with transparent parts, which were laid on white."
+_CMYK = "{} in CMYK, made red, green and blue without a color profile."
 _ANIMATED = "{} of several frames, of which the first one is read."
 _GREYED = "{} in color made grey, as those of the run are."
 
@@ -82,6 +83,7 @@ def _pixels(image: Picture, request: Request, file: Path) -> Pixels:
     # telephones keep a second picture in a JPEG file, which no one means
     is_animated = getattr(image, "is_animated", False) and image.format != "MPO"
     lost += [_ANIMATED] if is_animated else []
+    lost += [_CMYK] if image.mode == "CMYK" else []
     image = ImageOps.exif_transpose(image)
     if is_deep:
         return _deep(image, size, file, lost)
