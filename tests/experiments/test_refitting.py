@@ -142,6 +142,17 @@ def test_rows_without_labels_are_refused_in_one_line(cli, tmp_path):
     assert not (tmp_path / "run-transformer").exists()
 
 
+def test_a_grid_gets_convolutions_where_no_prior_is_named(cli, tmp_path):
+    model = ("--network", "resnet", "--width", "4", "--latent", "bernoulli:2@4x4")
+    assert cli("train", *model, "--epochs", "1", "--out", tmp_path / "run").status == 0
+    said = cli("prior", tmp_path / "run", "--epochs", "1", "--samples", "1")
+    assert said.status == 0, said.err
+    run = load_run(tmp_path / "run-convolution")
+    assert str(run.config.model.prior) == "convolution:4x64"
+    assert run.model.prior.grid == (4, 4)
+    assert cli("evaluate", run.folder, "--samples", "1").status == 0
+
+
 def test_a_condition_is_none_or_label(trained, tmp_path):
     run, data = load_run(trained("bernoulli:6")), load_data("digits")
     with pytest.raises(ConfigError, match="`condition` must be none or label"):

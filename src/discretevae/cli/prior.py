@@ -40,8 +40,8 @@ def command(
     """Fit another prior to the codes of RUN, and write a new run that has it.
 
     PRIOR is autoregressive (the default) or autoregressive:512 (with these hidden widths);
-    transformer (the default for grids) or transformer:2x128 (layers and their width, over the
-    places of a grid or the variables of a flat code); convolution or convolution:4x64 (for grids);
+    convolution (for grids, and their default) or convolution:4x64 (layers and their width);
+    transformer or transformer:2x128 (over the places of a grid or the variables of a flat code);
     factorized; or mixture:10 (for Gaussian codes).
 
     Encoder and decoder stay as they are. A better prior improves the ELBO and the samples.
@@ -53,7 +53,7 @@ def command(
     from discretevae.experiments.refit import refit_prior
 
     run = open_run(run_folder, device)
-    prior = prior or ("transformer" if run.config.model.latent.grid else "autoregressive")
+    prior = prior or ("convolution" if run.config.model.latent.grid else "autoregressive")
     old = run_folder if run_folder.name else run_folder.resolve()
     options["out"] = options["out"] or Path(f"{old}-{PriorSpec.of(prior).kind}")
     if run.schema is None:
