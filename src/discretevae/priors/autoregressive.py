@@ -17,9 +17,7 @@ from discretevae.priors.base import Prior, discrete_widths, draw, log_conditiona
 from discretevae.priors.masked import MaskedNetwork
 
 DEFAULT_HIDDEN = (256, 256)
-
-MAX_COLUMNS = 16_384
-"""Of codes; each meets each in a matrix of a gigabyte."""
+MAX_COLUMNS = 16_384  # each meets each, in a matrix of a gigabyte
 
 
 class AutoregressivePrior(Prior):

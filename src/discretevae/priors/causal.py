@@ -6,9 +6,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor, nn
 
-HEAD = 32
-"""Numbers of an attention head, of a width that is a multiple of it."""
-
 
 class Transformer(nn.Module):
     """Layers of causal attention and a small network each, both behind norms without parameters.
@@ -34,7 +31,7 @@ class Transformer(nn.Module):
 class _Attention(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.n_heads = 1 if width % HEAD else width // HEAD
+        self.n_heads = 1 if width % 32 else width // 32
         self.attended, self.joined = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
