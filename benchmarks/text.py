@@ -139,13 +139,15 @@ def main() -> None:
             choose(asked.runs, asked.data / name, asked.epochs)
         return
     found = json.loads(asked.out.read_text()) if asked.out and asked.out.exists() else {"runs": []}
-    done = {(run["set"], run["bits"], run["seed"], run["epochs"]) for run in found["runs"]}
+    keys = ("set", "bits", "seed", "epochs", "options")
+    done = {tuple(run[key] for key in keys) for run in found["runs"]}
     for seed in range(asked.seeds):
         for name in asked.sets.split(","):
             for bits in map(int, asked.bits.split(",")):
-                if (name, bits, seed, asked.epochs) in done:
+                if (name, bits, seed, asked.epochs, asked.options) in done:
                     continue
-                folder = asked.runs / f"{name}-{bits}-{seed}-{asked.epochs}"
+                how = "".join(c if c.isalnum() else "-" for c in asked.options)
+                folder = asked.runs / f"{name}-{bits}-{seed}-{asked.epochs}{how}"
                 data, start = asked.data / name, time.perf_counter()
                 seconds = trained(
                     folder, data / "train.npz", asked.options, bits, seed, asked.epochs
