@@ -444,7 +444,10 @@ def test_the_explorer_shows_every_variable_of_a_grid(latent):
     explorer = Explorer(run, rows, source="rows", split="test")
     n_variables = model.config.latent.n_variables
     assert explorer.model()["latent"] == latent
-    assert len(explorer.overview()["variables"]) == len(explorer.variables) == n_variables
+    places = [explorer.overview(place)["variables"] for place in range(explorer.n_places)]
+    shown = [one["index"] for of_place in places for one in of_place]
+    assert shown == list(range(n_variables))
+    assert len(explorer.variables) == n_variables
     code = explorer.encode_row(0)["code"]
     assert len(code) == n_variables
     assert explorer.decode([code])
