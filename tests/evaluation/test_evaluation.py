@@ -270,6 +270,7 @@ def test_use_of_a_gaussian_code():
 def test_json_keys(latent, exact):
     result = evaluate(model_of(latent), rows_of(), samples=9).to_dict()
     assert set(result) == {
+        "accuracy",
         "elbo",
         "log_likelihood",
         "kl",
