@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sys
@@ -126,3 +127,15 @@ def test_every_public_name_has_an_entry() -> None:
     public = set(discretevae.__all__) - {"__version__"}
     assert public <= listed, f"missing in docs/api.md: {sorted(public - listed)}"
     assert listed <= public | {"errors"}, f"no longer public: {sorted(listed - public)}"
+
+
+def test_the_photographs_of_the_practitioner_are_told_apart_by_what_was_measured() -> None:
+    text = (ROOT / "docs" / "start" / "practitioner.md").read_text(encoding="utf-8")
+    measured = json.loads((ROOT / "docs" / "results" / "photographs.json").read_text())
+    assert f"$ {measured['command']}\n" in text
+    shares = measured["percent of the same kind"]
+    assert re.findall(r"^\| .+ \| (\d+\.\d) \|$", text, re.MULTILINE) == list(
+        map(str, shares.values())
+    )
+    assert shares["codes"] > shares["color histograms"] + 5
+    assert (ROOT / "docs" / "start" / "photographs.png").stat().st_size < 300_000
