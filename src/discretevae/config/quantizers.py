@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from discretevae.config.checks import NOT_NEGATIVE, SHARE, an_int, one_of
@@ -70,8 +70,25 @@ class QuantizerSpec(Spec):
         return spell(self.kind, *[self.dim] * (self.kind == "vector"))
 
 
+class Figures(Spec):
+    """Base of options that are spelled as figures, such as ``beta=1,decay=0``."""
+
+    @classmethod
+    def split(cls, text: str) -> tuple[str, str | None]:
+        """Return a text of figures as the arguments of a nameless constructor."""
+        return "", text
+
+    @classmethod
+    def constructors(cls) -> dict[str, Any]:
+        """Return what takes figures."""
+        return {"": cls}
+
+    def __str__(self) -> str:
+        return ",".join(f"{name}={short(value)}" for name, value in vars(self).items())
+
+
 @dataclass(frozen=True)
-class VQTraining(Spec):
+class VQTraining(Figures):
     """Options of the objective ``vq``, in words.
 
     Args:
@@ -98,16 +115,3 @@ class VQTraining(Spec):
     decay: float = field(default=0.99, metadata=SHARE)
     revive: float = field(default=0.05, metadata=SHARE)
     entropy: float = field(default=0.0, metadata=NOT_NEGATIVE)
-
-    @classmethod
-    def split(cls, text: str) -> tuple[str, str | None]:
-        """Return a text of figures as the arguments of a nameless constructor."""
-        return "", text
-
-    @classmethod
-    def constructors(cls) -> dict[str, Any]:
-        """Return what takes figures."""
-        return {"": cls}
-
-    def __str__(self) -> str:
-        return ",".join(f"{name}={short(value)}" for name, value in asdict(self).items())

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from discretevae.config.checks import NOT_NEGATIVE, an_int
-from discretevae.config.spelling import Spec, short
+from discretevae.config.quantizers import Figures
 
 
 @dataclass(frozen=True)
-class Supervision(Spec):
+class Supervision(Figures):
     """Options of the objective ``semi-supervised``, in words.
 
     Args:
@@ -23,10 +22,6 @@ class Supervision(Spec):
 
     Raises:
         ConfigError: a number is out of range.
-
-    Example:
-        >>> str(Supervision.of("consistency=1,labels=100"))
-        'alpha=0.1,consistency=1,labels=100'
     """
 
     option = "supervision"
@@ -35,16 +30,3 @@ class Supervision(Spec):
     alpha: float = field(default=0.1, metadata=NOT_NEGATIVE)
     consistency: float = field(default=0.0, metadata=NOT_NEGATIVE)
     labels: int = field(default=0, metadata=an_int(0))
-
-    @classmethod
-    def split(cls, text: str) -> tuple[str, str | None]:
-        """Return a text of figures as the arguments of a nameless constructor."""
-        return "", text
-
-    @classmethod
-    def constructors(cls) -> dict[str, Any]:
-        """Return what takes figures."""
-        return {"": cls}
-
-    def __str__(self) -> str:
-        return ",".join(f"{name}={short(value)}" for name, value in asdict(self).items())

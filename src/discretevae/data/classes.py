@@ -21,12 +21,7 @@ _WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
 
 
 def is_known(labels: Tensor) -> Tensor:
-    """Return whether each label is known, ``[N]``; of −1 and 1 alone both are classes.
-
-    Example:
-        >>> is_known(torch.tensor([2, -1, 0])).tolist(), is_known(torch.tensor([1, -1])).tolist()
-        ([True, False, True], [True, True])
-    """
+    """Return whether each label is known, ``[N]``; of −1 and 1 alone both are classes."""
     two_signs = len(labels) > 0 and bool((labels.abs() == 1).all()) and bool((labels == 1).any())
     return torch.ones_like(labels, dtype=torch.bool) if two_signs else labels != UNKNOWN
 

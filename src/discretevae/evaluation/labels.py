@@ -19,13 +19,6 @@ CHUNK_ROWS = 4096
 def label_probabilities(model: DiscreteVAE, rows: RowsLike) -> Tensor:
     """Return q(y|x) of each row, ``[N, K]``: y is the first category of the code.
 
-    Args:
-        model: trained on the objective ``semi-supervised``.
-        rows: N rows; of dynamic ones the most likely values are taken.
-
-    Raises:
-        DataError: the rows do not fit the model.
-
     Example:
         >>> from discretevae.config import ModelConfig
         >>> model = DiscreteVAE(ModelConfig(n_features=4, latent="categorical:3+bernoulli:2"))
@@ -38,12 +31,7 @@ def label_probabilities(model: DiscreteVAE, rows: RowsLike) -> Tensor:
 
 
 def accuracy(model: DiscreteVAE, rows: RowsLike) -> Measured | None:
-    """Return the share of rows whose most likely label is theirs; None where no label is known.
-
-    Args:
-        model: as for `label_probabilities`.
-        rows: rows with labels; those of unknown label are left out.
-    """
+    """Return the share of rows whose most likely label is theirs; None where no label is known."""
     rows = require_fit(model, rows)
     if rows.labels is None or not (known := is_known(rows.labels)).any():
         return None

@@ -203,13 +203,7 @@ def label_logits(family: Family, eta: Tensor) -> Tensor:
 
 
 def with_label(family: Family, z: Tensor, label: int | Tensor) -> Tensor:
-    """Return codes ``[n, *z_shape]`` whose first part is a label, or one for each, int64 ``[n]``.
-
-    Example:
-        >>> from discretevae.families import Bernoulli, Categorical
-        >>> with_label(Product((Categorical(1, 3), Bernoulli(2))), torch.zeros(1, 5), 2).tolist()
-        [[0.0, 0.0, 1.0, 0.0, 0.0]]
-    """
+    """Return codes ``[n, *z_shape]`` with a label, or one for each ``[n]``, as their first part."""
     z, first = z.clone(), parts_of(family)[0]
     numbers = torch.as_tensor(label, device=z.device).expand(len(z)).reshape(-1, 1)
     width = math.prod(first.z_shape)

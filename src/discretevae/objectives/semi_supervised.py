@@ -52,25 +52,9 @@ def semi_supervised(
     label takes all rows. Sources: Sohn et al., *FixMatch* (NeurIPS 2020), and Springenberg,
     *Categorical Generative Adversarial Networks* (ICLR 2016).
 
-    Args:
-        model: whose code begins with one category, the label.
-        x: rows ``[B, P]``.
-        estimator: exact in the first part.
-        generator: the source of the samples.
-        encoder_input: x̃, rows ``[B, P]`` that the encoder sees in place of ``x``.
-        labels: int64 ``[B]``, −1 where unknown; None for none known.
-        labeled: rows that the encoder sees ``[L, P]`` and their labels ``[L]``; None leaves the
-            third line out.
-        options: α and λ.
-
-    Example:
-        >>> from discretevae.config import ModelConfig
-        >>> from discretevae.estimators import Exact
-        >>> config = ModelConfig(n_features=4, latent="categorical:3+bernoulli:2", hidden=(8,))
-        >>> model = DiscreteVAE(config, generator=torch.Generator().manual_seed(0))
-        >>> x, y = torch.rand(2, 4), torch.tensor([2, -1])
-        >>> semi_supervised(model, x, Exact(), generator=None, labels=y).elbo.shape
-        torch.Size([2])
+    Its arguments are those of every `Objective`, and: ``labels``, int64 ``[B]``, −1 where unknown;
+    ``labeled``, rows that the encoder sees ``[L, P]`` and their labels ``[L]``, None leaves the
+    third line out; ``options``, α and λ.
     """
     eta = natural_parameters(model, x, estimator, encoder_input)
     terms = elbo_at(model, x, _with_labels(model, eta, labels), estimator, generator)

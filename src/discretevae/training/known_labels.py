@@ -18,12 +18,6 @@ def known_labels(rows: Rows, latent: LatentSpec, config: TrainConfig) -> Tensor:
     Raises:
         DataError: there are no labels, or they are not those of the code's first category.
         ConfigError: more labels are asked for than there are.
-
-    Example:
-        >>> rows = Rows.from_array([[0], [1], [1], [0]], labels=[0, 1, 1, -1])
-        >>> config = TrainConfig(objective="semi-supervised", supervision="labels=2")
-        >>> known_labels(rows, LatentSpec.of("categorical:2"), config).tolist()
-        [0, -1, 1, -1]
     """
     labels, n_categories = rows.labels, latent.all_parts[0].n_categories
     if labels is None or not (known := is_known(labels)).any():
