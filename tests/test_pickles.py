@@ -58,11 +58,13 @@ class Case(NamedTuple):
     is_refused: bool = True
 
 
-def rows_from(name: str, *, asked: str = "", beside: str = "", good: bytes = b"", most: int = -1):
+def rows_from(
+    name: str, *, asked: str = "", beside: str = "", good: bytes = b"", most: int = -1, **options
+):
     """Reads data through both ways in.
 
     ``asked`` is the path that is given, if another one; ``beside`` a good file in the same folder;
-    above ``most`` bytes the rows are streamed.
+    above ``most`` bytes the rows are streamed; ``options`` are those of the reader.
     """
 
     def read(folder: Path, content: bytes) -> None:
@@ -75,8 +77,8 @@ def rows_from(name: str, *, asked: str = "", beside: str = "", good: bytes = b""
             if most >= 0:
                 patch.setattr("discretevae.data.stores.streamed.IN_MEMORY_BYTES", most)
             with pytest.raises(DiscreteVAEError):
-                load_data(folder / (asked or name))
-            load_rows(folder / (asked or name))
+                load_data(folder / (asked or name), **options)
+            load_rows(folder / (asked or name), **options)
 
     return read
 
@@ -208,6 +210,8 @@ CASES = [
     ), (PHOTO,)),
     Case("a shard", rows_from("s/2.npy", asked="s", beside="1.npy", good=TABLE), (NPY,)),
     Case("a Parquet shard", rows_from("s/1.parquet", asked="s"), (PARQUET,)),
+    Case("a text", rows_from("t/1.txt", asked="t"), ("data.readers.texts._folder",)),
+    Case("a table of texts", rows_from("x.csv", text="words"), ("data.readers.texts._column",)),
     # built-in sets
     Case("mnist", builtin("mnist", PIXELS), (IDX,)),
     Case("fashion-mnist", builtin("fashion-mnist", f"{PIXELS}.gz"), (IDX,)),

@@ -151,7 +151,8 @@ def is_fine(name, parameter, wrong):
     default = inspect.signature(FUNCTIONS[name]).parameters[parameter].default
     if wrong is None and default is None:
         return True
-    if name in ("encode", "reconstruct", "DiscreteVAE.for_data"):
+    takes_tables = ("encode", "reconstruct", "DiscreteVAE.for_data")
+    if name in takes_tables or (name, parameter) == ("refine_codes", "x"):
         is_table = wrong is X or wrong is ROWS or wrong is ITEMS
         return is_table or (isinstance(wrong, (list, torch.Tensor)) and np.shape(wrong)[1:] == (P,))
     if name in ("input_complexity", "mutual_neighbors") and wrong is NARROW:

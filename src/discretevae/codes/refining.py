@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from discretevae.config import ImageShape, sides_of
-from discretevae.errors import ConfigError
+from discretevae.config.checks import is_int
+from discretevae.errors import ConfigError, DataError
+from discretevae.model.inputs import as_x, require_x
+from discretevae.model.row_checks import require_model
 from discretevae.model.vae import DiscreteVAE
 
 STRIDE = 4
@@ -18,7 +22,12 @@ STRIDE = 4
 
 @torch.no_grad()
 def refine_codes(
-    model: DiscreteVAE, x: Tensor, codes: Tensor, *, sweeps: int = 1, candidates: int = 2
+    model: DiscreteVAE,
+    x: Tensor | npt.ArrayLike,
+    codes: Tensor | npt.ArrayLike,
+    *,
+    sweeps: int = 1,
+    candidates: int = 2,
 ) -> Tensor:
     """Return codes whose ln p(x|z) is at least that of ``codes``, by changing variables in turn.
 
@@ -30,7 +39,7 @@ def refine_codes(
 
     Args:
         model: of bits, or of categories.
-        x: rows, ``[B, P]``, as the model sees them.
+        x: rows, ``[B, P]``, values as the model sees them.
         codes: ``[B, D]``, as `DiscreteVAE.encode` gives them.
         sweeps: how often every variable is tried; 0 leaves the codes as they are.
         candidates: categories that are tried for each variable.
@@ -39,7 +48,8 @@ def refine_codes(
         ``[B, D]``, of the type of ``codes``.
 
     Raises:
-        ConfigError: the code has real variables or several parts.
+        ConfigError: the code has real variables or several parts, or a count is out of range.
+        DataError: rows or codes do not fit the model, or are not as many.
 
     Example:
         >>> from discretevae.config import ModelConfig
@@ -51,19 +61,28 @@ def refine_codes(
     Source: Besag, "On the Statistical Analysis of Dirty Pictures" (1986), iterated conditional
     modes, without the prior's term.
     """
-    spec = model.config.latent
+    require_model(model)
+    for name, count, least in (("sweeps", sweeps, 0), ("candidates", candidates, 1)):
+        if not is_int(count, least):
+            raise ConfigError(f"`{name}` must be an int >= {least}. Got {count!r}.")
+    spec, codes = model.config.latent, model.as_codes(codes)
     if sweeps == 0:
         return codes
     if spec.kind not in ("bernoulli", "categorical"):
         raise ConfigError(f"codes of {spec} cannot be refined, only bits or categories.")
-    regions = _Regions.of(model)
+    x = as_x(x, model.config.n_features, model.likelihood)
+    require_x(x, model.config.n_features)
+    x = x.to(next(model.parameters()))
+    if len(x) != len(codes):
+        raise DataError(f"`x` has {len(x)} rows and `codes` {len(codes)}. Give the codes of x.")
+    codes, regions = codes.to(x.device), _Regions.of(model)
     eta = model.eta(x) if spec.kind == "categorical" else None
-    x = regions.of_values(x)
+    rows = regions.of_values(x)
 
     def explained(codes: Tensor) -> Tensor:
         """ln p of every region, ``[B, R]``."""
-        output = model.output(model.family.from_codes(codes).to(x))
-        log_p = model.likelihood.log_prob(regions.of_values(output).unsqueeze(0), x)
+        output = model.output(model.family.from_codes(codes).to(rows))
+        log_p = model.likelihood.log_prob(regions.of_values(output).unsqueeze(0), rows)
         return log_p.reshape(len(codes), regions.n)
 
     best = explained(codes)

@@ -347,14 +347,22 @@ class DiscreteVAE(nn.Module):
         Raises:
             DataError: they are not of this width, or no numbers.
         """
+        z = self.family.from_codes(self.as_codes(codes)).to(next(self.parameters()))
+        return self.likelihood.mean(self.output(z))
+
+    def as_codes(self, codes: Tensor | npt.ArrayLike) -> Tensor:
+        """Return codes as a tensor ``[B, D]``.
+
+        Raises:
+            DataError: they are not of this width, or no numbers.
+        """
         codes = codes if isinstance(codes, Tensor) else _code_tensor(codes)
         if codes.ndim != 2 or codes.shape[1] != self.family.n_variables:
             raise DataError(
                 f"codes of {self.config.latent} must be [B, {self.family.n_variables}], as encode "
                 f"gives them. Got shape {list(codes.shape)}. Packed ones go to decode_codes."
             )
-        z = self.family.from_codes(codes).to(next(self.parameters()))
-        return self.likelihood.mean(self.output(z))
+        return codes
 
     def reconstruct(self, x: Tensor | npt.ArrayLike | Rows) -> Tensor:
         """Return E[x|z] at each row's most likely code: ``[B, P]`` to ``[B, P]``."""
