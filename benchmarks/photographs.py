@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import discretevae as dv
+from discretevae.cli.ending import finish
 
 N_NEAREST = 5
 
@@ -54,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

@@ -24,6 +24,7 @@ import scipy.sparse
 import torch
 
 import discretevae as dv
+from discretevae.cli.ending import finish
 from discretevae.data import Dataset, Rows
 from discretevae.networks.counts import CountLinear
 
@@ -125,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

@@ -25,6 +25,7 @@ import numpy as np
 import scipy.sparse
 
 import discretevae as dv
+from discretevae.cli.ending import finish
 from discretevae.codes.search.baselines import itq, principal_axes
 from discretevae.codes.search.hamming import hamming_distances
 from discretevae.codes.search.retrieval import measure_retrieval
@@ -165,4 +166,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

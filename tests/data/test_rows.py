@@ -73,7 +73,7 @@ REFUSED = [
     (GREY, {"image_shape": (4, 3)}, "3x4, not 4x3"),
     (np.zeros((2, 6)), {"labels": [1]}, "2 rows need labels of shape (2,). Got (1,)"),
     (np.zeros((2, 6)), {"labels": [0.5, 1]}, "labels must be whole numbers"),
-    (np.zeros((2, 6)), {"labels": [np.nan, 1]}, "labels must be whole numbers"),
+    (np.zeros((2, 6)), {"labels": [np.inf, 1]}, "labels must be whole numbers"),
     (np.zeros((2, 6)), {"divisor": 0}, "divisor must be > 0"),
 ]
 

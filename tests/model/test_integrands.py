@@ -60,7 +60,8 @@ def test_a_frozen_one_reaches_z_and_nothing_that_is_learned(prior, likelihood):
     z = torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     leaf = z.requires_grad_()
     value = f.frozen()(leaf)
-    assert torch.equal(value, f(leaf))
+    # attention takes another kernel where weights are to learn
+    torch.testing.assert_close(value, f(leaf))
     (slope,) = torch.autograd.grad(value.sum(), leaf, retain_graph=True)
     assert slope.abs().max() > 0
     reached = torch.autograd.grad(value.sum(), list(f.parameters()), allow_unused=True)

@@ -213,7 +213,7 @@ def test_what_does_not_go_together(model, training, words):
 def test_options_that_make_no_sense():
     with pytest.raises(ConfigError, match=r"`pretrain` must be below `epochs`, 5\. Got 5"):
         TrainConfig(epochs=5, pretrain=5)
-    with pytest.raises(ConfigError, match="`augment` and `pretrain` change the ELBO"):
+    with pytest.raises(ConfigError, match="`pretrain` and `augment` change the ELBO"):
         TrainConfig(epochs=5, pretrain=1, augment="light", objective="marginal")
 
 

@@ -17,7 +17,7 @@ def command(run_folder: Path, k: int, as_json: bool) -> None:
     """List the words that each bit or category of RUN, a run on counts, makes likelier.
 
     Of 256 codes of the prior one variable at a time is set to each of its values; words are ranked
-    by e ln e/ē, e their mean shares and ē the mean of those over values.
+    by e ln(e/m), where e is the mean share of a word, and m the mean of e over the values.
     """
     from discretevae.explorer.effects import EFFECT_ROWS, effect
     from discretevae.explorer.variables import variables_of

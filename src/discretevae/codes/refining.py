@@ -74,7 +74,7 @@ def refine_codes(
     require_x(x, model.config.n_features)
     x = x.to(next(model.parameters()))
     if len(x) != len(codes):
-        raise DataError(f"`x` has {len(x)} rows and `codes` {len(codes)}. Give the codes of x.")
+        raise DataError(f"there are {len(x)} rows and {len(codes)} codes. Give one each.")
     codes, regions = codes.to(x.device), _Regions.of(model)
     eta = model.eta(x) if spec.kind == "categorical" else None
     rows = regions.of_values(x)

@@ -79,7 +79,9 @@ def _with_labels(model: DiscreteVAE, eta: Tensor, labels: Tensor | None) -> Tens
     if labels is None:
         return eta
     flat, width = eta.flatten(1), label_logits(model.family, eta).shape[1]
-    certain = CERTAIN * F.one_hot(labels.clamp_min(0), width).to(flat)
+    # one_hot would make a GPU wait for the largest label
+    is_label = labels.unsqueeze(1) == torch.arange(width, device=labels.device)
+    certain = CERTAIN * is_label.to(flat)
     known = (labels >= 0).unsqueeze(1)
     first = torch.where(known, certain, flat[:, :width])
     return torch.cat((first, flat[:, width:]), 1).reshape(eta.shape)
