@@ -1,4 +1,4 @@
-"""How often the pictures nearest to one are of its kind: by codes, by colors, by pixels.
+"""Share of the nearest pictures that are of the same kind: by codes, by colors, by pixels.
 
 python examples/photographs.py photographs
 discretevae train --data photographs ... --out runs/photographs   # as on the practitioner's page

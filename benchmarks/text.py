@@ -42,7 +42,7 @@ OPTIONS = {
     "neighbors:20": f"--target neighbors:20 {ALWAYS}",
     "neighbors:20, lr 0.003": f"--target neighbors:20 --lr 0.003 {ALWAYS}",
 }
-"""What is compared by ``--choose``."""
+"""Options that ``--choose`` compares on held-out training rows."""
 
 CHOSEN = OPTIONS["neighbors:20"]
 

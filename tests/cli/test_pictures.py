@@ -17,7 +17,7 @@ GREY, DEEP = COLORS[..., 0], COLORS.astype(np.uint16) * 257
 
 
 def saved(picture, name, **options):
-    """What saves a picture in a folder."""
+    """Return a function that saves a picture in a folder."""
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     return lambda folder: image.save(folder / name, **options)
 

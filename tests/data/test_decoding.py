@@ -32,7 +32,7 @@ def photos(tmp_path):
 
 @pytest.fixture
 def n_read(monkeypatch):
-    """How many files were decoded."""
+    """Count the files that are decoded."""
     read, numbers = decoding.read_picture, []
 
     def counted(file, request):

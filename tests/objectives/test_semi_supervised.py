@@ -66,7 +66,7 @@ def gradients(model, value):
 
 
 def agree(model, x, labels, alpha=0.7):
-    """Whether value and gradient are those of the paper."""
+    """Return whether value and gradient are those of the paper."""
     value, right = ours(model, x, labels, alpha).surrogate.sum(), written_out(model, x, LABELS, 0.7)
     pairs = zip(gradients(model, value), gradients(model, right), strict=True)
     return torch.allclose(value, right) and all(torch.allclose(a, b) for a, b in pairs)

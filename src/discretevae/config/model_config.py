@@ -32,7 +32,7 @@ DEFAULTS: Mapping[str, Mapping[str, object]] = {
     "cnn": {"init": "he"},
     "resnet": {"init": "glorot", "width": WIDTH, "depth": DEPTH},
 }
-"""What None stands for in each network."""
+"""Default options of each network, which replace None."""
 
 
 @dataclass(frozen=True, kw_only=True)

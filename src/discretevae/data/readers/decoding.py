@@ -45,12 +45,12 @@ CACHE_BYTES = 32 << 30
 """Of all that is kept; beyond it, what was not used for the longest time goes."""
 
 _HEADER_BYTES = 128
-"""What NumPy gives an array of two axes; written last, when their lengths are known."""
+"""Bytes of the header of a .npy file of two axes; it is written last, when they are known."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What pictures tell beside their values.
+    """Facts on decoded pictures, beside their values.
 
     Args:
         shape: of each picture.
