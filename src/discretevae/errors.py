@@ -64,11 +64,7 @@ class RunError(DiscreteVAEError, ValueError):
 
 
 class _ResumableError(DiscreteVAEError):
-    """The end of a training, whose run can perhaps be resumed.
-
-    Args:
-        message: what happened.
-        folder: of a run that can be resumed, or None.
+    """The end of a training, whose run in ``folder`` can perhaps be resumed.
 
     Example:
         >>> print(TrainingInterrupted("in epoch 3; all is saved.", "runs/a"))
@@ -101,10 +97,7 @@ class MissingExtraError(DiscreteVAEError, ImportError):
 
 @contextlib.contextmanager
 def needs_extra(extra: str, message: str) -> Iterator[None]:
-    """Turn an import that fails in the block into advice on the extra to install.
-
-    Raises:
-        MissingExtraError: the import has failed.
+    """Turn an import that fails in the block into advice on the extra (`MissingExtraError`).
 
     Example:
         >>> with needs_extra("search", "searching codes needs faiss"):
@@ -112,7 +105,6 @@ def needs_extra(extra: str, message: str) -> Iterator[None]:
         Traceback (most recent call last):
         ...
         discretevae.errors.MissingExtraError: searching codes needs faiss. \
-Run: pip install 'discretevae[search]'
     """
     try:
         yield
@@ -160,10 +152,7 @@ def require_type(
     advice: str,
     error: type[DiscreteVAEError] = ConfigError,
 ) -> None:
-    """Refuse an argument of another type.
-
-    Raises:
-        DiscreteVAEError: it is one; of the type ``error``.
+    """Refuse an argument of another type, with an error of the type ``error``.
 
     Example:
         >>> require_type("folder", 3, str, "Give its path.")

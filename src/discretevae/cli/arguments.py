@@ -143,12 +143,7 @@ samples = option("--samples", "S, draws of z per row of the S-sample bound.", 10
 
 
 def inputs(split: str, *, has_device: bool = True) -> Decorator:
-    """Add RUN, DATA and the options on them; the command gets them as one `Inputs`.
-
-    Args:
-        split: default of ``--split``.
-        has_device: whether there is ``--device``.
-    """
+    """Add RUN, DATA and the options on them; the command gets them as one `Inputs`."""
     parameters: list[Decorator] = [
         run,
         click.argument("argument", metavar="[DATA]", required=False, shell_complete=complete_data),

@@ -34,11 +34,8 @@ def finish(command: click.Command | Callable[[], object], name: str | None = Non
 
     Status 0: done. 1: nobody reads the output on. 2: a user's mistake, explained in one line on
     standard error. 130: stopped by Ctrl-C. An error that is none of the user's keeps its
-    traceback.
-
-    Args:
-        command: of click, or a function that reads the arguments itself.
-        name: of a click command in what it prints; None for that of the script.
+    traceback. The command may be a function that reads the arguments itself; one of click prints
+    ``name``, or that of the script.
     """
     prepare_streams()
     warnings.showwarning = _show_warning
@@ -55,12 +52,9 @@ def status_of(
     name: str | None = None,
     args: list[str] | None = None,
 ) -> int:
-    """Run a command, print an error if there is one, and return the exit status.
+    """Run a command as `finish` does, print an error if there is one, and return the exit status.
 
-    Args:
-        command: as for `finish`.
-        name: as for `finish`.
-        args: of a click command; None for those of the process.
+    ``args`` are of a click command; None for those of the process.
     """
     try:
         if isinstance(command, click.Command):

@@ -20,13 +20,8 @@ if TYPE_CHECKING:
 class Inputs:
     """The run and the rows that the arguments of a command name.
 
-    Args:
-        folder: of the run.
-        data: a built-in name or a path; None for the data that the run was trained on.
-        split: part of the data.
-        device: where to compute.
-        data_dir: folder of the built-in sets.
-        divisor: of the values, in place of the run's own.
+    ``data`` is None for the data that the run was trained on; ``divisor`` takes the place of the
+    run's own.
     """
 
     folder: Path
@@ -58,9 +53,7 @@ class Inputs:
     def load(self, data: str | None, split: Split) -> Rows:
         """Load rows, read as those that the run was trained on, and checked against its model.
 
-        Args:
-            data: a built-in name or a path; None for the run's own data.
-            split: part of the data.
+        Without ``data`` they are the run's own.
         """
         from discretevae.data import load_rows, load_run_rows
         from discretevae.model.row_checks import require_fit
@@ -88,22 +81,14 @@ class Inputs:
             refuse_same_file(path, source, "data", option=option)
 
     def check_picture(self, path: Path | None, option: str = "--picture") -> None:
-        """Refuse a picture to draw of rows that are none, as well as `check_output`.
-
-        Raises:
-            ConfigError: the rows are no pictures, or the file cannot be written.
-        """
+        """Refuse a picture of rows that are none (`ConfigError`), as well as `check_output`."""
         if path is not None and self.image_shape is None:
             raise ConfigError(f"{path}: the model's rows are no pictures. Leave {option} out.")
         self.check_output(path, option, ".png")
 
 
 def check_device(name: str) -> str:
-    """Refuse a device that torch does not know or that this machine does not have.
-
-    Raises:
-        ConfigError: it is unknown or absent.
-    """
+    """Refuse a device that torch does not know or this machine does not have (`ConfigError`)."""
     import torch
 
     try:

@@ -30,11 +30,7 @@ AUTO = "auto"
 
 
 def check_model(options: dict[str, Any]) -> Family:
-    """Check what can be checked before the data are read, and return the family of the code.
-
-    Raises:
-        ConfigError: the options are wrong, or code and prior do not go together.
-    """
+    """Check what can be checked before the data are read, and return the family of the code."""
     import torch
 
     from discretevae.families import family_of
@@ -52,11 +48,7 @@ def check_model(options: dict[str, Any]) -> Family:
 
 
 def train_config(options: dict[str, Any]) -> TrainConfig:
-    """Return the training that the options describe; what they lack has its default.
-
-    Raises:
-        ConfigError: some are wrong; all are named.
-    """
+    """Return the training that the options describe; what they lack has its default."""
     names = {field.name for field in dataclasses.fields(TrainConfig)} & options.keys()
     return TrainConfig(**{name: options[name] for name in names})
 
@@ -71,11 +63,7 @@ def load_dataset(options: dict[str, Any]) -> Dataset:
 
 
 def conditioned(options: dict[str, Any], data: Dataset) -> dict[str, Any]:
-    """Return the options of a model that is conditioned on the label: it leads the code.
-
-    Raises:
-        ConfigError: there are no labels, or another objective is asked for.
-    """
+    """Return the options of a model that is conditioned on the label: it leads the code."""
     labels, classes = data.train.labels, data.train.classes
     if labels is None or not (labels >= 0).any():
         raise ConfigError(f"`condition='label'`: {data.name} has no labels. Give `label` a column.")
@@ -102,11 +90,7 @@ def read_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_config(options: dict[str, Any], data: Dataset, training: TrainConfig) -> RunConfig:
-    """Return the configuration of a run on these data.
-
-    Raises:
-        ConfigError: model, training and data do not go together.
-    """
+    """Return the configuration of a run on these data."""
     from discretevae.data import BUILTIN
     from discretevae.model.inputs import suited_likelihood
 

@@ -24,11 +24,7 @@ class EstimatorName(click.ParamType[str]):
     name = "text"
 
     def convert(self, value: Any, param: Any, ctx: click.Context | None) -> str:
-        """Import the files that are named, except where a shell completes the line.
-
-        Raises:
-            ConfigError: there is no such file or class, or the file cannot be imported.
-        """
+        """Import the files that are named, except where a shell completes the line."""
         if ctx is None or ctx.resilient_parsing:
             return str(value)
         return _OWN.sub(lambda found: _named(found[1], found[2], ctx.find_root()), str(value))
@@ -73,11 +69,7 @@ class _Source(SourceFileLoader):
 
 
 def _imported(path: Path, ctx: click.Context) -> ModuleType:
-    """Import a file, once in a call.
-
-    Raises:
-        ConfigError: it is not there, or it raises an error; the line is named.
-    """
+    """Import a file, once in a call; its error is one of ours (`ConfigError`), with the line."""
     if not path.is_file():
         raise ConfigError(f"{path}: no such file. Check the path.")
     path, shown = path.resolve(), path

@@ -24,8 +24,7 @@ _LABELS = {"source": "`data`"}
 def resumed_config(there: RunConfig, given: Mapping[str, Any], out: Path) -> RunConfig:
     """Return the configuration of a run in ``out`` that is resumed with the options given.
 
-    Raises:
-        ConfigError: some differ from the run's; all are named, with both values.
+    All options that differ from the run's are refused together (`ConfigError`).
     """
     problems = []
     if "data" in given:

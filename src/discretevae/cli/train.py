@@ -195,11 +195,7 @@ def _folder(resume: Path | None, out: Path | None) -> Path | None:
 
 
 def _warn_of_no_bound(training: TrainConfig) -> None:
-    """Warn of options that make the loss something else than a bound.
-
-    Warns:
-        ObjectiveWarning: there are such options.
-    """
+    """Warn of options that make the loss something else than a bound (`ObjectiveWarning`)."""
     reasons = []
     if training.kl_warmup is not None:
         reasons.append(f"the weight of the KL rises to 1 over {training.kl_warmup:g} epochs")

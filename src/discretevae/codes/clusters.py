@@ -196,11 +196,7 @@ def cluster_centers(model: DiscreteVAE, *, seed: int = 0) -> Tensor:
 
 
 def require_clusters(model: DiscreteVAE) -> ClusterKind:
-    """Return the kind of clusters that a model has.
-
-    Raises:
-        ConfigError: it has none.
-    """
+    """Return the kind of clusters that a model has; refuse one that has none (`ConfigError`)."""
     if isinstance(model.prior, MixturePrior):
         return "component"
     if _category_part(model.family) >= 0:

@@ -63,11 +63,7 @@ def short_name(name: object, most: int = 40) -> str:
 
 
 def read_ids(path: Path, *, or_names: bool = False) -> Array:
-    """Read whole numbers from a ``.npy`` file, int64 ``[N]``; texts too where names will do.
-
-    Raises:
-        DataError: the file is missing, no ``.npy``, or holds something else.
-    """
+    """Read whole numbers from a ``.npy`` file, int64 ``[N]``; texts too where names will do."""
     ids = map_npy(path, "Save whole numbers with numpy.save.")
     if or_names and isinstance(ids, np.ndarray) and ids.dtype.kind == "U" and ids.ndim == 1:
         return as_names(ids.tolist())
@@ -78,10 +74,7 @@ def read_ids(path: Path, *, or_names: bool = False) -> Array:
 
 
 def as_ids(ids: Any) -> Array:
-    """Return ids as int64 ``[N]``.
-
-    Raises:
-        DataError: they are not whole numbers from 0 to 2^63 − 1, or not in one row.
+    """Return ids as int64 ``[N]``; refuse all but whole numbers from 0 to 2^63 − 1 (`DataError`).
     """
     array = np.asarray(ids)
     if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
@@ -117,11 +110,7 @@ def new_ids(ids: Any, n: int, taken: Array | None = None) -> Array:
 
 
 def places_of(ids: Array, stored: Array) -> Array:
-    """Return the places of ids ``[n]`` among rising stored ones ``[N]``, int64 ``[n]``.
-
-    Raises:
-        DataError: some are not there.
-    """
+    """Return the places of ids ``[n]`` among rising stored ones, int64 ``[n]`` (`DataError`)."""
     places = np.minimum(np.searchsorted(stored, ids), len(stored) - 1)
     missing = ids[stored[places] != ids]
     if len(missing):

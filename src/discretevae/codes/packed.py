@@ -24,12 +24,7 @@ def packed_dtype(spec: LatentSpec) -> type[np.generic]:
 
 
 def require_packed(spec: LatentSpec, packed: Array) -> None:
-    """Refuse codes that are not packed codes of this kind.
-
-    Raises:
-        DataError: another type or width, a category out of range, NaN, or padding bits that are
-            not zero.
-    """
+    """Refuse codes that are not packed codes of this kind (`DataError`)."""
     require_type("codes", packed, np.ndarray, "Give what pack_codes returns.", DataError)
     n, is_bits, dtype = spec.n_variables, spec.kind == "bernoulli", packed_dtype(spec)
     width = -(-n // 8) if is_bits else n
@@ -68,8 +63,7 @@ def _require_values(part: LatentSpec, columns: Array) -> None:
 def map_npy(path: Path, advice: str) -> Any:
     """Map a ``.npy`` file into memory, read-only; of an ``.npz`` the open archive comes back.
 
-    Raises:
-        DataError: the file is missing or no ``.npy``; ``advice`` ends the message.
+    Another file is refused (`DataError`); ``advice`` ends the message.
     """
     try:
         with warnings.catch_warnings():

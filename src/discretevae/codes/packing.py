@@ -188,11 +188,7 @@ def decode_codes(model: DiscreteVAE, packed: Array) -> Tensor:
 
 
 def read_codes(path: Path, family: Family) -> Array:
-    """Read a ``.npy`` file of packed codes.
-
-    Raises:
-        DataError: the file is missing, no ``.npy``, holds no rows, or other codes.
-    """
+    """Read a ``.npy`` file of packed codes, and refuse another (`DataError`)."""
     packed = map_npy(path, "Give a file of codes.")
     if isinstance(packed, np.lib.npyio.NpzFile):
         packed.close()

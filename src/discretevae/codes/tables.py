@@ -23,9 +23,6 @@ def write_columns(path: Path, columns: Mapping[str, Array]) -> None:
 
     Numbers in a ``.csv`` are written so that they are read back to the bit, texts as RFC 4180 has
     it. Nothing is pickled.
-
-    Raises:
-        OSError: the file cannot be written.
     """
     if path.suffix.lower() == ".npz":
         texts = {name: as_unicode(column) for name, column in columns.items()}

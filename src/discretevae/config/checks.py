@@ -145,11 +145,7 @@ class Option(Generic[T]):
 
 
 def read(owner: type, name: str, value: Any) -> Any:
-    """Return what a field of a dataclass holds when this value is given for it.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
+    """Return what a field of a dataclass holds when this value is given for it (`ConfigError`)."""
     option = vars(owner).get(name)
     return option.read(value) if isinstance(option, Option) and value is not None else value
 

@@ -26,11 +26,7 @@ _SIZE = rule("(height, width), both >= 1", _is_size)
 def scale_for(asked: ScaleMode | None, likelihood: LikelihoodSpec | None) -> ScaleMode | None:
     """Return the scale to read a table with: ``auto`` is for likelihoods of real values only.
 
-    Counts are taken as they are.
-
-    Args:
-        asked: by the user.
-        likelihood: p(x|z); None if it is chosen by the values.
+    Counts are taken as they are. The likelihood is None if it is chosen by the values.
     """
     if asked != "auto" or likelihood is None or not (likelihood.is_unit or likelihood.is_count):
         return asked

@@ -24,9 +24,8 @@ class Preset:
     ) -> tuple[Network, tuple[int, ...] | None]:
         """Return the network and its hidden layers of such a model with another code.
 
-        Args:
-            latent: the code; a grid is made for a resnet, which it gets where none is named.
-            network: the one that is named; the preset's hidden layers are for its own alone.
+        A grid is made for a resnet, which it gets where no network is named; the preset's hidden
+        layers are for its own network alone.
 
         Example:
             >>> preset("fc-bvae").networks(LatentSpec.of("bernoulli:9@8x8"))
@@ -51,10 +50,7 @@ PRESETS: Mapping[str, Preset] = {
 
 
 def preset(name: str) -> Preset:
-    """Return the preset of that name.
-
-    Raises:
-        ConfigError: there is none of that name.
+    """Return the preset of that name, or refuse it (`ConfigError`).
 
     Example:
         >>> str(preset("fc-cvae").latent)

@@ -91,10 +91,7 @@ def to_dict(config: ModelConfig | TrainConfig | DataConfig | RunConfig) -> dict[
 
 
 def run_config_from(values: Mapping[str, Any]) -> RunConfig:
-    """Return the `RunConfig` of what `to_dict` gave, after a trip through JSON.
-
-    Raises:
-        ConfigError: a key is unknown or missing, or a value is wrong.
+    """Return the `RunConfig` of what `to_dict` gave, after a trip through JSON (`ConfigError`).
 
     Example:
         >>> values = {"model": {"n_features": 64, "hidden": [128]}, "training": {}, "data": {}}

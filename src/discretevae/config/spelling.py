@@ -68,10 +68,7 @@ class Spec:
 
     @classmethod
     def read(cls, text: str) -> Any:
-        """Return what the constructor that a spelling names makes of the arguments.
-
-        Raises:
-            ConfigError: name or arguments are wrong, or the constructor refuses them.
+        """Return what the constructor that a spelling names makes of its arguments, or refuse it.
         """
         text, known = text.strip(), cls.constructors()
         name, arguments = (text, None) if text in known else cls.split(text)

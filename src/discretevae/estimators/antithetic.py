@@ -59,11 +59,8 @@ class _Pairs(Estimator):
     def _gradient(self, gap: Tensor, u: Tensor, apart: Tensor, likelier: Tensor) -> Tensor:
         """Return the mean over pairs, ``[B, D]``.
 
-        Args:
-            gap: f(z) − f(z̃), ``[m, B, 1]``.
-            u: the uniform numbers behind the pairs, ``[m, B, D]``.
-            apart: z − z̃, ``[m, B, D]``.
-            likelier: σ(|η|), ``[B, D]``.
+        ``gap`` is f(z) − f(z̃), ``[m, B, 1]``, and ``apart`` z − z̃, ``[m, B, D]``; ``u`` the
+        uniform numbers behind the pairs; ``likelier`` σ(|η|), ``[B, D]``.
         """
 
 

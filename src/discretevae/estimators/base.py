@@ -242,11 +242,7 @@ class NetworkEstimator(LearnedEstimator):
         self.network_for(family, eta)
 
     def network_for(self, family: Family, eta: Tensor) -> MLP:
-        """Return the network, made at the first call.
-
-        Raises:
-            ConfigError: it was made for another code.
-        """
+        """Return the network, made at the first call; refuse one of another code."""
         n_inputs = self.n_inputs(family)
         if self.network is None:
             generator = torch.Generator().manual_seed(self.seed)
@@ -343,11 +339,7 @@ def score_gradient(family: Family, eta: Tensor, z: Tensor, advantage: Tensor) ->
 
 
 def require_estimator(estimator: object) -> None:
-    """Refuse what is no estimator, such as the class of one.
-
-    Raises:
-        ConfigError: it is something else.
-    """
+    """Refuse what is no estimator, such as the class of one (`ConfigError`)."""
     if not isinstance(estimator, Estimator):
         raise ConfigError(
             f"`estimator` must be a discretevae.Estimator. Got {kind_of(estimator)}. Make one, "

@@ -54,8 +54,7 @@ def fitting_estimators(family: Family) -> list[str]:
 def read_estimators(names: Sequence[str | Estimator], family: Family) -> dict[str, Estimator]:
     """Return the estimators by name; ``all`` stands for every one that fits.
 
-    Raises:
-        ConfigError: none, one twice, unknown, unreadable or unfit for the code; all are named.
+    All that are unknown, unreadable, unfit for the code or named twice are refused (`ConfigError`).
     """
     fitting = fitting_estimators(family)
     texts = [name if isinstance(name, str) else name.spec for name in names]

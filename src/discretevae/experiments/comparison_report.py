@@ -60,11 +60,7 @@ SEVERAL = """\
 
 
 def require_ours(folder: Path) -> None:
-    """Refuse a folder that holds anything but an earlier comparison.
-
-    Raises:
-        RunError: it does.
-    """
+    """Refuse a folder that holds anything but an earlier comparison (`RunError`)."""
     if not has_format(folder / RESULT, FORMAT):
         prepare_folder(folder, resume=False)
 

@@ -157,10 +157,6 @@ def _files(config: RunConfig, data: Dataset, known: Schema | None) -> dict[str, 
 
     Should the process end between the two, a new run has nothing yet that a schema could protect,
     and the same command resumes the other.
-
-    Raises:
-        ConfigError: the configuration says another thing of the data than they do.
-        DataError: the data are others than those that the run knows.
     """
     schema = Schema.of(data)
     if problem := schema_problem(schema, config):

@@ -143,11 +143,7 @@ class Explorer:
         }
 
     def rows(self, start: int, count: int, label: str | None = None) -> Answer:
-        """Return rows from ``start``, of one label, by its name, or of all.
-
-        Raises:
-            ConfigError: no row has this label.
-        """
+        """Return rows from ``start``, of one label, by its name, or of all."""
         if label is None:
             return self._page(np.arange(len(self.gallery)), start, count)
         labels = self.gallery.rows.labels
@@ -166,9 +162,6 @@ class Explorer:
 
         The row is made 0 and 1 first if the run was trained so, and rounded to k/255 where the
         likelihood needs that.
-
-        Raises:
-            DataError: the code or a figure is beyond float32.
         """
         model, family = self._model, self._model.family
         if model.likelihood.support == "bytes":
@@ -194,12 +187,7 @@ class Explorer:
         }
 
     def decode(self, codes: Sequence[Code]) -> Answer:
-        """Return the picture of each code.
-
-        Raises:
-            ConfigError: there are too many for one answer.
-            DataError: a picture is beyond float32.
-        """
+        """Return the picture of each code."""
         self.canvas.require_few(len(codes))
         return {"pictures": self._pictures(to_codes(self._model.family, codes))}
 
@@ -209,9 +197,6 @@ class Explorer:
         The discrete variables come in the order of `gentlest_first`: by how much each one alone,
         changed in ``start``, moves the picture; of a grid those of a place change together. Real
         variables then go together in a straight line, in 8 steps.
-
-        Raises:
-            ConfigError: there are too many steps for one answer.
         """
         first, last = to_codes(self._model.family, [start, end])
         size = self._latent.variables_per_place if self._latent.grid else 1
@@ -241,11 +226,7 @@ class Explorer:
         }
 
     def overview(self, place: int = 0) -> Answer:
-        """Return of every variable how much it is used, costs and does; remembered.
-
-        Args:
-            place: of a grid, of whose variables it is told.
-        """
+        """Return of every variable, of a grid at one place, how much it is used, costs and does."""
         gallery, size = self.gallery, self._latent.variables_per_place
         variables = self.variables[place * size : (place + 1) * size]
         n_settings = sum(len(settings_of(variable, gallery)) for variable in variables)
@@ -279,11 +260,7 @@ class Explorer:
         return {"by": groups.by, "picture_of": groups.picture_of, "clusters": found}
 
     def cluster(self, k: int, start: int, count: int) -> Answer:
-        """Return rows of a cluster, the best members first.
-
-        Raises:
-            ConfigError: there is no such cluster.
-        """
+        """Return rows of a cluster, the best members first."""
         members = self._groups.members
         if not 0 <= k < len(members):
             raise ConfigError(f"cluster must be an int from 0 to {len(members) - 1}. Got {k}.")

@@ -63,11 +63,7 @@ def gallery_of(
     max_rows: int,
     progress: Callable[[int], object] | None = None,
 ) -> Gallery:
-    """Keep at most ``max_rows`` rows, evenly spread, and encode them.
-
-    Raises:
-        DataError: the rows do not fit the model, or are too large for its encoder.
-    """
+    """Keep at most ``max_rows`` rows, evenly spread, and encode them."""
     require_fit(model, rows)
     chosen = spread(len(rows), max_rows)
     kept = rows if len(chosen) == len(rows) else rows.subset(chosen)

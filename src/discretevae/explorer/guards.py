@@ -58,9 +58,6 @@ class Guard:
 
     421 for a foreign ``Host``, 403 for a foreign ``Origin``, 413 for a body that is announced as
     too long. All answers get `HEADERS`.
-
-    Args:
-        app: the application behind.
     """
 
     def __init__(self, app: ASGIApp) -> None:

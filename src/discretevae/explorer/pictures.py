@@ -41,9 +41,8 @@ class Canvas:
     def pictures(self, x: Tensor) -> list[Picture]:
         """Return rows ``[N, P]``, each as ``shape`` and ``pixels`` (base64), or as ``values``.
 
-        Raises:
-            ConfigError: so many values that the answer would be too large.
-            DataError: a value is NaN or infinite, which a decoder can give for a far-off code.
+        Too many are refused (`ConfigError`), and values that are not finite (`DataError`), which a
+        decoder can give for a far-off code.
         """
         self.require_few(len(x))
         if not bool(x.isfinite().all()):
@@ -71,11 +70,7 @@ class Canvas:
         return (self.low + values * (self.high - self.low) / 255).float().unsqueeze(0)
 
     def require_few(self, n: int) -> None:
-        """Refuse an answer of more than `MAX_VALUES` values.
-
-        Raises:
-            ConfigError: ``n`` pictures hold more.
-        """
+        """Refuse an answer of more than `MAX_VALUES` values (`ConfigError`)."""
         if n * self.n_values > MAX_VALUES:
             raise ConfigError(
                 f"{n:,} pictures of {self.n_values:,} values are too many for one answer. "

@@ -36,15 +36,9 @@ _WHOLE = re.compile(r"-?[0-9]{1,15}")
 
 
 class Fields:
-    """The fields of one request, read one by one.
+    """The fields of one request, read one by one; of another name than those known none is taken.
 
-    Args:
-        values: of a JSON object, or of a query, whose values are texts.
-        known: the names that there may be.
-        is_text: whether they come from a query.
-
-    Raises:
-        ConfigError: there is a field of another name.
+    Of a query all values are texts. What does not fit is a `ConfigError`.
     """
 
     def __init__(
@@ -60,11 +54,7 @@ class Fields:
         return name in self.values
 
     def whole(self, name: str, low: int, high: int, default: int | None = None) -> int:
-        """Return a whole number from ``low`` to ``high``.
-
-        Raises:
-            ConfigError: it is missing without a default, or something else.
-        """
+        """Return a whole number from ``low`` to ``high``."""
         value = self._of(name, default)
         if self._is_text and isinstance(value, str) and _WHOLE.fullmatch(value):
             value = int(value)
@@ -93,11 +83,7 @@ class Fields:
         return [checked_code(code, f"{name}[{i}]", variables) for i, code in enumerate(value)]
 
     def row_values(self, name: str, canvas: Canvas, *, in_range: bool) -> Tensor:
-        """Return the values of a row, float32 ``[1, P]``; in the canvas' range if ``in_range``.
-
-        Raises:
-            ConfigError: there are more or fewer, or one is no number, not finite or out of range.
-        """
+        """Return the values of a row, float32 ``[1, P]``; in the canvas' range if ``in_range``."""
         value = self._of(name)
         if not isinstance(value, list) or len(value) != canvas.n_values:
             raise ConfigError(
@@ -110,11 +96,7 @@ class Fields:
         return torch.tensor([value], dtype=torch.float64).float()
 
     def pixels(self, name: str, canvas: Canvas) -> Tensor:
-        """Return the values of a row that was sent as bytes in base64, float32 ``[1, P]``.
-
-        Raises:
-            ConfigError: rows are no pictures, or it is no base64 of P bytes.
-        """
+        """Return the values of a row that was sent as bytes in base64, float32 ``[1, P]``."""
         value = self._of(name)
         if canvas.shape is None:
             raise ConfigError(f"{name} are of pictures, and these rows are none. Send values.")
@@ -128,11 +110,7 @@ class Fields:
         return canvas.from_pixels(pixels)
 
     def one_of(self, *names: str) -> str:
-        """Return the one of these fields that there is.
-
-        Raises:
-            ConfigError: there is none, or several.
-        """
+        """Return the one of these fields that there is."""
         found = [name for name in names if name in self.values]
         if len(found) != 1:
             got = " and ".join(found) or "none"
@@ -147,11 +125,7 @@ class Fields:
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        ConfigError: it is no JSON, nested too deeply, holds NaN, or is no object.
-    """
+    """Read a JSON object (`ConfigError`)."""
     try:
         value = json.loads(body, parse_constant=_refuse)
     except RecursionError:
@@ -165,11 +139,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def checked_number(value: Any, name: str, low: float, high: float, *, whole: bool = False) -> float:
-    """Return a value that must be a number from ``low`` to ``high``; JSON's true is none.
-
-    Raises:
-        ConfigError: it is something else.
-    """
+    """Return a value that must be a number from ``low`` to ``high``; JSON's true is none."""
     kinds = (int,) if whole else (int, float)
     if type(value) not in kinds or not low <= value <= high:  # NaN is not within, either
         kind, ends = ("an int", (low, high)) if whole else ("a number", (f"{low:g}", f"{high:g}"))
@@ -178,11 +148,7 @@ def checked_number(value: Any, name: str, low: float, high: float, *, whole: boo
 
 
 def checked_code(value: Any, name: str, variables: Sequence[Variable]) -> list[Number]:
-    """Return a code: one number for each variable.
-
-    Raises:
-        ConfigError: it is of another length, or a number is out of range.
-    """
+    """Return a code: one number for each variable."""
     if not isinstance(value, list) or len(value) != len(variables):
         raise ConfigError(f"{name} must be a list of {len(variables)} numbers. Got {shown(value)}.")
     found: list[Number] = []

@@ -30,22 +30,14 @@ GRACE_SECONDS = 2
 
 
 def require_web() -> None:
-    """Refuse to go on without the packages that serve a page.
-
-    Raises:
-        MissingExtraError: starlette or uvicorn is not installed.
-    """
+    """Refuse to go on without the packages that serve a page (`MissingExtraError`)."""
     with needs_extra("explore", "explore needs starlette and uvicorn"):
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
 
 
 def listen(port: int) -> socket.socket:
-    """Return a socket that listens, so that a taken port is known before anything is loaded.
-
-    Raises:
-        ConfigError: the port is taken or not allowed.
-    """
+    """Return a socket that listens, so that a taken port is refused first (`ConfigError`)."""
     try:
         return socket.create_server((HOST, port), backlog=BACKLOG)
     except OSError as error:

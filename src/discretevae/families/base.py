@@ -140,8 +140,7 @@ def states_like(family: Family, like: Tensor) -> Tensor:
 def all_codes(sizes: Sequence[int]) -> Tensor:
     """Return every combination of values, ``[Π sizes, len(sizes)]``; the last one runs fastest.
 
-    Raises:
-        ConfigError: there are more than `MAX_STATES`.
+    More than `MAX_STATES` are refused (`ConfigError`).
 
     Example:
         >>> all_codes([2, 2]).tolist()
@@ -157,11 +156,7 @@ def all_codes(sizes: Sequence[int]) -> Tensor:
 
 
 def require_family(family: object) -> None:
-    """Refuse what is no family, such as the text that describes one.
-
-    Raises:
-        ConfigError: it is something else.
-    """
+    """Refuse what is no family, such as the text that describes one (`ConfigError`)."""
     if not hasattr(type(family), "natural_parameters"):
         raise ConfigError(
             f"family must be a Family. Got {kind_of(family)}. Make one with family_of, or give "

@@ -14,19 +14,10 @@ PROBE_ROWS = 2
 
 
 def require_shapes(name: str, module: nn.Module, n_in: int, n_out: int, meaning: str) -> None:
-    """Refuse a module that does not take rows ``[B, n_in]`` to ``[B, n_out]``.
+    """Refuse a module that does not take rows ``[B, n_in]`` to ``[B, n_out]`` (`ConfigError`).
 
     It is tried on zeros in evaluation mode; its mode and the random states stay as they were.
-
-    Args:
-        name: of the parameter, ``encoder`` or ``decoder``.
-        module: a user's own.
-        n_in: numbers in a row that goes in.
-        n_out: numbers in a row that must come out.
-        meaning: what these are, for the message.
-
-    Raises:
-        ConfigError: it is no module, fails, or gives another shape; both shapes are named.
+    ``meaning`` says what the numbers that must come out are.
 
     Example:
         >>> require_shapes("encoder", nn.Linear(4, 3), 4, 3, "the logits of bernoulli:3")
@@ -34,7 +25,6 @@ def require_shapes(name: str, module: nn.Module, n_in: int, n_out: int, meaning:
         Traceback (most recent call last):
         ...
         discretevae.errors.ConfigError: `encoder` must map [B, 4] to [B, 3], the logits of \
-bernoulli:3. It maps [2, 4] to [2, 2].
     """
     if not isinstance(module, nn.Module):
         raise ConfigError(f"`{name}` must be a torch.nn.Module. Got {type(module).__name__}.")

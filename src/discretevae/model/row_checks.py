@@ -21,12 +21,7 @@ def require_model(model: object) -> None:
 
 
 def require_fit(model: DiscreteVAE, rows: RowsLike) -> Rows:
-    """Return rows that the model can take; of an array in their place see `as_rows`.
-
-    Raises:
-        ConfigError: no model.
-        DataError: no rows, another number of features, or values that the likelihood does not
-            know.
+    """Return rows that the model can take (`DataError`); of an array in their place see `as_rows`.
 
     Example:
         >>> from discretevae.data import load_data

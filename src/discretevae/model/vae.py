@@ -431,8 +431,7 @@ def fresh_model(
 ) -> DiscreteVAE:
     """Return a model whose initial weights follow from a run's seed, on its device.
 
-    Raises:
-        ConfigError: it is too large for the memory, or modules of your own do not fit.
+    One that is too large for the memory is refused (`ConfigError`).
 
     Example:
         >>> config = ModelConfig(n_features=4, latent="bernoulli:3", hidden=(8,))

@@ -139,10 +139,6 @@ class Pictures(nn.Module):
 
     In torch's usual order the encoder takes up to 1.2 times as long there and back on a CPU, the
     decoder 1.1 to 1.3 times (``benchmarks/convolutions.py``).
-
-    Args:
-        channels: C.
-        image_shape: H, W.
     """
 
     def __init__(self, channels: int, image_shape: tuple[int, int]) -> None:

@@ -12,11 +12,7 @@ from torch import nn
 def frozen(*parts: object, when: bool = True) -> Iterator[None]:
     """Record no gradient for the parameters of those parts that are modules.
 
-    Gradients still flow through the parts, to their inputs.
-
-    Args:
-        parts: modules; anything else has no parameters.
-        when: False changes nothing.
+    Gradients still flow through the parts, to their inputs. ``when=False`` changes nothing.
 
     Example:
         >>> import torch

@@ -16,13 +16,7 @@ LAYERS = nn.Linear, nn.Conv2d, nn.ConvTranspose2d, CountLinear
 
 
 class Layers(nn.Sequential):
-    """Layers one after the other, with initial weights from a generator.
-
-    Args:
-        layers: built on the meta device, as `initialize` needs them.
-        init: how the initial weights are drawn, as `initialize` has it.
-        generator: the source of the initial weights; None takes torch's global one.
-    """
+    """Layers one after the other, built on the meta device and then given their weights."""
 
     def __init__(
         self, *layers: nn.Module, init: Init = "torch", generator: torch.Generator | None = None

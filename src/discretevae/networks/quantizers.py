@@ -71,10 +71,6 @@ class Signs(Quantizer):
     mean square of 1, as in binary spherical quantization (Zhao, Xiong & Krähenbühl 2024); without,
     as in lookup-free quantization (Yu et al. 2023), they have no bound and need the commitment.
 
-    Args:
-        on_sphere: whether they are scaled.
-        n_places: of a grid; 1 of a flat code.
-
     Example:
         >>> Signs().points_of(torch.tensor([[0.0, 1.0]])).tolist()
         [[[-1.0], [1.0]]]
@@ -192,12 +188,10 @@ class Codebook(Quantizer):
 
     @torch.no_grad()
     def place(self, vectors: Tensor, shares: Tensor, error: float) -> None:
-        """Start at given vectors, and at the softness that fits how far rows are from them.
+        """Start at given vectors ``[K, E]``, at the softness that fits how far rows are from them.
 
-        Args:
-            vectors: ``[K, E]``.
-            shares: the share of all h that chose each, ``[K]``.
-            error: mean of ‖h − e‖², which makes c = 1/2 over it: at first q is soft.
+        ``shares`` ``[K]`` of all h chose each; ``error`` is the mean of ‖h − e‖², which makes
+        c = 1/2 over it: at first q is soft.
         """
         self.vectors.copy_(vectors)
         self.log_c.fill_(math.log(0.5 / max(error, 1e-12)))
@@ -269,13 +263,7 @@ def quantizer_for(
 
 
 class QuantizedEncoder(nn.Module):
-    """A network and a quantizer: ``[B, P]`` to the natural parameters, flat.
-
-    Args:
-        network: ``[B, P]`` to ``[B, D·E]``.
-        quantizer: of points of E numbers.
-        n_variables: D.
-    """
+    """A network ``[B, P]`` to ``[B, D·E]``, and a quantizer to the natural parameters, flat."""
 
     def __init__(self, network: nn.Module, quantizer: Quantizer, n_variables: int) -> None:
         super().__init__()
@@ -294,13 +282,7 @@ class QuantizedEncoder(nn.Module):
 
 
 class QuantizedDecoder(nn.Module):
-    """A quantizer and a network of its points: flat codes to the likelihood's outputs.
-
-    Args:
-        quantizer: that of the encoder.
-        z_shape: of a code.
-        network: ``[N, D·E]`` to the outputs.
-    """
+    """The encoder's quantizer and a network of its points: flat codes to the decoder's outputs."""
 
     def __init__(self, quantizer: Quantizer, z_shape: tuple[int, ...], network: nn.Module) -> None:
         super().__init__()

@@ -137,9 +137,6 @@ class ResidualBlock(nn.Module):
     So a network of many blocks begins as one without them, and needs no normalization. Sources: He
     et al., *Identity Mappings in Deep Residual Networks* (ECCV 2016); De & Smith, *Batch
     Normalization Biases Residual Blocks Towards the Identity Function* (NeurIPS 2020).
-
-    Args:
-        width: channels.
     """
 
     def __init__(self, width: int) -> None:
@@ -160,10 +157,6 @@ class Doubling(TransposedConvolution):
     """A transposed convolution to twice the size, or one less where that is the size to reach.
 
     Its kernel of 4×4 at stride 2 gives every pixel as many terms, which 3×3 would not.
-
-    Args:
-        n_from, n_to: channels.
-        size: (height, width) to reach.
     """
 
     def __init__(self, n_from: int, n_to: int, size: Grid) -> None:

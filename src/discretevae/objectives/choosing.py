@@ -45,8 +45,7 @@ PROPOSALS = 5
 def choose_estimator(family: Family, config: TrainConfig) -> Estimator:
     """Return the estimator of a configuration, or the default of its objective and code.
 
-    Raises:
-        ConfigError: it cannot be read, cannot handle the code, or does not fit the objective.
+    One that does not go with them is refused (`ConfigError`).
 
     Example:
         >>> from discretevae.families import Bernoulli
@@ -80,10 +79,7 @@ def choose_estimator(family: Family, config: TrainConfig) -> Estimator:
 
 
 def check_pair(objective: str, estimator: Estimator) -> None:
-    """Refuse a pair of objective and estimator that makes no sense.
-
-    Raises:
-        ConfigError: it makes none; the sensible ones are named.
+    """Refuse a pair of objective and estimator that makes no sense (`ConfigError`).
 
     Example:
         >>> check_pair("elbo", Importance())

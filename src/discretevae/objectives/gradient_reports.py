@@ -306,11 +306,7 @@ def _at_rest(estimator: Estimator, model: DiscreteVAE, x: Tensor) -> Estimator:
 
 
 def require_repeats(repeats: int) -> None:
-    """Refuse a number of draws that is too small.
-
-    Raises:
-        ConfigError: it is.
-    """
+    """Refuse a number of draws that is too small (`ConfigError`)."""
     if repeats < MIN_REPEATS:
         raise ConfigError(f"`repeats` must be an int >= {MIN_REPEATS}. Got {repeats}.")
 

@@ -18,11 +18,7 @@ DEFAULTS = VQTraining()
 
 
 def quantized_networks(model: DiscreteVAE) -> tuple[QuantizedEncoder, QuantizedDecoder]:
-    """Return encoder and decoder of a model with a quantizer.
-
-    Raises:
-        ConfigError: it has none.
-    """
+    """Return encoder and decoder of a model, which must have a quantizer (`ConfigError`)."""
     encoder, decoder = model.encoder, model.decoder
     if not isinstance(encoder, QuantizedEncoder) or not isinstance(decoder, QuantizedDecoder):
         raise ConfigError(MISSING)

@@ -75,22 +75,13 @@ class Terms:
 def natural_parameters(
     model: DiscreteVAE, x: Tensor, estimator: Estimator, encoder_input: Tensor | None
 ) -> Tensor:
-    """Return the natural parameters of q(z|x), of arguments as an objective takes them.
-
-    Raises:
-        ConfigError: no model or estimator.
-        DataError: no rows ``[B, P]``.
-    """
+    """Return the natural parameters of q(z|x), of arguments as an objective takes them."""
     require_parts(model, estimator)
     return model.eta(x if encoder_input is None else encoder_input)
 
 
 def require_parts(model: DiscreteVAE, estimator: Estimator) -> None:
-    """Refuse what is no model or no estimator.
-
-    Raises:
-        ConfigError: it is none.
-    """
+    """Refuse what is no model or no estimator (`ConfigError`)."""
     if not isinstance(getattr(model, "prior", None), Prior):  # what stands in for a model has one
         require_model(model)
     require_estimator(estimator)

@@ -37,12 +37,9 @@ MAX_INCHES = 45
 
 @dataclass(frozen=True)
 class ShownCluster:
-    """One line of `cluster_figure`.
+    """One line of `cluster_figure`: rows of a cluster, the most probable first.
 
-    Args:
-        cluster: its number.
-        certain: rows with the highest probability of it, the highest first.
-        uncertain: its rows with the lowest probability, the lowest last; none of ``certain``.
+    ``uncertain`` are its rows with the lowest probability, none of them in ``certain``.
     """
 
     cluster: int

@@ -43,15 +43,7 @@ MAX_INCHES = 50
 def save_figure(figure: Figure, path: Path, *, dpi: int = 100, colors: int | None = None) -> None:
     """Write a figure as PNG, atomically.
 
-    Args:
-        figure: the figure.
-        path: of the file.
-        dpi: pixels per inch.
-        colors: the file holds so many at most, which makes it less than half as large; None for
-            all of them.
-
-    Raises:
-        OSError: the disk is full or the folder cannot be written to.
+    With at most ``colors`` the file is less than half as large; None keeps all of them.
     """
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)

@@ -95,10 +95,7 @@ class Prior(nn.Module, ABC):
 
 
 def require_sampling(temperature: float, top_k: int | None = None) -> None:
-    """Refuse a temperature that is not above 0, and less than one value to draw from.
-
-    Raises:
-        ConfigError: the temperature is 0, negative, infinite or no number; or ``top_k`` is below 1.
+    """Refuse a temperature that is not above 0, and ``top_k`` below 1 (`ConfigError`).
 
     Example:
         >>> require_sampling(0.5)

@@ -58,11 +58,7 @@ def pack_state(
 
 
 def save_state(folder: Path, step: int, content: bytes) -> Path:
-    """Write a checkpoint after ``step`` steps, and remove those older than the one before it.
-
-    Raises:
-        OSError: the disk is full or the folder cannot be written to.
-    """
+    """Write a checkpoint after ``step`` steps, and remove those older than the one before it."""
     path = folder / STATES / f"{step:012d}.safetensors"
     path.parent.mkdir(exist_ok=True)
     write_atomic(path, content)
@@ -76,13 +72,10 @@ def save_state(folder: Path, step: int, content: bytes) -> Path:
 
 
 def read_newest(folder: Path) -> bytes | None:
-    """Return the content of the newest checkpoint that is whole, or None.
+    """Return the content of the newest checkpoint that is whole, or None if none was written.
 
-    Raises:
-        RunError: there are states, and all of them are damaged.
-
-    Warns:
-        CheckpointWarning: the newest is damaged, and an older one is taken.
+    An older one is taken with a `CheckpointWarning`; if all are damaged, they are refused
+    (`RunError`).
     """
     damage: RunError | None = None
     for path in state_paths(folder):
@@ -117,10 +110,8 @@ def install_state(
 ) -> dict[str, Any]:
     """Take over the content of a checkpoint, and return the position.
 
-    A rank that the run did not have when it was saved keeps the generators it was given.
-
-    Raises:
-        RunError: it is of another model or device, or lacks something.
+    A rank that the run did not have when it was saved keeps the generators it was given. A state
+    of another model or device is refused (`RunError`).
     """
     tensors, position = parse_tensors(content, path)
     parts: dict[str, dict[str, Tensor]] = {part: {} for part in ("optimizer", *modules)}

@@ -16,12 +16,7 @@ MAX_DIFFERENCES = 3
 
 
 def prepare_folder(out: Path, *, resume: bool) -> None:
-    """Refuse a folder that a run must not be written to; nothing is changed.
-
-    Raises:
-        RunError: it holds something that is not ours, or a run that is not to be resumed, or
-            none to resume.
-    """
+    """Refuse a folder that a run must not be written to (`RunError`); nothing is changed."""
     if resume:
         load_config(out)
     elif out.exists() and not out.is_dir():

@@ -141,11 +141,7 @@ def is_run(folder: Path) -> bool:
 
 
 def save_config(folder: Path, config: RunConfig) -> None:
-    """Write ``config.json``.
-
-    Raises:
-        OSError: the folder cannot be written to.
-    """
+    """Write ``config.json``."""
     write_atomic(folder / CONFIG, config_bytes(config))
 
 
@@ -156,11 +152,7 @@ def config_bytes(config: RunConfig) -> bytes:
 
 
 def load_config(folder: Path) -> RunConfig:
-    """Read ``config.json``.
-
-    Raises:
-        RunError: the folder is missing, no run, or of another format; or the file is corrupt.
-    """
+    """Read ``config.json`` (`RunError`)."""
     path = folder / CONFIG
     if not folder.is_dir():
         raise RunError(f"{folder}: no such run folder. Check the path.")
@@ -187,11 +179,7 @@ def load_config(folder: Path) -> RunConfig:
 
 
 def save_schema(folder: Path, schema: Schema) -> None:
-    """Write ``schema.json``.
-
-    Raises:
-        OSError: the folder cannot be written to.
-    """
+    """Write ``schema.json``."""
     write_atomic(folder / SCHEMA, schema_bytes(schema))
 
 
@@ -204,11 +192,7 @@ def schema_bytes(schema: Schema) -> bytes:
 
 
 def load_schema(folder: Path, config: RunConfig) -> Schema | None:
-    """Read ``schema.json``, if it is there.
-
-    Raises:
-        RunError: the file is corrupt, or of another run.
-    """
+    """Read ``schema.json``, if it is there (`RunError`)."""
     path = folder / SCHEMA
     if not path.is_file():
         return None
@@ -245,20 +229,12 @@ def _checksum(values: Mapping[str, object]) -> str:
 
 
 def save_weights(folder: Path, model: nn.Module) -> None:
-    """Write ``model.safetensors``.
-
-    Raises:
-        OSError: the disk is full or the folder cannot be written to.
-    """
+    """Write ``model.safetensors``."""
     write_tensors(folder / MODEL, model.state_dict(), {})
 
 
 def install_weights(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Copy weights into a module of the same shape.
-
-    Raises:
-        RunError: names, shapes or types differ from the module's, or a value is not finite.
-    """
+    """Copy weights into a module of the same names, shapes and types (else `RunError`)."""
     _require_weights_of(module, tensors, path)
     module.load_state_dict(dict(tensors))
 

@@ -17,11 +17,7 @@ WHERE_KNOWN = ("log_px", "bits_per_dimension")
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:
-    """Return the summary of a run; None where there is none.
-
-    Raises:
-        RunError: the file cannot be read, or is not as a finished run leaves it.
-    """
+    """Return the summary of a run, or refuse it (`RunError`); None where there is none."""
     path = folder / SUMMARY
     if not path.is_file():
         return None

@@ -44,11 +44,8 @@ def model_card(
 ) -> str:
     """Return the text of a ``README.md`` as the Hugging Face Hub reads it.
 
-    Args:
-        model: the model.
-        run: the run that it is of; None if nothing is known of it.
-        summary: of the run, as `read_summary` gives it; None if there is none.
-        license_id: of the weights; None leaves the field out and says so.
+    ``run`` and ``summary`` are None if nothing is known of them; without ``license_id`` the field
+    is left out, which the card says.
     """
     facts = {"parameters": f"{sum(p.numel() for p in model.parameters()):,}"}
     sections = [

@@ -29,9 +29,6 @@ def encoder_graph(model: DiscreteVAE, threshold: bool, properties: Mapping[str, 
 
     Inputs and outputs are those that `export_onnx` describes. The model is on the CPU, in float32
     and in evaluation mode.
-
-    Raises:
-        ConfigError: torch cannot write the encoder as ONNX, or it is too large.
     """
     names = ["codes"]
     for number, part in enumerate(parts_of(model.family)):

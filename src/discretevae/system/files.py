@@ -18,11 +18,7 @@ MAX_JSON_BYTES = 10_000_000
 
 
 def as_path(value: object, name: str) -> Path:
-    """Return a text or a path as a path.
-
-    Raises:
-        ConfigError: it is something else.
-    """
+    """Return a text or a path as a path, and refuse anything else (`ConfigError`)."""
     if not isinstance(value, (str, os.PathLike)):
         raise ConfigError(f"{name} must be a path. Got {kind_of(value)}. Give a text or a Path.")
     return Path(value)
@@ -33,9 +29,6 @@ def write_atomic(path: Path, content: bytes) -> None:
 
     The bytes go to a temporary name in the same folder, are flushed to the disk, and take the
     name in one step. A failure leaves no temporary file behind.
-
-    Raises:
-        OSError: the disk is full, the folder is gone or read-only.
     """
     with atomic_file(path) as file:
         file.write(content)
@@ -45,9 +38,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """Yield a file to write to, piece by piece, that becomes ``path`` when the block is left.
 
-    Raises:
-        OSError: as for `write_atomic`; the file at ``path`` stays as it was, as it does after any
-            other error in the block.
+    After an error the file at ``path`` stays as it was.
     """
     if path.is_dir():  # the rename would fail too, but only after everything was written
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -84,12 +75,7 @@ def json_bytes(value: object) -> bytes:
 
 
 def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
-    """Read a JSON object of at most so many bytes.
-
-    Raises:
-        RunError: the file cannot be read, is too large, or holds something else.
-    Check the path.
-    """
+    """Read a JSON object of at most so many bytes, or refuse the file (`RunError`)."""
     try:
         with path.open("rb") as file:
             content = file.read(most + 1)

@@ -19,13 +19,9 @@ LOCK = "lock"
 def writing(folder: Path) -> Iterator[None]:
     """Hold the lock of an existing folder while the block runs.
 
-    The operating system releases the lock when the process ends, however it ends: a crash leaves
-    the file ``lock`` behind, but it locks nothing. A process that holds the lock may ask for it
-    again.
-
-    Raises:
-        RunError: another process holds the lock; the message names it where the system allows.
-        OSError: the folder cannot be written to.
+    Refuse a folder whose lock another process holds (`RunError`). The operating system releases
+    the lock when the process ends, however it ends: a crash leaves the file ``lock`` behind, but
+    it locks nothing. A process that holds the lock may ask for it again.
     """
     lock, path = _lock(folder), folder / LOCK
     try:

@@ -33,11 +33,7 @@ class Multiplying(Protocol):
 
 
 def check_precision(precision: Precision, device: torch.device) -> None:
-    """Refuse tf32 on a device that has none.
-
-    Raises:
-        ConfigError: the device is no GPU.
-    """
+    """Refuse tf32 on a device that is no GPU (`ConfigError`)."""
     if precision == "tf32" and device.type != "cuda":
         raise ConfigError(
             f"`precision='tf32'` needs a GPU. Got device {device}. Choose float32 or bf16."
@@ -51,10 +47,6 @@ def computing(precision: Precision, model: Multiplying | None = None) -> Iterato
     The flags are torch's ``fp32_precision``, which the whole process shares: while trainings run
     in several threads, the one that began last decides. Inside, torch may refuse to say what its
     older names for the flags are, such as ``allow_tf32``.
-
-    Args:
-        precision: of the products.
-        model: whose networks work in bfloat16 under ``bf16``; nothing else does.
     """
     with _flags_set("tf32" if precision == "tf32" else "ieee"):
         if model is None or precision != "bf16":

@@ -10,15 +10,10 @@ import torch
 def generator_for(
     seed: int, *purpose: str | int, device: torch.device | str = "cpu"
 ) -> torch.Generator:
-    """Return a generator for one purpose; those of all purposes follow from one seed.
+    """Return a generator for one purpose, such as ``"order", epoch``; all follow from one seed.
 
     Streams of different purposes are unrelated, so that a longer evaluation, say, cannot change
     the training that comes after it.
-
-    Args:
-        seed: the run's seed.
-        purpose: such as ``"order", epoch``.
-        device: where the random numbers are drawn.
     """
     return torch.Generator(device).manual_seed(seed_for(seed, *purpose))
 

@@ -110,12 +110,6 @@ def joined(device: str) -> Iterator[Ranks]:
 
     Gloo connects processes on CPUs, NCCL those with a GPU each: of ``cuda`` every process of a
     machine takes the one of its local rank.
-
-    Args:
-        device: such as ``cpu`` or ``cuda``.
-
-    Raises:
-        ConfigError: the environment of ``torchrun`` is wrong.
     """
     count = _whole("WORLD_SIZE", 1)
     if count <= 1:

@@ -30,11 +30,7 @@ MAX_HEADER_BYTES = 100_000_000
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], head: Mapping[str, Any]) -> None:
-    """Write tensors, a JSON head and a checksum of both, atomically.
-
-    Raises:
-        OSError: the disk is full or the folder cannot be written to.
-    """
+    """Write tensors, a JSON head and a checksum of both, atomically."""
     write_atomic(path, pack_tensors(tensors, head))
 
 
@@ -66,11 +62,7 @@ def array_file(arrays: Mapping[str, Array], head: Mapping[str, Any]) -> bytes:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `write_tensors` wrote.
-
-    Raises:
-        RunError: the file is missing, truncated or damaged in whatever way.
-    """
+    """Read what `write_tensors` wrote, or refuse the file (`RunError`)."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -83,10 +75,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def parse_tensors(content: bytes, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors and the head in the bytes of a file; ``path`` names it in messages.
 
-    A file without a checksum is taken as it is: another program may have made it.
-
-    Raises:
-        RunError: the content is truncated or damaged.
+    A file without a checksum is taken as it is: another program may have made it. One that is
+    truncated or damaged is refused (`RunError`).
     """
     import safetensors.torch
 
@@ -99,12 +89,7 @@ def parse_tensors(content: bytes, path: Path) -> tuple[dict[str, Tensor], dict[s
 
 
 def read_arrays(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Read what `write_arrays` wrote, without loading torch.
-
-    Raises:
-        OSError: the file is missing or cannot be read.
-        ValueError: it is truncated or damaged, or has no checksum; the text is the reason.
-    """
+    """Read what `write_arrays` wrote, without loading torch (`OSError`, `ValueError`)."""
     with path.open("rb") as file:
         if int.from_bytes(file.read(8), "little") > MAX_HEADER_BYTES:
             # a large file of another kind is not read to its end

@@ -10,17 +10,15 @@ from discretevae.model.vae import DiscreteVAE
 
 
 class Average:
-    """A moving average θ̄ of the weights θ of a model.
+    """A moving average θ̄ of the weights θ of a model; ``model`` is a copy that holds θ̄.
 
         θ̄ ← θ̄ + max(1 − decay, 9/(10 + t)) (θ − θ̄)      after every step t, counted from 0
 
     Late in a run the weights circle around a minimum, at a distance that the step size sets; their
     average lies nearer to it. The second term of the maximum forgets the first steps sooner.
+
     Source: Polyak & Juditsky 1992, in the exponential form that is common since; decay and ramp
     are those of TensorFlow's ``ExponentialMovingAverage``.
-
-    Attributes:
-        model: a copy of the model that holds θ̄.
     """
 
     def __init__(self, model: DiscreteVAE, decay: float) -> None:

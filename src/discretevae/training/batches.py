@@ -44,11 +44,7 @@ class Batch:
 
 
 class BatchMaker:
-    """Maker of the batches of a training: shuffled, distorted, binarized, on the model's device.
-
-    Raises:
-        ConfigError: the target is a neighbor, and the rows lie on disk or are too many.
-    """
+    """Maker of the batches of a training: shuffled, distorted, binarized, on the model's device."""
 
     def __init__(self, prepared: PreparedTraining, generator: torch.Generator) -> None:
         config = prepared.config

@@ -48,10 +48,6 @@ class Checkpointer:
         """Go on from the checkpoint if asked to, and write what stands beside the weights.
 
         In this order: a resume that is refused changes nothing.
-
-        Raises:
-            RunError: as for `restore`.
-            OSError: the disk is full, or the folder cannot be written to.
         """
         if self.resume:
             self.restore()
@@ -77,11 +73,7 @@ class Checkpointer:
         return self.save_every.is_due(seconds, self.steps - self.last_step)
 
     def save(self) -> None:
-        """Write metrics, weights and checkpoint.
-
-        Raises:
-            TrainingError: the disk is full, or the folder cannot be written to.
-        """
+        """Write metrics, weights and checkpoint (`TrainingError` if that fails)."""
         if self.folder is None:
             return
         state, ranks = self.state, self.ranks
@@ -105,11 +97,7 @@ class Checkpointer:
         self.last_time, self.last_step = time.monotonic(), self.steps
 
     def restore(self) -> None:
-        """Go on from the newest checkpoint in the folder; without one, from the start.
-
-        Raises:
-            RunError: every checkpoint is damaged, or of another model.
-        """
+        """Go on from the newest checkpoint in the folder (`RunError`), or else from the start."""
         content = None
         if self.folder is not None and self.ranks.is_first:
             content = read_newest(self.folder)

@@ -13,12 +13,7 @@ from discretevae.system.randomness import generator_for
 
 
 def known_labels(rows: Rows, latent: LatentSpec, config: TrainConfig) -> Tensor:
-    """Return the label of each training row, int64 ``[N]``; −1 of rows whose label is not used.
-
-    Raises:
-        DataError: there are no labels, or they are not those of the code's first category.
-        ConfigError: more labels are asked for than there are.
-    """
+    """Return the label of each training row, int64 ``[N]``; −1 of rows whose label is not used."""
     labels, n_categories = rows.labels, latent.all_parts[0].n_categories
     if labels is None or not (known := is_known(labels)).any():
         raise DataError(

@@ -133,15 +133,10 @@ def run_training(
     state: TrainingState,
     progress: Callable[[Progress], object] | None = None,
 ) -> None:
-    """Take all steps that are left, and leave the final weights in the model.
+    """Take all steps that are left, and leave the final weights in the model; errors as of `train`.
 
-    Args:
-        prepared: the training.
-        state: where it stands; changed in place.
-        progress: called after every step and at the end of every epoch, on the first rank.
-
-    Raises:
-        TrainingError: see `train`, also for the other errors.
+    The state is changed in place. ``progress`` is called on the first rank, after every step and
+    at the end of every epoch.
     """
     config = prepared.config
     report = progress if progress and prepared.ranks.is_first else (lambda _: None)
@@ -172,11 +167,7 @@ def run_training(
 
 
 def warn_of_collapse(state: TrainingState) -> None:
-    """Warn if the code carries little, and say what to try.
-
-    Warns:
-        CollapseWarning: it does.
-    """
+    """Warn if the code carries little, and say what to try (`CollapseWarning`)."""
     if not state.history:
         return
     advice = collapse_advice(state.model.family.spec, state.history[-1])

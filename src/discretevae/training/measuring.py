@@ -18,13 +18,7 @@ from discretevae.training.state import TrainingState
 def measure_epoch(
     prepared: PreparedTraining, state: TrainingState, totals: Position
 ) -> EpochMetrics:
-    """Evaluate the model after an epoch.
-
-    Args:
-        prepared: the training.
-        state: after the last step of the epoch.
-        totals: the sums of the epoch over all processes.
-    """
+    """Evaluate the model after an epoch; ``totals`` are its sums over all processes."""
     config, epoch = prepared.config, totals.epoch
     noise = encoder_gradient_noise(
         state.model,

@@ -79,11 +79,7 @@ class Position:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Position:
-        """Make a position from plain values.
-
-        Raises:
-            ValueError: a value is missing, unknown or of another type.
-        """
+        """Make a position from plain values (`ValueError`)."""
         known = {f.name for f in fields(cls)}
         if set(values) != known:
             raise ValueError(f"it holds {sorted(values)}, not {sorted(known)}")

@@ -52,11 +52,9 @@ def choose_method(
 ) -> Method:
     """Choose the estimator, and check that objective, device and precision go with it.
 
-    Needs no data, so that a command can say what is wrong before it reads any. ``estimator`` stands
-    in place of the one that ``config`` names, and may be one of your own.
-
-    Raises:
-        ConfigError: something does not go together; all that is wrong is named.
+    Needs no data, so that a command can say what is wrong before it reads any: all that does not
+    go together (`ConfigError`). ``estimator`` stands in place of the one that ``config`` names,
+    and may be one of your own.
     """
     require_type("config", config, TrainConfig, "Write TrainConfig(epochs=20).")
     device, ranks = torch.device(device), ranks or Ranks()

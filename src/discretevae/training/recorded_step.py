@@ -20,10 +20,7 @@ make its moments. They are steps of the training like all others."""
 class RecordedStep:
     """A step that is taken eagerly at first, and then by replaying a recording of one.
 
-    Args:
-        take: takes a step on a batch.
-        recorder: makes the recording.
-        batch_size: rows of the batches that are replayed; others are taken eagerly.
+    Batches of other sizes than ``batch_size`` are taken eagerly.
     """
 
     def __init__(

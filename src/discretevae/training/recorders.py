@@ -51,8 +51,7 @@ class CudaRecorder:
     def record(self, function: Callable[[], None]) -> Callable[[], None]:
         """Note what would be launched, and take memory for it; nothing is launched.
 
-        Raises:
-            TrainingError: the function needs a value from the device on the way.
+        A function that needs a value from the device on the way is refused (`TrainingError`).
         """
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self.generator)
@@ -73,12 +72,7 @@ RECORDERS: dict[str, Callable[[torch.Generator], Recorder]] = {"cuda": CudaRecor
 
 
 def check_recording(estimator: Estimator, device: torch.device, ranks: Ranks) -> None:
-    """Refuse a device, several processes, or an estimator whose steps cannot be recorded.
-
-    Raises:
-        ConfigError: says what to leave out.
-    resumed with `graph=False`.
-    """
+    """Refuse a device, several processes, or an estimator without a recording (`ConfigError`)."""
     if device.type not in RECORDERS:
         raise ConfigError(
             f"`graph` records steps for a GPU. Got device {device}. Leave `graph` out; a run that "

@@ -13,8 +13,7 @@ from typing import Any
 def stop_requests(*, active: bool) -> Iterator[threading.Event]:
     """Provide an event that Ctrl-C or SIGTERM sets; a second Ctrl-C interrupts at once.
 
-    Args:
-        active: whether to listen; only the main thread can.
+    Only the main thread can listen, and only it is ``active``.
     """
     stop = threading.Event()
     if not active or threading.current_thread() is not threading.main_thread():

@@ -92,10 +92,8 @@ class TrainingState:
     ) -> bytes:
         """Return the state as the content of a checkpoint.
 
-        Args:
-            generators: the states of the generators of all processes, by name; None for this
-                process alone.
-            position: with the sums of all processes; None for this process alone.
+        The states of the generators of all processes, by name, and the position with their sums are
+        those of this process where they are not given.
         """
         if generators is None:
             generators = {name: [g.get_state()] for name, g in self.generators.items()}
@@ -103,11 +101,7 @@ class TrainingState:
         return pack_state(self.modules, self.optimizer, generators, values)
 
     def restore(self, content: bytes, path: Path, rank: int = 0) -> None:
-        """Take over what `pack` returned; the history is not part of it.
-
-        Raises:
-            RunError: it is corrupt, or of another model.
-        """
+        """Take over what `pack` returned, except the history (`RunError` if of another model)."""
         values = install_state(content, path, self.modules, self.optimizer, self.generators, rank)
         try:
             self.position = Position.from_dict(values)

@@ -78,10 +78,6 @@ def flush_moments(optimizer: torch.optim.Optimizer, steps: int) -> None:
     The first moment of a weight whose gradient has become zero shrinks by a tenth at every step,
     and after 800 steps is a denormal number, with which processors are slow: units that have died
     make Adam take nine times as long, and the whole step of a small model 1.7 times.
-
-    Args:
-        optimizer: Adam.
-        steps: taken in the whole training so far.
     """
     if steps % FLUSH_EVERY:
         return

@@ -14,11 +14,7 @@ from discretevae.run_folder.history import EpochMetrics
 
 @contextlib.contextmanager
 def writer(folder: Path) -> Iterator[Callable[[EpochMetrics], None]]:
-    """Provide a function that writes the metrics of an epoch, one curve for each figure.
-
-    Raises:
-        MissingExtraError: tensorboard is not installed.
-    """
+    """Provide a function that writes the metrics of an epoch, one curve for each figure."""
     with needs_extra("tensorboard", "TensorBoard files need tensorboard"):
         from torch.utils.tensorboard import SummaryWriter
     boards: list[Any] = []

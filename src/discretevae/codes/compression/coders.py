@@ -36,11 +36,7 @@ EXP_BELOW = reproducible.exp(-np.arange(len(_GRID)) * LOGIT_STEP)
 
 
 class Models:
-    """The entropy models of constriction that are needed.
-
-    Raises:
-        MissingExtraError: constriction is not installed.
-    """
+    """The entropy models of constriction that are needed (`MissingExtraError` without it)."""
 
     def __init__(self) -> None:
         with needs_extra("compress", "compression needs constriction"):

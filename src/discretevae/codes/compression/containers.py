@@ -67,12 +67,7 @@ def pack(header: Header, lanes: list[Lane]) -> bytes:
 
 
 def unpack(content: bytes, name: str) -> tuple[Header, list[Lane]]:
-    """Read a file and check every part of it.
-
-    Raises:
-        DataError: it is no such file, of a newer format, truncated or damaged.
-    header is longer than the file). Fetch it again, or compress again.
-    """
+    """Read a file and check every part of it (`DataError`)."""
     try:
         arrays, head = parse_arrays(content)
         version = head["dvz_version"]

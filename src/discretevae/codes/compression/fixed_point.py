@@ -121,14 +121,7 @@ class _Inputs:
 
 
 def _layer(weight: Tensor, bias: Tensor | None, inputs: _Inputs, *, terms: Sequence[int]) -> _Layer:
-    """Round a layer to whole numbers.
-
-    Args:
-        weight: as the network holds it.
-        bias: the same, or None.
-        inputs: what enters.
-        terms: the axes over which an output's sum runs.
-    """
+    """Round a layer to whole numbers; ``terms`` are the axes over which an output's sum runs."""
     if not bool(weight.isfinite().all() and (bias is None or bias.isfinite().all())):
         raise ConfigError("the model has weights that are not finite. Train it again.")
     weight = weight.detach().cpu().double() * inputs.scale
@@ -210,11 +203,7 @@ MOVES = nn.Flatten, nn.Identity, Pictures, PicturesOfRows, RowsOfPictures
 
 
 class ExactConditionals:
-    """A masked network in whole numbers.
-
-    Args:
-        network: whose inputs are bits and one-hot categories.
-    """
+    """A masked network in whole numbers, whose inputs are bits and one-hot categories."""
 
     def __init__(self, network: MaskedNetwork) -> None:
         start = _Inputs(0, 1.0, 1)
@@ -245,13 +234,10 @@ def _masked(layer: MaskedLinear, inputs: _Inputs) -> _Layer:
 
 
 def on_grid(values: Tensor, step: float, low: float, high: float) -> Array:
-    """Return the numbers of the grid points next to the values: int64, from 0 at ``low``.
+    """Return the numbers of the grid points next to exact float64 values: int64, from 0 at ``low``.
 
-    Args:
-        values: exact float64 numbers.
-        step: between grid points, a power of two, so that the division is exact.
-        low: the first grid point, a multiple of the step; what lies below goes there.
-        high: the last one.
+    The step is a power of two, so that the division is exact, and ``low`` a multiple of it. What
+    lies outside of the grid goes to its first or last point.
     """
     index = torch.floor(values / step + 0.5).clamp_(low / step, high / step) - low / step
     result: Array = index.long().numpy()

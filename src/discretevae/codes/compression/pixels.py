@@ -40,12 +40,9 @@ LEAST_SCALE = float(reproducible.exp(np.array(MIN_LOG_SCALE)))
 
 @dataclass(frozen=True)
 class Axis:
-    """The grid of one of the decoder's numbers.
+    """The grid of one of the decoder's numbers, from its first point to its last.
 
-    Args:
-        step: between points, a power of two.
-        low: the first point.
-        high: the last one.
+    The step between points is a power of two.
     """
 
     step: float
@@ -204,10 +201,7 @@ class Bytes(Bits):
 
 
 def pixels_for(likelihood: Likelihood, models: Models) -> Bits:
-    """Return how the values of rows are coded under a likelihood.
-
-    Raises:
-        ConfigError: it gives single values no probability.
+    """Return how values are coded under a likelihood that gives them a probability (`ConfigError`).
     """
     if isinstance(likelihood, BernoulliLikelihood):
         return Bits(models)

@@ -18,12 +18,7 @@ ITERATIONS = 50
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """Bits b_j = 1[(x − μ)ᵀ w_j > 0].
-
-    Args:
-        mean: μ, ``[P]``.
-        matrix: W, ``[P, n]``.
-    """
+    """Bits b_j = 1[(x − μ)ᵀ w_j > 0], with the mean μ ``[P]`` and the matrix W ``[P, n]``."""
 
     mean: Array
     matrix: Array

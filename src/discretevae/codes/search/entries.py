@@ -46,11 +46,7 @@ class Entries:
         names: Sequence[str] | Array | None = None,
         sums: Array | None = None,
     ) -> Entries:
-        """Return rows given in any order.
-
-        Raises:
-            DataError: not one name for each row, or one that is too long.
-        """
+        """Return rows given in any order; refuse too few names, or too long ones (`DataError`)."""
         if names is not None:
             names = as_names([str(name) for name in names])
             if len(names) != len(ids):
@@ -81,10 +77,7 @@ class Entries:
         return as_names([str(i) for i in self.ids.tolist()]) if self.names is None else self.names
 
     def places(self, names: Array) -> Array:
-        """Return the places of all rows with one of these names.
-
-        Raises:
-            DataError: no row has one of them.
+        """Return the places of all rows with one of these names; all must be there (`DataError`).
         """
         wanted, known = set(names.tolist()), self.all_names()
         missing = sorted(wanted - set(known.tolist()))
@@ -135,12 +128,7 @@ class Entries:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Entries:
-        """Return the rows of a file.
-
-        Raises:
-            KeyError: an array is missing.
-            ValueError: arrays do not fit each other, or are of other types.
-        """
+        """Return the rows of a file; arrays that do not fit give a `KeyError` or `ValueError`."""
         codes, sums, names = arrays["codes"], arrays.get("sums"), None
         ids = new_ids(arrays["ids"], len(codes))
         if sums is not None and (sums.dtype != np.uint32 or sums.shape != ids.shape):

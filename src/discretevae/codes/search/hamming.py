@@ -25,11 +25,7 @@ CHUNK_VALUES = 1 << 24
 
 
 def require_searchable(spec: LatentSpec) -> None:
-    """Refuse codes between which no number of differing variables is defined.
-
-    Raises:
-        ConfigError: a part of the code is Gaussian, or it would take more than `MAX_BITS` bits.
-    """
+    """Refuse codes between which no number of differing variables is defined (`ConfigError`)."""
     if spec.n_states is None:
         raise ConfigError(
             f"{spec} has a Gaussian part: its codes are real numbers, which do not differ in bits. "
@@ -88,14 +84,8 @@ def of_places(
 ) -> tuple[LatentSpec, Array]:
     """Return the packed codes of some places of a grid, and the flat code that they are.
 
-    Args:
-        spec: a grid.
-        packed: its codes, ``[N, ·]``.
-        places: (row, column) of each, from 0.
-
-    Raises:
-        ConfigError: the code is no grid, or there is no such place.
-        DataError: the codes are not of the spec.
+    ``packed`` are its codes ``[N, ·]``, ``places`` (row, column) of each, from 0; what does not
+    fit is refused (`ConfigError`, `DataError`).
 
     Example:
         >>> of_places(LatentSpec.of("bernoulli:4@1x2"), np.array([[0x3F]], np.uint8), [(0, 1)])[1]

@@ -372,11 +372,7 @@ class CodeIndex:
 
 
 def load_faiss() -> Any:
-    """Return the library.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
+    """Return the library (`MissingExtraError` without it)."""
     with needs_extra("search", "searching codes needs faiss"):
         import faiss
     return faiss

@@ -174,11 +174,7 @@ def measure_retrieval(
 
 
 def code_bits(spec: LatentSpec) -> int:
-    """Return the bits that tell all states of a discrete code apart: ⌈log₂ of their number⌉.
-
-    Raises:
-        ConfigError: a part of the code is Gaussian.
-    """
+    """Return the bits that tell all states of a discrete code apart: ⌈log₂ of their number⌉."""
     require_searchable(spec)
     return ((spec.n_states or 1) - 1).bit_length()
 

@@ -71,13 +71,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
 
 @dataclass(frozen=True)
 class PaperFigure:
-    """A figure of the paper.
-
-    Args:
-        name: such as ``fig6``.
-        kind: what it shows.
-        experiments: the names of those whose runs it needs, in both variants.
-    """
+    """A figure of the paper, and the names of the experiments that it needs in both variants."""
 
     name: str
     kind: Kind
@@ -118,9 +112,7 @@ FIGURES: Mapping[str, PaperFigure] = {
 def parse_figures(names: Iterable[str]) -> list[PaperFigure]:
     """Return the figures of these names in the order of the paper; ``all`` is every one.
 
-    Raises:
-        ConfigError: names that are unknown; all of them are named.
-    fig6, fig7, fig8, fig9, fig10, fig11, fig12, fig13, all.
+    Names that are unknown are refused together (`ConfigError`).
     """
     asked = list(names)
     choices = (*FIGURES, ALL)
@@ -190,9 +182,6 @@ def run_config(
     ``paper``: the estimator of Bartler et al. with one sample at the paper's batch size. ``ours``:
     the package's defaults and a third of the epochs; a code of one category is trained on ln p(x)
     itself, which it can be summed for.
-
-    Raises:
-        ConfigError: the scale holds values that no run can have.
     """
     base = preset(experiment.preset)
     is_cnn = base.network == "cnn"

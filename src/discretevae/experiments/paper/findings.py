@@ -76,11 +76,7 @@ def run_folder(out: Path, experiment: Experiment, variant: Variant) -> Path:
 
 
 def read_finished(out: Path, experiment: Experiment, variant: Variant) -> FinishedRun | None:
-    """Read a finished run; None where there is none, or one that is not at its end.
-
-    Raises:
-        RunError: its files are corrupt, or of a newer format.
-    """
+    """Read a finished run; None where there is none, or one that is not at its end."""
     folder = run_folder(out, experiment, variant)
     summary = read_summary(folder) if is_run(folder) else None
     if summary is None or summary["last_epoch"] is None:
@@ -98,10 +94,7 @@ def read_finished(out: Path, experiment: Experiment, variant: Variant) -> Finish
 
 
 def finished_runs(out: Path) -> dict[tuple[str, Variant], FinishedRun]:
-    """Return every finished run of a reproduction, by experiment and variant, in the paper's order.
-
-    Raises:
-        RunError: the files of one are corrupt.
+    """Return all finished runs of a reproduction, by experiment and variant, in the paper's order.
     """
     found = {}
     for name, experiment in EXPERIMENTS.items():

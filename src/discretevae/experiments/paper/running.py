@@ -60,14 +60,6 @@ def reproduce(
     A finished run of the same configuration is left as it is; an unfinished one is gone on with.
     The report is brought up to date after every run; what ``report.json`` holds is returned.
     ``finished`` is called with every run, and whether it was made just now.
-
-    Raises:
-        ConfigError: the scale holds values that no run can have.
-        DataError: a data set cannot be read.
-        DownloadError: a data set cannot be fetched.
-        RunError: ``out`` holds a run of another configuration, or something that is not ours.
-        TrainingError: training cannot go on; the last good state is in the run's folder.
-        TrainingInterrupted: Ctrl-C or SIGTERM, after saving.
     """
     require_ours(out)
     opened: dict[str, Dataset] = {}
@@ -146,11 +138,7 @@ def _make(
 
 
 def _require_free(out: Path, planned: dict[tuple[str, Variant], RunConfig]) -> None:
-    """Refuse folders that runs cannot be made in, before any work is done.
-
-    Raises:
-        RunError: of the first of them; how many more there are is said.
-    """
+    """Refuse folders that runs cannot be made in, before any work is done (`RunError`)."""
     problems = [
         problem
         for (name, variant), config in planned.items()
@@ -163,11 +151,7 @@ def _require_free(out: Path, planned: dict[tuple[str, Variant], RunConfig]) -> N
 
 
 def require_ours(out: Path) -> None:
-    """Refuse a folder in which a report would write over files of somebody else.
-
-    Raises:
-        RunError: it is one, or no folder.
-    """
+    """Refuse a folder in which a report would write over files of somebody else (`RunError`)."""
     if out.exists() and not out.is_dir():
         raise RunError(f"{out}: is a file, not a folder. Choose another `out`.")
     written = [name for name in (NUMBERS, PICTURES) if (out / name).exists()]
@@ -180,11 +164,7 @@ def require_ours(out: Path) -> None:
 class Reporter:
     """Report of a folder that is kept up to date while runs are finished.
 
-    Args:
-        out: the folder.
-        data: opens a data set by its name.
-        device: where models are opened.
-        progress: called with what is done, how much of it, and of how much.
+    ``data`` opens a data set by its name.
     """
 
     def __init__(
@@ -195,12 +175,7 @@ class Reporter:
         self.models: dict[str, DiscreteVAE] = {}
 
     def update(self) -> dict[str, Any]:
-        """Write numbers, and the pictures that are not up to date; return the numbers.
-
-        Raises:
-            OSError: the disk is full or the folder cannot be written to.
-            RunError: the files of a finished run are corrupt.
-        """
+        """Write numbers, and the pictures that are not up to date; return the numbers."""
         runs = finished_runs(self.out)
         figures = figures_of(runs)
         pictures = self.out / PICTURES
