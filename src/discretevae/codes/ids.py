@@ -74,8 +74,7 @@ def read_ids(path: Path, *, or_names: bool = False) -> Array:
 
 
 def as_ids(ids: Any) -> Array:
-    """Return ids as int64 ``[N]``; refuse all but whole numbers from 0 to 2^63 − 1 (`DataError`).
-    """
+    """Return ids as int64 ``[N]``; refuse all but whole numbers from 0 to 2^63 − 1."""
     array = np.asarray(ids)
     if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
         raise DataError(f"ids must be whole numbers [rows]. Got {array.dtype} {list(array.shape)}.")

@@ -68,8 +68,7 @@ class Spec:
 
     @classmethod
     def read(cls, text: str) -> Any:
-        """Return what the constructor that a spelling names makes of its arguments, or refuse it.
-        """
+        """Return what the constructor that a spelling names makes of its arguments."""
         text, known = text.strip(), cls.constructors()
         name, arguments = (text, None) if text in known else cls.split(text)
         if name not in known:

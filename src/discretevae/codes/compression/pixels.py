@@ -201,8 +201,7 @@ class Bytes(Bits):
 
 
 def pixels_for(likelihood: Likelihood, models: Models) -> Bits:
-    """Return how values are coded under a likelihood that gives them a probability (`ConfigError`).
-    """
+    """Return how values are coded under a likelihood that has probabilities (`ConfigError`)."""
     if isinstance(likelihood, BernoulliLikelihood):
         return Bits(models)
     if isinstance(likelihood, EightBit):

@@ -77,8 +77,7 @@ class Entries:
         return as_names([str(i) for i in self.ids.tolist()]) if self.names is None else self.names
 
     def places(self, names: Array) -> Array:
-        """Return the places of all rows with one of these names; all must be there (`DataError`).
-        """
+        """Return the places of all rows with one of these names (`DataError` if there is none)."""
         wanted, known = set(names.tolist()), self.all_names()
         missing = sorted(wanted - set(known.tolist()))
         if missing:

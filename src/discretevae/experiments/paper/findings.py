@@ -94,8 +94,7 @@ def read_finished(out: Path, experiment: Experiment, variant: Variant) -> Finish
 
 
 def finished_runs(out: Path) -> dict[tuple[str, Variant], FinishedRun]:
-    """Return all finished runs of a reproduction, by experiment and variant, in the paper's order.
-    """
+    """Return all finished runs of a reproduction, by experiment and variant, in order."""
     found = {}
     for name, experiment in EXPERIMENTS.items():
         for variant in VARIANTS:
