@@ -105,6 +105,7 @@ def needs_extra(extra: str, message: str) -> Iterator[None]:
         Traceback (most recent call last):
         ...
         discretevae.errors.MissingExtraError: searching codes needs faiss. \
+Run: pip install 'discretevae[search]'
     """
     try:
         yield

@@ -25,6 +25,7 @@ def require_shapes(name: str, module: nn.Module, n_in: int, n_out: int, meaning:
         Traceback (most recent call last):
         ...
         discretevae.errors.ConfigError: `encoder` must map [B, 4] to [B, 3], the logits of \
+bernoulli:3. It maps [2, 4] to [2, 2].
     """
     if not isinstance(module, nn.Module):
         raise ConfigError(f"`{name}` must be a torch.nn.Module. Got {type(module).__name__}.")
