@@ -86,10 +86,8 @@ def as_ids(ids: Any) -> Array:
 def new_ids(ids: Any, n: int, taken: Array | None = None) -> Array:
     """Return the ids of n rows, int64 ``[n]``: those given, or the numbers behind the largest.
 
-    ``taken`` are ids of other rows, int64 ``[N]``.
-
-    Raises:
-        DataError: not whole numbers, not one for each row, two alike, or some are taken.
+    ``taken`` are ids of other rows, int64 ``[N]``. Ids that are no whole numbers, not one for each
+    row, or not new are refused (`DataError`).
     """
     if ids is None:
         first = 0 if taken is None else int(taken.max()) + 1

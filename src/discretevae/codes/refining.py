@@ -117,12 +117,8 @@ def _proposals(now: Tensor, eta: Tensor | None, columns: Tensor, candidates: int
 class _Regions:
     """Parts of a row, each judged by itself: rectangles of a picture, or the whole row.
 
-    Args:
-        n: their number.
-        of_place: the region of each variable, ``[D]``.
-        grid: places, or None where a row is one region.
-        shape: of the picture.
-        down, across: rows and columns of regions.
+    ``of_place`` is the region of each variable, ``[D]``; ``grid`` has the places, and is None where
+    a row is one region; ``shape`` is the picture's.
     """
 
     n: int

@@ -123,10 +123,6 @@ class Option(Generic[T]):
     """A field of a configuration that holds a spec and takes a spelling or an object as well.
 
     The configuration's own check turns what was given into the spec: see `problems_of`.
-
-    Args:
-        read: from what may be given to the spec, such as ``Schedule.of``.
-        default: None where the option may be left out.
     """
 
     def __init__(self, read: Callable[[Any], T], default: T) -> None:

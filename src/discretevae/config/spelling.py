@@ -25,10 +25,8 @@ from discretevae.errors import ConfigError, did_you_mean
 class Spec:
     """Base of the options that have a short spelling: `of` reads it, ``str`` writes it.
 
-    Attributes:
-        option: the parameter that takes the spec, for messages.
-        form: examples of the spelling, for messages.
-        separator: between arguments without a name.
+    ``option`` is the parameter that takes the spec, ``form`` shows its spelling in messages, and
+    ``separator`` stands between arguments without a name.
     """
 
     option: ClassVar[str]

@@ -101,12 +101,6 @@ def default_estimator(family: Family) -> str:
     Measurement picked them: no noise where the code can be enumerated, DisARM for longer codes of
     bits, ReinMax for several categorical variables. ReinMax is biased; nothing unbiased came near
     it there (results page, "Estimators side by side").
-
-    Example:
-        >>> from discretevae.families import family_of
-        >>> codes = ("bernoulli:50", "categorical:100", "categorical:20x10")
-        >>> [default_estimator(family_of(latent)) for latent in codes]
-        ['disarm', 'exact', 'reinmax']
     """
     if family.spec.kind == "gaussian":
         return "reparametrized"

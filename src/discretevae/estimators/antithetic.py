@@ -195,11 +195,6 @@ def coupled_bits(
         dirichlet:  (1 − d_i)^{n−1} < r,   d ~ Dirichlet(1, …, 1), so that 1 − (1 − d_i)^{n−1}
                     is uniform and P(d_i > a, d_j > b) = (1 − a − b)₊^{n−1};
         gaussian:   Φ(x_i) < r,   x_i = √(n/(n−1)) (ε_i − ε̄),   ε ~ N(0, 1)^n.
-
-    Example:
-        >>> z = coupled_bits(torch.zeros(3), 2, "dirichlet", torch.Generator().manual_seed(0))
-        >>> z.sum(0)                                            # two fair coins never agree
-        tensor([1., 1., 1.])
     """
     noise = torch.empty((n, *logits.shape), dtype=logits.dtype, device=logits.device)
     if copula == "dirichlet":
@@ -216,13 +211,9 @@ def coupled_bits(
 def one_minus_correlation(logits: Tensor, n: int, copula: Copula) -> Tensor:
     """Return 1 − ρ of two of the bits that `coupled_bits` draws, with the shape of ``logits``.
 
-        1 − ρ = (r − P) / (r(1 − r)),   r = σ(−|η|),   P = P(both take the rarer value)
-        dirichlet:  P = (2 r^{1/(n−1)} − 1)₊^{n−1}
-        gaussian:   P = r² − 1/(2π) ∫_{asin(−1/(n−1))}^0 exp(−a²/(1 + sin t)) dt,   Φ(a) = r
-
-    Example:
-        >>> one_minus_correlation(torch.zeros(1), 2, "dirichlet")       # ρ = −1
-        tensor([2.])
+    1 − ρ = (r − P) / (r(1 − r)),   r = σ(−|η|),   P = P(both take the rarer value)
+    dirichlet:  P = (2 r^{1/(n−1)} − 1)₊^{n−1}
+    gaussian:   P = r² − 1/(2π) ∫_{asin(−1/(n−1))}^0 exp(−a²/(1 + sin t)) dt,   Φ(a) = r
     """
     r = torch.sigmoid(-logits.abs())
     # below the smallest normal number r² and P are zero beside r

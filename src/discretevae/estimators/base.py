@@ -219,10 +219,7 @@ class LearnedEstimator(nn.Module, Estimator):
 class NetworkEstimator(LearnedEstimator):
     """Base of estimators with a network of one hidden layer and one output that starts at zero.
 
-    Attributes:
-        hidden: width of the hidden layer.
-        seed: of the first weights.
-        network: None until `prepare` or the first call, when the size of the code is known.
+    It is None until `prepare` or the first call, when the size of the code is known.
     """
 
     hidden: int
@@ -283,15 +280,8 @@ def injected(
 ) -> Estimate:
     """Return the estimate of those that know the encoder's gradient as numbers.
 
-    Its value is the mean of f over the samples; its gradient is ``gradient`` with respect to η, and
-    that of the mean with respect to the decoder.
-
-    Args:
-        fz: ``[S, B]``, f at the samples, with the decoder's gradient.
-        eta: natural parameters ``[B, *eta_shape]``.
-        gradient: of E_q f with respect to ``eta``, same shape.
-        diagnostics: as in `Estimate`.
-        control_loss: as in `Estimate`.
+    Its value is the mean of f over the samples, ``fz`` of shape ``[S, B]``; its gradient is
+    ``gradient`` with respect to η, and that of the mean with respect to the decoder.
 
     Example:
         >>> eta, fz = torch.zeros(1, 2, requires_grad=True), torch.tensor([[-3.0], [-5.0]])
@@ -320,12 +310,7 @@ def score_gradient(family: Family, eta: Tensor, z: Tensor, advantage: Tensor) ->
     """Return 1/S Σ_s advantage_s ∂ln q(z_s)/∂η, ``[B, *eta_shape]``, by the score itself.
 
     ∂ln q(z)/∂η = T(z) − ∇A(η) (paper, eq. 20), so no log-probability is formed or differentiated.
-
-    Args:
-        family: of q.
-        eta: natural parameters ``[B, *eta_shape]``.
-        z: codes ``[S, B, *z_shape]``.
-        advantage: ``[S, B]``, what each score is weighed with; no gradient flows into it.
+    No gradient flows into the advantage, ``[S, B]``.
 
     Example:
         >>> from discretevae.families import Bernoulli

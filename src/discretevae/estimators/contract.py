@@ -101,13 +101,7 @@ class ToyIntegrand:
 
 @dataclass(frozen=True, eq=False)
 class Gradients:
-    """E_q f and its gradients, or estimates of them.
-
-    Args:
-        value: ``[R]``.
-        eta: ``[R, eta]`` with respect to the natural parameters.
-        decoder: ``[R, parameters]`` with respect to the decoder's.
-    """
+    """E_q f, ``[R]``, and its gradients with respect to η and the decoder, or estimates of them."""
 
     value: Tensor
     eta: Tensor

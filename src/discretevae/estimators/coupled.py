@@ -223,11 +223,6 @@ def pair_weights(alpha: Tensor, n: int) -> Tensor:
     P_k(0, 0) = (1 − p_k)(1 − p_k(1 − ρ_k)) and P_i(1, 0) = p_i(1 − p_i)(1 − ρ_i).
 
     ``alpha`` are the logits of the sticks in ascending order, ``[B, D, K−1]``.
-
-    Example:
-        >>> alpha = torch.tensor([[[1 / 3, 1 / 2]]]).logit()            # three equal categories
-        >>> pair_weights(alpha, 2)
-        tensor([[[0.6667, 0.6667]]])
     """
     p, apart = torch.sigmoid(alpha), one_minus_correlation(alpha, n, "dirichlet")
     passed = (1 - p) / (1 - p * apart)

@@ -65,17 +65,8 @@ MAX_EPOCHS = 2000
 class Explorer:
     """A trained model and rows to look at it with.
 
-    Args:
-        run: the run.
-        rows: the rows; at most ``max_rows`` of them are kept, evenly spread, as they are stored
-            (bytes stay bytes), with their codes.
-        source: the name or path of the data, for the page and for the names of columns.
-        split: the part of the data.
-        max_rows: how many rows are kept at most.
-        progress: called with the number of rows encoded after every chunk.
-
-    Raises:
-        DataError: the rows do not fit the model.
+    At most ``max_rows`` rows are kept, evenly spread, as they are stored (bytes stay bytes), with
+    their codes. The page shows ``source``, the name or path of the data, and ``split``.
     """
 
     def __init__(

@@ -48,14 +48,7 @@ _ADVICE = {
 
 
 class Question(NamedTuple):
-    """One address under ``/api``.
-
-    Args:
-        path: of the address.
-        fields: names that its query or body may hold.
-        answer: checks their values, and computes.
-        method: GET with a query, or POST with a JSON object.
-    """
+    """One address under ``/api``: GET with a query, or POST with a JSON object, of these fields."""
 
     path: str
     fields: tuple[str, ...]

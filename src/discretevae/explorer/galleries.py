@@ -20,17 +20,12 @@ from discretevae.model.vae import DiscreteVAE
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """N rows and what the encoder makes of them; V latent variables.
+    """N rows, as they are stored, of ``n_available``, and what the encoder makes of them.
 
-    Args:
-        rows: the rows, as they are stored: bytes stay bytes.
-        n_available: how many rows these data have.
-        codes: the most likely code of each row, ``[N, V]`` as `DiscreteVAE.encode` gives it.
-        usage: of each variable mean_n q(1|x_n) of a bit, mean_n q(k|x_n) ``[K]`` of a category,
-            and of a real one the standard deviation of its posterior mean over the rows.
-        kl: of each variable mean_n KL(q(z_d|x_n) ‖ p(z_d)), nats.
-        is_kl_of_prior: whether p is the prior; else, since the prior has no such parts, p is the
-            reference: uniform, or standard normal.
+    ``codes`` are the most likely ones, ``[N, V]`` as `DiscreteVAE.encode` gives them. ``usage`` of
+    a bit is mean_n q(1|x_n), of a category mean_n q(k|x_n) ``[K]``, and of a real variable the
+    standard deviation of its posterior mean over the rows. ``kl`` is mean_n KL(q(z_d|x_n) ‖ p(z_d))
+    in nats, with p the prior or, where that has no such parts, uniform or standard normal.
     """
 
     rows: Rows

@@ -26,13 +26,10 @@ DEFAULT_GROUPS = 10
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """K groups of rows.
+    """K groups of rows: the members of each, the best first, and a picture, ``[K, P]``.
 
-    Args:
-        by: what they are: ``mixture``, ``category``, or ``codes (k-means)``.
-        members: the rows of each group, the best first; int64.
-        pictures: of each group, ``[K, P]``.
-        picture_of: what these are: ``decoded center`` or ``mean of members``.
+    They are by ``mixture``, ``category`` or ``codes (k-means)``, and the pictures are of the
+    ``decoded center`` or the ``mean of members``.
     """
 
     by: str
@@ -112,14 +109,10 @@ def nearest(
 ) -> tuple[str, Array, Array]:
     """Return the k rows whose codes ``[V]`` are nearest, without one of them if asked.
 
-    Where a code has discrete and real variables, rows are sorted by the number of discrete ones
-    that differ, and among equals by the Euclidean distance of the real ones. Rows at the same
-    distance are in their own order.
-
-    Returns:
-        The name of the distance: ``Hamming`` of discrete codes, ``Euclidean`` of real ones,
-        ``Hamming, then Euclidean`` of both; the rows, the nearest first, int64 ``[k]``; in how many
-        discrete variables they differ, or the Euclidean distance of real codes, float64 ``[k]``.
+    Before them stands the name of the distance, and behind them the distances: in how many
+    discrete variables a row differs, or the Euclidean distance of real codes. Where a code has
+    both kinds, rows are sorted by the number of discrete ones that differ, and among equals by the
+    Euclidean distance of the real ones. Rows at the same distance are in their own order.
     """
     real = torch.tensor([variable.kind == "real" for variable in variables])
     differing = (gallery.codes[:, ~real] != code[~real]).sum(1).double().numpy()

@@ -25,12 +25,7 @@ class Canvas:
     """The conversion of rows of P values to pictures and back.
 
     A value x becomes the pixel 255 (x − low) / (high − low), rounded and held within 0 … 255.
-
-    Args:
-        shape: (height, width, channels), or None where rows are no pictures.
-        n_values: P.
-        low: the value of pixel 0.
-        high: the value of pixel 255.
+    ``shape`` is None where rows are no pictures.
     """
 
     shape: tuple[int, int, int] | None

@@ -17,13 +17,9 @@ VariableKind = Literal["bit", "category", "real"]
 
 @dataclass(frozen=True)
 class Variable:
-    """One latent variable of a model.
+    """One latent variable of a model, at ``index`` of the code, in a part of it that counts from 0.
 
-    Args:
-        index: its place in the code, from 0.
-        kind: ``bit`` (0 or 1), ``category`` (0 … K−1) or ``real``.
-        n_categories: 2 of a bit, K of a category, None of a real variable.
-        part: the part of the code that it belongs to, from 0.
+    It has 2 categories if it is a bit, and None if it is real.
     """
 
     index: int

@@ -106,13 +106,7 @@ def _endless(family: Family) -> ConfigError:
 
 
 def is_enumerable(family: Family) -> bool:
-    """Return whether sums over all states are cheap: at most `MAX_STATES` of them.
-
-    Example:
-        >>> from discretevae.families import Bernoulli, Categorical
-        >>> is_enumerable(Categorical(1, 100)), is_enumerable(Bernoulli(50))
-        (True, False)
-    """
+    """Return whether sums over all states are cheap: at most `MAX_STATES` of them."""
     return family.n_states is not None and family.n_states <= MAX_STATES
 
 
@@ -121,12 +115,6 @@ def states_like(family: Family, like: Tensor) -> Tensor:
 
     Kept with the family: to copy the table to a GPU is to wait for it, and a step that is recorded
     as a CUDA graph cannot. Not to be written to.
-
-    Example:
-        >>> from discretevae.families import Bernoulli
-        >>> bits = Bernoulli(2)
-        >>> states_like(bits, torch.zeros(1)).shape
-        torch.Size([4, 2])
     """
     kept = vars(family).setdefault("_states", {})
     key = like.dtype, like.device

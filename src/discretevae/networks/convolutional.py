@@ -21,12 +21,6 @@ def image_sizes(image_shape: ImageShape) -> list[tuple[int, int]]:
     """Return height and width of the picture and after each convolution: h → ⌈h/2⌉, four times.
 
     That is what a 3×3 kernel with stride 2 and padding 1 makes of them. One pixel stays one.
-
-    Example:
-        >>> image_sizes((28, 28))
-        [(28, 28), (14, 14), (7, 7), (4, 4), (2, 2)]
-        >>> image_sizes((9, 32))
-        [(9, 32), (5, 16), (3, 8), (2, 4), (1, 2)]
     """
     sizes = [sides_of(image_shape)[:2]]
     for _ in CHANNELS[1:]:
@@ -173,10 +167,6 @@ class RowsOfPictures(nn.Flatten):
 
     Channel l·C + c holds the l-th number of each value of color c. That is the order in which a
     `Likelihood` takes what a decoder gives, each of the L rows in the order of a row of data.
-
-    Args:
-        n_numbers: L.
-        image_shape: H, W, and C of colors.
     """
 
     def __init__(self, n_numbers: int, image_shape: ImageShape) -> None:

@@ -15,12 +15,6 @@ class CountLinear(nn.Module):
     Long and short rows so have values of one size, √P as that of P standardized features. Only
     entries that are not 0 are multiplied. W is ``[P, n_out]``, so that the weights of a word lie
     together. N_p of N rows have word p; idf is 1 until training sets it.
-
-    Example:
-        >>> layer = CountLinear(3, 2)
-        >>> _ = nn.init.ones_(layer.weight), nn.init.zeros_(layer.bias)
-        >>> [round(y, 4) for y in layer(torch.tensor([[0.0, 5.0, 0.0]]))[0].tolist()]      # √3
-        [1.7321, 1.7321]
     """
 
     idf: Tensor

@@ -13,15 +13,6 @@ def frozen(*parts: object, when: bool = True) -> Iterator[None]:
     """Record no gradient for the parameters of those parts that are modules.
 
     Gradients still flow through the parts, to their inputs. ``when=False`` changes nothing.
-
-    Example:
-        >>> import torch
-        >>> layer, x = nn.Linear(2, 3), torch.ones(1, 2, requires_grad=True)
-        >>> with frozen(layer):
-        ...     y = layer(x).sum()
-        >>> y.backward()
-        >>> layer.weight.grad is None, x.grad is None
-        (True, False)
     """
     modules = [part for part in parts if when and isinstance(part, nn.Module)]
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]

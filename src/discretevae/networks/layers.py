@@ -37,24 +37,15 @@ def initialize(
     """Give a network that was built on the meta device its memory and its initial weights.
 
     It is built there because the constructors of torch's layers draw from the global random state.
-    Weights are drawn from U(−b, b), with n_in and n_out the fans as `torch.nn.init` counts them:
+    Weights of linear and convolutional layers, in the order of the modules, are drawn from
+    U(−b, b), with n_in and n_out the fans as `torch.nn.init` counts them:
 
     - ``torch``: b = 1/√n_in, for biases too; torch's own default;
     - ``glorot``: b = √(6/(n_in + n_out)), biases are 0 (Glorot & Bengio 2010, eq. 16);
     - ``he``: b = √(6/n_in), biases are 0 (He et al. 2015, eq. 10, as a uniform law).
 
-    Args:
-        network: whose linear and convolutional layers are drawn, in the order of its modules.
-            Other parameters must not be on the meta device, and keep their values.
-        init: ``torch``, ``glorot`` or ``he``.
-        generator: the source of the weights; None takes torch's global one.
-
-    Example:
-        >>> with torch.device("meta"):
-        ...     layer = nn.Linear(100, 3)
-        >>> initialize(layer, "he", torch.Generator().manual_seed(0))
-        >>> layer.weight.abs().max().item() <= 0.06 ** 0.5, layer.bias.tolist()
-        (True, [0.0, 0.0, 0.0])
+    Other parameters must not be on the meta device, and keep their values. Without a generator the
+    weights come from torch's global one.
     """
     for layer in network.modules():
         for name, parameter in list(layer.named_parameters(recurse=False)):
@@ -81,14 +72,7 @@ def initialize(
 
 
 def output_bias(network: nn.Module) -> Tensor | None:
-    """Return the bias of the last layer, flattening aside; None where it cannot be known.
-
-    Example:
-        >>> output_bias(nn.Sequential(nn.Linear(2, 3), nn.Flatten())).shape
-        torch.Size([3])
-        >>> output_bias(nn.Sequential(nn.Linear(2, 3), nn.Sigmoid())) is None
-        True
-    """
+    """Return the bias of the last layer, flattening aside; None where it cannot be known."""
     while isinstance(network, nn.Sequential | QuantizedDecoder):
         if isinstance(network, QuantizedDecoder):
             network = network.network

@@ -20,20 +20,13 @@ CERTAIN = 1e8
 
 
 class Quantizer(nn.Module):
-    """Points that a network's numbers are rounded to, one for each value of a variable.
+    """Points of E numbers that a network's numbers are rounded to, one for each value of a variable.
 
         η = −c ‖h − e‖² of each point e, up to what is the same for all          decoder input: e
 
     So q(z|x) = softmax(η), or σ of a bit's difference, is an ordinary distribution of codes: every
     gradient estimator handles it, and its ELBO is a bound on ln p(x). As c grows, q tends to the
-    nearest point, the code of a VQ-VAE.
-
-    Args:
-        c: where it starts.
-
-    Attributes:
-        dim: E, numbers of a point.
-        log_c: ln c, a scalar that is learned under the ELBO.
+    nearest point, the code of a VQ-VAE. ln c is learned under the ELBO.
     """
 
     dim = 1
@@ -70,10 +63,6 @@ class Signs(Quantizer):
     With ``on_sphere`` the numbers of a row, of a grid those of each place, are first scaled to a
     mean square of 1, as in binary spherical quantization (Zhao, Xiong & Krähenbühl 2024); without,
     as in lookup-free quantization (Yu et al. 2023), they have no bound and need the commitment.
-
-    Example:
-        >>> Signs().points_of(torch.tensor([[0.0, 1.0]])).tolist()
-        [[[-1.0], [1.0]]]
     """
 
     def __init__(self, *, on_sphere: bool = False, n_places: int = 1) -> None:
@@ -106,14 +95,6 @@ class Levels(Quantizer):
 
     Numbers are bounded by tanh (Mentzer et al. 2023). The levels lie evenly, so that of an even K
     none is 0.
-
-    Args:
-        n_levels: K.
-
-    Example:
-        >>> levels = Levels(3)
-        >>> levels.nearest(torch.tensor([[[0.9]]])).tolist()
-        [[[0.0, 0.0, 1.0]]]
     """
 
     points: Tensor
@@ -142,22 +123,8 @@ class Levels(Quantizer):
 class Codebook(Quantizer):
     """K vectors e_k of E numbers that are learned (van den Oord et al. 2017, eq. 1-2).
 
-    Args:
-        n_vectors: K.
-        dim: E.
-        generator: the source of the first vectors; None takes torch's global one.
-
-    Attributes:
-        vectors: e, ``[K, E]``.
-        shares: moving average of the share of a batch's h that chose each vector, ``[K]``.
-        sums: moving average of the sum of these h over the number of all, ``[K, E]``.
-        error: moving average of ‖h − e‖², a scalar.
-
-    Example:
-        >>> book = Codebook(3, 2, generator=torch.Generator().manual_seed(0))
-        >>> h = book.vectors.detach()[[2, 0]].unsqueeze(0)              # [B, D, E] = [1, 2, 2]
-        >>> book.logits(h, 1.0).argmax(-1).tolist()
-        [[2, 0]]
+    Beside them, moving averages: ``shares`` ``[K]`` of a batch's h that chose each vector, ``sums``
+    of these h over the number of all, ``[K, E]``, and ``error``, ‖h − e‖².
     """
 
     shares: Tensor
@@ -249,12 +216,7 @@ def one_hot(index: Tensor, like: Tensor) -> Tensor:
 def quantizer_for(
     spec: QuantizerSpec, latent: LatentSpec, *, generator: torch.Generator | None = None
 ) -> Quantizer:
-    """Return the quantizer of a configuration.
-
-    Example:
-        >>> quantizer_for(QuantizerSpec.of("levels"), LatentSpec.of("categorical:4x8")).dim
-        1
-    """
+    """Return the quantizer of a configuration."""
     if spec.kind == "vector":
         return Codebook(latent.n_categories, spec.dim, generator=generator)
     if spec.kind == "levels":

@@ -174,12 +174,7 @@ def blocks(width: int, depth: int) -> list[nn.Module]:
 
 
 def level_sizes(image_shape: ImageShape, grid: Grid | None) -> list[Grid]:
-    """Return height and width of the picture and after each halving down to the grid.
-
-    Example:
-        >>> level_sizes((28, 28), (7, 7)), level_sizes((28, 20, 3), None)
-        ([(28, 28), (14, 14), (7, 7)], [(28, 20), (14, 10), (7, 5), (4, 3)])
-    """
+    """Return height and width of the picture and after each halving down to the grid."""
     sizes = halvings(image_shape)
     if grid is not None:
         return sizes[: sizes.index(grid, 1) + 1]

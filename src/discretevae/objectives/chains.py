@@ -56,11 +56,6 @@ def independence_sampler(log_weight: Tensor, *, generator: torch.Generator | Non
     Move s goes from state r to state s with probability min(1, w_s/w_r), and else stays. Where the
     states 1 to S are draws from q and w = p(x, z)/q(z|x), a move leaves p(z|x) as it is. Of ln w,
     ``[S + 1, B]``, the first is where the chain stands; −∞ there makes the first move certain.
-
-    Example:
-        >>> log_weight = torch.tensor([[-torch.inf], [0.0], [-99.0], [1.0]])
-        >>> independence_sampler(log_weight, generator=None).flatten().tolist()
-        [1, 1, 3]
     """
     u = torch.rand(
         log_weight[1:].shape, dtype=log_weight.dtype, device=log_weight.device, generator=generator

@@ -46,13 +46,6 @@ def choose_estimator(family: Family, config: TrainConfig) -> Estimator:
     """Return the estimator of a configuration, or the default of its objective and code.
 
     One that does not go with them is refused (`ConfigError`).
-
-    Example:
-        >>> from discretevae.families import Bernoulli
-        >>> choose_estimator(Bernoulli(50), TrainConfig(estimator="rloo", samples=4))
-        RLOO(samples=4)
-        >>> choose_estimator(Bernoulli(5), TrainConfig(objective="marginal"))
-        Exact()
     """
     name, samples = estimator_name(family, config), config.samples
     if config.objective in ("wake-sleep", "jsa") and config.estimator is None and samples is None:
@@ -79,16 +72,7 @@ def choose_estimator(family: Family, config: TrainConfig) -> Estimator:
 
 
 def check_pair(objective: str, estimator: Estimator) -> None:
-    """Refuse a pair of objective and estimator that makes no sense (`ConfigError`).
-
-    Example:
-        >>> check_pair("elbo", Importance())
-        >>> try:
-        ...     check_pair("marginal", Importance())
-        ... except ConfigError as error:
-        ...     print(error)
-        objective marginal cannot be estimated by Importance. Choose `estimator='exact'`.
-    """
+    """Refuse a pair of objective and estimator that makes no sense (`ConfigError`)."""
     required = DEFAULT_ESTIMATORS.get(objective)
     name = type(estimator).__name__
     if objective == "semi-supervised":

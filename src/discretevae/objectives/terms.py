@@ -99,13 +99,4 @@ class Objective(Protocol):
         generator: torch.Generator | None,
         encoder_input: Tensor | None = None,
     ) -> Terms:
-        """Estimate the objective of rows ``[B, P]``.
-
-        Args:
-            model: the model.
-            x: rows ``[B, P]`` to be explained by their codes.
-            estimator: estimates the gradient with respect to the code.
-            generator: the source of the samples.
-            encoder_input: rows ``[B, P]`` that the encoder sees in place of ``x``; None for ``x``
-                itself. A bound holds for any q, so also for one that sees something else.
-        """
+        """Estimate the objective of rows ``[B, P]``; arguments as of `elbo`."""

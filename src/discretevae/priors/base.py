@@ -140,14 +140,7 @@ def log_conditionals(z: Tensor, logits: Tensor) -> Tensor:
 def discrete_widths(family: Family) -> tuple[int, ...]:
     """Return how many columns each discrete variable has in a flat code, in order.
 
-    A bit has 1, a category K; Gaussian parts have no discrete variable.
-
-    Raises:
-        ConfigError: there is no discrete variable at all.
-
-    Example:
-        >>> discrete_widths(Categorical(2, 5)), discrete_widths(Bernoulli(3))
-        ((5, 5), (1, 1, 1))
+    A bit has 1, a category K; a code without discrete variables is refused (`ConfigError`).
     """
     widths: list[int] = []
     for part in parts_of(family):

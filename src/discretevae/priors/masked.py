@@ -16,21 +16,7 @@ from discretevae.networks.mlp import activation_module
 
 
 class MaskedLinear(nn.Linear):
-    """y = (W ⊙ M) x + b with M = 1[degree of the input ≤ degree of the output].
-
-    Args:
-        before: degrees of the inputs, n_in of them.
-        after: degrees of the outputs, n_out of them.
-        bias: whether b is added.
-
-    Example:
-        >>> layer = MaskedLinear([1, 2], [1, 2])
-        >>> layer.mask()
-        tensor([[1., 0.],
-                [1., 1.]])
-        >>> layer(torch.ones(3, 2)).shape
-        torch.Size([3, 2])
-    """
+    """y = (W ⊙ M) x + b with M = 1[degree of the input ≤ degree of the output]."""
 
     def __init__(self, before: Sequence[int], after: Sequence[int], *, bias: bool = True) -> None:
         super().__init__(len(before), len(after), bias)
@@ -79,16 +65,6 @@ class MaskedNetwork(nn.Module):
         activation: a.
         init: how the initial weights are drawn, as `initialize` has it.
         generator: the source of the initial weights; None takes torch's global one.
-
-    Example:
-        >>> net = MaskedNetwork((1, 3, 1), hidden=(8,), generator=torch.Generator().manual_seed(0))
-        >>> net(torch.zeros(2, 5))
-        tensor([[0., 0., 0., 0., 0.],
-                [0., 0., 0., 0., 0.]], grad_fn=<AddBackward0>)
-
-    Source: Germain, Gregor, Murray & Larochelle, "MADE: Masked Autoencoder for Distribution
-    Estimation" (ICML 2015), section 4, with its direct connections. Implementations differ in
-    the degrees, which the paper draws at random.
     """
 
     def __init__(

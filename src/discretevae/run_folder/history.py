@@ -67,8 +67,7 @@ class EpochMetrics:
 def seconds_of(*histories: Sequence[EpochMetrics]) -> list[list[float]]:
     """Return the seconds after each epoch, by one clock for all runs.
 
-    Returns:
-        Per run, per epoch: ``cpu_seconds``, or ``seconds`` if any of the epochs lacks the former.
+    It is ``cpu_seconds``, or ``seconds`` if any of the epochs lacks the former.
     """
     times = [[m.cpu_seconds for m in history if m.cpu_seconds is not None] for history in histories]
     if all(len(one) == len(history) for one, history in zip(times, histories, strict=True)):

@@ -20,18 +20,15 @@ from discretevae.training.selection import resident
 class Batch:
     """The rows of a step that fall to this process.
 
-    Args:
-        target: rows ``[B, P]`` that are to be explained.
-        encoder_input: rows ``[B, P]`` that the encoder sees; None where it sees ``target``.
-        weight: factor of this process's loss, n_own · count / n_all, which makes the mean over
-            processes the mean over rows; 0 for a process without rows, which takes part only so
-            that the others need not wait.
-        row_weights: of each row, over the mean weight of all rows; None where all count the same.
-            The steps of an epoch add up to the weighted objective, whatever rows they hold.
-        numbers: of the rows among all N, int64 ``[B]``; None in a batch that is made by hand.
-        labels: int64 ``[B]``, −1 where unknown; None where the objective uses none.
-        labeled: rows whose label is known as the encoder sees them, at most as many as the steps'
-            own, ``[L, P]``, and their labels.
+    Rows ``target`` ``[B, P]`` are to be explained; the encoder sees ``encoder_input``, or else
+    them. ``weight`` is the factor of this process's loss, n_own · count / n_all, which makes the
+    mean over processes the mean over rows; 0 for a process without rows, which takes part only so
+    that the others need not wait. ``row_weights`` are over the mean weight of all rows: the steps
+    of an epoch add up to the weighted objective, whatever rows they hold.
+
+    ``numbers`` are those of the rows among all N; None in a batch that is made by hand. Unknown
+    ``labels`` are −1; ``labeled`` are some rows whose label is known, as the encoder sees them, and
+    their labels.
     """
 
     target: Tensor

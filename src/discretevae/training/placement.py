@@ -47,16 +47,8 @@ def diffusion_labels(
     u_nj = λ_j^t v_nj of 30 eigenvectors (Coifman & Lafon 2006, eq. 6): points are near each other
     when many paths of t steps join them, however their cluster is bent. Its rows, scaled to length
     1 as in Ng, Jordan & Weiss 2001, are clustered by k-means. The powers of λ let more eigenvectors
-    than clusters be used, since those that separate little count for little.
-
-    Args:
-        points: ``[N, D]``.
-        n_clusters: K.
-        power: t; long thin clusters want more of it.
-        seed: of the eigenvectors' start and of k-means.
-
-    Raises:
-        ConfigError: there are fewer than twice as many points as clusters, or fewer than 12.
+    than clusters be used, since those that separate little count for little. Long thin clusters
+    want a larger ``power`` t.
     """
     import scipy.sparse
     from scipy.sparse.linalg import eigsh
@@ -171,9 +163,6 @@ def place_codebook(model: DiscreteVAE, rows: RowsLike, *, seed: int = 0) -> None
     """Set the vectors of a codebook to the clusters that k-means finds in the encoder's outputs.
 
     Fewer distinct outputs than vectors leave the others on top of them, until training moves them.
-
-    Raises:
-        ConfigError: the model has no codebook.
     """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning

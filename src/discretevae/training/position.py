@@ -13,21 +13,10 @@ SUMS = ("rows", "loss", "log_likelihood", "kl", "ess", "cpu_seconds")
 class Position:
     """The next step to take, and the sums of the epoch so far.
 
-    Args:
-        epoch: counted from 1.
-        step: steps taken in this epoch.
-        rows: rows seen in this epoch.
-        train_rows: rows to learn from, N; 0 before the first step.
-        loss: summed over those rows, like the next three.
-        log_likelihood: E_q ln p(x|z).
-        kl: KL(q(z|x) ‖ p(z)).
-        ess: effective sample size.
-        has_ess: whether there are importance weights.
-        epoch_seconds: duration of the steps of this epoch.
-        seconds: duration of the steps of all epochs before.
-        cpu_seconds: processor time of all steps.
-        best_elbo: largest validation ELBO so far; None before the first.
-        best_epoch: its epoch; 0 before the first.
+    ``epoch`` counts from 1, ``step`` and ``rows`` in this epoch; ``loss``, ``log_likelihood``,
+    ``kl`` and ``ess`` are summed over those rows. ``seconds`` is the duration of the steps of all
+    epochs before, ``cpu_seconds`` the processor time of all steps. ``train_rows`` is 0 before the
+    first step, and ``best_epoch`` before the first validation.
     """
 
     epoch: int = 1

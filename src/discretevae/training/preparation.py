@@ -89,20 +89,9 @@ def choose_method(
 class PreparedTraining:
     """A training that can begin; made by `prepare_training`.
 
-    Args:
-        model: on its device.
-        config: how to train.
-        estimator: the gradient estimator.
-        ranks: the processes that train together.
-        train_rows: rows to learn from.
-        test_rows: rows that are evaluated after every epoch.
-        validation_rows: rows held out of the training rows for early stopping, or None.
-        labels: of the training rows, int64 ``[N]``, −1 where unknown; None where none are used.
-        probe: rows ``[B, P]`` on which the variance of the gradient is measured.
-        folder: the run folder; None keeps nothing.
-        resume: whether to go on from the checkpoint in ``folder``, if there is one.
-        save_every: how often to save.
-        files: what is written beside the weights, by the names of the files.
+    ``test_rows`` are evaluated after every epoch, and ``validation_rows`` for early stopping. On
+    the rows of ``probe`` ``[B, P]`` the variance of the gradient is measured. ``files`` are written
+    beside the weights, by their names. Unknown ``labels`` are −1; None where none are used.
     """
 
     model: DiscreteVAE
@@ -153,12 +142,8 @@ def prepare_training(
     """Check the rows against the model, split them, and choose the rows that are measured on.
 
     Arguments as of `train`; ``method`` is that of `choose_method` for the model's code, and
-    ``files`` are written beside the weights, by their names.
-
-    Raises:
-        ConfigError: the configuration does not fit the model, there are too few rows for the share
-            that is held out, or there is no bias to start at the mean.
-        DataError: the rows do not fit the model, or none of them has a weight.
+    ``files`` are written beside the weights, by their names. Rows or a configuration that do not
+    fit the model are refused (`ConfigError`, `DataError`).
     """
     config, device = method.config, model.device
     RunConfig(model=model.config, training=config)  # refuses options that do not fit the model

@@ -23,12 +23,9 @@ from discretevae.training.adam import Adam
 
 @dataclass(frozen=True)
 class PriorEpoch:
-    """One pass over the rows.
+    """One pass over the rows, counted from 1, and the mean over its steps of E_q ln p(z) [nats].
 
-    Args:
-        epoch: counted from 1.
-        log_prob: the mean over its steps of E_q ln p(z), nats per row, each step's before its
-            update.
+    Each step's is taken before its update.
     """
 
     epoch: int

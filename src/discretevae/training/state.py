@@ -31,17 +31,9 @@ neighbors). They are two, so that the data do not depend on the number of sample
 class TrainingState:
     """Everything that a training changes, and a checkpoint holds.
 
-    Args:
-        model: the model that is trained.
-        estimator: the part of the estimator that learns or remembers, or None.
-        average: the moving average of the model's weights, or None.
-        best_model: a copy of the model with the weights of the best epoch, or None.
-        chains: the codes that the objective ``jsa`` keeps of the training rows, or None.
-        optimizer: Adam over ``parameters``.
-        generators: by name, see `GENERATORS`.
-        sums: sums of the epoch so far, on the device.
-        position: the next step to take.
-        history: one entry for each finished epoch.
+    What a training does without is None: the part of the estimator that learns or remembers, the
+    moving average of the weights, the weights of the best epoch, and the codes of the training
+    rows that the objective ``jsa`` keeps. Generators are by name, see `GENERATORS`.
     """
 
     model: DiscreteVAE

@@ -14,11 +14,8 @@ from discretevae.training.preparation import PreparedTraining
 class StepSettings:
     """The settings of a step, which may change from one to the next.
 
-    Args:
-        lr: learning rate.
-        objective: to be maximized.
-        estimator: as it is at this step.
-        is_final: whether from here on nothing but ``lr`` changes; a step may be recorded only then.
+    ``is_final`` says whether from here on nothing but ``lr`` changes; only then may a step be
+    recorded.
     """
 
     lr: float

@@ -23,12 +23,8 @@ from discretevae.system.arrays import Array
 class Scheme:
     """How a model codes its rows, several lanes at a time, with z by the encoder's q(z|x).
 
-    ``push`` puts row b of ``[B, P]`` on stack b, ``pop`` takes a row off every stack.
-
-    Raises:
-        ConfigError: its code has a part of real numbers or a single state, its likelihood is a
-            density, or its prior gives no probabilities.
-        MissingExtraError: constriction is not installed.
+    ``push`` puts row b of ``[B, P]`` on stack b, ``pop`` takes a row off every stack. A model whose
+    code, likelihood or prior has no exact probabilities is refused (`ConfigError`).
     """
 
     def __init__(self, model: DiscreteVAE) -> None:

@@ -24,15 +24,10 @@ MAX_ROWS = 1 << 40
 
 @dataclass(frozen=True)
 class Header:
-    """The head of a file.
+    """The head of a file; row n of its rows is on stack n mod the number of lanes.
 
-    Args:
-        rows: N; row n is on stack n mod the number of lanes.
-        features: P.
-        seed_words: uint32 of clean bits that every stack started from.
-        model: fingerprint of the model.
-        rows_sha256: of the rows as bytes, one for each value.
-        dvz_version: of the format.
+    Every stack started from so many uint32 of clean bits as ``seed_words`` says. The rows are
+    hashed as bytes, one for each value; ``model`` is the fingerprint.
     """
 
     rows: int
@@ -45,12 +40,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Lane:
-    """The kept part of a stack.
-
-    Args:
-        kept_seeds: seed words at its bottom that are as they were.
-        words: the words above them, uint32.
-    """
+    """The kept part of a stack: the count of seed words at its bottom, and the words above them."""
 
     kept_seeds: int
     words: Array

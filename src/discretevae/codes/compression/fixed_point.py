@@ -64,18 +64,10 @@ class _Layer:
 def exact_network(network: nn.Module, *, input_bits: int, scale: float, bound: int) -> Network:
     """Return the network as a function of whole numbers that is exact on every machine.
 
-    Args:
-        network: an MLP, a convolutional encoder or decoder, or an `nn.Sequential` of `nn.Linear`
-            with `nn.ReLU`, `nn.LeakyReLU` or `nn.Tanh` between.
-        input_bits: inputs are multiples of 2^−``input_bits``; 0 for bits and one-hot categories.
-        scale: what the network's weights expect for an input of 1: 1/255 for bytes.
-        bound: the largest input that occurs, as a whole number.
-
-    Returns:
-        A function of ``[N, n_in]`` float64 tensors of whole numbers on the CPU.
-
-    Raises:
-        ConfigError: the network has another kind of layer, or a weight is not finite.
+    It takes ``[N, n_in]`` float64 tensors of whole numbers on the CPU, multiples of
+    2^−``input_bits`` up to ``bound``; the network's weights expect ``scale`` for an input of 1,
+    such as 1/255 for bytes. Layers of other kinds than `SUMS`, `ACTIVATIONS` and `MOVES`, and
+    weights that are not finite, are refused (`ConfigError`).
     """
     inputs = _Inputs(input_bits, scale, bound)
     steps: list[Network] = []

@@ -121,11 +121,7 @@ def logistic_masses(points: Array) -> Array:
 
 
 class Bits:
-    """Values 0 and 1 by logits on a grid.
-
-    Attributes:
-        top: the largest value.
-    """
+    """Values from 0 to ``top``, 0 and 1, by logits on a grid."""
 
     top = 1
 

@@ -24,13 +24,10 @@ MAX_NAME_BYTES = 1 << 16
 
 @dataclass(frozen=True, eq=False)
 class Entries:
-    """N rows of an index, sorted by id.
+    """N rows of an index, sorted by id: packed codes ``[N, ·]``, and ids, int64, all different.
 
-    Args:
-        codes: packed codes, ``[N, ·]``.
-        ids: int64 ``[N]``, all different.
-        names: texts ``[N]``, which may repeat; None where the ids are the names.
-        sums: of the values of each row, uint32 ``[N]``; 0 where they are not known.
+    Names may repeat, and are None where the ids are the names. ``sums`` are those of the values of
+    each row, uint32 ``[N]``; 0 where they are not known.
     """
 
     codes: Array
@@ -142,14 +139,8 @@ def ids_and_names(rows: Rows, ids: Any, taken: Array | None = None) -> tuple[Arr
 
     Whole numbers that are ids of the rows, and numbers of rows in their source, are ids in the
     index. Other ids of rows, texts or numbers that repeat, are names, beside ids that count on.
-
-    Args:
-        rows: n rows.
-        ids: numbers to take in place of the rows' own, or None.
-        taken: ids of other rows; numbers in the source then count on, if one of them is taken.
-
-    Raises:
-        DataError: ids that do not fit the rows, or are taken.
+    Numbers given as ``ids`` take their place. Where one of the numbers in the source is ``taken``
+    by another row, they count on.
     """
     own = ids_of(rows)
     if ids is None and own.dtype.kind == "i" and own.min() >= 0 and len(np.unique(own)) == len(own):

@@ -51,18 +51,12 @@ def bits_per_difference(spec: LatentSpec) -> int:
 
 
 def search_bits(spec: LatentSpec, packed: Array) -> Array:
-    """Return packed codes as the bits that are compared, eight to a byte, padded with zeros.
+    """Return packed codes as the bits that are compared, uint8 ``[N, ⌈n/8⌉]`` padded with zeros.
 
         d(z, z') = Σ_i 1[b_i ≠ b'_i] / c,   c = `bits_per_difference`
 
     is the number of latent variables in which z and z' differ. c = 1 for a code of bits, which is
     taken as it is; else each variable is one-hot, a bit of a product too, and c = 2.
-
-    Returns:
-        uint8 ``[N, ⌈n/8⌉]`` with n of `n_bits`, contiguous.
-
-    Raises:
-        DataError: another type or width, a category out of range, or padding that is not zero.
     """
     require_packed(spec, packed)
     if spec.kind == "bernoulli":
@@ -86,10 +80,6 @@ def of_places(
 
     ``packed`` are its codes ``[N, ·]``, ``places`` (row, column) of each, from 0; what does not
     fit is refused (`ConfigError`, `DataError`).
-
-    Example:
-        >>> of_places(LatentSpec.of("bernoulli:4@1x2"), np.array([[0x3F]], np.uint8), [(0, 1)])[1]
-        array([[240]], dtype=uint8)
     """
     if spec.grid is None:
         raise ConfigError(f"`places` are those of a grid, and the code is {spec}. Leave them out.")

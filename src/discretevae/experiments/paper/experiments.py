@@ -128,19 +128,10 @@ def parse_figures(names: Iterable[str]) -> list[PaperFigure]:
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Size of the runs.
+    """Size of the runs: epochs and batch size of the paper's protocol, the rest of both variants.
 
-    Args:
-        epochs: of the paper's protocol for fully connected models.
-        cnn_epochs: the same for convolutional ones.
-        batch_size: B of the paper's protocol.
-        lr: step size of Adam in both variants.
-        hidden: widths of fully connected models; None for the preset's.
-        bits: of a Bernoulli code; None for the preset's.
-        categories: of a categorical code; None for the preset's.
-        source: a built-in set in place of the experiments' own.
-        precision: what the products of the steps are formed in, in both variants.
-        seed: of both variants.
+    ``hidden``, ``bits`` and ``categories`` stand in place of the preset's, ``source`` in place of
+    the experiments' own data.
     """
 
     epochs: int = 300
