@@ -20,7 +20,7 @@ CERTAIN = 1e8
 
 
 class Quantizer(nn.Module):
-    """Points of E numbers that a network's numbers are rounded to, one for each value of a variable.
+    """Points of E numbers that a network rounds to, one for each value of a variable.
 
         η = −c ‖h − e‖² of each point e, up to what is the same for all          decoder input: e
 
