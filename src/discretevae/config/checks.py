@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from numbers import Real
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeGuard, TypeVar
 
 from discretevae.errors import ConfigError, did_you_mean
 
@@ -93,7 +93,7 @@ def is_int(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def are_ints(value: object, least: int, *counts: int) -> bool:
+def are_ints(value: object, least: int, *counts: int) -> TypeGuard[tuple[int, ...]]:
     """Return whether a value is a tuple of such numbers, as many as one of the counts says."""
     is_right = isinstance(value, tuple) and all(is_int(one, least) for one in value)
     return is_right and (not counts or len(value) in counts)  # type: ignore[arg-type]

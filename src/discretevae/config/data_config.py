@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from discretevae.config.checks import FLAG, POSITIVE, is_int, one_of, problems_of, refuse, rule
+from discretevae.config.checks import FLAG, POSITIVE, are_ints, one_of, problems_of, refuse, rule
 from discretevae.config.likelihoods import LikelihoodSpec
 from discretevae.config.pictures import COLOR_MODES, ColorMode
 
@@ -16,11 +16,7 @@ ScaleMode = Literal["auto", "standard", "minmax", "none"]
 SCALE_MODES: tuple[ScaleMode, ...] = get_args(ScaleMode)
 
 
-def _is_size(size: object) -> bool:
-    return isinstance(size, tuple) and len(size) == 2 and all(is_int(side, 1) for side in size)
-
-
-_SIZE = rule("(height, width), both >= 1", _is_size)
+_SIZE = rule("(height, width), both >= 1", lambda size: are_ints(size, 1, 2))
 
 
 def scale_for(asked: ScaleMode | None, likelihood: LikelihoodSpec | None) -> ScaleMode | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
-from discretevae.config.checks import is_int
+from discretevae.config.checks import are_ints
 
 ImageShape: TypeAlias = tuple[int, ...]
 """(height, width) of grey pictures; (height, width, channels) of those with 2 to 4 channels.
@@ -39,9 +39,8 @@ def sides_of(shape: ImageShape) -> Sides:
 
 def is_image_shape(shape: object) -> bool:
     """Return whether this is an `ImageShape`."""
-    if not isinstance(shape, tuple) or not all(is_int(side, 1) for side in shape):
-        return False
-    return len(shape) == 2 or (len(shape) == 3 and 2 <= shape[2] <= MAX_CHANNELS)
+    is_color = are_ints(shape, 1, 3) and 2 <= shape[2] <= MAX_CHANNELS
+    return is_color or are_ints(shape, 1, 2)
 
 
 def spell_shape(shape: ImageShape, by: str = "×") -> str:

@@ -47,7 +47,7 @@ from discretevae.estimators.relaxation import (
 )
 from discretevae.estimators.reparametrized import Reparametrized as Reparametrized
 from discretevae.estimators.score import EMA as EMA, NVIL as NVIL, RLOO as RLOO
-from discretevae.families import Family, Product, is_enumerable, require_family
+from discretevae.families import MAX_STATES, Family, Product, is_enumerable, require_family
 
 ESTIMATORS: Mapping[str, type[Estimator]] = {
     cls.name: cls
@@ -95,7 +95,12 @@ class _Spelling(Spec):
             raise ConfigError(f"{type(error).__name__}: {error}.") from None
 
 
-def default_estimator(family: Family) -> str:
+MAX_PART_STATES = 32
+"""A part of at most so many states is summed over by default: at every row's own draw of the other
+parts, so that each state costs a decoder row."""
+
+
+def default_estimator(family: Family, max_states: int = MAX_STATES) -> str:
     """Return the name of the estimator of the ELBO where none is given.
 
     Measurement picked them: no noise where the code can be enumerated, DisARM for longer codes of
@@ -104,22 +109,12 @@ def default_estimator(family: Family) -> str:
     """
     if family.spec.kind == "gaussian":
         return "reparametrized"
-    if isinstance(family, Product) and not is_enumerable(family):
-        return "+".join(_default_of_part(part) for _, part in discrete_parts(family))
-    if is_enumerable(family):
+    if family.n_states is not None and family.n_states <= max_states:
         return "exact"
+    if isinstance(family, Product):
+        parts = (part for _, part in discrete_parts(family))
+        return "+".join(default_estimator(part, MAX_PART_STATES) for part in parts)
     return "disarm" if family.spec.kind == "bernoulli" else "reinmax"
-
-
-MAX_PART_STATES = 32
-"""A part of at most so many states is summed over by default: at every row's own draw of the other
-parts, so that each state costs a decoder row."""
-
-
-def _default_of_part(part: Family) -> str:
-    if part.n_states is not None and part.n_states <= MAX_PART_STATES:
-        return "exact"
-    return "disarm" if part.spec.kind == "bernoulli" else "reinmax"
 
 
 def estimator_for(

@@ -300,7 +300,7 @@ def _score_exactly(
     log_q = model.family.log_prob_table(eta)
     log_prior = model.prior.log_prob_table()
     q = log_q.exp()
-    kl = _kl(model, eta, q @ log_prior)
+    kl = kl_of(model, eta, q @ log_prior)
     drawn = torch.multinomial(q, sizes[-1], replacement=True, generator=generator)
     log_weight = (table + log_prior - log_q).gather(1, drawn).T
     log_px = torch.logsumexp(table + log_prior, 1)
@@ -323,7 +323,7 @@ def _score_by_sampling(
         log_weights.append(fz + log_prior - model.family.log_prob(eta, z))
         total += fz.sum(0)
         of_prior += log_prior.sum(0)
-    kl = _kl(model, eta, of_prior / n_draws)
+    kl = kl_of(model, eta, of_prior / n_draws)
     log_weight = torch.cat(log_weights).expand(sizes[-1], -1)
     return torch.stack((total / n_draws, kl, *_bounds(log_weight, sizes)))
 
@@ -340,7 +340,8 @@ def _draw(
     return torch.cat(codes, 1), torch.cat(log_prior, 1)
 
 
-def _kl(model: DiscreteVAE, eta: Tensor, expected_log_prior: Tensor) -> Tensor:
+def kl_of(model: DiscreteVAE, eta: Tensor, expected_log_prior: Tensor) -> Tensor:
+    """Return KL(q ‖ p), ``[B]``: closed, or −H(q) − E_q ln p(z) with the latter given."""
     if model.prior.has_closed_kl:
         return model.prior.kl(eta)
     return -model.family.entropy(eta) - expected_log_prior

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +12,7 @@ from torch import Tensor
 from discretevae.config import ModelConfig
 from discretevae.families import Family, family_of, parts_of, parts_with_eta
 from discretevae.model.vae import DiscreteVAE
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from discretevae.system.arrays import Array
 
 MAX_VALUES = 1 << 20
 """Of a symbol whose values are counted."""

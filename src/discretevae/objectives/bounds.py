@@ -12,6 +12,7 @@ from discretevae.config.checks import refuse
 from discretevae.config.run_config import prior_problems
 from discretevae.estimators import Estimator, with_gradient_of
 from discretevae.estimators.base import effective_sample_size
+from discretevae.evaluation.bounds import kl_of
 from discretevae.model.vae import DiscreteVAE
 from discretevae.objectives.chains import Chains, independence_sampler
 from discretevae.objectives.terms import Terms, natural_parameters
@@ -175,7 +176,7 @@ def multi_sample(
     return Terms(
         estimate.surrogate,
         log_likelihood,
-        _kl(model, eta, log_prior),
+        kl_of(model, eta, log_prior).detach(),
         {"ess": estimate.diagnostics["ess"]} if "ess" in estimate.diagnostics else {},
         estimate.control_loss,
     )
@@ -222,7 +223,7 @@ def marginal(
     surrogate = with_gradient_of(log_px, log_px + (posterior * log_q).sum(1))
     q = log_q.detach().exp()
     expected = (q * table.detach()).sum(1)
-    return Terms(surrogate, expected, _kl(model, eta, q @ log_prior.detach()))
+    return Terms(surrogate, expected, kl_of(model, eta, q @ log_prior).detach())
 
 
 def wake_sleep(
@@ -329,13 +330,6 @@ def _sampled(
     return Terms(
         with_gradient_of(bound, term),
         log_likelihood.detach().mean(0),
-        _kl(model, eta, log_prior.detach().mean(0)),
+        kl_of(model, eta, log_prior.mean(0)).detach(),
         {"ess": effective_sample_size(log_weight)},
     )
-
-
-def _kl(model: DiscreteVAE, eta: Tensor, log_prior: Tensor) -> Tensor:
-    """KL(q ‖ p), ``[B]``, detached: closed, or −H(q) − E_q ln p(z) with the latter given."""
-    if model.prior.has_closed_kl:
-        return model.prior.kl(eta).detach()
-    return -(model.family.entropy(eta) + log_prior).detach()

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from discretevae.config import RunConfig, SaveEvery, TrainConfig, auto_batch_size
+from discretevae.config.checks import Problems
 from discretevae.data import Dataset, Rows
 from discretevae.data.split import held_out
 from discretevae.errors import ConfigError, DataError, require_type
@@ -58,8 +60,8 @@ def choose_method(
     """
     require_type("config", config, TrainConfig, "Write TrainConfig(epochs=20).")
     device, ranks = torch.device(device), ranks or Ranks()
-    problems: list[str] = []
-    try:
+    problems = Problems()
+    with problems:
         if estimator is None:
             estimator = choose_estimator(family, config)
         elif isinstance(estimator, str):
@@ -74,15 +76,10 @@ def choose_method(
             )
         if config.graph:
             check_recording(estimator, device, ranks)
-    except ConfigError as error:
-        problems += error.problems
-    try:
+    with problems:
         check_precision(config.precision, device)
-    except ConfigError as error:
-        problems += error.problems
-    if problems or not isinstance(estimator, Estimator):
-        raise ConfigError(problems)
-    return Method(config, estimator, device, ranks)
+    problems.require_none()
+    return Method(config, cast(Estimator, estimator), device, ranks)
 
 
 @dataclass(frozen=True, eq=False)

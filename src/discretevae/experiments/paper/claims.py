@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -23,63 +22,35 @@ PART = 10
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 
 
-@dataclass(frozen=True)
-class LossFall:
-    """Share of the comparisons in which the mean over five epochs was below the one before.
+def loss_fall(history: Sequence[EpochMetrics]) -> dict[str, Any]:
+    """Return how steadily the training loss fell, over at least one epoch [nats per row].
 
-    Args:
-        share: that share; None with fewer than six epochs.
-        comparisons: how many there are, epochs − 5.
-        first: loss of the first epoch [nats per row].
-        last: of the last.
+    ``share`` of the ``comparisons`` are those in which the mean over five epochs was below the one
+    before; None with fewer than six epochs.
     """
-
-    share: float | None
-    comparisons: int
-    first: float
-    last: float
-
-
-def loss_fall(history: Sequence[EpochMetrics]) -> LossFall:
-    """Return how steadily the training loss fell, over at least one epoch."""
     losses = [metrics.loss for metrics in history]
     means = [fmean(losses[i : i + WINDOW]) for i in range(len(losses) - WINDOW + 1)]
     falls = [after < before for before, after in itertools.pairwise(means)]
-    return LossFall(fmean(falls) if falls else None, len(falls), losses[0], losses[-1])
+    return {
+        "share": fmean(falls) if falls else None,
+        "comparisons": len(falls),
+        "first": losses[0],
+        "last": losses[-1],
+    }
 
 
-@dataclass(frozen=True)
-class Change:
-    """A figure early and late in a run.
+def change(values: Sequence[float | None]) -> dict[str, Any]:
+    """Return the means over the first and the last tenth of a run's epochs, and their ratio.
 
-    Args:
-        first: mean over the first tenth of the epochs; None if it is unknown in all of them.
-        last: over the last tenth, likewise.
-        unknown: epochs without a figure, in the whole run.
-    """
-
-    first: float | None
-    last: float | None
-    unknown: int
-
-    @property
-    def ratio(self) -> float | None:
-        """Last by first; None where that says nothing."""
-        if self.first is None or self.last is None or self.first == 0:
-            return None
-        return self.last / self.first
-
-
-def change(values: Sequence[float | None]) -> Change:
-    """Return the means over the first and the last tenth of a run's epochs, at least one each.
-
-    Unknown values (None, NaN, infinite) are left out and counted. The first epoch is in: it is
-    measured when it is over.
+    A tenth has at least one epoch. Unknown values (None, NaN, infinite) are left out and counted;
+    what nothing is known of is None. The first epoch is in: it is measured when it is over.
     """
     part = max(1, len(values) // PART)
     known = [v if v is not None and math.isfinite(v) else None for v in values]
-    first, last = ([v for v in some if v is not None] for some in (known[:part], known[-part:]))
-    return Change(fmean(first) if first else None, fmean(last) if last else None, known.count(None))
+    ends = ([v for v in some if v is not None] for some in (known[:part], known[-part:]))
+    first, last = (fmean(end) if end else None for end in ends)
+    ratio = last / first if first and last is not None else None
+    return {"first": first, "last": last, "unknown": known.count(None), "ratio": ratio}
 
 
 def clusters(categories: Labels, labels: Labels) -> dict[str, float]:
@@ -107,69 +78,41 @@ def clusters(categories: Labels, labels: Labels) -> dict[str, float]:
     }
 
 
-@dataclass(frozen=True)
-class Worse:
-    """The ELBO of bits against that of one category, on the same test rows.
+def worse(bits: dict[str, Any], category: dict[str, Any], n_categories: int) -> dict[str, Any]:
+    """Compare the ELBO of bits with that of one category, of summaries of the same test rows.
 
-    Args:
-        difference: bits − category [nats per row].
-        se: its standard error, as if the rows were not the same ones, which makes it too large;
-            None for a single row.
-        kl: KL(q(z|x) ‖ p(z)) of the category [nats per row].
-        most: ln K, which it cannot exceed under a uniform prior [nats].
+    The standard error of ``difference`` is taken as if the rows were not the same, which makes it
+    too large; None of a single row. Under a uniform prior ``kl`` of the category is at ``most``
+    ln K.
     """
-
-    difference: float
-    se: float | None
-    kl: float
-    most: float
-
-
-def worse(bits: dict[str, Any], category: dict[str, Any], n_categories: int) -> Worse:
-    """Compare two evaluations as ``summary.json`` holds them."""
     one, other = bits["elbo"], category["elbo"]
-    se = None if None in (one["se"], other["se"]) else math.hypot(one["se"], other["se"])
-    difference = one["value"] - other["value"]
-    return Worse(difference, se, category["kl"]["value"], math.log(n_categories))
+    return {
+        "difference": one["value"] - other["value"],
+        "se": None if None in (one["se"], other["se"]) else math.hypot(one["se"], other["se"]),
+        "kl": category["kl"]["value"],
+        "most": math.log(n_categories),
+    }
 
 
-@dataclass(frozen=True)
-class Sooner:
-    """Ours against the paper's protocol, by the test ELBO after each epoch.
+def sooner(paper: Sequence[EpochMetrics], ours: Sequence[EpochMetrics]) -> dict[str, Any]:
+    """Return how much sooner ours is where the paper ends, and how much better at that time.
 
-    Args:
-        target: the paper's last test ELBO [nats per row].
-        paper_seconds: of its training.
-        seconds: after which ours was there first; None if it never was.
-        share: the same by ``paper_seconds``.
-        gain: test ELBO of ours − ``target``, at the last epoch of ours that was over within
-            ``paper_seconds`` [nats per row]; None if none was.
-        gain_seconds: when that epoch was over.
-        at_end: whether it is the last one, so that ours was done before the paper.
+    After ``seconds``, a ``share`` of the paper's, ours first reached the paper's last test ELBO,
+    ``target``; None if it never did. At its last epoch within the paper's time, over after
+    ``gain_seconds``, its own was higher by ``gain``; None if there was none. ``at_end`` says
+    whether that was its last epoch of all.
     """
-
-    target: float
-    paper_seconds: float
-    seconds: float | None
-    share: float | None
-    gain: float | None
-    gain_seconds: float | None
-    at_end: bool
-
-
-def sooner(paper: Sequence[EpochMetrics], ours: Sequence[EpochMetrics]) -> Sooner:
-    """Return how much sooner ours is where the paper ends, and how much better at that time."""
     paper_times, times = seconds_of(paper, ours)
     target, limit = paper[-1].test_elbo, paper_times[-1]
     elbos = [metrics.test_elbo for metrics in ours]
     there = next((time for time, elbo in zip(times, elbos, strict=True) if elbo >= target), None)
     within = [time for time in times if time <= limit]
-    return Sooner(
-        target,
-        limit,
-        there,
-        None if there is None else there / limit,
-        elbos[len(within) - 1] - target if within else None,
-        within[-1] if within else None,
-        len(within) == len(ours),
-    )
+    return {
+        "target": target,
+        "paper_seconds": limit,
+        "seconds": there,
+        "share": None if there is None else there / limit,
+        "gain": elbos[len(within) - 1] - target if within else None,
+        "gain_seconds": within[-1] if within else None,
+        "at_end": len(within) == len(ours),
+    }

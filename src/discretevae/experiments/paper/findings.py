@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -138,12 +138,12 @@ def find_all(
         "runs": [_find(run, data(run.config.data.source), model_of) for run in runs.values()],
         "worse": [
             {"bits": bits.key, "category": category.key}
-            | asdict(worse(bits.test, category.test, category.config.model.latent.n_categories))
+            | worse(bits.test, category.test, category.config.model.latent.n_categories)
             for bits, category in worse_pairs
             if bits is not None and category is not None
         ],
         "sooner": [
-            {"paper": paper.key, "ours": ours.key} | asdict(sooner(paper.history, ours.history))
+            {"paper": paper.key, "ours": ours.key} | sooner(paper.history, ours.history)
             for paper, ours in sooner_pairs
             if paper is not None and ours is not None
         ],
@@ -164,9 +164,9 @@ def _find(
         "epochs": len(history),
         "seconds": seconds_of(history)[0][-1],
         "test": run.test,
-        "loss": asdict(loss_fall(history)),
-        "gradient_variance": _change([m.grad_variance for m in history]),
-        "relative_gradient_variance": _change([m.grad_relative_variance for m in history]),
+        "loss": loss_fall(history),
+        "gradient_variance": change([m.grad_variance for m in history]),
+        "relative_gradient_variance": change([m.grad_relative_variance for m in history]),
         "clusters": _clusters_of(model_of(run), data),
         "config": to_dict(run.config),
     }
@@ -178,8 +178,3 @@ def _clusters_of(model: DiscreteVAE, data: Dataset) -> dict[str, float] | None:
         return None
     codes = encode_rows(model, data.test)[:, 0].astype(np.int64)
     return clusters(codes, labels.numpy())
-
-
-def _change(values: Sequence[float | None]) -> dict[str, Any]:
-    found = change(values)
-    return asdict(found) | {"ratio": found.ratio}
