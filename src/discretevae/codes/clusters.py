@@ -84,8 +84,7 @@ class Clusters:
     def members(self, cluster: int) -> Array:
         """Return the rows of a cluster, the most certain first, equal ones in their order.
 
-        Raises:
-            ConfigError: there is no such cluster.
+        A cluster that there is not is refused (`ConfigError`).
         """
         if not 0 <= cluster < self.n_clusters:
             raise ConfigError(

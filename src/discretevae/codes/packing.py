@@ -176,11 +176,7 @@ def _of_all(own: Array, size: int, ranks: Ranks) -> list[Array]:
 
 
 def decode_codes(model: DiscreteVAE, packed: Array) -> Tensor:
-    """Return E[x|z] of packed codes, ``[N, P]`` on the CPU.
-
-    Raises:
-        DataError: they are not codes of the model.
-    """
+    """Return E[x|z] of packed codes of the model (else `DataError`), ``[N, P]`` on the CPU."""
     require_model(model)
     codes = unpack_codes(model.family, packed)
     parts = [model.decode(codes[i : i + DECODER_ROWS]) for i in range(0, len(codes), DECODER_ROWS)]

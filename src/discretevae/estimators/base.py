@@ -183,11 +183,7 @@ class Estimator(ABC):
         return spell(self.name, *changed)
 
     def require_kind(self, family: Family) -> None:
-        """Refuse a family whose kind of code is none of ``kinds``.
-
-        Raises:
-            ConfigError: it is none of them.
-        """
+        """Refuse a family whose kind of code is none of ``kinds`` (`ConfigError`)."""
         if family.spec.kind not in self.kinds:
             raise ConfigError(
                 f"{type(self).__name__} is made for a {' or '.join(self.kinds)} code. "
@@ -195,11 +191,7 @@ class Estimator(ABC):
             )
 
     def require_enumerable(self, family: Family) -> None:
-        """Refuse a family whose states cannot all be listed.
-
-        Raises:
-            ConfigError: it has too many, or is continuous.
-        """
+        """Refuse a family with too many states to list, or a continuum of them (`ConfigError`)."""
         if not is_enumerable(family):
             raise ConfigError(
                 f"{type(self).__name__} works on a list of all states, at most {MAX_STATES:,} of "

@@ -116,11 +116,7 @@ class Comparison:
         return rows
 
     def to_frame(self) -> Any:
-        """Return `rows` as a data frame of pandas.
-
-        Raises:
-            MissingExtraError: pandas is not installed.
-        """
+        """Return `rows` as a data frame of pandas (`MissingExtraError` without it)."""
         try:
             import pandas as pd
         except ImportError:

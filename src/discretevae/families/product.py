@@ -137,8 +137,7 @@ class Product(Family):
     def enumerate(self) -> Tensor:
         """Return every combination of the parts' states, ``[N, m]``; the last part runs fastest.
 
-        Raises:
-            ConfigError: there is a Gaussian part, or there are more than `MAX_STATES`.
+        A Gaussian part is refused (`ConfigError`), and more than `MAX_STATES`.
         """
         if self.n_states is None or self.n_states > MAX_STATES:
             raise ConfigError(

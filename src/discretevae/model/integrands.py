@@ -59,11 +59,7 @@ class LogLikelihood:
             return self.model.likelihood.log_prob(self.model.output(z), self.x)
 
     def table(self) -> Tensor:
-        """Return f of every row and every state of an enumerable code, ``[B, N]``.
-
-        Raises:
-            ConfigError: the code has too many states.
-        """
+        """Return f of every row and every state, ``[B, N]`` (`ConfigError` for too many)."""
         states = states_like(self.model.family, self.x)
         with frozen(self.model.decoder, self.model.likelihood, when=self.is_frozen):
             return self.model.likelihood.table(self.model.output(states), self.x)

@@ -244,8 +244,7 @@ class DiscreteVAE(nn.Module):
     def eta(self, x: Tensor) -> Tensor:
         """Return the natural parameters of q(z|x): ``[B, P]`` to ``[B, *eta_shape]``.
 
-        Raises:
-            DataError: no float tensor of this width.
+        What is no float tensor of this width is refused (`DataError`).
         """
         require_x(x, self.config.n_features)
         return self.family.natural_parameters(self.apply_network(self.encoder, x))
@@ -280,21 +279,14 @@ class DiscreteVAE(nn.Module):
         """Set the decoder's last bias so that x̂ is near ``mean``, ``[P]``, whatever the code.
 
         A convolutional decoder has one bias for all pixels, or one for each color, which gets the
-        mean over them.
-
-        Raises:
-            ConfigError: it is not known where the decoder has such a bias.
+        mean over them. A decoder that shows none is refused (`ConfigError`).
         """
         bias, mean = self.start_bias(), mean.to(self.device)
         n_means = len(bias) // self.likelihood.channels
         bias.copy_(self.likelihood.output_for(mean.reshape(-1, n_means).mean(0)))
 
     def start_bias(self) -> Tensor:
-        """Return the bias that `start_at` sets.
-
-        Raises:
-            ConfigError: it is not known where the decoder has one.
-        """
+        """Return the bias that `start_at` sets (`ConfigError` if the decoder shows none)."""
         bias = output_bias(self.decoder)
         shape = self.config.image_shape
         n_means = {self.config.n_features, 1, sides_of(shape).channels if shape else 1}
@@ -342,20 +334,15 @@ class DiscreteVAE(nn.Module):
 
     @torch.no_grad()
     def decode(self, codes: Tensor | npt.ArrayLike) -> Tensor:
-        """Return E[x|z] for codes as `encode` gives them: ``[B, D]`` to ``[B, P]``.
+        """Return E[x|z] of codes as `encode` gives them: ``[B, D]`` to ``[B, P]``.
 
-        Raises:
-            DataError: they are not of this width, or no numbers.
+        Codes of another width, and what are no numbers, are refused (`DataError`).
         """
         z = self.family.from_codes(self.as_codes(codes)).to(next(self.parameters()))
         return self.likelihood.mean(self.output(z))
 
     def as_codes(self, codes: Tensor | npt.ArrayLike) -> Tensor:
-        """Return codes as a tensor ``[B, D]``.
-
-        Raises:
-            DataError: they are not of this width, or no numbers.
-        """
+        """Return codes as a tensor ``[B, D]``; refuse what is none of this width (`DataError`)."""
         codes = codes if isinstance(codes, Tensor) else _code_tensor(codes)
         if codes.ndim != 2 or codes.shape[1] != self.family.n_variables:
             raise DataError(

@@ -63,30 +63,18 @@ class Prior(nn.Module, ABC):
         """
 
     def kl(self, eta: Tensor) -> Tensor:
-        """Return KL(q(z|x) ‖ p(z)) in closed form, nats per row, ``[B]``.
-
-        Raises:
-            ConfigError: there is none.
-        """
+        """Return KL(q(z|x) ‖ p(z)), nats per row, ``[B]`` (`ConfigError` without a closed form)."""
         return self.kl_per_variable(eta).sum(-1)
 
     def kl_per_variable(self, eta: Tensor) -> Tensor:
-        """Return the same for each variable of the code, ``[B, D]``.
-
-        Raises:
-            ConfigError: there is none.
-        """
+        """Return the same for each variable of the code, ``[B, D]``."""
         raise ConfigError(
             f"KL(q ‖ p) has no closed form under {type(self).__name__}. Estimate it as "
             "−H(q) − E_q ln p(z), with the family's entropy and the prior's log_prob."
         )
 
     def log_prob_table(self) -> Tensor:
-        """Return ln p of every z in the order of the family's ``enumerate``, ``[N]``.
-
-        Raises:
-            ConfigError: the code has more than 4,096 states.
-        """
+        """Return ln p of every z in the order of ``enumerate``, ``[N]``; errors as there."""
         return self.log_prob(states_like(self.family, self._like()))
 
     def _like(self) -> Tensor:

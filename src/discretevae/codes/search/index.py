@@ -154,10 +154,7 @@ class CodeIndex:
         return None if self._entries.names is None else self._entries.names.tolist()
 
     def codes_of(self, ids: Any) -> Array:
-        """Return the packed codes of rows, ``[n, ·]``.
-
-        Raises:
-            DataError: there are no such ids.
+        """Return the packed codes of rows, ``[n, ·]`` (`DataError` if there are no such ids).
 
         Example:
             >>> index = CodeIndex.from_codes(np.array([[5], [7]], np.uint8), "bernoulli:8")
@@ -301,11 +298,7 @@ class CodeIndex:
         self._keep(entries.take(kept))
 
     def save(self, path: str | Path) -> None:
-        """Write codes, ids, names and the fingerprint of the model, atomically.
-
-        Raises:
-            OSError: the disk is full or the folder cannot be written to.
-        """
+        """Write codes, ids, names and the fingerprint of the model, atomically (`OSError`)."""
         head = {
             "index_version": FORMAT_VERSION,
             "fingerprint": self.fingerprint,

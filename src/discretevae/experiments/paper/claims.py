@@ -56,10 +56,8 @@ def change(values: Sequence[float | None]) -> dict[str, Any]:
 def clusters(categories: Labels, labels: Labels) -> dict[str, float]:
     """Compare categories ``[N]`` with labels ``[N]`` that no training saw, see `match_clusters`.
 
-    Returns:
-        ``purity`` and ``information``, the normalized mutual information; the same ``by_chance``,
-        after the labels are shuffled: what so many categories of these sizes give for nothing; and
-        how many ``categories`` are in use and ``labels`` there are.
+    ``information`` is the normalized mutual information. What stands ``by_chance`` is the same
+    after the labels are shuffled: what so many categories of these sizes give for nothing.
 
     Example:
         >>> found = clusters(np.array([7, 7, 7, 2, 2]), np.array([0, 0, 1, 1, 1]))
