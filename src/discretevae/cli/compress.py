@@ -42,15 +42,8 @@ def command(source: Inputs, lanes: int | None, out: Path, as_json: bool) -> None
     is_changed = rows.is_binary and not rows.binarized("none").is_binary
     per_value = 8 * len(content) / (len(rows) * rows.n_features)
     if as_json:
-        outputs.print_json(
-            {
-                "out": str(out),
-                "rows": len(rows),
-                "bytes": len(content),
-                "bits_per_dimension": per_value,
-                "binarized": is_changed,
-            }
-        )
+        facts = {"bits_per_dimension": per_value, "binarized": is_changed}
+        outputs.report_rows(True, out=out, rows=len(rows), bytes=len(content), **facts)
         return
     if is_changed:
         click.echo("rows made binary at 0.5, as in training: the grey values are not kept")

@@ -75,6 +75,7 @@ def command(
     """
     from discretevae.evaluation.bounds import summary_of
     from discretevae.evaluation.labels import accuracy
+    from discretevae.evaluation.measured import measured
 
     if per_row is not None:
         require_suffix(per_row, ".csv", ".npz")
@@ -94,21 +95,21 @@ def command(
             results[i] = dataclasses.replace(results[i], accuracy=accuracy(run.model, rows))
     if per_row is not None:
         _write_rows(per_row, scores[0], rows)
+    # row by row the error of a difference is smaller than those of two means
+    apart = [None if s is scores[0] else measured(s.elbo - scores[0].elbo) for s in scores]
+    if as_json and not others:
+        outputs.print_json(results[0].to_dict())
+        return
     if as_json:
-        if not others:
-            outputs.print_json(results[0].to_dict())
-            return
-        objects = []
-        for run, result, score in zip(runs, results, scores, strict=True):
-            apart = _difference(score, scores[0])
-            difference = None if apart is None else dataclasses.asdict(apart)
-            values = {"run": str(run.folder), **result.to_dict(), "elbo_difference": difference}
-            objects.append(values)
-        outputs.print_json(objects)
+        differences = [None if each is None else dataclasses.asdict(each) for each in apart]
+        outputs.print_json([
+            {"run": str(run.folder), **result.to_dict(), "elbo_difference": difference}
+            for run, result, difference in zip(runs, results, differences, strict=True)
+        ])  # fmt: skip
         return
     if others:
         click.echo(f"{len(rows):,} rows of {rows.name}, nats per row; bounds of {samples[-1]}")
-        outputs.print_table(_run_lines(runs, results, scores))
+        outputs.print_table(_run_lines(runs, results, apart))
     else:
         title = f"{source.folder} on {len(rows):,} rows of {rows.name} [nats per row]"
         lines = evaluation_lines(results[0], runs[0].config.model)
@@ -165,13 +166,6 @@ def _scores(run: Run, rows: Rows, samples: Sequence[int], seed: int) -> RowScore
         return row_scores(run.model, rows, samples=samples, seed=seed, progress=progress)
 
 
-def _difference(score: RowScores, first: RowScores) -> Measured | None:
-    """Return the difference in the ELBO; row by row its error is smaller than that of a mean."""
-    from discretevae.evaluation.measured import measured
-
-    return None if score is first else measured(score.elbo - first.elbo)
-
-
 def _write_rows(out: Path, scores: RowScores, rows: Rows) -> None:
     """Write one line, or one entry of every array, for each row."""
     from discretevae.codes.ids import ids_of
@@ -186,14 +180,13 @@ def _write_rows(out: Path, scores: RowScores, rows: Rows) -> None:
 
 
 def _run_lines(
-    runs: Sequence[Run], results: Sequence[Evaluation], scores: Sequence[RowScores]
+    runs: Sequence[Run], results: Sequence[Evaluation], differences: Sequence[Measured | None]
 ) -> list[tuple[str, ...]]:
     """Return one line for each run."""
     lines: list[tuple[str, ...]] = [
         ("run", "code", "ELBO", "− first", "rate", "distortion", "bound", "ln p(x)", "active")
     ]
-    for run, result, score in zip(runs, results, scores, strict=True):
-        apart = _difference(score, scores[0])
+    for run, result, apart in zip(runs, results, differences, strict=True):
         lines.append(
             (
                 str(run.folder),

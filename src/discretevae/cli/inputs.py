@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from discretevae.errors import ConfigError
 
 if TYPE_CHECKING:
-    from discretevae.config import ImageShape
-    from discretevae.data import Rows, Split
+    from discretevae.config import DataConfig, ImageShape
+    from discretevae.data import Dataset, Rows, Schema, Split
     from discretevae.run_folder.saved_run import Run
 
 
@@ -109,6 +109,17 @@ def open_run(folder: Path, device: str) -> Run:
     from discretevae.run_folder.saved_run import load_run
 
     return load_run(folder, device=check_device(device))
+
+
+def load_dataset_of(
+    config: DataConfig, schema: Schema | None, data_dir: Path | None, **options: bool
+) -> Dataset:
+    """Load the data of a run; ``options`` of `load_run_data` are for one that has a schema."""
+    from discretevae.data import load_data, load_run_data
+
+    if schema is None:
+        return load_data(config, data_dir=data_dir, progress=True)
+    return load_run_data(config, schema, data_dir=data_dir, progress=True, **options)
 
 
 def require_suffix(path: Path, *suffixes: str, option: str = "--out") -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from discretevae.cli import arguments, outputs
-from discretevae.cli.inputs import open_run
+from discretevae.cli.inputs import load_dataset_of, open_run
 
 
 @arguments.command("prior", "runs/digits transformer")
@@ -49,17 +49,13 @@ def command(
     samples drawn side by side.
     """
     from discretevae.config import PriorSpec
-    from discretevae.data import load_data, load_run_data
     from discretevae.experiments.refit import refit_prior
 
     run = open_run(run_folder, device)
     prior = prior or ("convolution" if run.config.model.latent.grid else "autoregressive")
     old = run_folder if run_folder.name else run_folder.resolve()
     options["out"] = options["out"] or Path(f"{old}-{PriorSpec.of(prior).kind}")
-    if run.schema is None:
-        data = load_data(run.config.data, data_dir=data_dir, progress=True)
-    else:
-        data = load_run_data(run.config.data, run.schema, data_dir=data_dir, progress=True)
+    data = load_dataset_of(run.config.data, run.schema, data_dir)
     with outputs.task_bar() as progress:
         result = refit_prior(run, data, prior, progress=progress, **options)
     if as_json:

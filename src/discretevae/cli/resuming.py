@@ -17,9 +17,6 @@ MAY_CHANGE = {"epochs", "graph"}
 
 _OF_PRESET = {"latent", "network", "hidden"}
 
-_LABELS = {"source": "`data`"}
-"""Names of fields that have no option of their own."""
-
 
 def resumed_config(there: RunConfig, given: Mapping[str, Any], out: Path) -> RunConfig:
     """Return the configuration of a run in ``out`` that is resumed with the options given.
@@ -40,7 +37,7 @@ def resumed_config(there: RunConfig, given: Mapping[str, Any], out: Path) -> Run
                 continue
             is_by_preset = name in _OF_PRESET and name not in given
             problems.append(
-                f"{_LABELS.get(name, f'`{name}`')} is {_spelled(name, own)} in {out}, and "
+                f"`{'data' if name == 'source' else name}` is {_spelled(name, own)} in {out}, and "
                 f"{_spelled(name, value)} was given"
                 + (f" by `preset={given['preset']!r}`" if is_by_preset else "")
             )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from discretevae.cli import arguments, outputs
-from discretevae.cli.inputs import open_run
+from discretevae.cli.inputs import load_dataset_of, open_run
 from discretevae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def command(
     if not run_folders and (data is None or not bits):
         raise ConfigError("nothing to measure. Name a run, or pass --data and --bits.")
     from discretevae.codes.search.retrieval import measure_retrieval
-    from discretevae.data import Dataset, load_data, load_run_data, load_run_rows
+    from discretevae.data import Dataset, load_data, load_run_rows
 
     runs = {str(folder): open_run(folder, device) for folder in run_folders}
     configs = [run.config.data for run in runs.values()]
@@ -81,14 +81,11 @@ def command(
     if first is not None and first.schema is not None and query_data is not None:
         read = partial(load_run_rows, configs[0], first.schema, "all", data_dir=data_dir)
         searched = Dataset(source, read(source=source), read(source=query_data))
-    elif first is None or first.schema is None:
-        config = replace(configs[0], source=source) if configs else source
-        searched = load_data(config, data_dir=data_dir, progress=True)
+    elif first is None:
+        searched = load_data(source, data_dir=data_dir, progress=True)
     else:
-        searched = load_run_data(
-            replace(configs[0], source=source), first.schema, data_dir=data_dir,
-            new_data=source != configs[0].source, progress=True,
-        )  # fmt: skip
+        is_new, config = source != configs[0].source, replace(configs[0], source=source)
+        searched = load_dataset_of(config, first.schema, data_dir, new_data=is_new)
     for name, config in zip(runs, configs, strict=True):
         if config.source != source:
             click.echo(

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from discretevae.cli import arguments, outputs
-from discretevae.cli.inputs import check_device
+from discretevae.cli.inputs import check_device, load_dataset_of
 from discretevae.cli.model_options import (
     check_model,
     conditioned,
@@ -146,7 +146,6 @@ def _resumed(
     ctx: click.Context, out: Path, options: dict[str, Any], ranks: Ranks
 ) -> tuple[RunConfig, Dataset, Method | None]:
     """Return configuration, data and method of the run in ``out``."""
-    from discretevae.data import load_data, load_run_data
     from discretevae.experiments.refit import PRIOR
     from discretevae.families import family_of
     from discretevae.run_folder.saved_run import load_config, load_schema
@@ -170,14 +169,8 @@ def _resumed(
     config = resumed_config(config, given, out)
     family = family_of(config.model.latent)
     method = choose_method(family, config.training, device=ranks.device, ranks=ranks)
-    schema = load_schema(out, config)
-    if schema is None:
-        data = load_data(config.data, data_dir=options["data_dir"], progress=True)
-    else:
-        data = load_run_data(
-            config.data, schema, data_dir=options["data_dir"], extend=options["extend"],
-            new_data=options["new_data"], progress=True,
-        )  # fmt: skip
+    how = {name: options[name] for name in ("extend", "new_data")}
+    data = load_dataset_of(config.data, load_schema(out, config), options["data_dir"], **how)
     return config, data, method
 
 

@@ -126,9 +126,7 @@ class Explorer:
                 "has_labels": self.gallery.rows.labels is not None,
                 "labels": list(self.labels)[:MAX_LABELS],
             },
-            "has_clusters": True,
             "has_own_clusters": has_own_clusters(self._model),
-            "can_sample": True,
             "figures": self._figures(),
             "version": __version__,
         }

@@ -53,9 +53,5 @@ export function mount(body, app) {
       el("span", { class: "spacer" }), field("Seed", seed), again),
     trouble, drawn.grid,
   );
-  if (!current.model.can_sample) {
-    body.replaceChildren(el("p", { class: "muted", text: "This model cannot draw codes." }));
-    return {};
-  }
   return { enter: () => (loaded ? undefined : load()) };
 }
