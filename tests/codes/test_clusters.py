@@ -392,17 +392,17 @@ def test_shown_members_are_the_ends_of_their_cluster():
     p[:, 5] = 0  # one cluster is empty
     found = Clusters(p.argmax(1), p, "component")
     lines = shown_clusters(found, certain=4, uncertain=3)
-    sizes = [int(found.sizes[line.cluster]) for line in lines]
+    sizes = [int(found.sizes[cluster]) for cluster, _, _ in lines]
     assert sizes == sorted(found.sizes.tolist(), reverse=True)
-    assert lines[-1] == type(lines[-1])(5, (), ())
-    for line, size in zip(lines, sizes, strict=True):
+    assert lines[-1] == (5, [], [])
+    for (cluster, certain, uncertain), size in zip(lines, sizes, strict=True):
         own = found.confidence
-        shown = [*line.certain, *line.uncertain]
+        shown = [*certain, *uncertain]
         assert len(set(shown)) == len(shown) == min(size, 7)
-        assert all(found.labels[row] == line.cluster for row in shown)
+        assert all(found.labels[row] == cluster for row in shown)
         assert [own[row] for row in shown] == sorted((own[row] for row in shown), reverse=True)
         if size:
-            members = own[found.labels == line.cluster]
+            members = own[found.labels == cluster]
             assert own[shown[0]] == members.max()
             assert own[shown[-1]] == members.min()
     assert len(shown_clusters(found, limit=2)) == 2

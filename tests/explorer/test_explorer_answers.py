@@ -29,8 +29,8 @@ def test_variables_stand_in_the_order_of_the_codes(explorers, model):
     parts = parts_of(explorer.run.model.family)
     assert [v.index for v in explorer.variables] == list(range(sum(p.n_variables for p in parts)))
     kinds = {"bernoulli": "bit", "categorical": "category", "gaussian": "real"}
-    for variable in explorer.variables:
-        assert variable.kind == kinds[parts[variable.part].spec.kind]
+    expected = [kinds[part.spec.kind] for part in parts for _ in range(part.n_variables)]
+    assert [variable.kind for variable in explorer.variables] == expected
     numbers = codes_of(explorer)
     assert all(
         isinstance(value, float if v.kind == "real" else int)

@@ -224,5 +224,5 @@ def test_the_scores_of_a_row_are_those_of_evaluation(explorers):
 
 def test_variables_of_every_family_are_named():
     net = explorer_of("bernoulli:2+categorical:2x5").run.model
-    told = [(v.kind, v.n_categories, v.part) for v in variables_of(net.family)]
-    assert told == [("bit", 2, 0)] * 2 + [("category", 5, 1)] * 2
+    told = [(v.index, v.kind, v.n_categories) for v in variables_of(net.family)]
+    assert told == [(0, "bit", 2), (1, "bit", 2), (2, "category", 5), (3, "category", 5)]

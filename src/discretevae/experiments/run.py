@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -31,7 +30,7 @@ from discretevae.run_folder.saved_run import (
 )
 from discretevae.run_folder.summary import SUMMARY
 from discretevae.system.files import as_path, write_json
-from discretevae.system.locks import LOCK, writing
+from discretevae.system.locks import writing
 from discretevae.system.randomness import generator_for
 from discretevae.system.ranks import Ranks
 from discretevae.training import Method, Progress, choose_method, prepare_training, run_training
@@ -141,7 +140,8 @@ def run(
     if not method.ranks.is_first:
         run_training(prepared, state, progress)
         return None
-    with _writing(out):
+    out.mkdir(parents=True, exist_ok=True)
+    with writing(out):
         run_training(prepared, state, progress)
         warn_of_collapse(state)
         try:
@@ -164,26 +164,6 @@ def _files(config: RunConfig, data: Dataset, known: Schema | None) -> dict[str, 
     if known is not None and (known.split, known.digests) != (schema.split, schema.digests):
         known.require_same(data)
     return {CONFIG: config_bytes(config), SCHEMA: schema_bytes(schema)}
-
-
-@contextlib.contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    """Make and lock the folder; one that nothing could be written to is removed again."""
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        with writing(out):
-            yield
-    except OSError:
-        _remove_if_new(out)
-        raise
-
-
-def _remove_if_new(out: Path) -> None:
-    """Remove a folder that holds a lock and nothing else."""
-    with contextlib.suppress(OSError):
-        if [path.name for path in out.iterdir()] == [LOCK]:
-            (out / LOCK).unlink()
-        out.rmdir()
 
 
 def _finish(

@@ -17,24 +17,19 @@ VariableKind = Literal["bit", "category", "real"]
 
 @dataclass(frozen=True)
 class Variable:
-    """One latent variable of a model, at ``index`` of the code, in a part of it that counts from 0.
-
-    It has 2 categories if it is a bit, and None if it is real.
-    """
+    """One latent variable of a model, at ``index`` of the code; a bit has 2 categories."""
 
     index: int
     kind: VariableKind
     n_categories: int | None
-    part: int
 
 
 def variables_of(family: Family) -> tuple[Variable, ...]:
     """Return the variables of a code in the order of its columns."""
     found: list[Variable] = []
-    for number, part in enumerate(parts_of(family)):
-        kind, count = _kind_of(part)
+    for part in parts_of(family):
         first = len(found)
-        found += [Variable(first + i, kind, count, number) for i in range(part.n_variables)]
+        found += [Variable(first + i, *_kind_of(part)) for i in range(part.n_variables)]
     return tuple(found)
 
 

@@ -144,10 +144,6 @@ class Pictures(nn.Module):
         pictures = x.reshape(-1, self.channels, *self.image_shape)
         return pictures.contiguous(memory_format=torch.channels_last)
 
-    def extra_repr(self) -> str:
-        """Show C, H and W."""
-        return f"{self.channels}, {self.image_shape}"
-
 
 class PicturesOfRows(nn.Module):
     """Rows of data ``[N, H·W·C]``, the colors of a pixel side by side, to ``[N, C, H, W]``."""

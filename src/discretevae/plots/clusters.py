@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -35,16 +34,8 @@ NAME_LENGTH = 24
 MAX_INCHES = 45
 
 
-@dataclass(frozen=True)
-class ShownCluster:
-    """One line of `cluster_figure`: rows of a cluster, the most probable first.
-
-    ``uncertain`` are its rows with the lowest probability, none of them in ``certain``.
-    """
-
-    cluster: int
-    certain: tuple[int, ...]
-    uncertain: tuple[int, ...]
+ShownCluster = tuple[int, list[int], list[int]]
+"""A cluster, its most probable rows, the first one first, and the least probable of the others."""
 
 
 def shown_clusters(
@@ -59,7 +50,7 @@ def shown_clusters(
         members = found.members(cluster).tolist()
         rest = members[certain:]
         first = max(0, len(rest) - uncertain)
-        lines.append(ShownCluster(cluster, tuple(members[:certain]), tuple(rest[first:])))
+        lines.append((cluster, members[:certain], rest[first:]))
     return lines
 
 
@@ -89,9 +80,9 @@ def cluster_figure(
     limit = max(1, min(MAX_LINES, int(MAX_INCHES / (line_height * scale))))
     lines = shown_clusters(found, limit=limit)
     ground = blank(len(lines) * line_height, full, image_shape, 1.0)
-    for number, line in enumerate(lines):
-        blocks = [centers[line.cluster : line.cluster + 1]]
-        for members in (line.certain, line.uncertain):
+    for number, (cluster, *of_cluster) in enumerate(lines):
+        blocks = [centers[cluster : cluster + 1]]
+        for members in of_cluster:
             blocks.append(rows.deterministic().batch(torch.tensor(members).long()))
         top = number * line_height
         for start, block in zip(starts, blocks, strict=True):
@@ -125,16 +116,16 @@ def _captions(
     ids = ids_of(rows)
     majority = {} if scores is None else scores.majority
     captions = []
-    for line in lines:
-        size = int(found.sizes[line.cluster])
+    for cluster, certain, _ in lines:
+        size = int(found.sizes[cluster])
         share_of_all = 100 * size / len(found)
-        text = f"{found.kind} {line.cluster}: {count(size, 'row')}, {share_of_all:.1f} %"
-        if line.cluster in majority:
-            of, share = majority[line.cluster]
+        text = f"{found.kind} {cluster}: {count(size, 'row')}, {share_of_all:.1f} %"
+        if cluster in majority:
+            of, share = majority[cluster]
             what = "label" if rows.classes is None else "class"
             name = short_name(class_name(of, rows.classes), NAME_LENGTH)
             text += f"\n{what} {name}: {100 * share:.1f} % of them"
-        if line.certain:
-            text += f"\nsurest row: {short_name(ids[line.certain[0]], NAME_LENGTH)}"
+        if certain:
+            text += f"\nsurest row: {short_name(ids[certain[0]], NAME_LENGTH)}"
         captions.append(text)
     return captions

@@ -49,11 +49,6 @@ class Axis:
     low: float
     high: float
 
-    @property
-    def size(self) -> int:
-        """Number of points."""
-        return round((self.high - self.low) / self.step) + 1
-
 
 LOGIT = Axis(1 / 32, -18, 18)
 CONCENTRATION = Axis(1 / 16, -10, 16)

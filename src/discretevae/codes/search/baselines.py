@@ -36,11 +36,6 @@ def principal_axes(x: Array) -> tuple[Array, Array]:
     return pca.mean_, pca.components_.T[:, : min(x.shape)]
 
 
-def pca_sign(mean: Array, axes: Array, n_bits: int) -> Projection:
-    """Return the signs of the first principal components."""
-    return Projection(mean, axes[:, :n_bits])
-
-
 def itq(x: Array, mean: Array, axes: Array, n_bits: int, *, seed: int = 0) -> Projection:
     """Return iterative quantization: principal components, turned so that signs lose the least.
 

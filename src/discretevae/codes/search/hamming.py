@@ -63,7 +63,8 @@ def search_bits(spec: LatentSpec, packed: Array) -> Array:
         return np.ascontiguousarray(packed)
     width = n_bits(spec)
     out = np.empty((len(packed), -(-width // 8)), np.uint8)
-    firsts = np.concatenate([[0], np.cumsum(_sizes(spec))[:-1]])
+    sizes = [np.full(p.n_variables, p.n_categories or 2) for p in spec.all_parts]
+    firsts = np.concatenate([[0], np.cumsum(np.concatenate(sizes))[:-1]])
     step = max(1, CHUNK_VALUES // width)
     for start in range(0, len(packed), step):
         part = packed[start : start + step].astype(np.int64)
@@ -118,8 +119,3 @@ def hamming_distances(queries: Array, gallery: Array) -> Array:
         distance = a.sum(1)[:, None] + b.sum(1) - 2 * (a @ b.T)
         out[:, start : start + step] = distance
     return out
-
-
-def _sizes(spec: LatentSpec) -> Array:
-    """Return the number of values of each variable, ``[D]``."""
-    return np.concatenate([np.full(p.n_variables, p.n_categories or 2) for p in spec.all_parts])

@@ -13,14 +13,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from discretevae.codes.packed import packed_dtype
 from discretevae.codes.packing import encode_rows
 from discretevae.codes.search.average_precision import RetrievalScores, retrieval_scores
 from discretevae.codes.search.baselines import (
     Projection,
     itq,
     nearest_rows,
-    pca_sign,
     principal_axes,
     random_projections,
 )
@@ -150,7 +148,7 @@ def measure_retrieval(
     mean, axes = principal_axes(x)
     yardsticks: dict[Kind, Callable[[int], Projection]] = {
         "itq": lambda n: itq(x, mean, axes, n, seed=seed),
-        "pca sign": lambda n: pca_sign(mean, axes, n),
+        "pca sign": lambda n: Projection(mean, axes[:, :n]),
         "random projections": lambda n: random_projections(mean, n, seed=seed),
     }
     jobs: list[tuple[str, Kind, int]] = []
@@ -165,7 +163,8 @@ def measure_retrieval(
         report(f"{name}, {n_bits} bits", number, len(jobs))
         if kind == "model":
             model, mode = models[name]
-            codes = [_codes(model, rows.binarized(mode)) for rows in (queries, gallery)]
+            packed = (encode_rows(model, rows.binarized(mode)) for rows in (queries, gallery))
+            codes = [search_bits(model.family.spec, each) for each in packed]
         else:
             codes = [yardsticks[kind](n_bits).encode(values) for values in (x_queries, x)]
         scores = retrieval_scores(codes[0], codes[1], *labels, true)
@@ -202,8 +201,3 @@ def _labels(rows: Rows) -> Array:
         )
     labels: Array = rows.labels.numpy()
     return labels
-
-
-def _codes(model: DiscreteVAE, rows: Rows) -> Array:
-    spec = model.family.spec
-    return search_bits(spec, encode_rows(model, rows).astype(packed_dtype(spec)))
