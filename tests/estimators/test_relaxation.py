@@ -21,7 +21,7 @@ from discretevae.estimators.contract import (
     random_eta,
     z_test,
 )
-from discretevae.estimators.gumbel import conditional_logits, relaxed, standard_noise
+from discretevae.estimators.gumbel import conditional_logits, standard_noise
 from discretevae.estimators.reinmax import ReinMax, ReinMaxCV, ReinMaxRao
 from discretevae.estimators.relaxation import (
     GappedST,
@@ -186,7 +186,7 @@ def by_hand(estimator, family, eta, f, generator):
     tau = getattr(estimator, "tau", 1.0)
     if isinstance(estimator, (GumbelSoftmax, STGumbel)):
         x = eta + standard_noise(family, eta, (estimator.samples,), generator)
-        y = relaxed(family, x, tau)
+        y = family.mean(x / tau)
         if isinstance(estimator, GumbelSoftmax):
             return f(y).mean(0)
         return f(y + (family.mode(x) - y).detach()).mean(0)
@@ -196,7 +196,7 @@ def by_hand(estimator, family, eta, f, generator):
     elif isinstance(estimator, GumbelRao):
         noise = standard_noise(family, eta, (estimator.resamples, estimator.samples), generator)
         x = conditional_logits(family, eta, z, noise).detach() + eta - eta.detach()
-        y = relaxed(family, x, tau).mean(0)
+        y = family.mean(x / tau).mean(0)
     elif isinstance(estimator, GappedST):
         eta_ = eta.detach()
         if family.spec.kind == "bernoulli":
@@ -208,9 +208,9 @@ def by_hand(estimator, family, eta, f, generator):
         chosen = (eta_ * z_).sum(-1, keepdim=True)
         x = eta_ + (top - chosen) * z_ - (eta_ + estimator.gap - top).clamp(min=0) * (1 - z_)
         x = x[..., 0] - x[..., 1] if family.spec.kind == "bernoulli" else x
-        y = relaxed(family, x + eta - eta.detach(), tau)
+        y = family.mean((x + eta - eta.detach()) / tau)
     else:
-        p = ((relaxed(family, eta, 1.0 if is_rao(estimator) else tau) + z) / 2).detach()
+        p = ((family.mean(eta / (1.0 if is_rao(estimator) else tau)) + z) / 2).detach()
         p = p.logit() if family.spec.kind == "bernoulli" else p.log()
         if is_rao(estimator):
             lead = (estimator.resamples, estimator.samples)

@@ -12,15 +12,9 @@ from discretevae.cli.inputs import Inputs
 from discretevae.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from discretevae.codes.cluster_scores import ClusterScores
     from discretevae.codes.clusters import Clusters
     from discretevae.data import Rows
-
-
-MEAN_ROWS = 256
-"""Rows over which the picture of a cluster of codes is averaged."""
 
 
 @arguments.command("cluster", "runs/clusters digits --out clusters.csv")
@@ -85,10 +79,13 @@ def command(
     if out is not None:
         _write(out, found, rows)
     if picture is not None and shape is not None:
-        from discretevae.codes.clusters import cluster_centers
+        from discretevae.codes.clusters import cluster_centers, mean_pictures
         from discretevae.plots.clusters import cluster_figure
 
-        centers = _means(found, rows) if is_pooled else cluster_centers(run.model)
+        if is_pooled:
+            centers = mean_pictures(rows, map(found.members, range(found.n_clusters)))
+        else:
+            centers = cluster_centers(run.model)
         figure = cluster_figure(found, centers, rows, shape, scores=scores)
         outputs.draw(figure, picture, dpi=120, colors=64 if len(shape) == 2 else None)
     facts = _facts(found, scores, rows)
@@ -112,15 +109,6 @@ def command(
             f"NMI {scores.nmi:.4f}, ARI {scores.ari:.4f}; labels were used for these scores only"
         )
     outputs.print_paths(written=out, picture=picture)
-
-
-def _means(found: Clusters, rows: Rows) -> Tensor:
-    """Return the mean picture of each cluster, over its first rows, ``[K, P]``."""
-    import torch
-
-    shown = rows.binarized("none")
-    members = (found.members(k)[:MEAN_ROWS] for k in range(found.n_clusters))
-    return torch.stack([shown.batch(torch.from_numpy(own)).mean(0) for own in members])
 
 
 def _write(out: Path, found: Clusters, rows: Rows) -> None:

@@ -6,7 +6,7 @@ its components, and a categorical variable is a cluster number; both are read of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from discretevae.codes.packing import CHUNK_VALUES
+from discretevae.data import Rows
 from discretevae.data.objects import RowsLike
 from discretevae.errors import ConfigError, DataError
 from discretevae.evaluation.bounds import DECODER_ROWS
@@ -25,6 +26,9 @@ from discretevae.priors import FactorizedPrior, MixturePrior
 from discretevae.system.arrays import Array
 
 ClusterKind = Literal["component", "category", "cluster"]
+
+MEAN_ROWS = 256
+"""Rows over which the picture of a cluster of codes is averaged."""
 
 CENTER_DRAWS = 256
 """Of bits and further categories beside the clusters', over which a center is averaged."""
@@ -192,6 +196,12 @@ def cluster_centers(model: DiscreteVAE, *, seed: int = 0) -> Tensor:
         pieces[number] = z.expand_as(pieces[number])
         shown.append(model.likelihood.mean(model.output(family.join_z(pieces))).mean(0))
     return torch.stack(shown).cpu()
+
+
+def mean_pictures(rows: Rows, members: Iterable[Array]) -> Tensor:
+    """Return the mean picture of each group of rows, over its first ones, ``[K, P]``."""
+    shown = rows.binarized("none")
+    return torch.stack([shown.batch(torch.from_numpy(own[:MEAN_ROWS])).mean(0) for own in members])
 
 
 def require_clusters(model: DiscreteVAE) -> ClusterKind:

@@ -41,7 +41,7 @@ def write_parquet(
     ranks: Ranks | None = None,
     refine: int = 0,
 ) -> list[str]:
-    """Write the most likely code of every row, in the order of the rows, beside an id.
+    """Write the most likely codes of rows, in order, beside ids; return the names of the columns.
 
     | code | columns |
     |---|---|
@@ -67,9 +67,6 @@ def write_parquet(
         progress: called with the number of rows done after every chunk.
         ranks: the processes that share the work; None for this one alone.
         refine: as in `encode_rows`.
-
-    Returns:
-        The names of the columns.
 
     Raises:
         MissingExtraError: pyarrow is not installed.

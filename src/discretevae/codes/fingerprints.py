@@ -9,13 +9,10 @@ from discretevae.system.tensor_files import checksum
 
 
 def fingerprint(model: DiscreteVAE) -> str:
-    """Return BLAKE2b of the model's configuration and of every bit of its weights.
+    """Return BLAKE2b of the model's configuration and of every bit of its weights, 32 digits.
 
     What a model wrote can be read with the same model only: files keep this number beside the
     codes. The device does not matter; a change of one weight in its last bit does.
-
-    Returns:
-        32 hexadecimal digits.
 
     Example:
         >>> from discretevae.config import ModelConfig

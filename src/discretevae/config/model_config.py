@@ -162,12 +162,7 @@ class ModelConfig:
 
 
 def halvings(image_shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Return height and width of a picture, and after each halving, rounded up, down to 1×1.
-
-    Example:
-        >>> halvings((28, 20))
-        [(28, 20), (14, 10), (7, 5), (4, 3), (2, 2), (1, 1)]
-    """
+    """Return height and width of a picture, and after each halving, rounded up, down to 1×1."""
     sizes = [(image_shape[0], image_shape[1])]
     while len(sizes) == 1 or max(sizes[-1]) > 1:
         height, width = sizes[-1]

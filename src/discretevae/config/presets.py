@@ -50,12 +50,7 @@ PRESETS: Mapping[str, Preset] = {
 
 
 def preset(name: str) -> Preset:
-    """Return the preset of that name, or refuse it (`ConfigError`).
-
-    Example:
-        >>> str(preset("fc-cvae").latent)
-        'categorical:100'
-    """
+    """Return the preset of that name, or refuse it (`ConfigError`)."""
     if name not in PRESETS:
         raise ConfigError(f"preset {name!r} is unknown. {did_you_mean(name, PRESETS)}")
     return PRESETS[name]

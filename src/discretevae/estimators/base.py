@@ -147,9 +147,7 @@ class Estimator(ABC):
     def prepare(self, family: Family, eta: Tensor) -> None:  # noqa: B027 - most learn nothing
         """Make the parameters that the estimator learns, before an optimizer asks for them.
 
-        Args:
-            family: of the code.
-            eta: natural parameters ``[B, *eta_shape]`` of any rows: their sizes and device count.
+        Of ``eta``, natural parameters ``[B, *eta_shape]`` of any rows, sizes and device count.
         """
 
     @classmethod

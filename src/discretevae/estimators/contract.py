@@ -135,16 +135,7 @@ class ZTest:
 
 
 def exact_gradients(family: Family, eta: Tensor, f: ToyIntegrand) -> Gradients:
-    """Return the truth by enumeration, for one row: ``eta`` ``[*eta_shape]``.
-
-    Example:
-        >>> family = Bernoulli(1)
-        >>> f = ToyIntegrand.random(family, seed=0)
-        >>> truth = exact_gradients(family, torch.zeros(1, dtype=torch.float64), f)
-        >>> table = f.table()[0]
-        >>> torch.allclose(truth.value, table.mean())              # q = (½, ½)
-        True
-    """
+    """Return the truth by enumeration, for one row: ``eta`` ``[*eta_shape]``."""
     eta = eta.detach().unsqueeze(0).requires_grad_()
     f = f.repeated(1)
     states = family.enumerate().to(eta)
@@ -175,13 +166,7 @@ def estimated_gradients(
 
 
 def z_test(samples: Tensor, truth: Tensor, *, false_alarm: float = FALSE_ALARM) -> ZTest:
-    """Compare the mean of ``samples`` ``[R, m]`` with ``truth`` ``[1, m]``, each coordinate.
-
-    Example:
-        >>> samples = torch.randn(10_000, 3, generator=torch.Generator().manual_seed(0))
-        >>> z_test(samples, torch.zeros(1, 3)).passed, z_test(samples, torch.ones(1, 3)).passed
-        (True, False)
-    """
+    """Compare the mean of ``samples`` ``[R, m]`` with ``truth`` ``[1, m]``, each coordinate."""
     n, m = samples.shape
     normal = NormalDist()
     threshold = normal.inv_cdf(1 - false_alarm / (2 * m))

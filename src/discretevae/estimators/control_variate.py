@@ -30,7 +30,7 @@ from discretevae.estimators.base import (
     score_gradient,
     with_gradient_of,
 )
-from discretevae.estimators.gumbel import conditional_logits, pull_back, relaxed, standard_noise
+from discretevae.estimators.gumbel import conditional_logits, pull_back, standard_noise
 from discretevae.families import Family
 
 
@@ -154,7 +154,7 @@ class REBAR(LearnedEstimator):
             x = conditional_logits(family, leaf, z, noise[:samples])
             x = leaf + (x - leaf).detach()  # now the noise is fixed: x = η + noise
             x_given_z = conditional_logits(family, leaf, z, noise[samples:])
-            at_free, at_given_z = control(relaxed(family, torch.cat((x, x_given_z)), tau)).chunk(2)
+            at_free, at_given_z = control(family.mean(torch.cat((x, x_given_z)) / tau)).chunk(2)
             (path,) = torch.autograd.grad(
                 (at_free - at_given_z).sum(), leaf, create_graph=self.training, retain_graph=True
             )

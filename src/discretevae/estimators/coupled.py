@@ -22,6 +22,7 @@ from discretevae.config.checks import an_int
 from discretevae.estimators.antithetic import coupled_bits, one_minus_correlation
 from discretevae.estimators.base import CATEGORIES, PAIRS, Estimate, Estimator, Integrand, injected
 from discretevae.families import Family
+from discretevae.families.categorical import one_hot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ class ARSM(Estimator):
         swaps, number = _swaps(k, logits.device)
         # entry by entry: one permutation of the last dimension for every swap
         place = (pi.log()[..., swaps].movedim(-2, 0) - logits).argmin(-1)
-        fz = f(_one_hot(place, k, logits.dtype))
+        fz = f(one_hot(place, k, logits.dtype))
         centred = (fz.detach() - fz[:1].detach())[number]
         against_mean = centred - centred.mean(0)
         gradient = torch.einsum("cjb,bdj->bdc", against_mean, 1 / k - pi)
@@ -247,12 +248,7 @@ def _places(alpha: Tensor, n: int, groups: int, generator: torch.Generator | Non
 def _codes(place: Tensor, order: Tensor, dtype: torch.dtype) -> Tensor:
     """Return places in the sorted stick as one-hot codes, ``[n, groups, B, D, K]``."""
     category = order.expand(*place.shape, -1).gather(-1, place.unsqueeze(-1)).squeeze(-1)
-    return _one_hot(category, order.shape[-1], dtype)
-
-
-def _one_hot(index: Tensor, k: int, dtype: torch.dtype) -> Tensor:
-    zeros = torch.zeros((*index.shape, k), dtype=dtype, device=index.device)
-    return zeros.scatter_(-1, index.unsqueeze(-1), 1.0)
+    return one_hot(category, order.shape[-1], dtype)
 
 
 def _swaps(k: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -35,17 +35,6 @@ def standard_noise(
     return -torch.log(-torch.log(u))
 
 
-def relaxed(family: Family, x: Tensor, tau: float | Tensor) -> Tensor:
-    """Return the soft code of perturbed logits: softmax(x/τ), or sigmoid(x/τ) for bits.
-
-    Example:
-        >>> from discretevae.families import Bernoulli
-        >>> relaxed(Bernoulli(1), torch.tensor([2.0]), 1e-3)            # cold: all but a code
-        tensor([1.])
-    """
-    return family.mean(x / tau)
-
-
 def conditional_logits(family: Family, eta: Tensor, z: Tensor, noise: Tensor) -> Tensor:
     """Return η + noise, given that its hard code is z ``[S, B, *z_shape]``; smooth in η.
 

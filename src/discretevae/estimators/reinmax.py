@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812 - the name everyone knows
 from torch import Tensor
 
 from discretevae.config.checks import NOT_NEGATIVE, POSITIVE, an_int
-from discretevae.estimators.gumbel import conditional_logits, pull_back, relaxed, standard_noise
+from discretevae.estimators.gumbel import conditional_logits, pull_back, standard_noise
 from discretevae.estimators.relaxation import Points, Relaxation
 from discretevae.families import Family
 
@@ -58,7 +58,7 @@ class ReinMax(Relaxation):
 
     def _points(self, family: Family, eta: Tensor, generator: torch.Generator | None) -> Points:
         z = family.sample(eta, self.samples, generator=generator)
-        return z, (relaxed(family, eta, self.tau) + z) / 2
+        return z, (family.mean(eta / self.tau) + z) / 2
 
     def _pulled_back(self, family: Family, eta: Tensor, y: Tensor, slope: Tensor) -> Tensor:
         return _heun(family, eta, pull_back(family, y, slope), slope)
@@ -97,7 +97,7 @@ class ReinMaxRao(Relaxation):
         z = family.sample(eta, self.samples, generator=generator)
         noise = standard_noise(family, eta, (self.resamples, self.samples), generator)
         x = conditional_logits(family, _logits_of_midpoint(family, eta, z), z, noise)
-        return z, relaxed(family, x, self.tau)
+        return z, family.mean(x / self.tau)
 
     def _pulled_back(self, family: Family, eta: Tensor, y: Tensor, slope: Tensor) -> Tensor:
         return _heun(family, eta, pull_back(family, y, slope, self.tau), slope)

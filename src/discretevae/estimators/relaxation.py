@@ -31,7 +31,7 @@ from torch import Tensor
 from discretevae.config.checks import NOT_NEGATIVE, POSITIVE, an_int
 from discretevae.errors import ConfigError
 from discretevae.estimators.base import DISCRETE, Estimate, Estimator, Integrand, injected
-from discretevae.estimators.gumbel import conditional_logits, pull_back, relaxed, standard_noise
+from discretevae.estimators.gumbel import conditional_logits, pull_back, standard_noise
 from discretevae.families import Family
 
 Points = tuple[Tensor, Tensor]
@@ -96,12 +96,7 @@ class _Annealed(_Tempered):
         return eta + standard_noise(family, eta, (self.samples,), generator)
 
     def at_step(self, step: int) -> Self:
-        """Return the estimator with the temperature of a training step, from 0.
-
-        Example:
-            >>> STGumbel(tau=1.0, anneal=1e-4, floor=0.5).at_step(1000)     # e^{−0.1}
-            STGumbel(samples=1, tau=0.9048374180359595, anneal=0.0, floor=0.5)
-        """
+        """Return the estimator with the temperature of a training step, from 0."""
         if self.anneal * step == 0:
             return self
         tau = max(self.floor, self.tau * math.exp(-self.anneal * step))
@@ -169,7 +164,7 @@ class GumbelSoftmax(_Annealed):
     name = "gumbel-softmax"
 
     def _points(self, family: Family, eta: Tensor, generator: torch.Generator | None) -> Points:
-        y = relaxed(family, self._perturbed(family, eta, generator), self.tau)
+        y = family.mean(self._perturbed(family, eta, generator) / self.tau)
         return y, y
 
 
@@ -202,7 +197,7 @@ class STGumbel(_Annealed):
 
     def _points(self, family: Family, eta: Tensor, generator: torch.Generator | None) -> Points:
         x = self._perturbed(family, eta, generator)
-        return family.mode(x), relaxed(family, x, self.tau)
+        return family.mode(x), family.mean(x / self.tau)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,7 +241,7 @@ class GumbelRao(_Annealed):
     def _points(self, family: Family, eta: Tensor, generator: torch.Generator | None) -> Points:
         z = family.sample(eta, self.samples, generator=generator)
         noise = standard_noise(family, eta, (self.resamples, self.samples), generator)
-        return z, relaxed(family, conditional_logits(family, eta, z, noise), self.tau)
+        return z, family.mean(conditional_logits(family, eta, z, noise) / self.tau)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,7 +274,7 @@ class GappedST(_Tempered):
 
     def _points(self, family: Family, eta: Tensor, generator: torch.Generator | None) -> Points:
         z = family.sample(eta, self.samples, generator=generator)
-        return z, relaxed(family, self._pushed(family, eta, z), self.tau)
+        return z, family.mean(self._pushed(family, eta, z) / self.tau)
 
     def _pushed(self, family: Family, eta: Tensor, z: Tensor) -> Tensor:
         if family.spec.kind == "bernoulli":

@@ -9,16 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from discretevae.codes.clusters import cluster_centers, clusters, require_clusters
+from discretevae.codes.clusters import cluster_centers, clusters, mean_pictures, require_clusters
 from discretevae.codes.pooling import pooled_codes
 from discretevae.errors import ConfigError
 from discretevae.explorer.galleries import Gallery
 from discretevae.explorer.variables import Variable
 from discretevae.model.vae import DiscreteVAE
 from discretevae.system.arrays import Array
-
-MEAN_ROWS = 256
-"""Members over which the picture of a group is averaged."""
 
 DEFAULT_GROUPS = 10
 """Groups of codes where labels do not say how many there may be."""
@@ -62,8 +59,8 @@ def groups_of(model: DiscreteVAE, gallery: Gallery, variables: Sequence[Variable
         members = [found.members(k) for k in range(found.n_clusters)]
         return Groups(by, members, cluster_centers(model), "decoded center")
     members = _k_means(model, gallery, variables)
-    pictures = [gallery.x(torch.from_numpy(own[:MEAN_ROWS])).mean(0) for own in members]
-    return Groups("codes (k-means)", members, torch.stack(pictures), "mean of members")
+    pictures = mean_pictures(gallery.rows, members)
+    return Groups("codes (k-means)", members, pictures, "mean of members")
 
 
 def _k_means(model: DiscreteVAE, gallery: Gallery, variables: Sequence[Variable]) -> list[Array]:

@@ -87,16 +87,16 @@ class Categorical(Family):
         index = torch.searchsorted(cumulative, points.contiguous(), right=True)
         # rounding may carry the largest u to the very end of the table
         index = index.clamp_max_(self.n_categories - 1).movedim(-1, 0)
-        return self._one_hot(index, eta.dtype)
+        return one_hot(index, self.n_categories, eta.dtype)
 
     def mode(self, eta: Tensor) -> Tensor:
         """Return one-hot of the largest logit, ``[B, D, K]``."""
-        return self._one_hot(eta.argmax(-1), eta.dtype)
+        return one_hot(eta.argmax(-1), self.n_categories, eta.dtype)
 
     def enumerate(self) -> Tensor:
         """Return all K^D one-hot codes, ``[K^D, D, K]``; the last variable runs fastest."""
         codes = all_codes([self.n_categories] * self.n_variables)
-        return self._one_hot(codes, torch.get_default_dtype())
+        return one_hot(codes, self.n_categories, torch.get_default_dtype())
 
     def log_prob_table(self, eta: Tensor) -> Tensor:
         """Return ln q of all states, by a product with them if D > 1, ``[B, K^D]``."""
@@ -111,13 +111,13 @@ class Categorical(Family):
 
     def from_codes(self, codes: Tensor) -> Tensor:
         """Turn category numbers into one-hot z, ``[N, D, K]``."""
-        return self._one_hot(codes.long(), torch.get_default_dtype())
+        return one_hot(codes.long(), self.n_categories, torch.get_default_dtype())
 
-    def _one_hot(self, index: Tensor, dtype: torch.dtype) -> Tensor:
-        shape = (*index.shape, self.n_categories)
-        return torch.zeros(shape, dtype=dtype, device=index.device).scatter_(
-            -1, index.unsqueeze(-1), 1.0
-        )
+
+def one_hot(index: Tensor, n: int, dtype: torch.dtype) -> Tensor:
+    """Return numbers below n one-hot; torch's own ``one_hot`` waits for the device."""
+    zeros = torch.zeros((*index.shape, n), dtype=dtype, device=index.device)
+    return zeros.scatter_(-1, index.unsqueeze(-1), 1.0)
 
 
 SHORT = 16

@@ -261,11 +261,9 @@ class DiscreteVAE(nn.Module):
         return output.reshape(*lead, output.shape[-1])
 
     def apply_network(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """Apply encoder or decoder; in them, and nowhere else, products are of the type asked for.
+        """Apply encoder or decoder, or a part of one, to its input.
 
-        Args:
-            network: one of the two, or a part of it.
-            x: its input.
+        In them, and nowhere else, products are of the type asked for.
         """
         if self.product_dtype is None:
             return network(x)
@@ -419,11 +417,6 @@ def fresh_model(
     """Return a model whose initial weights follow from a run's seed, on its device.
 
     One that is too large for the memory is refused (`ConfigError`).
-
-    Example:
-        >>> config = ModelConfig(n_features=4, latent="bernoulli:3", hidden=(8,))
-        >>> fresh_model(config, seed=0).family
-        Bernoulli(n_variables=3)
     """
     try:
         generator = generator_for(seed, "weights")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from discretevae.config import LatentSpec, QuantizerSpec
+from discretevae.families.categorical import one_hot
 
 EPSILON = 1e-8
 """Least share of a vector that is divided by."""
@@ -113,7 +114,7 @@ class Levels(Quantizer):
 
     def nearest(self, h: Tensor) -> Tensor:
         """Return one-hot of the nearest level, ``[B, D, K]``."""
-        return one_hot(self.logits(h, 1.0).argmax(-1), self.points)
+        return one_hot(self.logits(h, 1.0).argmax(-1), len(self.points), self.points.dtype)
 
     def points_of(self, z: Tensor) -> Tensor:
         """Return the levels, ``[N, D, 1]``."""
@@ -147,7 +148,7 @@ class Codebook(Quantizer):
 
     def nearest(self, h: Tensor) -> Tensor:
         """Return one-hot of the nearest vector, ``[B, D, K]``."""
-        return one_hot(self.logits(h, 1.0).argmax(-1), self.vectors)
+        return one_hot(self.logits(h, 1.0).argmax(-1), len(self.vectors), self.vectors.dtype)
 
     def points_of(self, z: Tensor) -> Tensor:
         """Return the vectors of one-hot codes, ``[N, D, E]``."""
@@ -205,12 +206,6 @@ class Codebook(Quantizer):
         halves = self.sums[parent] / 2
         self.sums[order] = torch.where(dies[:, None], moved * half[:, None], self.sums[order])
         self.sums[parent] = torch.where(dies[:, None], halves, self.sums[parent])
-
-
-def one_hot(index: Tensor, like: Tensor) -> Tensor:
-    """Return one-hot codes of numbers ``[B, D]``, as many categories as ``like`` has entries."""
-    codes = torch.zeros(*index.shape, len(like), dtype=like.dtype, device=like.device)
-    return codes.scatter_(-1, index.unsqueeze(-1), 1.0)
 
 
 def quantizer_for(

@@ -61,7 +61,7 @@ def save_pretrained(
     license: str | None = None,  # noqa: A002 - what the Hub calls it
     overwrite: bool = False,
 ) -> Path:
-    """Write ``config.json``, ``schema.json``, ``model.safetensors`` and a model card.
+    """Write ``config.json``, ``schema.json``, weights and a model card; return the folder.
 
     Of a `Run` the card says what it was trained on and how, and gives the figures of its
     ``summary.json`` with their standard errors. Of a bare model it says that these are not
@@ -76,9 +76,6 @@ def save_pretrained(
         license: of the weights, as the Hub spells it, such as ``apache-2.0``; None leaves the
             field for you to fill in.
         overwrite: whether files of these names may be replaced.
-
-    Returns:
-        The folder.
 
     Raises:
         ConfigError: the license is no identifier.

@@ -83,9 +83,6 @@ def export_onnx(
         tolerance: the largest difference to let through, ``abs(a − b) / max(1, abs(b))``.
         properties: more that the files are to say of themselves.
 
-    Returns:
-        The paths, and the largest difference.
-
     Raises:
         MissingExtraError: onnx or onnxruntime is not installed.
         ConfigError: torch cannot write a network or the likelihood's mean as ONNX, a network is

@@ -43,7 +43,7 @@ def fit_prior(
     seed: int = 0,
     progress: Callable[[int], object] | None = None,
 ) -> list[PriorEpoch]:
-    """Fit ``prior`` in place by maximum likelihood to the codes of ``rows``.
+    """Fit ``prior`` in place by maximum likelihood to the codes of ``rows``; return its epochs.
 
         max E_x E_q(z|x) ln p(z),   z ~ q(z|x) drawn anew each time;  ln p(z|y) given the labels y
 
@@ -62,9 +62,6 @@ def fit_prior(
         lr: learning rate of the first step; None for 5e-3, or 2e-3 of a transformer.
         seed: of order and draws.
         progress: called after every step with the number of rows done in all passes so far.
-
-    Returns:
-        One `PriorEpoch` per epoch.
 
     Raises:
         ConfigError: an option is out of range, the prior has nothing to learn, or is one of

@@ -61,9 +61,6 @@ def compress(
             and cost some 20 bytes each. None for one for each 256 rows, at most 16.
         progress: called with the number of rows done.
 
-    Returns:
-        The file's content.
-
     Raises:
         ConfigError: the code has a part of real numbers, the likelihood is a density, the prior
             gives no probabilities, or ``lanes`` is out of range.
