@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import json
 import os
@@ -191,7 +192,8 @@ def test_a_port_that_is_taken_is_one_line(cli, trained):
         said = cli("explore", trained("bernoulli:50"), "--port", port, "--no-browser")
     assert (said.status, said.out) == (2, "")
     assert said.err == (
-        f"Error: port {port} of 127.0.0.1 is taken. Leave --port out for a free one.\n"
+        f"Error: port {port} of 127.0.0.1 cannot be used ({os.strerror(errno.EADDRINUSE)}). "
+        "Leave --port out for a free one.\n"
     )
 
 

@@ -6,86 +6,54 @@ nothing heavy, so that help texts and misspelled options are answered at once.
 
 from __future__ import annotations
 
-from discretevae.config.activations import RELU, Activation
-from discretevae.config.augmentations import Augment
+from discretevae.config.activations import RELU as RELU, Activation as Activation
+from discretevae.config.augmentations import Augment as Augment
 from discretevae.config.data_config import (
-    BINARIZE_MODES,
-    SCALE_MODES,
-    BinarizeMode,
-    DataConfig,
-    ScaleMode,
-    scale_for,
+    BINARIZE_MODES as BINARIZE_MODES,
+    SCALE_MODES as SCALE_MODES,
+    BinarizeMode as BinarizeMode,
+    DataConfig as DataConfig,
+    ScaleMode as ScaleMode,
+    scale_for as scale_for,
 )
-from discretevae.config.latents import LatentKind, LatentSpec
-from discretevae.config.likelihoods import LikelihoodSpec
+from discretevae.config.latents import LatentKind as LatentKind, LatentSpec as LatentSpec
+from discretevae.config.likelihoods import LikelihoodSpec as LikelihoodSpec
 from discretevae.config.model_config import (
-    DECODERS,
-    INITS,
-    NETWORKS,
-    Init,
-    ModelConfig,
+    DECODERS as DECODERS,
+    INITS as INITS,
+    NETWORKS as NETWORKS,
+    Init as Init,
+    ModelConfig as ModelConfig,
 )
-from discretevae.config.pictures import COLOR_MODES, ColorMode, ImageShape, sides_of, spell_shape
-from discretevae.config.presets import PRESETS, preset
-from discretevae.config.priors import PriorSpec
-from discretevae.config.quantizers import QuantizerSpec, VQTraining
-from discretevae.config.run_config import RunConfig, run_config_from, to_dict
-from discretevae.config.saving import SaveEvery
-from discretevae.config.schedules import Schedule
-from discretevae.config.supervision import Supervision
-from discretevae.config.targets import NeighborTarget, RowTarget, Target
+from discretevae.config.pictures import (
+    COLOR_MODES as COLOR_MODES,
+    ColorMode as ColorMode,
+    ImageShape as ImageShape,
+    sides_of as sides_of,
+    spell_shape as spell_shape,
+)
+from discretevae.config.presets import PRESETS as PRESETS, preset as preset
+from discretevae.config.priors import PriorSpec as PriorSpec
+from discretevae.config.quantizers import QuantizerSpec as QuantizerSpec, VQTraining as VQTraining
+from discretevae.config.run_config import (
+    RunConfig as RunConfig,
+    run_config_from as run_config_from,
+    to_dict as to_dict,
+)
+from discretevae.config.saving import SaveEvery as SaveEvery
+from discretevae.config.schedules import Schedule as Schedule
+from discretevae.config.supervision import Supervision as Supervision
+from discretevae.config.targets import (
+    NeighborTarget as NeighborTarget,
+    RowTarget as RowTarget,
+    Target as Target,
+)
 from discretevae.config.train_config import (
-    OBJECTIVE_NAMES,
-    PRECISIONS,
-    STARTS,
-    ObjectiveName,
-    Precision,
-    TrainConfig,
-    auto_batch_size,
+    OBJECTIVE_NAMES as OBJECTIVE_NAMES,
+    PRECISIONS as PRECISIONS,
+    STARTS as STARTS,
+    ObjectiveName as ObjectiveName,
+    Precision as Precision,
+    TrainConfig as TrainConfig,
+    auto_batch_size as auto_batch_size,
 )
-
-__all__ = [
-    "BINARIZE_MODES",
-    "COLOR_MODES",
-    "DECODERS",
-    "INITS",
-    "NETWORKS",
-    "OBJECTIVE_NAMES",
-    "PRECISIONS",
-    "PRESETS",
-    "RELU",
-    "SCALE_MODES",
-    "STARTS",
-    "Activation",
-    "Augment",
-    "BinarizeMode",
-    "ColorMode",
-    "DataConfig",
-    "ImageShape",
-    "Init",
-    "LatentKind",
-    "LatentSpec",
-    "LikelihoodSpec",
-    "ModelConfig",
-    "NeighborTarget",
-    "ObjectiveName",
-    "Precision",
-    "PriorSpec",
-    "QuantizerSpec",
-    "RowTarget",
-    "RunConfig",
-    "SaveEvery",
-    "ScaleMode",
-    "Schedule",
-    "Supervision",
-    "Target",
-    "TrainConfig",
-    "VQTraining",
-    "auto_batch_size",
-    "preset",
-    "run_config_from",
-    "scale_for",
-    "sides_of",
-    "spell_shape",
-    "to_dict",
-]

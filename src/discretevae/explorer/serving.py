@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import logging
 import os
@@ -41,13 +40,10 @@ def listen(port: int) -> socket.socket:
     try:
         return socket.create_server((HOST, port), backlog=BACKLOG)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            problem = f"port {port} of {HOST} is taken. Leave `port` out for a free one."
-        elif error.errno == errno.EACCES:
-            problem = f"port {port} needs more rights. Leave `port` out for a free one."
-        else:
-            problem = f"{HOST} cannot be listened on ({error.strerror}). Check the network."
-        raise ConfigError(problem) from None
+        reason = os.strerror(error.errno or 0)
+        raise ConfigError(
+            f"port {port} of {HOST} cannot be used ({reason}). Leave `port` out for a free one."
+        ) from None
 
 
 def address(listener: socket.socket) -> str:

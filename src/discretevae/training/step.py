@@ -47,8 +47,7 @@ def take_step(
     )
     if batch.row_weights is not None:
         terms = terms.weighted(batch.row_weights)
-    # most batches: saves a multiplication
-    loss = terms.loss if batch.weight == 1 else terms.loss * batch.weight
+    loss = terms.loss * batch.weight
     state.optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     # in place: from here on, loss is the mean over all processes, and all of them skip together
