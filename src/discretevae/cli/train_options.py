@@ -30,30 +30,21 @@ THE_ONE_OF_OUT = "<the one of --out>"
 """Value of ``--resume`` without a folder, which no path is: the folder that ``--out`` names."""
 
 
-class Widths(click.ParamType[tuple[int, ...]]):
-    """Widths of layers: ``1024``, ``200,200`` or ``none``."""
+class Ints(click.ParamType[tuple[int, ...]]):
+    """Whole numbers in one of the forms that a pattern allows, such as ``200,200`` or ``28x28``."""
 
-    name = "widths"
+    def __init__(self, name: str, pattern: str, examples: str) -> None:
+        self.name, self.pattern, self.examples = name, pattern, examples
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
-        """Read the text."""
-        try:
-            return () if value == "none" else tuple(int(part) for part in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r} cannot be read. Write it like 1024, 200,200 or none.", param, ctx)
+        """Read the text; one without a number stands for none."""
+        if not re.fullmatch(self.pattern, value):
+            self.fail(f"{value!r} cannot be read. Write it like {self.examples}.", param, ctx)
+        return tuple(map(int, re.findall("-?[0-9]+", value)))
 
 
-class Size(click.ParamType[tuple[int, int]]):
-    """Height x width, such as ``28x28``."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
-        """Read the text."""
-        match = re.fullmatch(r"(\d+)x(\d+)", value)
-        if match is None:
-            self.fail(f"{value!r} cannot be read. Write it like 28x28.", param, ctx)
-        return int(match[1]), int(match[2])
+WIDTHS = Ints("widths", r"none|-?[0-9]+( *, *-?[0-9]+)*", "1024, 200,200 or none")
+SIZE = Ints("size", "[0-9]+x[0-9]+", "28x28")
 
 
 def _own(help: str, **settings: Any) -> dict[str, Any]:  # noqa: A002 - click's name
@@ -95,7 +86,7 @@ _OWN = {
     "hidden": _own(
         "Widths of the encoder's hidden layers, mirrored by the decoder: 1024 or 200,200; none for "
         "linear networks. For an mlp.  [default: the preset's]",
-        type=Widths(),
+        type=WIDTHS,
     ),
     "decoder": _own(
         "Layers of the decoder: mirror, those of the encoder; or linear, whose weights say what "
@@ -205,7 +196,7 @@ _OWN = {
     "image_size": _own(
         "Height x width, such as 32x32, to which the images of a folder are resized. For a table: "
         "its rows are images of this size.  [default: as in the data]",
-        type=Size(),
+        type=SIZE,
     ),
     "color": _own(
         "Read images in files as rgb or as grey; auto: as grey if all of them are.",

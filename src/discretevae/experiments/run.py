@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
-from discretevae.config import RunConfig, SaveEvery
+from discretevae.config import RunConfig, SaveEvery, to_dict
 from discretevae.data import Dataset, Schema
 from discretevae.data.datasets import require_dataset
 from discretevae.errors import ConfigError, TrainingInterrupted, require_type
@@ -163,7 +163,7 @@ def _files(config: RunConfig, data: Dataset, known: Schema | None) -> dict[str, 
         raise ConfigError(f"{data.name}: {problem}. Leave it out of the configuration.")
     if known is not None and (known.split, known.digests) != (schema.split, schema.digests):
         known.require_same(data)
-    return {CONFIG: config_bytes(config), SCHEMA: schema_bytes(schema)}
+    return {CONFIG: config_bytes(to_dict(config)), SCHEMA: schema_bytes(schema)}
 
 
 def _finish(

@@ -21,6 +21,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -142,13 +143,13 @@ def is_run(folder: Path) -> bool:
 
 def save_config(folder: Path, config: RunConfig) -> None:
     """Write ``config.json``."""
-    write_atomic(folder / CONFIG, config_bytes(config))
+    write_atomic(folder / CONFIG, config_bytes(to_dict(config)))
 
 
-def config_bytes(config: RunConfig) -> bytes:
-    """Return the content of ``config.json``."""
+def config_bytes(values: Mapping[str, Any]) -> bytes:
+    """Return the content of ``config.json``, of a configuration as plain values."""
     head = {"format": FORMAT, "format_version": FORMAT_VERSION, "discretevae": __version__}
-    return json_bytes(head | to_dict(config))
+    return json_bytes({**head, **values})
 
 
 def load_config(folder: Path) -> RunConfig:

@@ -28,11 +28,10 @@ from discretevae.model.row_checks import require_model
 from discretevae.model.vae import DiscreteVAE
 from discretevae.run_folder.saved_run import (
     CONFIG,
-    FORMAT,
-    FORMAT_VERSION,
     MODEL,
     SCHEMA,
     Run,
+    config_bytes,
     load_run,
     save_config,
     save_schema,
@@ -40,7 +39,7 @@ from discretevae.run_folder.saved_run import (
 )
 from discretevae.run_folder.summary import SUMMARY, read_summary
 from discretevae.sharing.card import model_card
-from discretevae.system.files import as_path, write_json, write_text
+from discretevae.system.files import as_path, write_atomic, write_text
 from discretevae.version import __version__
 
 CARD = "README.md"
@@ -118,11 +117,9 @@ def save_pretrained(
             save_schema(folder, model.schema.without_rows())
         save_config(folder, _without_path(model).config)
     else:
-        head = {"format": FORMAT, "format_version": FORMAT_VERSION, "discretevae": __version__}
         # empty parts: nothing is known of them
-        write_json(
-            folder / CONFIG, {**head, "model": to_dict(bare.config), "training": {}, "data": {}}
-        )
+        values = {"model": to_dict(bare.config), "training": {}, "data": {}}
+        write_atomic(folder / CONFIG, config_bytes(values))
     return folder
 
 

@@ -15,7 +15,6 @@ from discretevae.objectives import Chains
 from discretevae.run_folder.checkpoint import install_state, pack_state
 from discretevae.run_folder.history import EpochMetrics
 from discretevae.system.randomness import generator_for
-from discretevae.system.ranks import Ranks
 from discretevae.training.adam import Adam
 from discretevae.training.averaging import Average
 from discretevae.training.position import Position
@@ -104,7 +103,8 @@ class TrainingState:
 def start_state(prepared: PreparedTraining) -> TrainingState:
     """Let the estimator make its parameters, and return the state before the first step."""
     model, config, device = prepared.model, prepared.config, prepared.device
-    n = len(prepared.train_rows)
+    n, ranks = len(prepared.train_rows), prepared.ranks
+    of_rank = () if ranks.is_first else (ranks.rank,)
     eta = torch.zeros(1, *model.family.eta_shape, device=device)
     prepared.estimator.prepare(model.family, eta)
     estimator = None
@@ -119,7 +119,7 @@ def start_state(prepared: PreparedTraining) -> TrainingState:
         chains=Chains(model.family, n, device) if config.objective == "jsa" else None,
         optimizer=_adam(learned, config.lr, is_recorded=config.graph, device=device),
         generators={
-            name: _generator(name, config.seed, prepared.ranks, device) for name in GENERATORS
+            name: generator_for(config.seed, name, *of_rank, device=device) for name in GENERATORS
         },
         sums=Sums(device),
     )
@@ -135,8 +135,3 @@ def _adam(
         dtype = torch.float64 if device.type == "cpu" else torch.float32
         rate = torch.tensor(lr, dtype=dtype, device=device)
     return Adam(parameters, lr=rate, fused=True, capturable=is_recorded)
-
-
-def _generator(name: str, seed: int, ranks: Ranks, device: torch.device) -> torch.Generator:
-    purpose = (name,) if ranks.is_first else (name, ranks.rank)
-    return generator_for(seed, *purpose, device=device)

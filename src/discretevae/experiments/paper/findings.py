@@ -123,12 +123,13 @@ def find_all(
     figures = [figure.name for figure in figures_of(runs)]
     stand_ins = {run.config.data.source for run in runs.values()}
     stand_ins -= {run.experiment.source for run in runs.values()}
-    worse_pairs = [
-        (runs.get((bits, variant)), runs.get((category, variant)))
+    alike = [
+        (runs[bits, variant], runs[category, variant])
         for bits, category in BITS_AND_CATEGORY
         for variant in VARIANTS
+        if (bits, variant) in runs and (category, variant) in runs
     ]
-    sooner_pairs = [(runs.get((name, "paper")), runs.get((name, "ours"))) for name in EXPERIMENTS]
+    both = [name for name in EXPERIMENTS if all((name, variant) in runs for variant in VARIANTS)]
     return {
         "format": FORMAT,
         # the data set that was taken in place of the experiments' own, if one was
@@ -139,13 +140,11 @@ def find_all(
         "worse": [
             {"bits": bits.key, "category": category.key}
             | worse(bits.test, category.test, category.config.model.latent.n_categories)
-            for bits, category in worse_pairs
-            if bits is not None and category is not None
+            for bits, category in alike
         ],
         "sooner": [
             {"paper": paper.key, "ours": ours.key} | sooner(paper.history, ours.history)
-            for paper, ours in sooner_pairs
-            if paper is not None and ours is not None
+            for paper, ours in ((runs[name, "paper"], runs[name, "ours"]) for name in both)
         ],
     }
 
