@@ -26,6 +26,7 @@ TASKS = {
         "explore": "Look at codes in the browser: flip, walk, draw, compare.",
         "reconstruct": "Show rows beside their reconstructions.",
         "sample": "Draw samples from the prior.",
+        "impute": "Fill the missing cells of a table.",
         "top-words": "List the words that each bit or category makes likelier.",
     },
     "Use": {

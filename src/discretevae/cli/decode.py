@@ -33,8 +33,7 @@ def command(run_folder: Path, codes: Path, out: Path, device: str, as_json: bool
 
     refuse_same_file(out, codes, "codes")
     run = open_run(run_folder, device)
-    shape = run.config.model.image_shape
-    limit = MAX_PICTURES if outputs.is_picture(out, shape) else None
+    limit = MAX_PICTURES if outputs.is_picture(out, run.config.model) else None
     rows = decode_codes(run.model, read_codes(codes, run.model.family)[:limit])
     outputs.write_rows(out, rows, run, f"{len(rows)} decoded codes")
     outputs.report_rows(as_json, out=out, rows=len(rows))

@@ -84,7 +84,7 @@ def read_options(options: dict[str, Any]) -> dict[str, Any]:
     )
     if scale == "auto" and (options["divisor"] is not None or options["binarize"] != "none"):
         scale = None  # a scale that was asked for is refused beside a divisor
-    names = ("label", "row_id", "text", "ignore", "header", "image_size", "color",
+    names = ("label", "row_id", "text", "ignore", "kind", "header", "image_size", "color",
              "skip_broken", "divisor")  # fmt: skip
     return {name: options[name] for name in names} | {"scale": scale}
 
@@ -95,7 +95,7 @@ def run_config(options: dict[str, Any], data: Dataset, training: TrainConfig) ->
     from discretevae.model.inputs import suited_likelihood
 
     source, rows = options["data"], data.train
-    if options["likelihood"] == AUTO:
+    if options["likelihood"] in (AUTO, "mixed"):
         likelihood = suited_likelihood(rows.binarized(options["binarize"]))
         options = options | {"likelihood": likelihood}
     read = read_options(options) | {

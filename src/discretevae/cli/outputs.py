@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from discretevae.config import ImageShape
+    from discretevae.config import ModelConfig
     from discretevae.run_folder.saved_run import Run
     from discretevae.system.arrays import Array
 
@@ -86,13 +86,18 @@ def draw(figure: Figure, path: Path, **settings: Any) -> None:
     save_figure(figure, make_parent(path), **settings)
 
 
-def is_picture(out: Path, image_shape: ImageShape | None) -> bool:
+def is_picture(out: Path, model: ModelConfig) -> bool:
     """Return whether rows are to be written as a picture, and not as ``.npy`` or ``.csv``.
 
     Raises:
         ConfigError: the model's rows are no pictures, or the suffix is another.
     """
+    image_shape = model.image_shape
     require_suffix(out, ".png", ".npy", ".csv")
+    if model.likelihood.kind == "mixed" and out.suffix.lower() != ".csv":
+        raise ConfigError(
+            f"{out}: a table with texts or missing cells is written as .csv. Pass one."
+        )
     if out.suffix.lower() != ".png":
         return False
     if image_shape is None:
@@ -107,7 +112,7 @@ def write_rows(out: Path, x: Tensor, run: Run, title: str, lines: Sequence[str] 
     columns; ``.csv`` has the names of the columns.
     """
     image_shape = run.config.model.image_shape
-    if is_picture(out, image_shape) and image_shape is not None:
+    if is_picture(out, run.config.model) and image_shape is not None:
         from discretevae.plots.pictures import image_grid
 
         draw(image_grid(x, image_shape, title, lines), out)

@@ -14,7 +14,7 @@ from discretevae.cli.inputs import Inputs
     "--out",
     "A .png picture of rows above reconstructions, or .npy or .csv of the latter in the units of "
     "the data.  "
-    "[default: RUN/figures/reconstructions.png]",
+    "[default: RUN/figures/reconstructions.png, of tables RUN/reconstructions.csv]",
 )
 @arguments.refine
 @arguments.inputs("test")
@@ -28,11 +28,13 @@ def command(source: Inputs, n: int, out: Path | None, refine: int, as_json: bool
     from discretevae.codes.refining import refine_codes
 
     source.check_output(out, "--out", ".png", ".npy", ".csv")
-    out = out or source.folder / "figures" / "reconstructions.png"
+    is_picture = source.image_shape is not None
+    file = "figures/reconstructions.png" if is_picture else "reconstructions.csv"
+    out = out or source.folder / file
     rows = source.rows()
     n = min(n, len(rows))
     model = source.run.model
-    if outputs.is_picture(out, source.image_shape):
+    if outputs.is_picture(out, source.run.config.model):
         from discretevae.plots.pictures import reconstructions
 
         outputs.draw(reconstructions(model, rows, n=n, refine=refine), out)

@@ -28,10 +28,15 @@ from discretevae.errors import ConfigError
     type=arguments.COUNT,
 )
 @arguments.option("--label", "Name of the class to draw, of a run given labels.  [default: each]")
+@arguments.option(
+    "--draw/--mean",
+    "Write draws from p(x|z), or E[x|z].  [default: draws for tables of several kinds of columns]",
+    None,
+)
 @arguments.path(
     "--out",
     "A .png picture, or .npy or .csv for the values in the units of the data.  "
-    "[default: RUN/figures/samples.png]",
+    "[default: RUN/figures/samples.png, of tables RUN/samples.csv]",
 )
 @arguments.seed
 @arguments.device
@@ -42,6 +47,7 @@ def command(
     temperature: float,
     top_k: int | None,
     label: str | None,
+    draw: bool | None,
     out: Path | None,
     seed: int,
     device: str,
@@ -51,7 +57,8 @@ def command(
 
     If RUN was given labels, and --label is left out, the picture has a line of each class.
 
-    What is written is E[x|z] of each code, and not a draw from p(x|z).
+    What is written is E[x|z] of each code, or with --draw a draw from p(x|z): a made row that looks
+    like a real one, with the names, levels and decimals of the data.
     """
     import torch
 
@@ -59,9 +66,11 @@ def command(
     from discretevae.system.randomness import generator_for
 
     run = open_run(run_folder, device)
-    out = out or run_folder / "figures" / "samples.png"
     shape = run.config.model.image_shape
-    outputs.is_picture(out, shape)  # refuses other files before anything is drawn
+    out = out or run_folder / ("figures/samples.png" if shape else "samples.csv")
+    if draw is None:
+        draw = run.config.model.likelihood.kind == "mixed"
+    outputs.is_picture(out, run.config.model)  # refuses other files before anything is drawn
     known = None if run.schema is None else run.schema.classes
     counts = getattr(run.model.prior, "counts", ())
     if run.config.training.objective == "semi-supervised" and not len(counts):
@@ -82,6 +91,8 @@ def command(
         each = torch.tensor([*classes.values()]).repeat_interleave(n or 12)
         options["label"], n = each, len(each)
     generator, n = generator_for(seed, "figures", device=device), n or 60
-    rows = run.model.sample(n, generator=generator, temperature=temperature, **options).cpu()
+    rows = run.model.sample(
+        n, noise=draw, generator=generator, temperature=temperature, **options
+    ).cpu()
     outputs.write_rows(out, rows, run, f"{n} samples of the prior", [*classes])
     outputs.report_rows(as_json, out=out, rows=n)

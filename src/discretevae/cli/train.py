@@ -81,6 +81,7 @@ def _train(
     ranks.wait()  # all have looked at the folder before the first of them writes to it
     if ranks.is_first:
         _warn_of_no_bound(config.training)
+        _show_columns(data)
     has_board = options["tensorboard"] and ranks.is_first
     with (
         training_bar(config, data, is_first=ranks.is_first) as (training, evaluating),
@@ -201,6 +202,16 @@ def _warn_of_no_bound(training: TrainConfig) -> None:
             ObjectiveWarning,
             stacklevel=2,
         )
+
+
+def _show_columns(data: Dataset) -> None:
+    """Print the kinds of a table's columns, before any of them is learned."""
+    rows = data.train
+    lines = [] if rows.scale is None else rows.scale.described(rows.columns)
+    if lines:
+        click.echo(f"{rows.name}: columns by kind; --kind COLUMN=KIND changes one", err=True)
+    for line in lines:
+        click.echo(f"  {line}", err=True)
 
 
 def _print_summary(result: RunResult, config: RunConfig, data: Dataset) -> None:

@@ -13,6 +13,7 @@ from discretevae.cli.own_estimators import EstimatorName
 from discretevae.config import (
     BINARIZE_MODES,
     COLOR_MODES,
+    COLUMN_KINDS,
     DECODERS,
     INITS,
     NETWORKS,
@@ -146,12 +147,13 @@ _OWN = {
     "samples": _own("S, draws of z per row and step.  [default: the estimator's own]", type=int),
     "likelihood": _own(
         "p(x|z): auto, which is bernoulli for grey pictures and for 0 and 1, logistic for 8-bit "
-        "colors, multinomial for counts, else gaussian:learned; bernoulli or "
+        "colors, multinomial for counts, mixed for tables with texts or missing cells, else "
+        "gaussian:learned; bernoulli or "
         "continuous-bernoulli for values in [0, 1]; "
         "beta-binomial or logistic for 8-bit values, color-logistic:5 for a pixel as a whole; "
         "for counts multinomial (a softmax over words), poisson or negative-binomial; "
         "for real values gaussian, with σ = 1, gaussian:0.1 with another σ, gaussian:learned with "
-        "one for each feature.",
+        "one for each feature; mixed: each column of a table by its kind, see --kind.",
         default="auto",
     ),
     "prior": _own(
@@ -182,9 +184,17 @@ _OWN = {
     "ignore": _own(
         "Column of a table to leave out; may be repeated.", multiple=True, metavar="COLUMN"
     ),
+    "kind": _own(
+        "Kind of a column of a table, COLUMN=KIND: "
+        f"{', '.join(COLUMN_KINDS)}; may be repeated.  [default: seen from the values]",
+        multiple=True,
+        metavar="COLUMN=KIND",
+    ),
     "scale": _own(
-        "Scale of the columns of a table: standard (mean 0, deviation 1), minmax (0 to 1) or none; "
-        "auto standardizes what is neither pictures nor 0 and 1, for likelihoods of real values.",
+        "Scale of the columns of a table: standard (mean 0, deviation 1), minmax (0 to 1), "
+        "columns (each by its kind) or none; auto takes columns for tables with texts or missing "
+        "cells, and standardizes others that are neither pictures nor 0 and 1, for likelihoods of "
+        "real values.",
         default="auto",
         type=click.Choice(SCALE_MODES),
     ),

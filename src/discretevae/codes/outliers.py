@@ -244,6 +244,11 @@ def fit_outliers(
         raise ConfigError(
             f"unknown correction {correction!r}. {did_you_mean(correction, get_args(Correction))}"
         )
+    if reference_rows.is_mixed and correction == "complexity":
+        raise ConfigError(
+            "`correction` complexity is for rows of values of one kind, such as pictures. Leave it "
+            "out."
+        )
     low, high = reference_rows.value_range
     found = Outliers(
         model=model,
@@ -303,7 +308,7 @@ def input_complexity(
     chunk = max(1, min(CHUNK_ROWS, CHUNK_VALUES // rows.n_features))
     done = 0
     for x in rows.deterministic().chunks(chunk, progress=progress):
-        shares = (x.double().numpy() - low) / (high - low)
+        shares = (x.nan_to_num(nan=low).double().numpy() - low) / (high - low)
         for level in np.rint(TOP * shares.clip(0, 1)).astype(np.uint8):
             lengths[done] = _shortest(level, rows.image_shape)
             done += 1

@@ -8,6 +8,11 @@ from __future__ import annotations
 
 from discretevae.config.activations import RELU as RELU, Activation as Activation
 from discretevae.config.augmentations import Augment as Augment
+from discretevae.config.columns import (
+    COLUMN_KINDS as COLUMN_KINDS,
+    ColumnKind as ColumnKind,
+    ColumnSpec as ColumnSpec,
+)
 from discretevae.config.data_config import (
     BINARIZE_MODES as BINARIZE_MODES,
     SCALE_MODES as SCALE_MODES,

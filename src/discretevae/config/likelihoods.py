@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self, get_args
 
 from discretevae.config.checks import a_number, an_int, one_of
+from discretevae.config.columns import ColumnSpec, columns_of, spelled_columns
 from discretevae.config.spelling import Spec, spell
 
 LikelihoodKind = Literal[
     "bernoulli", "continuous-bernoulli", "gaussian", "beta-binomial", "logistic", "color-logistic",
-    "multinomial", "poisson", "negative-binomial",
+    "multinomial", "poisson", "negative-binomial", "mixed",
 ]  # fmt: skip
 
 OF_COUNTS: tuple[LikelihoodKind, ...] = ("multinomial", "poisson", "negative-binomial")
@@ -35,11 +36,13 @@ class LikelihoodSpec(Spec):
     | ``multinomial`` | of counts: a softmax over words, the length of a row being given |
     | ``poisson`` | of counts: each column with a rate of its own |
     | ``negative-binomial`` | the same with a learned spread of each column |
+    | ``mixed``, ``mixed:real*2,categorical:5`` | each column by its kind, a `ColumnSpec` |
 
     Args:
         kind: a name of the table.
         scale: σ of ``gaussian``; None when it is learned, one for each feature.
         n_components: M, the components of ``logistic`` and ``color-logistic``.
+        columns: of ``mixed``, in their order; none for those that are found in the data.
 
     Raises:
         ConfigError: an option is out of range.
@@ -52,7 +55,7 @@ class LikelihoodSpec(Spec):
         ...
         discretevae.errors.ConfigError: `likelihood` 'gausian' is unknown. Did you mean gaussian? \
 Choices: bernoulli, continuous-bernoulli, gaussian, gaussian:learned, beta-binomial, logistic, \
-color-logistic, multinomial, poisson, negative-binomial.
+color-logistic, multinomial, poisson, negative-binomial, mixed.
     """
 
     option = "likelihood"
@@ -61,6 +64,7 @@ color-logistic, multinomial, poisson, negative-binomial.
     kind: LikelihoodKind = field(metadata=one_of(get_args(LikelihoodKind)))
     scale: float | None = field(default=1.0, metadata=a_number(*SCALES))
     n_components: int = field(default=1, metadata=an_int(1, MAX_COMPONENTS))
+    columns: tuple[ColumnSpec, ...] = ()
 
     @classmethod
     def gaussian(cls, scale: float = 1.0) -> Self:
@@ -78,6 +82,11 @@ color-logistic, multinomial, poisson, negative-binomial.
         return cls("color-logistic", n_components=n_components)
 
     @classmethod
+    def mixed(cls, *columns: str) -> Self:
+        """Return the likelihood of a table whose columns are of several kinds, by their names."""
+        return cls("mixed", columns=columns_of(columns))
+
+    @classmethod
     def constructors(cls) -> dict[str, Any]:
         """Return a spec, or what makes one from an option, for each kind."""
         return {
@@ -89,12 +98,13 @@ color-logistic, multinomial, poisson, negative-binomial.
             "logistic": cls.logistic,
             "color-logistic": cls.color_logistic,
             **{kind: cls(kind) for kind in OF_COUNTS},
+            "mixed": cls.mixed,
         }
 
     @property
     def is_unit(self) -> bool:
         """True if x must lie in [0, 1]."""
-        return self.kind != "gaussian" and not self.is_count
+        return self.kind not in ("gaussian", "mixed") and not self.is_count
 
     @property
     def is_count(self) -> bool:
@@ -104,5 +114,7 @@ color-logistic, multinomial, poisson, negative-binomial.
     def __str__(self) -> str:
         if self.scale is None:
             return f"{self.kind}:learned"
+        if self.columns:
+            return spell(self.kind, *spelled_columns(self.columns))
         option = self.scale if self.kind == "gaussian" else self.n_components
         return spell(self.kind, *[option] * (option != 1))

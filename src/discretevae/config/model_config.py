@@ -129,6 +129,8 @@ class ModelConfig:
                 f"`quantizer` {self.quantizer} needs a {self.quantizer.latent_kind} code, such as "
                 f"{fitting[self.quantizer.latent_kind]}. Got {self.latent}."
             )
+        if not problems and self.likelihood.kind == "mixed":
+            problems += self._column_problems()
         is_grey = len(self.image_shape or ()) < 3
         if not problems and is_grey and self.likelihood.kind == "color-logistic":
             problems.append(f"`likelihood` {self.likelihood} is for pictures in color.")
@@ -137,6 +139,14 @@ class ModelConfig:
                 f"`image_shape` must hold {self.n_features} values. Got {self.image_shape}."
             )
         refuse(problems)
+
+    def _column_problems(self) -> list[str]:
+        if self.network in ("cnn", "resnet"):
+            return [f"`likelihood` mixed is for tables, and a {self.network} for pictures."]
+        n = len(self.likelihood.columns)
+        if n in (0, self.n_features):
+            return []
+        return [f"`likelihood` mixed has {n:,} columns, but rows have {self.n_features:,}."]
 
     def _picture_problems(self) -> list[str]:
         problems, shape = [], self.image_shape

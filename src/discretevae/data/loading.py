@@ -40,6 +40,7 @@ class ReadOptions(TypedDict, total=False):
     row_id: str | None
     text: str | None
     ignore: tuple[str, ...]
+    kind: tuple[str, ...]
     header: bool | None
     image_size: tuple[int, int] | None
     color: ColorMode
@@ -79,8 +80,8 @@ def load_data(
         download: fetch a built-in set that is found nowhere.
         progress: draw a bar while fetching or decoding, if standard error is a terminal.
         schema: of a run, which the data are held against and read by.
-        options: fields of `DataConfig`: ``label``, ``row_id``, ``text``, ``ignore``, ``header``,
-            ``image_size``, ``color``, ``skip_broken``, ``scale``, ``divisor``.
+        options: fields of `DataConfig`: ``label``, ``row_id``, ``text``, ``ignore``, ``kind``,
+            ``header``, ``image_size``, ``color``, ``skip_broken``, ``scale``, ``divisor``.
 
     Raises:
         ConfigError: an argument outside its range.
@@ -299,7 +300,7 @@ def _require_own(rows: Rows, config: DataConfig) -> None:
             raise ConfigError(f"{config.source}: has {what} {own}, not {asked}. Leave it out.")
     if config.scale not in (None, "auto"):
         raise ConfigError(f"{config.source}: pictures have no `scale`. Leave it out.")
-    if config.label or config.row_id or config.ignore:
+    if config.label or config.row_id or config.ignore or config.kind:
         raise ConfigError(f"{config.source}: has no columns by name. Leave them out.")
 
 

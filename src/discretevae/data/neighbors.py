@@ -148,12 +148,12 @@ def _points(rows: Rows, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.fl
     """Return the rows, or their first principal components, ``[N, ≤ 64]``."""
 
     def piece(index: Tensor | slice) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-        return rows.batch(index).numpy()
+        return rows.vectors(index).numpy()
 
     if rows.are_counts:
         return topic_vectors(rows, n=COMPONENTS, seed=seed)[0]
     pieces = [slice(start, start + PIECE_ROWS) for start in range(0, len(rows), PIECE_ROWS)]
-    if rows.n_features <= COMPONENTS:
+    if rows.n_features <= COMPONENTS and not rows.is_mixed:
         return np.concatenate([piece(part) for part in pieces])
     from sklearn.decomposition import PCA
 

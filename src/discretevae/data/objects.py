@@ -56,10 +56,10 @@ def rows_from(
     frame = frame_of(source)
     if frame is not None:
         return read_frame(frame, request, name)
-    if (request.label, request.row_id, request.ignore) != (None, None, ()):
+    if (request.label, request.row_id, request.ignore, request.kind) != (None, None, (), ()):
         raise ConfigError(
-            f"{name}: has no columns by name. Leave `label`, `row_id` and `ignore` out, or give "
-            "labels to Rows.from_array."
+            f"{name}: has no columns by name. Leave `label`, `row_id`, `ignore` and `kind` out, or "
+            "give labels to Rows.from_array."
         )
     labels = None
     if isinstance(source, Dataset):

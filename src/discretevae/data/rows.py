@@ -19,6 +19,7 @@ from discretevae.config import BinarizeMode, ImageShape, ScaleMode, spell_shape
 from discretevae.data.batches import Batches
 from discretevae.data.binarization import binarize, binarize_rows, require_mode
 from discretevae.data.classes import is_known, read_labels
+from discretevae.data.columns import TableScale
 from discretevae.data.scale import ColumnScale, count_not_bytes
 from discretevae.data.stores import streamed
 from discretevae.data.stores.base import InMemory, Store
@@ -27,6 +28,7 @@ from discretevae.data.stores.sparse import Sparse
 from discretevae.data.stores.storing import store
 from discretevae.data.stores.values import Array, check_image_shape, check_weights
 from discretevae.errors import DataError
+from discretevae.likelihoods.mixed import as_vectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +138,11 @@ class Rows:
         return self.values.shape[1]
 
     @property
+    def is_mixed(self) -> bool:
+        """True if the columns are of several kinds; NaN then stands for a missing cell."""
+        return isinstance(self.scale, TableScale)
+
+    @property
     def bounds(self) -> tuple[float, float] | None:
         """Numbers between which every stored value lies, where they are known without looking."""
         return self._store.bounds
@@ -144,6 +151,11 @@ class Rows:
     def is_streamed(self) -> bool:
         """True if the values stay on disk, and are read at use."""
         return isinstance(self.values, streamed.Streamed)
+
+    @cached_property
+    def has_holes(self) -> bool:
+        """True if some cell is missing."""
+        return self.is_mixed and any(bool(part.isnan().any()) for part in self._store.pieces())
 
     @cached_property
     def are_bytes(self) -> bool:
@@ -208,6 +220,11 @@ class Rows:
                 return self._x(stored, generator)
             index = torch.arange(start, stop, step)
         return self._x(self._store.take(index).to(torch.float32), generator)
+
+    def vectors(self, index: Tensor | slice) -> Tensor:
+        """Return the rows at `index` as numbers to take distances of: x, or `as_vectors` of it."""
+        x = self.batch(index)
+        return as_vectors(self.scale.specs, x) if isinstance(self.scale, TableScale) else x
 
     def chunks(
         self, size: int, *, seed: int | None = None, progress: Callable[[int], object] | None = None
@@ -376,6 +393,7 @@ class Rows:
         """The number of values outside of [0, divisor], the least and the largest of all."""
         outside, low, high = 0, float("inf"), float("-inf")
         for part in self._store.pieces():
+            part = part[~part.isnan()] if self.is_mixed else part
             outside += int(((part < 0) | (part > self.divisor)).sum())
             low, high = min(low, float(part.min())), max(high, float(part.max()))
         return outside, low, high

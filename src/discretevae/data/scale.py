@@ -18,7 +18,7 @@ from discretevae.data.stores.disk import DiskTable
 from discretevae.data.stores.values import Array, Facts, is_grey
 from discretevae.errors import DataError, DataWarning
 
-ScaleKind = Literal["standard", "minmax"]
+ScaleKind = Literal["standard", "minmax", "columns"]
 
 GREY_ROUNDING = 1e-3
 """Largest distance of 255 x from a whole number at which k/255 in float32 counts as one."""
@@ -39,7 +39,7 @@ class ColumnScale:
 
     Args:
         kind: ``standard``: mean and standard deviation; ``minmax``: the least, and largest less
-            least.
+            least; ``columns``: those of a `TableScale`.
         center: float64 ``[P]``.
         width: float64 ``[P]``, 1 for a constant column.
         low: the least value of each column of the training rows, float64 ``[P]``.
@@ -110,6 +110,10 @@ class ColumnScale:
         """Return x ``[n, P]`` in the units of the columns, float64."""
         restored: Array = x.detach().cpu().double().numpy() * self.width + self.center
         return restored
+
+    def described(self, names: Sequence[str] | None) -> list[str]:
+        """Return what is to be said of the columns before training: lines for people."""
+        return []
 
     @property
     def log_jacobian(self) -> float:

@@ -15,6 +15,7 @@ from discretevae.config import DataConfig, ImageShape, spell_shape
 from discretevae.config.checks import is_int, is_number
 from discretevae.config.pictures import is_image_shape
 from discretevae.data.classes import renumber
+from discretevae.data.columns import TableScale
 from discretevae.data.datasets import Dataset, DrawnSplit
 from discretevae.data.digest import Digest
 from discretevae.data.readers.request import Request, listed
@@ -154,8 +155,16 @@ data of the model's own width.
             )
         return replace(rows, labels=labels, classes=classes)
 
+    @property
+    def is_mixed(self) -> bool:
+        """True if the columns are of several kinds."""
+        return isinstance(self.scale, TableScale)
+
     def in_source_units(self, x: Tensor) -> Array:
-        """Return x ``[n, P]`` in the units that the data came in: float32, or float64 if scaled."""
+        """Return x ``[n, P]`` in the units that the data came in: float32, or float64 if scaled.
+
+        Of columns of several kinds the dtype is object: numbers, booleans, texts, None.
+        """
         return restored(x, self.divisor, self.scale)
 
     def _require_range(self, rows: Rows) -> None:
@@ -287,7 +296,7 @@ def _read(values: dict[str, Any]) -> dict[str, Any]:
         "columns": _names(values, "columns", n),
         "classes": _names(values, "classes", None),
         "image_shape": size,
-        "scale": None if scale is None else ColumnScale.from_dict(scale, n),
+        "scale": None if scale is None else TableScale.from_dict(scale, n),
         "split": split,
         "digests": digests,
     }

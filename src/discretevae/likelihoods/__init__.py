@@ -12,6 +12,7 @@
 | `MultinomialLikelihood` | ``multinomial`` | 0, 1, 2, … | 1 |
 | `PoissonLikelihood` | ``poisson`` | 0, 1, 2, … | 1 |
 | `NegativeBinomialLikelihood` | ``negative-binomial`` | 0, 1, 2, … | 1 |
+| `MixedLikelihood` | ``mixed:real*2,…`` | by the kind of each column | by the columns |
 
 The decoder's ``output`` is ``[S, B, C·P]`` for S samples of B rows of P features and C channels.
 `Likelihood.table` scores every row against every state of an enumerable code; ``output`` is then
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from discretevae.config.likelihoods import LikelihoodSpec
+from discretevae.config import ColumnSpec, LikelihoodSpec
 from discretevae.errors import ConfigError
 from discretevae.likelihoods.base import (
     Likelihood as Likelihood,
@@ -48,6 +49,7 @@ from discretevae.likelihoods.gaussian import (
     LearnedGaussianLikelihood as LearnedGaussianLikelihood,
 )
 from discretevae.likelihoods.logistic import LogisticLikelihood as LogisticLikelihood
+from discretevae.likelihoods.mixed import MixedLikelihood as MixedLikelihood
 
 
 def likelihood_named(
@@ -77,6 +79,8 @@ def likelihood_named(
         return LogisticLikelihood(spec.n_components)
     if spec.kind == "color-logistic":
         return ColorLogisticLikelihood(spec.n_components, n_colors)
+    if spec.kind == "mixed":
+        return MixedLikelihood(_require_columns(spec))
     if spec.kind in _PLAIN:
         return _PLAIN[spec.kind]()
     if n_features is None:
@@ -86,6 +90,15 @@ def likelihood_named(
         )
     learned = spec.kind == "gaussian"
     return (LearnedGaussianLikelihood if learned else NegativeBinomialLikelihood)(n_features)
+
+
+def _require_columns(spec: LikelihoodSpec) -> tuple[ColumnSpec, ...]:
+    if not spec.columns:
+        raise ConfigError(
+            "likelihood mixed needs the kinds of the columns, which follow from the data. Give "
+            "`likelihood='auto'` with a table, or write them like mixed:real*2,categorical:5."
+        )
+    return spec.columns
 
 
 _PLAIN: dict[str, Callable[[], Likelihood]] = {

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from discretevae.config import LikelihoodSpec
 
-Support = Literal["unit interval", "bytes", "real", "counts"]
-"""Values of x: any number in [0, 1]; k/255 for k = 0 … 255; any number; 0, 1, 2, …"""
+Support = Literal["unit interval", "bytes", "real", "counts", "columns"]
+"""Values of x: any number in [0, 1]; k/255 for k = 0 … 255; any number; 0, 1, 2, …; those of each
+column, NaN where missing."""
 
 
 class Likelihood(ABC):
@@ -53,6 +54,10 @@ class Likelihood(ABC):
     def is_surrogate_for(self, x: Tensor) -> bool:
         """Return whether `log_prob` of these rows is of no probability and no density."""
         return False
+
+    def expand(self, x: Tensor) -> Tensor:
+        """Return x as the numbers whose means `output_for` takes, ``[..., P]``."""
+        return x
 
     @abstractmethod
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:

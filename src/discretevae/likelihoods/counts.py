@@ -61,15 +61,15 @@ class PoissonLikelihood(_Counts):
 
     def mean(self, output: Tensor) -> Tensor:
         """Return λ."""
-        return _log_rate(output).exp()
+        return log_rate(output).exp()
 
     def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
         """Return counts drawn at these rates."""
         return torch.poisson(self.mean(output.detach()), generator=generator)
 
     def _terms(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        log_rate = _log_rate(output)
-        return log_rate, log_rate.exp().sum(-1)
+        log_mean = log_rate(output)
+        return log_mean, log_mean.exp().sum(-1)
 
 
 class NegativeBinomialLikelihood(nn.Module, PoissonLikelihood):
@@ -97,15 +97,14 @@ class NegativeBinomialLikelihood(nn.Module, PoissonLikelihood):
     def sample(self, output: Tensor, *, generator: torch.Generator | None) -> Tensor:
         """Return counts drawn at rates that are themselves Gamma-distributed."""
         r, rate = self._log_r().detach().exp(), self.mean(output.detach())
-        gamma = torch._standard_gamma(r.expand(rate.shape).contiguous(), generator=generator)
-        return torch.poisson(gamma * rate / r, generator=generator)
+        return drawn_counts(rate, r, generator)
 
     def _log_r(self) -> Tensor:
         return self.log_concentration.clamp(-MAX_LOG_RATE, MAX_LOG_RATE)
 
     def _terms(self, output: Tensor) -> tuple[Tensor, Tensor]:
         log_r = self._log_r()
-        u = _log_rate(output) - log_r
+        u = log_rate(output) - log_r
         return F.logsigmoid(u), F.softplus(u) @ log_r.exp()
 
     def _constant(self, x: Tensor) -> Tensor:
@@ -146,9 +145,16 @@ class MultinomialLikelihood(_Counts):
         return torch.lgamma(x.sum(-1) + 1) + _gamma_terms(x)
 
 
-def _log_rate(output: Tensor) -> Tensor:
+def log_rate(output: Tensor) -> Tensor:
+    """Return ln λ = 20 − softplus(20 − output)."""
     # with torch's own threshold of 20 there would be a step at an output of 0
     return MAX_LOG_RATE - F.softplus(MAX_LOG_RATE - output, threshold=40)
+
+
+def drawn_counts(rate: Tensor, r: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return counts of a mean and a variance of rate + rate²/r."""
+    gamma = torch._standard_gamma(r.expand(rate.shape).contiguous(), generator=generator)
+    return torch.poisson(gamma * rate / r, generator=generator)
 
 
 def _gamma_terms(x: Tensor, r: Tensor | None = None) -> Tensor:

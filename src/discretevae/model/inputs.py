@@ -8,6 +8,7 @@ from torch import Tensor
 
 from discretevae.config import LikelihoodSpec
 from discretevae.data import Rows
+from discretevae.data.columns import TableScale
 from discretevae.data.objects import as_rows
 from discretevae.data.ranges import require_bytes, require_counts, require_unit_interval
 from discretevae.data.scale import require_width
@@ -22,12 +23,15 @@ def suited_likelihood(rows: Rows) -> LikelihoodSpec:
     Counts, which are sparse, get ``multinomial``.
     Pictures in 8-bit colors get ``logistic``, a probability, because no published figures call for
     a surrogate. Of the two for 8-bit values it fits photographs better and takes less time.
+    Tables whose columns are of several kinds get ``mixed``.
     Fractions in [0, 1] are taken for grey values if rows are pictures, or all are k/255.
 
     Example:
         >>> str(suited_likelihood(Rows.from_array([[0.5, 0.1], [0.25, 1.0]])))
         'gaussian:learned'
     """
+    if isinstance(rows.scale, TableScale):
+        return LikelihoodSpec("mixed", columns=rows.scale.specs)
     if rows.are_counts:
         return LikelihoodSpec("multinomial")
     low, high = rows.value_range
@@ -64,12 +68,25 @@ def require_values(rows: Rows, n_features: int, likelihood: Likelihood) -> None:
         DataError: they are such rows.
     """
     require_width(rows.n_features, n_features, rows.name)
-    if likelihood.support == "bytes":
+    if likelihood.support == "columns" or rows.is_mixed:
+        require_columns(rows, likelihood)
+    elif likelihood.support == "bytes":
         require_bytes(rows)
     elif likelihood.support == "counts":
         require_counts(rows)
     elif likelihood.needs_unit_interval:
         require_unit_interval(rows)
+
+
+def require_columns(rows: Rows, likelihood: Likelihood) -> None:
+    """Refuse rows whose columns are not of the kinds that the likelihood has (`DataError`)."""
+    own = rows.scale.specs if isinstance(rows.scale, TableScale) else ()
+    if own != likelihood.spec.columns:
+        raise DataError(
+            f"{rows.name}: its columns are not of the kinds of `likelihood` {likelihood.spec}. "
+            "Read it by the schema of the run, load_rows(data, schema=run.schema); or train with "
+            "`likelihood='auto'`."
+        )
 
 
 def as_x(x: Any, n_features: int, likelihood: Likelihood) -> Tensor:

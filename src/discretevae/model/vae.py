@@ -148,9 +148,13 @@ class DiscreteVAE(nn.Module):
             )
         widths, how = config.hidden or (), how | {"activation": config.activation}
         back = () if config.decoder == "linear" else widths[::-1]
-        of_counts = config.likelihood.is_count
+        first: dict[str, Any] = {"of_counts": config.likelihood.is_count}
+        n_inputs, columns = config.n_features, config.likelihood.columns
+        if columns:
+            first = {"columns": columns}
+            n_inputs = sum(column.n_levels + 1 for column in columns)
         return (
-            MLP((config.n_features, *widths, self.n_eta), of_counts=of_counts, **how),
+            MLP((n_inputs, *widths, self.n_eta), **first, **how),
             MLP((self.n_code, *back, self.n_outputs), **how),
         )
 
@@ -274,7 +278,9 @@ class DiscreteVAE(nn.Module):
 
     @torch.no_grad()
     def start_at(self, mean: Tensor) -> None:
-        """Set the decoder's last bias so that x̂ is near ``mean``, ``[P]``, whatever the code.
+        """Set the decoder's last bias so that x̂ is near ``mean``, whatever the code.
+
+        ``mean`` is ``[P]``, or of `Likelihood.expand` where that gives more numbers.
 
         A convolutional decoder has one bias for all pixels, or one for each color, which gets the
         mean over them. A decoder that shows none is refused (`ConfigError`).
@@ -354,8 +360,15 @@ class DiscreteVAE(nn.Module):
         return self.decode(self.encode(x))
 
     @torch.no_grad()
-    def sample(self, n: int, *, generator: torch.Generator | None = None, **options: Any) -> Tensor:
-        """Return E[x|z] for ``n`` codes drawn from the prior, ``[n, P]``.
+    def sample(
+        self,
+        n: int,
+        *,
+        noise: bool = False,
+        generator: torch.Generator | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """Return E[x|z] for ``n`` codes drawn from the prior, ``[n, P]``; with noise x ~ p(x|z).
 
         ``options`` are those of the prior's `sample`: ``temperature``, and of some ``top_k`` and
         ``label``; another prior refuses them. Where the code begins with one category and its parts
@@ -372,6 +385,8 @@ class DiscreteVAE(nn.Module):
             raise ConfigError(f"`{name}` needs another prior, {how}. Got {self.config.prior}.")
         codes = self.prior.sample(n, generator=generator, **options)
         codes = codes if label is None else with_label(self.family, codes, label)
+        if noise:
+            return self.likelihood.sample(self.output(codes), generator=generator)
         return self.likelihood.mean(self.output(codes))
 
     def __repr__(self) -> str:

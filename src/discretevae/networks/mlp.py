@@ -9,8 +9,10 @@ from typing import assert_never
 import torch
 from torch import nn
 
+from discretevae.config import ColumnSpec
 from discretevae.config.activations import RELU, Activation
 from discretevae.config.model_config import Init
+from discretevae.networks.columns import ColumnInput
 from discretevae.networks.counts import CountLinear
 from discretevae.networks.layers import Layers
 
@@ -22,6 +24,8 @@ class MLP(Layers):
         sizes: widths from input to output, at least two.
         activation: between the layers; the last one is linear.
         of_counts: whether the input are counts, for a `CountLinear` as first layer.
+        columns: of an input whose columns are of several kinds, for a `ColumnInput` before the
+            layers; ``sizes`` then begins with its outputs.
         init: how the initial weights are drawn, as `initialize` has it.
         generator: the source of the initial weights; None takes torch's global one.
 
@@ -40,10 +44,11 @@ class MLP(Layers):
         *,
         activation: Activation = RELU,
         of_counts: bool = False,
+        columns: Sequence[ColumnSpec] = (),
         init: Init = "torch",
         generator: torch.Generator | None = None,
     ) -> None:
-        layers: list[nn.Module] = []
+        layers: list[nn.Module] = [ColumnInput(columns)] if columns else []
         with torch.device("meta"):
             for n_in, n_out in itertools.pairwise(sizes):
                 kind = CountLinear if of_counts and not layers else nn.Linear

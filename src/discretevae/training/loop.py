@@ -188,8 +188,9 @@ def _start_from_scratch(prepared: PreparedTraining, state: TrainingState) -> Non
         model.quantizer.be_certain()
     ranks.copy_first(list(model.state_dict().values()))
     # rare words and frequent ones differ by orders of magnitude, which steps of Adam take long for
-    if config.start == "mean" or (of_counts and model.config.network == "mlp"):
-        model.start_at(mean_row(prepared.train_rows))
+    is_far = of_counts or prepared.train_rows.is_mixed
+    if config.start == "mean" or (is_far and model.config.network == "mlp"):
+        model.start_at(mean_row(prepared.train_rows, model.likelihood))
     state.evaluated_model.load_state_dict(model.state_dict())
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from discretevae.data import Rows
 from discretevae.data.stores.sparse import Sparse
+from discretevae.likelihoods import Likelihood
 from discretevae.objectives.gradient_noise import PROBE_ROWS
 from discretevae.system.randomness import generator_for
 
@@ -45,16 +46,22 @@ def probe_rows(rows: Rows, seed: int) -> Tensor:
     return rows.batch(chosen, generator=generator)
 
 
-def mean_row(rows: Rows) -> Tensor:
-    """Return the mean row ``[P]`` of the values that training meets, each by its weight."""
+def mean_row(rows: Rows, likelihood: Likelihood) -> Tensor:
+    """Return the mean ``[C]`` of the `Likelihood.expand` of the rows, each by its weight.
+
+    Missing cells are left out of the mean of their column.
+    """
     if rows.binarize == "dynamic":
         rows = rows.binarized("none")  # a draw from Bernoulli(x) has the mean x
     weights = torch.ones(len(rows)) if rows.weights is None else rows.weights
     if isinstance(rows.values, Sparse) and rows.binarize == "none":
         sums = torch.from_numpy(weights.double().numpy() @ rows.values.matrix)
         return (sums / (weights.sum(dtype=torch.float64) * rows.divisor)).float()
-    total, done = torch.zeros(rows.n_features, dtype=torch.float64), 0
-    for x in rows.chunks(MEAN_ROWS):
-        total += weights[done : done + len(x)].double() @ x.double()
-        done += len(x)
-    return (total / weights.sum(dtype=torch.float64)).float()
+    total, known = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    done = 0
+    for chunk in rows.chunks(MEAN_ROWS):
+        x, w = likelihood.expand(chunk).double(), weights[done : done + len(chunk)].double()
+        total = total + w @ x.nan_to_num(nan=0.0)
+        known = known + w @ (~x.isnan()).double()
+        done += len(chunk)
+    return (total / known).float()

@@ -143,7 +143,7 @@ def measure_retrieval(
     if gallery.are_counts:
         x, x_queries = topic_vectors(gallery, queries, n=max(every), seed=seed)
     else:
-        x, x_queries = (rows.batch(slice(None)).numpy() for rows in (gallery, queries))
+        x, x_queries = (rows.vectors(slice(None)).numpy() for rows in (gallery, queries))
     true = nearest_rows(x_queries, x, min(TRUE_NEIGHBORS, len(x)))
     mean, axes = principal_axes(x)
     yardsticks: dict[Kind, Callable[[int], Projection]] = {

@@ -97,11 +97,11 @@ def _read(path: Path, request: Request) -> Rows | dict[str, Rows]:
         reader = next(found, None) or _by_magic(path)
     else:
         raise DataError(f"{path} is neither a file nor a folder. Pass {READABLE}.")
-    asks_by_name = request.label or request.row_id or request.ignore
+    asks_by_name = request.label or request.row_id or request.ignore or request.kind
     if asks_by_name and reader in _WITHOUT_NAMES and request.columns is None:
         raise DataError(
-            f"{path}: has no columns by name, which `label`, `row_id` and `ignore` are for. Leave "
-            "them out."
+            f"{path}: has no columns by name, which `label`, `row_id`, `ignore` and `kind` are "
+            "for. Leave them out."
         )
     return reader(path, request)
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from discretevae.data.readers.mixed import mixed_rows
 from discretevae.data.readers.request import Request, listed
 from discretevae.data.readers.roles import take_apart, warn_of
 from discretevae.data.rows import Rows
@@ -110,13 +111,36 @@ def read_frame(frame: Frame, request: Request, name: str) -> Rows:
     parts = take_apart(frame.names, asked, name, lambda i: _values(frame.columns[i]))
     warn_of(name, parts.notes)
     if not parts.features:
-        raise DataError(f"{name}: no column is a feature. Give at least one column of numbers.")
+        raise DataError(f"{name}: no column is a feature. Give at least one column.")
+    names = [frame.names[i] for i in parts.features]
+    ids = frame.ids if is_index or parts.ids is None else parts.ids
+    if request.may_be_mixed:
+        columns = [_cells(frame, i) for i in parts.features]
+        has_others = any(c.dtype == object or (c.dtype.kind == "f" and np.isnan(c).any())
+                         for c in columns)  # fmt: skip
+        if request.is_mixed or has_others:
+            return mixed_rows(
+                columns, request, name=name, names=names, labels=parts.labels, ids=ids
+            )
     return request.rows(
-        _numbers(frame, parts.features, name),
-        labels=parts.labels,
-        ids=frame.ids if is_index or parts.ids is None else parts.ids,
-        name=name, is_table=True, copy=False, columns=[frame.names[i] for i in parts.features],
+        _numbers(frame, parts.features, name), labels=parts.labels, ids=ids, name=name,
+        is_table=True, copy=False, columns=names,
     )  # fmt: skip
+
+
+def _cells(frame: Frame, place: int) -> Array:
+    """Return a column for `mixed_rows`; categories are texts, whatever they are written as."""
+    values = _values(frame.columns[place])
+    if not _is_category(frame.dtypes[place]) or values.dtype == object:
+        return values
+    is_hole = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), np.bool_)
+    texts = [None if hole else f"{value:g}" if isinstance(value, float) else str(value)
+             for value, hole in zip(values.tolist(), is_hole, strict=True)]  # fmt: skip
+    return np.array(texts, object)
+
+
+def _is_category(dtype: str) -> bool:
+    return dtype.lower().startswith(("categ", "dictionary", "enum"))
 
 
 def _numbers(frame: Frame, places: Sequence[int], name: str) -> Array:
@@ -128,8 +152,7 @@ def _numbers(frame: Frame, places: Sequence[int], name: str) -> Array:
     for place in places:
         values, dtype = _values(frame.columns[place]), frame.dtypes[place]
         # categories stand for something else, whatever they are written as
-        is_category = dtype.lower().startswith(("categ", "dictionary", "enum"))
-        if is_category or values.dtype.kind not in "biuf" or values.ndim != 1:
+        if _is_category(dtype) or values.dtype.kind not in "biuf" or values.ndim != 1:
             foreign.append(place)
         elif values.dtype.kind == "f" and (is_hole := np.isnan(values)).any():
             first = first if missing else int(is_hole.argmax())

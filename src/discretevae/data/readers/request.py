@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from discretevae.config import ColorMode, DataConfig, ImageShape, ScaleMode
+from discretevae.data.columns import TableScale
 from discretevae.data.rows import Rows
 from discretevae.data.scale import ColumnScale
 
@@ -27,6 +28,7 @@ class Request:
         row_id: the column that names the rows.
         text: the column whose words are counted.
         ignore: columns that are left out.
+        kind: of columns whose kind is asked for, ``COLUMN=KIND``.
         header: whether the first line of a text table holds names; None to see from the line.
         columns: names of the features of a run, in their order; None for all that there are.
         fit_rows: from N to the numbers of the rows that a scale is chosen by; None for all rows.
@@ -44,6 +46,7 @@ class Request:
     row_id: str | None = None
     text: str | None = None
     ignore: tuple[str, ...] = ()
+    kind: tuple[str, ...] = ()
     header: bool | None = None
     columns: tuple[str, ...] | None = None
     fit_rows: Callable[[int], Tensor] | None = None
@@ -55,8 +58,18 @@ class Request:
     def of(cls, config: DataConfig) -> Request:
         """Return the request of a configuration."""
         names = ("image_size", "color", "skip_broken", "divisor", "scale", "label", "row_id",
-                 "text", "ignore", "header")  # fmt: skip
+                 "text", "ignore", "kind", "header")  # fmt: skip
         return cls(**{name: getattr(config, name) for name in names})
+
+    @property
+    def is_mixed(self) -> bool:
+        """True if a table is to be read column by column."""
+        return self.scale == "columns" or isinstance(self.scale, TableScale) or bool(self.kind)
+
+    @property
+    def may_be_mixed(self) -> bool:
+        """True if texts and missing cells may stand in a table."""
+        return self.is_mixed or (self.scale in (None, "auto") and self.divisor is None)
 
     def rows(self, array: Any, **more: Any) -> Rows:
         """Return what a reader found, on the scale that is asked for; see `Rows.from_array`."""

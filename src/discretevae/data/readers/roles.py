@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from discretevae.data.columns import is_hole
 from discretevae.data.readers.request import Request, listed
 from discretevae.data.stores.values import Array
 from discretevae.errors import DataError, DataWarning, did_you_mean
@@ -137,6 +138,8 @@ def _places(names: Sequence[str], n_before: int, request: Request, source: str) 
 
 def notes_of_counting(values: Array, name: str | None) -> list[str]:
     """Return what to say of the first feature, if all that it does is number the rows."""
+    if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        return []
     numbers = values.astype(np.float64)
     is_counting = numbers[0] % 1 == 0 and bool((np.diff(numbers) == 1).all())
     is_id = name is not None and name.strip().casefold() in ID_WORDS and not (numbers % 1).any()
@@ -256,8 +259,3 @@ def _require_all(values: Array, name: str, source: str) -> None:
             f"{int(is_missing.argmax())} (counted from 0). Fill them, or leave the column out by "
             "`ignore`."
         )
-
-
-def is_hole(value: object) -> bool:
-    """Return whether a cell of a column of texts is empty, or says so."""
-    return value is None or str(value).strip().casefold() in ("", "na", "nan", "n/a", "null")

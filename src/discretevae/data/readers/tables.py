@@ -5,16 +5,18 @@ Columns have roles by their names, see `roles`; every other column is a feature.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from discretevae.data.columns import is_hole
 from discretevae.data.readers.dialect import (
     BOOLEANS,
     Dialect,
@@ -28,8 +30,9 @@ from discretevae.data.readers.dialect import (
     sample_of,
     sniff,
 )
+from discretevae.data.readers.mixed import mixed_rows
 from discretevae.data.readers.request import Request, listed
-from discretevae.data.readers.roles import Parts, is_hole, notes_of_counting, take_apart, warn_of
+from discretevae.data.readers.roles import Parts, notes_of_counting, take_apart, warn_of
 from discretevae.data.rows import Rows
 from discretevae.data.stores.values import Array
 from discretevae.errors import DataError
@@ -74,6 +77,22 @@ def read_csv(path: Path, request: Request) -> Rows:
     raise DataError(f"{path}: not a text ({reason}). Save it as UTF-8 CSV.")
 
 
+def read_cells(path: Path, request: Request) -> tuple[tuple[str, ...], list[list[str]], Dialect]:
+    """Return the names of all columns, the cells as they stand in the file, and its dialect.
+
+    Raises:
+        DataError: no table with a line of names.
+    """
+    for encoding in encodings_of(path):
+        with contextlib.suppress(UnicodeDecodeError), opened(path, encoding) as file:
+            records = list(records_of(file))
+            sample = sample_of(records)
+            layout = _layout(path, request, sample, sniff(sample, encoding))
+            if layout.names is not None:
+                return layout.names, layout.dialect.rows(records[1:]), layout.dialect
+    raise DataError(f"{path}: not a table with a line of names.")
+
+
 def _read(path: Path, request: Request, encoding: str) -> Rows:
     try:
         with opened(path, encoding) as file:
@@ -81,7 +100,7 @@ def _read(path: Path, request: Request, encoding: str) -> Rows:
         if not sample:
             raise DataError(f"{path}: the file is empty. Give at least 1 row.")
         layout = _layout(path, request, sample, sniff(sample, encoding))
-        table, texts, layout = _parse(path, layout, wide=request.scale not in (None, "none"))
+        table, texts, layout = _parse_asked(path, layout, request)
     except (ValueError, csv.Error) as error:
         if isinstance(error, (DataError, UnicodeDecodeError)):
             raise
@@ -92,17 +111,21 @@ def _read(path: Path, request: Request, encoding: str) -> Rows:
     if names is not None:
         parts = take_apart(names, request, str(path), texts.__getitem__, plain=parts.plain)
         for place in sorted(set(parts.features) - set(layout.parts.features)):
+            if table is None:
+                break
             column = texts[place].astype(np.float64)  # it looked like labels or ids at first
             table = np.insert(table.astype(np.float64), parts.features.index(place), column, axis=1)
     counting = []
     if parts.features[:1] == (0,) and request.columns is None:
-        counting = notes_of_counting(table[:, 0], None if names is None else names[0])
+        first = texts[0] if table is None else table[:, 0]
+        counting = notes_of_counting(first, None if names is None else names[0])
     warn_of(str(path), [*layout.dialect.notes, *layout.notes, *parts.notes, *counting])
     columns = None if names is None else [names[i] for i in parts.features]
-    return request.rows(
-        table, labels=parts.labels, ids=parts.ids, name=str(path), columns=columns, is_table=True,
-        copy=False,
-    )  # fmt: skip
+    roles: dict[str, Any] = {"labels": parts.labels, "ids": parts.ids, "name": str(path)}
+    if table is None:
+        found = [texts[i] for i in parts.features]
+        return mixed_rows(found, request, names=columns, **roles)
+    return request.rows(table, columns=columns, is_table=True, copy=False, **roles)
 
 
 def _layout(path: Path, request: Request, sample: Sequence[str], dialect: Dialect) -> _Layout:
@@ -167,6 +190,26 @@ def _kind_of(cell: str) -> Kind:
 
 def _words_of(cell: str) -> list[str]:
     return next((sorted(words) for words in BOOLEANS if cell.casefold() in words), [])
+
+
+def _parse_asked(
+    path: Path, layout: _Layout, request: Request
+) -> tuple[Array | None, dict[int, Array], _Layout]:
+    """Return the features as one table; None where they are to be read column by column.
+
+    Then they are among the columns of other roles, as those of texts or with missing cells are.
+    """
+    if not request.is_mixed:
+        try:
+            return _parse(path, layout, wide=request.scale not in (None, "none"))
+        except _BadCellError:
+            if not request.may_be_mixed or layout.names is None:
+                raise
+    kinds: tuple[Kind, ...] = tuple("text" if i in layout.parts.features else kind
+                                    for i, kind in enumerate(layout.kinds))  # fmt: skip
+    layout = replace(layout, kinds=kinds, parts=layout.parts._replace(features=()))
+    _, texts, layout = _parse(path, layout, wide=False)
+    return None, texts, layout
 
 
 def _parse(path: Path, layout: _Layout, *, wide: bool) -> tuple[Array, dict[int, Array], _Layout]:
@@ -254,9 +297,10 @@ def _typed(column: Array) -> Array:
     if column.dtype != object:
         return column
     texts: list[str] = column.tolist()
-    if all(text.casefold() in BOOLEANS[0] for text in texts):
-        return np.array([text.casefold() == "true" for text in texts])
     filled = [text for text in texts if not is_hole(text)]
+    if filled and all(text.casefold() in BOOLEANS[0] for text in filled):
+        is_true = [None if is_hole(text) else text.casefold() == "true" for text in texts]
+        return np.array(is_true, np.bool_ if len(filled) == len(texts) else object)
     if not filled or not all(is_number(t) and not _LEADING_ZERO.fullmatch(t) for t in filled):
         return column
     return np.array([np.nan if is_hole(text) else float(text) for text in texts])
@@ -306,6 +350,10 @@ def _decimal_commas(path: Path, layout: _Layout, reason: str) -> Dialect:
     raise ValueError(reason)
 
 
+class _BadCellError(DataError):
+    """A cell that is no number."""
+
+
 def _bad_cell(path: Path, place: str, name: str | None, cell: str, kind: Kind) -> DataError:
     got = repr(cell[:40]) if cell else "an empty cell"
     got += "" if name is None else f" in {name!r}"
@@ -323,7 +371,7 @@ def _bad_cell(path: Path, place: str, name: str | None, cell: str, kind: Kind) -
             "`row_id` and `ignore`."
         )
     wanted = "true or false" if kind == "boolean" else "a number"
-    return DataError(f"{path}: {place} is not {wanted}. Got {got}. {advice}")
+    return _BadCellError(f"{path}: {place} is not {wanted}. Got {got}. {advice}")
 
 
 def _require_no_comment(path: Path, record: str, place: str) -> None:

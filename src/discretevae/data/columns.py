@@ -1,0 +1,419 @@
+"""Columns of a table of several kinds: what each holds, and its scale."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+from scipy.stats import kurtosis, skew
+from torch import Tensor
+
+from discretevae.config import ColumnKind, ColumnSpec
+from discretevae.config.checks import is_number
+from discretevae.config.columns import COLUMN_KINDS, MAX_LEVELS
+from discretevae.data.scale import ColumnScale
+from discretevae.data.stores.values import Array
+from discretevae.errors import DataError, did_you_mean
+
+FEW_NUMBERS = 10
+"""Whole numbers that do not begin at 0 and have at most so many values are levels, not amounts."""
+
+MOST_COUNT = 10_000
+"""Whole numbers beyond are amounts, not counts."""
+
+TAILS = 3.0
+"""Excess kurtosis above which a normal distribution is far from a column's."""
+
+MOST_MIXED = 0.5
+"""Share of a column's cells that may be numbers while others are texts."""
+
+DECIMALS = 6
+"""The most decimals of a column whose restored values are rounded to them."""
+
+UNSEEN = "(unseen)"
+"""The level that stands for all that training rows did not have."""
+
+_DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}([T ].*)?")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its kind, and how its values become x; see `ColumnSpec`.
+
+    x = (value − center) / width, of a positive column (ln value − center) / width, of a categorical
+    one the number of the level.
+
+    Args:
+        kind: a `ColumnSpec`'s.
+        center: in the units of the values, or of their logarithms.
+        width: likewise, above 0.
+        low: the least training value.
+        high: the largest.
+        levels: of a categorical column, as texts; of a boolean one what 0 and 1 are written as.
+        decimals: of numbers, the most that a training value has; None for more than 6.
+    """
+
+    kind: ColumnKind
+    center: float = 0.0
+    width: float = 1.0
+    low: float = 0.0
+    high: float = 1.0
+    levels: tuple[str, ...] = ()
+    decimals: int | None = None
+
+    @property
+    def spec(self) -> ColumnSpec:
+        """The column in words."""
+        is_categorical = self.kind == "categorical"
+        return ColumnSpec(self.kind, len(self.levels) + 1 if is_categorical else 1)
+
+    def __str__(self) -> str:
+        if self.kind == "categorical":
+            return f"categorical, {len(self.levels):,} levels"
+        return self.kind
+
+    @classmethod
+    def fit(cls, values: Array, kind: ColumnKind | None, what: str) -> Self:
+        """Return the column of training values ``[N]``: numbers with NaN, or texts with None.
+
+        Raises:
+            DataError: values that cannot be of the kind, or of any; ``what`` names the column.
+
+        Example:
+            >>> str(Column.fit(np.array(["a", "b", "a"], object), None, "column 'x'"))
+            'categorical, 2 levels'
+        """
+        there = _present(values)
+        if not len(there):
+            raise DataError(f"{what} has no values at all. Leave it out by `ignore`.")
+        kind = kind or kind_of_values(there, what)
+        if kind in ("categorical", "boolean"):
+            return cls(kind, levels=_levels(there, kind, what))
+        if there.dtype == object:
+            raise DataError(f"{what} holds texts, such as {there[0]!r}, and is no {kind} column.")
+        numbers = there.astype(np.float64)
+        low, high = float(numbers.min()), float(numbers.max())
+        decimals = _decimals(numbers)
+        made = cls(kind, low=low, high=high, decimals=decimals)
+        made.require_fit(numbers, what)
+        if kind == "count":
+            return made
+        if kind == "bounded":
+            low, high = (0.0, 1.0) if low >= 0 and high <= 1 and decimals != 0 else (low, high)
+            return cls(kind, low, high - low or 1.0, low, high, (), decimals)
+        logs = np.log(numbers) if kind == "positive" else numbers
+        center, width = float(logs.mean()), float(logs.std())
+        if not (math.isfinite(center) and math.isfinite(width)):
+            raise DataError(f"{what}: values too large for their variance. Rescale them.")
+        # rounding leaves a constant column with a deviation that is not quite 0
+        width = 1.0 if low == high or width <= 0 else width
+        return cls(kind, center, width, low, high, (), decimals)
+
+    def require_fit(self, numbers: Array, what: str) -> None:
+        """Refuse numbers that the kind does not have (`DataError`)."""
+        least, whole = -math.inf, self.kind == "count"
+        most = math.inf
+        if self.kind == "bounded":
+            least, most = self.low, self.high
+        elif self.kind in ("count", "positive"):
+            least = 0.0
+        wrong = (numbers < least) | (numbers > most) | ((numbers % 1 != 0) & whole)
+        if self.kind == "positive":
+            wrong |= numbers <= 0
+        wrong |= ~np.isfinite(numbers)
+        if wrong.any():
+            wanted = {
+                "count": "whole numbers from 0 on", "positive": "numbers above 0",
+                "bounded": f"numbers from {least:g} to {most:g}",
+            }.get(self.kind, "finite numbers")  # fmt: skip
+            raise DataError(
+                f"{what} is of the kind {self.kind}, {wanted}. Got {numbers[wrong][0]:g}. Correct "
+                "it, leave the cell empty, or choose another kind by `kind`."
+            )
+
+    def read(self, values: Array, what: str) -> Array:
+        """Return x of values ``[N]``, float32, NaN where missing; levels that are new are the last.
+
+        Raises:
+            DataError: values that the kind does not have.
+        """
+        x = np.full(len(values), np.nan, np.float32)
+        is_there = ~_are_holes(values)
+        there = values[is_there]
+        if self.levels:
+            number = {level: float(i) for i, level in enumerate(self.levels)}
+            new = float(len(self.levels))
+            found = np.array([number.get(text, new) for text in _texts(there)], np.float32)
+            if self.kind == "boolean" and (found == new).any():
+                raise DataError(
+                    f"{what} is {' or '.join(self.levels)} in the training data. Got "
+                    f"{_texts(there)[int((found == new).argmax())]!r}. Correct it, or leave the "
+                    "cell empty."
+                )
+            x[is_there] = found
+            return x
+        if there.dtype == object:
+            raise DataError(
+                f"{what} holds numbers in the training data. Got {there[0]!r}. Correct it, or "
+                "leave the cell empty."
+            )
+        numbers = there.astype(np.float64)
+        self.require_fit(numbers, what)
+        logs = np.log(numbers) if self.kind == "positive" else numbers
+        x[is_there] = (logs - self.center) / self.width
+        return x
+
+    def restore(self, x: Array) -> list[Any]:
+        """Return values as they came: numbers, booleans or texts; None where x is NaN."""
+        is_hole = np.isnan(x)
+        filled = np.where(is_hole, 0.0, x)
+        values: list[Any]
+        if self.levels:
+            names = [*map(_typed, self.levels)]
+            names += [UNSEEN] * (self.kind == "categorical")
+            places = np.rint(filled.clip(0, len(names) - 1)).astype(int)
+            values = [names[place] for place in places]
+        else:
+            numbers = filled * self.width + self.center
+            numbers = np.exp(numbers.clip(-700, 700)) if self.kind == "positive" else numbers
+            values = [_shortest(number, self.decimals) for number in numbers.tolist()]
+        return [None if hole else value for hole, value in zip(is_hole, values, strict=True)]
+
+
+def kind_of_values(values: Array, what: str) -> ColumnKind:
+    """Return the kind of a column without missing cells, by its values.
+
+    | values | kind |
+    |---|---|
+    | texts | ``categorical``; of true and false, or yes and no, ``boolean`` |
+    | 0 and 1 | ``boolean`` |
+    | whole numbers from 0 to at most 10,000 | ``count`` |
+    | whole numbers of at most 10 values | ``categorical`` |
+    | numbers from 0 to 1 that fill more than half of it | ``bounded`` |
+    | numbers above 0 that are skewed, their logarithms less | ``positive`` |
+    | others with an excess kurtosis above 3 | ``heavy-tailed`` |
+    | others | ``real`` |
+
+    Raises:
+        DataError: dates, or numbers among texts.
+    """
+    if values.dtype == object:
+        texts = [str(value) for value in values]
+        if all(_DATE.fullmatch(text) for text in texts):
+            raise DataError(
+                f"{what} holds dates, such as {texts[0]!r}. Write them as numbers, such as days "
+                "since the first, or leave the column out by `ignore`."
+            )
+        numbers = [_number(text) is not None for text in texts]
+        if MOST_MIXED <= np.mean(numbers) < 1:
+            other = texts[numbers.index(False)]
+            raise DataError(
+                f"{what} holds numbers, and texts such as {other!r}. Correct these cells, empty "
+                "them, or pass `kind` to say that it is categorical."
+            )
+        words = {text.casefold() for text in texts}
+        is_boolean = words in ({"true", "false"}, {"yes", "no"})
+        return "boolean" if is_boolean and len(set(texts)) == 2 else "categorical"
+    if values.dtype == np.bool_:
+        return "boolean"
+    x = values.astype(np.float64)
+    low, high = x.min(), x.max()
+    if (x == np.rint(x)).all() and low < high:
+        few = np.unique(x[: 100 * FEW_NUMBERS])
+        if low == 0 and high <= MOST_COUNT:
+            return "boolean" if high == 1 else "count"
+        if len(few) <= FEW_NUMBERS and len(np.unique(x)) <= FEW_NUMBERS:
+            return "categorical"
+    elif low >= 0 and high <= 1 and high - low > 0.5:
+        return "bounded"
+    if low == high:
+        return "real"
+    x = (x - x.mean()) / (x.std() or 1.0)
+    if low > 0 and skew(x) > 1 and abs(skew(np.log(values.astype(np.float64)))) < skew(x):
+        return "positive"
+    return "heavy-tailed" if kurtosis(x) > TAILS else "real"
+
+
+class TableScale(ColumnScale):
+    """The scale of a table whose columns are of several kinds: that of each `Column`."""
+
+    columns: tuple[Column, ...]
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        # center and width are those of x itself: densities are those of x
+        ends = (np.array([getattr(c, end) for c in columns]) for end in ("low", "high"))
+        super().__init__("columns", np.zeros(len(columns)), np.ones(len(columns)), *ends)
+        object.__setattr__(self, "columns", tuple(columns))
+
+    @classmethod
+    def fit_table(
+        cls,
+        values: Sequence[Array],
+        names: Sequence[str] | None,
+        kinds: Mapping[str, ColumnKind],
+        name: str,
+    ) -> TableScale:
+        """Return the scale of training columns, each ``[N]``; ``kinds`` are asked for by name.
+
+        Raises:
+            DataError: a column that has no kind, or not that which is asked for.
+        """
+        known = list(names or [])
+        for asked in kinds:
+            if asked not in known:
+                raise DataError(f"{name}: no column {asked!r}. {did_you_mean(asked, known)}")
+        return cls(
+            [
+                Column.fit(column, kinds.get(known[p]) if known else None, _named(name, known, p))
+                for p, column in enumerate(values)
+            ]
+        )
+
+    @property
+    def specs(self) -> tuple[ColumnSpec, ...]:
+        """The columns in words."""
+        return tuple(column.spec for column in self.columns)
+
+    def read(self, values: Sequence[Array], names: Sequence[str] | None, name: str) -> Array:
+        """Return x ``[N, P]``, float32, NaN where a cell is missing.
+
+        Raises:
+            DataError: values that are not of the kind of their column.
+        """
+        x = np.empty((len(values[0]), len(values)), np.float32)
+        for p, (column, cells) in enumerate(zip(self.columns, values, strict=True)):
+            x[:, p] = column.read(cells, _named(name, list(names or []), p))
+        return x
+
+    def restore(self, x: Tensor) -> Array:
+        """Return x ``[n, P]`` as values of many types, dtype object; None where x is NaN."""
+        table = x.detach().cpu().double().numpy()
+        restored = np.empty(table.shape, object)
+        for p, column in enumerate(self.columns):
+            restored[:, p] = column.restore(table[:, p])
+        return restored
+
+    def described(self, names: Sequence[str] | None) -> list[str]:
+        """Return for each kind the columns that it has."""
+        found: dict[str, list[str]] = {}
+        for p, column in enumerate(self.columns):
+            level = f" ({len(column.levels):,})" if column.kind == "categorical" else ""
+            found.setdefault(column.kind, []).append((names[p] if names else str(p)) + level)
+        return [f"{kind}: {', '.join(found[kind])}" for kind in COLUMN_KINDS if kind in found]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the scale as plain values for JSON."""
+        columns = [asdict(column) | {"levels": list(column.levels)} for column in self.columns]
+        return {"kind": self.kind, "columns": columns}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], n_features: int) -> ColumnScale:
+        """Return what `to_dict` gave, of this class or of its base.
+
+        Raises:
+            ValueError: it is no scale of so many columns.
+        """
+        if values.get("kind") != "columns":
+            return ColumnScale.from_dict(values, n_features)
+        columns = values.get("columns")
+        if not isinstance(columns, list) or len(columns) != n_features:
+            raise ValueError(f"a scale of columns needs {n_features} columns")
+        return cls([_column_from(column) for column in columns])
+
+
+def _column_from(values: dict[str, Any]) -> Column:
+    column = Column(**{**values, "levels": tuple(values["levels"])})
+    numbers = (column.center, column.width, column.low, column.high, column.decimals or 0)
+    if not all(map(is_number, numbers)) or column.width <= 0 or column.low > column.high:
+        raise ValueError(f"a column of {numbers}")
+    has_levels = column.kind in ("categorical", "boolean")
+    if not all(isinstance(level, str) for level in column.levels) or (
+        column.kind not in COLUMN_KINDS or bool(column.levels) != has_levels
+    ):
+        raise ValueError(f"a column of kind {column.kind!r} with {len(column.levels)} levels")
+    return column
+
+
+def is_hole(value: object) -> bool:
+    """Return whether a cell of a column of texts is empty, or says so."""
+    return value is None or str(value).strip().casefold() in ("", "na", "nan", "n/a", "null")
+
+
+def _are_holes(values: Array) -> Array:
+    if values.dtype == object:
+        return np.array([is_hole(value) for value in values], np.bool_)
+    if values.dtype.kind == "f":
+        return np.asarray(np.isnan(values))
+    return np.zeros(len(values), np.bool_)
+
+
+def _present(values: Array) -> Array:
+    there: Array = values[~_are_holes(values)]
+    return there
+
+
+def _levels(values: Array, kind: ColumnKind, what: str) -> tuple[str, ...]:
+    """Return the levels of a column as texts, in order."""
+    texts = set(_texts(values))
+    if kind == "boolean":
+        if len(texts) > 2:
+            raise DataError(f"{what} has {len(texts):,} different values, and is no boolean.")
+        if len(texts) < 2:
+            texts |= {"0", "1"} if texts <= {"0", "1"} else {"False", "True"}
+        if len(texts) != 2:
+            raise DataError(f"{what} has one value only. Leave it out by `ignore`.")
+    most = min(MAX_LEVELS, max(2 * FEW_NUMBERS, len(values) // 2))
+    if len(texts) > most:
+        raise DataError(
+            f"{what} has {len(texts):,} different texts in {len(values):,} rows, too many for "
+            f"levels, of which {most:,} are taken. Leave it out by `ignore`, name the rows by it "
+            "with `row_id`, or count its words with `text`."
+        )
+
+    def place(text: str) -> tuple[float, str]:
+        number = _number(text)
+        return math.inf if number is None else number, text
+
+    return tuple(sorted(texts, key=place))
+
+
+def _texts(values: Array) -> list[str]:
+    if values.dtype.kind == "f" and (values == np.rint(values)).all():
+        values = values.astype(np.int64)
+    return [str(value).strip() for value in values.tolist()]
+
+
+def _decimals(numbers: Array) -> int | None:
+    """Return the least number of decimals that all numbers are written with, up to `DECIMALS`."""
+    fitting = (d for d in range(DECIMALS + 1)
+               if np.allclose(np.round(numbers, d), numbers, rtol=1e-12, atol=0))  # fmt: skip
+    return next(fitting, None)
+
+
+def _shortest(number: float, decimals: int | None) -> float:
+    """Return a number with the decimals of its column, else those that float32 knows."""
+    if decimals == 0:
+        return round(number)
+    return float(f"{number:.7g}") if decimals is None else round(number, decimals)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _typed(level: str) -> Any:
+    """Return a level as it came: whole numbers and booleans are not texts."""
+    if level in ("True", "False"):
+        return level == "True"
+    return int(level) if re.fullmatch(r"-?(0|[1-9]\d{0,17})", level) else level
+
+
+def _named(name: str, names: Sequence[str], place: int) -> str:
+    return f"{name}: column {names[place]!r}" if names else f"{name}: column {place}"
