@@ -105,12 +105,13 @@ def command(
 
 
 def _reading(run: Run) -> dict[str, str]:
-    """Return how values are read: x = value / divisor, or (value - center) / width."""
+    """Return how values are read: x = value / divisor, (value - center) / width, or by columns."""
     schema = run.schema
     if schema is None or schema.scale is None:
         return {"divisor": f"{run.config.data.divisor or 1:g}"}
     scale = schema.scale.to_dict()
-    return {name: json.dumps(scale[name]) for name in ("center", "width")}
+    names = ("columns",) if schema.is_mixed else ("center", "width")
+    return {name: json.dumps(scale[name]) for name in names}
 
 
 def _rows(source: Inputs) -> tuple[Tensor | None, str]:

@@ -96,7 +96,8 @@ def is_picture(out: Path, model: ModelConfig) -> bool:
     require_suffix(out, ".png", ".npy", ".csv")
     if model.likelihood.kind == "mixed" and out.suffix.lower() != ".csv":
         raise ConfigError(
-            f"{out}: a table with texts or missing cells is written as .csv. Pass one."
+            f"{out}: rows with texts or missing cells are written as a .csv table. Pass another "
+            "--out."
         )
     if out.suffix.lower() != ".png":
         return False

@@ -258,7 +258,8 @@ _OWN = {
     ),
     "augment": _own(
         "Random distortions of the images that the encoder sees: light, strong, or settings such "
-        "as shift=2,rotate=10,scale=0.1,shear=0.4.  [default: none]",
+        "as shift=2,rotate=10,scale=0.1,shear=0.4. Of tables: hide=0.3, the chance of each cell to "
+        "be shown as missing.  [default: none]",
     ),
     "target": _own(
         "What the decoder has to explain: row, the row itself; or neighbors:5x50, the row at the "

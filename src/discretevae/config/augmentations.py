@@ -1,4 +1,4 @@
-"""Random distortions of pictures, in words."""
+"""Random distortions of the rows that the encoder is shown, in words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from discretevae.config.spelling import Spec, short
 
 @dataclass(frozen=True)
 class Augment(Spec):
-    """Ranges of the random distortions of a picture; each is uniform in ± its figure.
+    """Ranges of the random distortions of a picture, each uniform in ± its figure; or hidden cells.
 
     ``light`` is ``shift=2,rotate=10,scale=0.1``, and ``strong`` has ``shear=0.4`` besides; these
     figures suit pictures of some 28 pixels a side.
@@ -21,6 +21,7 @@ class Augment(Spec):
         rotate: degrees.
         scale: share by which it grows or shrinks.
         shear: sideways pixels for each pixel of height.
+        hide: the chance of each cell of a table to be shown as missing.
 
     Raises:
         ConfigError: a figure is out of range.
@@ -33,12 +34,18 @@ class Augment(Spec):
     """
 
     option = "augment"
-    form = "light, strong or figures such as shift=2,rotate=10,scale=0.1,shear=0.4"
+    form = "light, strong, figures such as shift=2,rotate=10,scale=0.1,shear=0.4, or hide=0.3"
 
     shift: float = field(default=0.0, metadata=a_number(0, 1000))
     rotate: float = field(default=0.0, metadata=a_number(0, 180))
     scale: float = field(default=0.0, metadata=a_number(0, 0.9))
     shear: float = field(default=0.0, metadata=a_number(0, 2))
+    hide: float = field(default=0.0, metadata=a_number(0, 0.99))
+
+    @property
+    def is_of_pictures(self) -> bool:
+        """True if pictures are distorted, and not only cells hidden."""
+        return self.hide == 0 or any((self.shift, self.rotate, self.scale, self.shear))
 
     @classmethod
     def split(cls, text: str) -> tuple[str, str | None]:

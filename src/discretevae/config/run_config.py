@@ -53,8 +53,14 @@ class RunConfig:
                 "`objective='semi-supervised'` needs a code that begins with one category, the "
                 f"label, such as categorical:10+bernoulli:50. Got {self.model.latent}."
             )
-        if training.augment is not None and self.model.image_shape is None:
+        augment = training.augment
+        if augment is not None and augment.is_of_pictures and self.model.image_shape is None:
             problems.append("`augment` distorts pictures, and these rows are none. Leave it out.")
+        if augment is not None and augment.hide and self.model.likelihood.kind != "mixed":
+            problems.append(
+                "`augment` hide is for tables that may have missing cells, with `likelihood` mixed. "
+                f"Got {self.model.likelihood}."
+            )
         refuse(problems)
 
 

@@ -77,7 +77,7 @@ class TrainConfig:
             are the weights of the best epoch. None trains to the end.
         kl_warmup: epochs over which the weight of the KL rises to 1; None for 1 from the start.
         free_bits: nats of each latent variable's KL, in the mean over a batch, that cost nothing.
-        augment: random distortions of the pictures that the encoder is shown, an `Augment`:
+        augment: random distortions of the rows that the encoder is shown, an `Augment`:
             ``light``, ``strong`` …
         target: what is to be explained from the code of a row, a `Target`: the ``row`` itself, or
             one of its neighbors, ``neighbors:5x50``. What is maximized is the ELBO of what is to be

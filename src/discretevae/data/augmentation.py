@@ -1,4 +1,4 @@
-"""Random distortions of the pictures that the encoder gets."""
+"""Random distortions of the rows that the encoder gets."""
 
 from __future__ import annotations
 
@@ -46,3 +46,9 @@ def distort(
     grid = F.affine_grid(theta, list(pictures.shape), align_corners=False)
     moved = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
     return moved.permute(0, 2, 3, 1).reshape(x.shape)
+
+
+def hide(x: Tensor, chance: float, *, generator: torch.Generator | None) -> Tensor:
+    """Return rows ``[B, P]`` with some cells missing, NaN, each by the same chance."""
+    u = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+    return x.masked_fill(u < chance, math.nan)

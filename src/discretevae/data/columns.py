@@ -71,6 +71,15 @@ class Column:
         is_categorical = self.kind == "categorical"
         return ColumnSpec(self.kind, len(self.levels) + 1 if is_categorical else 1)
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The x between which the training values lie, the first below the second."""
+        if self.levels:
+            return 0.0, float(max(1, self.spec.n_levels - 1))
+        ends = (math.log(end) if self.kind == "positive" else end for end in (self.low, self.high))
+        low, high = ((end - self.center) / self.width for end in ends)
+        return low, high if low < high else low + 1
+
     def __str__(self) -> str:
         if self.kind == "categorical":
             return f"categorical, {len(self.levels):,} levels"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from discretevae.config import sides_of
 from discretevae.data import Rows
+from discretevae.data.columns import TableScale
 from discretevae.errors import ConfigError, DataError
 from discretevae.model.vae import DiscreteVAE
 
@@ -25,26 +26,40 @@ class Canvas:
     """The conversion of rows of P values to pictures and back.
 
     A value x becomes the pixel 255 (x − low) / (high − low), rounded and held within 0 … 255.
-    ``shape`` is None where rows are no pictures.
+    ``shape`` is None where rows are no pictures. Rows with ``columns`` of several kinds are shown as
+    shares of the range of each column, beside what stands in its cells.
     """
 
     shape: tuple[int, int, int] | None
     n_values: int
     low: float
     high: float
+    columns: TableScale | None = None
 
     def pictures(self, x: Tensor) -> list[Picture]:
         """Return rows ``[N, P]``, each as ``shape`` and ``pixels`` (base64), or as ``values``.
+
+        Of columns of several kinds there are ``cells`` besides, texts; missing ones are empty.
 
         Too many are refused (`ConfigError`), and values that are not finite (`DataError`), which a
         decoder can give for a far-off code.
         """
         self.require_few(len(x))
-        if not bool(x.isfinite().all()):
+        is_missing = x.isnan() & (self.columns is not None)
+        if not bool((x.isfinite() | is_missing).all()):
             raise DataError(
                 "the decoder's values for this code are beyond float32. Choose real variables "
                 "nearer to 0."
             )
+        if self.columns is not None:
+            low, high = torch.tensor([column.ends for column in self.columns.columns]).T
+            shares = ((x.cpu() - low) / (high - low)).clamp(0, 1).nan_to_num(nan=0.0)
+            cells = [["" if cell is None else str(cell) for cell in row]
+                     for row in self.columns.restore(x)]  # fmt: skip
+            return [
+                {"values": values, "cells": texts}
+                for values, texts in zip(shares.tolist(), cells, strict=True)
+            ]
         if self.shape is None:
             return [{"values": values} for values in x.tolist()]
         scaled = (x.double() - self.low) * (255 / (self.high - self.low))
@@ -78,6 +93,8 @@ def canvas_for(model: DiscreteVAE, rows: Rows) -> Canvas:
     size = model.config.image_shape
     shape = None if size is None else sides_of(size)
     low, high = 0.0, 1.0
+    if isinstance(rows.scale, TableScale):
+        return Canvas(None, model.config.n_features, low, high, rows.scale)
     if not model.likelihood.needs_unit_interval:
         low, high = rows.value_range
         high = high if low < high else low + 1

@@ -30,6 +30,7 @@ from discretevae.config import (
 )
 from discretevae.config.checks import is_int, must
 from discretevae.data import Rows, Schema
+from discretevae.data.columns import TableScale
 from discretevae.errors import CollapseWarning, ConfigError, DataError, RunError
 from discretevae.estimators import Estimator
 from discretevae.evaluation.bounds import DECODER_ROWS, score_samples
@@ -64,6 +65,7 @@ class _Learned:
     _config: RunConfig
     _schema: Schema
     _state: bytes
+    _table: TableScale | None
 
 
 # a dataclass writes the constructors: they only store, as scikit-learn asks
@@ -71,16 +73,18 @@ class _Learned:
 class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc]
     """The base of `BernoulliVAE`, `CategoricalVAE` and `ClusterVAE`; make one of those.
 
-    ``X`` is a numeric matrix ``[n, P]``: an array, a data frame, a nested list or, if its
-    values are counts or lie in [0, 1], a sparse matrix. Results for a row do not depend on the
-    rows beside it.
+    ``X`` is a matrix ``[n, P]``: an array, a data frame, a nested list or, if its values are
+    counts or lie in [0, 1], a sparse matrix. Columns of texts or categories are taken from data
+    frames, and NaN is a missing cell; each column then is modeled by its kind, a `ColumnSpec`.
+    Results for a row do not depend on the rows beside it.
 
     Args:
         hidden: widths of the encoder's hidden layers, mirrored by the decoder's; () for a linear
             model.
         likelihood: p(x|z), a `LikelihoodSpec` or its spelling; or ``auto``: ``bernoulli`` for 0 and
             1 and for grey values (whole numbers from 0 to 255, or k/255), ``multinomial`` for
-            counts (whole numbers in a sparse matrix), else ``gaussian:learned``.
+            counts (whole numbers in a sparse matrix), ``mixed`` for columns of texts and for
+            missing cells, else ``gaussian:learned``.
         scale: of the columns: ``standard`` (mean 0, deviation 1), ``minmax`` (0 to 1), ``none``; or
             ``auto``, which standardizes what is neither grey nor 0 and 1, for likelihoods of real
             values.
@@ -213,8 +217,10 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         codes: Array = unpack_codes(self.model_.family, encode_rows(self.model_, rows)).numpy()
         return codes
 
-    def inverse_transform(self, X: Any) -> Array:  # noqa: N803
+    def inverse_transform(self, X: Any) -> Any:  # noqa: N803
         """Return E[x|z] of codes from `transform`, ``[n, D]`` to ``[n, P]``, in the units of X.
+
+        Of a frame with columns of several kinds it is a frame of pandas, with their names and types.
 
         Raises:
             DataError: they are not codes of the model.
@@ -225,7 +231,7 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             self.model_.decode(codes[start : start + DECODER_ROWS])
             for start in range(0, len(codes), DECODER_ROWS)
         ]
-        return self._schema.in_source_units(torch.cat(parts))
+        return reading.in_source_units(self._schema, torch.cat(parts))
 
     def score_samples(self, X: Any) -> Array:  # noqa: N803
         """Return how normal each row is, in nats, float32 ``[n]``; higher is more normal.
@@ -257,10 +263,10 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         weights = _check_sample_weight(sample_weight, nats[:, None], ensure_non_negative=True)
         return float(np.average(nats, weights=weights))
 
-    def sample(self, n_samples: int = 1, *, noise: bool = False) -> Array:
+    def sample(self, n_samples: int = 1, *, noise: bool = False) -> Any:
         """Return rows for codes drawn from the prior, ``[n_samples, P]``, in the units of X.
 
-        An int as ``random_state`` gives the same rows every time.
+        They are of the type that `inverse_transform` returns. An int as ``random_state`` gives the same rows every time.
 
         Args:
             n_samples: number of rows.
@@ -280,7 +286,7 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 x = model.likelihood.sample(output, generator=generator)
             else:
                 x = model.likelihood.mean(output)
-        return self._schema.in_source_units(x)
+        return reading.in_source_units(self._schema, x)
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
         """Return a name for each column of the codes; ``input_features`` are only checked."""
@@ -327,10 +333,25 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = tags.input_tags.categorical = True
         tags.transformer_tags.preserves_dtype = []
         return tags
 
     def _validated(self, X: Any, *, reset: bool) -> Any:  # noqa: N803
+        """Return X as a matrix; of columns of several kinds as x, on the scale of `_table`."""
+        if reset:
+            is_free = str(self.likelihood) in ("auto", "mixed") and self.scale in (
+                "auto",
+                "columns",
+            )
+            self._table = None
+            is_mixed = is_free and (reading.has_cells(X) or self.likelihood == "mixed")
+        else:
+            is_mixed = self._table is not None
+        if is_mixed:
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            values, self._table = reading.cells_of(X, self._table)
+            return values
         values = validate_data(self, X, reset=reset, accept_sparse="csr", dtype="numeric")
         if values.dtype.kind not in "biuf":  # such as a pandas column of categories
             raise DataError(
@@ -349,7 +370,9 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         values, weights, labels = weighted_rows(values, sample_weight, labels)
         parameters = plain_parameters(self)
         columns = getattr(self, "feature_names_in_", None)
-        config, schema = configure(parameters, self._sizes, self._latent, values, columns, weights)
+        config, schema = configure(
+            parameters, self._sizes, self._latent, values, columns, weights, self._table
+        )
         seed = config.training.seed
         model = fresh_model(config.model, seed=seed)
         rows = replace(reading.new_rows(values, schema, model, weights), labels=labels)

@@ -22,6 +22,7 @@ from discretevae.config import (
 )
 from discretevae.config.checks import Problems, is_int, must
 from discretevae.data import Dataset, Rows, Schema
+from discretevae.data.columns import TableScale
 from discretevae.errors import ConfigError
 from discretevae.model.vae import DiscreteVAE
 from discretevae.run_folder.history import EpochMetrics
@@ -76,11 +77,13 @@ def configure(
     values: Any,
     columns: Array | None,
     weights: Array | None,
+    table: TableScale | None,
 ) -> tuple[RunConfig, Schema]:
     """Return the configuration that parameters describe, and the schema of a matrix ``[N, P]``.
 
     ``least`` holds, of the parameters that are sizes of the code, the least that each can be;
-    ``latent`` returns the code, and is called if the sizes are right.
+    ``latent`` returns the code, and is called if the sizes are right. ``table`` is the scale of
+    values whose columns are of several kinds.
 
     Raises:
         ConfigError: parameters are wrong; all of them are named.
@@ -96,7 +99,7 @@ def configure(
     rows, likelihood = None, LikelihoodSpec("bernoulli")
     with problems:
         rows, likelihood = first_rows(
-            values, parameters["likelihood"], parameters["scale"], columns, weights
+            values, parameters["likelihood"], parameters["scale"], columns, weights, table
         )
     with problems:
         seed = seed_from(parameters["random_state"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import scipy.sparse
@@ -13,6 +14,10 @@ from torch import Tensor
 
 from discretevae.config import LatentSpec, LikelihoodSpec, ScaleMode, scale_for
 from discretevae.data import Rows, Schema
+from discretevae.data.columns import TableScale
+from discretevae.data.readers.frames import cells_of_frame, frame_has_cells, frame_of
+from discretevae.data.readers.mixed import mixed_rows
+from discretevae.data.readers.request import Request
 from discretevae.errors import DataError
 from discretevae.model.inputs import suited_likelihood
 from discretevae.model.row_checks import require_fit
@@ -36,10 +41,12 @@ def first_rows(
     scale: ScaleMode | None,
     columns: Array | None,
     weights: Array | None,
+    table: TableScale | None,
 ) -> tuple[Rows, LikelihoodSpec]:
     """Return a matrix ``[N, P]`` to fit as rows, and the likelihood that suits it.
 
-    ``columns`` are names, and ``weights`` of the rows, ``[N]``; either may be None.
+    ``columns`` are names, ``weights`` of the rows, ``[N]``, and ``table`` is the scale of values
+    whose columns are of several kinds; each may be None.
 
     Raises:
         ConfigError: there is no such likelihood.
@@ -52,6 +59,9 @@ def first_rows(
         if stored.size and not are_counts and not (stored.min() >= 0 and stored.max() <= 1):
             raise DataError(_SPARSE)
     names = None if columns is None else [str(name) for name in columns]
+    if table is not None:
+        rows = _table_rows(values, table, names, weights)
+        return rows, suited_likelihood(rows)
     rows = Rows.from_array(
         values, scale=scale_for(scale, asked), name=NAME, columns=names,
         is_table=names is not None, weights=weights, copy=False,
@@ -67,6 +77,8 @@ def new_rows(values: Any, schema: Schema, model: DiscreteVAE, weights: Array | N
     """
     if schema.scale is not None and scipy.sparse.issparse(values):
         raise DataError(_SPARSE)
+    if isinstance(schema.scale, TableScale):
+        return schema.hold(_table_rows(values, schema.scale, schema.columns, weights))
     # shared with the caller, who writes to it no more than a single call takes
     rows = Rows.from_array(
         values, scale=schema.scale, divisor=None if schema.scale else schema.divisor, name=NAME,
@@ -75,6 +87,54 @@ def new_rows(values: Any, schema: Schema, model: DiscreteVAE, weights: Array | N
     rows = schema.hold(rows)
     require_fit(model, rows)
     return rows
+
+
+def has_cells(X: Any) -> bool:  # noqa: N803
+    """Return whether a table holds texts, categories or missing cells."""
+    if (frame := frame_of(X)) is not None:
+        return frame_has_cells(frame)
+    is_float = not scipy.sparse.issparse(X) and getattr(X, "dtype", np.dtype(object)).kind == "f"
+    return is_float and X.ndim == 2 and bool(np.isnan(X).any())
+
+
+def cells_of(X: Any, scale: TableScale | None) -> tuple[Array, TableScale]:  # noqa: N803
+    """Return x ``[N, P]``, NaN where missing, of a table of several kinds of columns, and its scale.
+
+    Without a scale, that of these rows.
+
+    Raises:
+        DataError: a column that has no kind, or values that are not of its kind.
+    """
+    if (frame := frame_of(X)) is not None:
+        columns, names = cells_of_frame(frame), frame.names
+    else:
+        columns = list(check_array(X, dtype="numeric", ensure_all_finite="allow-nan").T)
+        names = None
+    rows = mixed_rows(columns, Request(scale=scale), name=NAME, names=names)
+    values: Array = cast(Tensor, rows.values).numpy()
+    return values, cast(TableScale, rows.scale)
+
+
+def in_source_units(schema: Schema, x: Tensor) -> Any:
+    """Return x ``[n, P]`` in the units of X; of columns with names and several kinds as a frame."""
+    values = schema.in_source_units(x)
+    if not schema.is_mixed or schema.columns is None:
+        return values
+    try:
+        import pandas as pd
+    except ImportError:  # the frame was one of another package
+        return values
+    return pd.DataFrame(values, columns=list(schema.columns)).infer_objects()
+
+
+def _table_rows(
+    values: Array, scale: TableScale, names: Sequence[str] | None, weights: Array | None
+) -> Rows:
+    """Return x ``[N, P]`` on a scale as rows."""
+    shares = None if weights is None else torch.from_numpy(weights / weights.mean()).float()
+    columns = None if names is None else tuple(names)
+    x = torch.from_numpy(np.ascontiguousarray(values))
+    return Rows(x, name=NAME, columns=columns, scale=scale, weights=shares)
 
 
 def log_jacobian(model: DiscreteVAE, schema: Schema) -> float:
@@ -127,11 +187,17 @@ def weighted_rows(
     direction = np.random.default_rng(0).standard_normal(values.shape[1])
     starts = range(0, values.shape[0], PIECE)
     with np.errstate(all="ignore"):  # what overflows is refused later
-        keys = np.concatenate([values[start : start + PIECE] @ direction for start in starts])
+        pieces = (values[start : start + PIECE] for start in starts)
+        keys = np.concatenate([_without_nan(piece) @ direction for piece in pieces])
     labels = None if labels is None else labels[torch.from_numpy(chosen)]
     order = np.lexsort((np.zeros(len(chosen)) if labels is None else labels.numpy(), keys[chosen]))
     labels = None if labels is None else labels[torch.from_numpy(order)]
     return values[chosen[order]], None if weights is None else weights[order], labels
+
+
+def _without_nan(values: Any) -> Any:
+    is_float = not scipy.sparse.issparse(values) and values.dtype.kind == "f"
+    return np.nan_to_num(values, nan=0.5) if is_float else values
 
 
 def read_codes(codes: Any, spec: LatentSpec, names: list[str]) -> Tensor:

@@ -17,6 +17,7 @@ from discretevae.data import binarize
 from discretevae.data.objects import RowsLike
 from discretevae.errors import ConfigError, RunError, needs_extra
 from discretevae.families import Bernoulli, Family, Gaussian, Product, parts_with_eta
+from discretevae.likelihoods import MixedLikelihood
 from discretevae.model.inputs import as_x
 from discretevae.model.row_checks import require_model
 from discretevae.model.vae import DiscreteVAE
@@ -153,6 +154,9 @@ def _random_rows(model: DiscreteVAE) -> Tensor:
     shape = (CHECK_ROWS, model.config.n_features)
     if model.likelihood.support == "real":
         return torch.randn(shape, generator=generator)
+    if isinstance(model.likelihood, MixedLikelihood):
+        output = torch.zeros(CHECK_ROWS, model.n_outputs)
+        return model.likelihood.sample(output, generator=generator)
     if model.likelihood.support == "counts":
         return torch.poisson(torch.full(shape, 0.1), generator=generator)
     return torch.rand(shape, generator=generator)

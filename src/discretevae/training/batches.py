@@ -9,7 +9,7 @@ from torch import Tensor
 
 from discretevae.config import NeighborTarget
 from discretevae.data import binarize
-from discretevae.data.augmentation import distort
+from discretevae.data.augmentation import distort, hide
 from discretevae.data.classes import UNKNOWN
 from discretevae.data.neighbors import NeighborGraph, mutual_neighbors
 from discretevae.training.preparation import PreparedTraining
@@ -98,6 +98,8 @@ class BatchMaker:
         """Return rows as the encoder sees them: distorted, then binarized."""
         if self.augment is not None and self.image_shape is not None:
             x = distort(x, self.augment, self.image_shape, generator=self.generator)
+        elif self.augment is not None:
+            x = hide(x, self.augment.hide, generator=self.generator)
         return binarize(x, self.mode, self.generator)
 
     def _labeled_rows(self) -> tuple[Tensor, Tensor] | None:

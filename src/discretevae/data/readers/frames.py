@@ -39,6 +39,13 @@ class Frame(NamedTuple):
     ids: Array | None = None
     id_name: str | None = None
 
+    def chosen(self, places: Sequence[int]) -> Frame:
+        """Return the frame of some columns."""
+        names, columns, dtypes = (
+            [part[place] for place in places] for part in (self.names, self.columns, self.dtypes)
+        )
+        return Frame(tuple(names), columns, tuple(dtypes))
+
 
 def is_frame(source: object) -> bool:
     """Return whether an object is a table whose columns have names."""
@@ -115,10 +122,9 @@ def read_frame(frame: Frame, request: Request, name: str) -> Rows:
     names = [frame.names[i] for i in parts.features]
     ids = frame.ids if is_index or parts.ids is None else parts.ids
     if request.may_be_mixed:
-        columns = [_cells(frame, i) for i in parts.features]
-        has_others = any(c.dtype == object or (c.dtype.kind == "f" and np.isnan(c).any())
-                         for c in columns)  # fmt: skip
-        if request.is_mixed or has_others:
+        features = frame.chosen(parts.features)
+        if request.is_mixed or frame_has_cells(features):
+            columns = cells_of_frame(features)
             return mixed_rows(
                 columns, request, name=name, names=names, labels=parts.labels, ids=ids
             )
@@ -126,6 +132,17 @@ def read_frame(frame: Frame, request: Request, name: str) -> Rows:
         _numbers(frame, parts.features, name), labels=parts.labels, ids=ids, name=name,
         is_table=True, copy=False, columns=names,
     )  # fmt: skip
+
+
+def frame_has_cells(frame: Frame) -> bool:
+    """Return whether a frame holds texts, categories or missing cells."""
+    columns = cells_of_frame(frame)
+    return any(c.dtype == object or (c.dtype.kind == "f" and np.isnan(c).any()) for c in columns)
+
+
+def cells_of_frame(frame: Frame) -> list[Array]:
+    """Return the columns for `mixed_rows`."""
+    return [_cells(frame, place) for place in range(len(frame.names))]
 
 
 def _cells(frame: Frame, place: int) -> Array:

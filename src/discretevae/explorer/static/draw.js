@@ -58,7 +58,7 @@ function canvasIn(holder, label) {
 /** Shows a picture in `holder`; `label` is what a screen reader says, nothing if it is empty. */
 export function show(holder, picture, label) {
   if (!picture.pixels) {
-    holder.replaceChildren(bars(picture.values, label, holder.classList.contains("big"), false));
+    holder.replaceChildren(bars(picture.values, label, holder.classList.contains("big"), false, 1, picture.cells));
     return;
   }
   const [height, width, channels] = picture.shape;
@@ -126,7 +126,7 @@ export function legend(when = "") {
   return el("p", { class: "legend" }, el("span", { text: less }), strip, el("span", { text: more }));
 }
 
-function bars(values, label, big, signed, scale) {
+function bars(values, label, big, signed, scale, cells) {
   const [low, high] = signed ? [-scale, scale] : model.value_range;
   const span = high - low || 1;
   const zero = Math.min(1, Math.max(0, -low / span));
@@ -151,7 +151,7 @@ function bars(values, label, big, signed, scale) {
     const [x, width] = part(value);
     return el("li", null, el("span", { class: "name", text: names[places[i]] ?? `column ${places[i]}` }),
       el("span", { class: "track" }, el("i", { class: kind(value), style: { left: `${100 * x}%`, width: `${100 * width}%` } })),
-      el("span", { class: "value", text: figure(value, 2) }));
+      el("span", { class: "value", text: cells ? cells[places[i]] || "missing" : figure(value, 2) }));
   }));
   if (values.length > MOST_BARS) list.append(el("li", { class: "note", text: `${values.length - MOST_BARS} more columns are not shown` }));
   return list;
