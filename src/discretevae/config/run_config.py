@@ -58,8 +58,8 @@ class RunConfig:
             problems.append("`augment` distorts pictures, and these rows are none. Leave it out.")
         if augment is not None and augment.hide and self.model.likelihood.kind != "mixed":
             problems.append(
-                "`augment` hide is for tables that may have missing cells, with `likelihood` mixed. "
-                f"Got {self.model.likelihood}."
+                "`augment` hide is for tables that may have missing cells, with `likelihood` "
+                f"mixed. Got {self.model.likelihood}. Leave it out."
             )
         refuse(problems)
 

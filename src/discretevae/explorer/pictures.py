@@ -26,8 +26,8 @@ class Canvas:
     """The conversion of rows of P values to pictures and back.
 
     A value x becomes the pixel 255 (x − low) / (high − low), rounded and held within 0 … 255.
-    ``shape`` is None where rows are no pictures. Rows with ``columns`` of several kinds are shown as
-    shares of the range of each column, beside what stands in its cells.
+    ``shape`` is None where rows are no pictures. Of rows with ``columns`` of several kinds the
+    share of the range of each column is shown, beside what stands in its cells.
     """
 
     shape: tuple[int, int, int] | None

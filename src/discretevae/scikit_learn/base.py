@@ -54,6 +54,10 @@ SCORE_SAMPLES = 100
 """S of `BaseVAE.score_samples` where ln p(x) is not exact."""
 
 
+MIXED = ("auto", "mixed")
+"""Likelihoods that columns of several kinds can be learned with."""
+
+
 class _Learned:
     """Attributes that `BaseVAE.fit` sets; kept apart from the parameters, the dataclass fields."""
 
@@ -220,7 +224,7 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def inverse_transform(self, X: Any) -> Any:  # noqa: N803
         """Return E[x|z] of codes from `transform`, ``[n, D]`` to ``[n, P]``, in the units of X.
 
-        Of a frame with columns of several kinds it is a frame of pandas, with their names and types.
+        Of a frame with columns of several kinds it is a frame of pandas, of their names and types.
 
         Raises:
             DataError: they are not codes of the model.
@@ -266,7 +270,8 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def sample(self, n_samples: int = 1, *, noise: bool = False) -> Any:
         """Return rows for codes drawn from the prior, ``[n_samples, P]``, in the units of X.
 
-        They are of the type that `inverse_transform` returns. An int as ``random_state`` gives the same rows every time.
+        They are of the type that `inverse_transform` returns. An int as ``random_state`` gives the
+        same rows every time.
 
         Args:
             n_samples: number of rows.
@@ -340,13 +345,12 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def _validated(self, X: Any, *, reset: bool) -> Any:  # noqa: N803
         """Return X as a matrix; of columns of several kinds as x, on the scale of `_table`."""
         if reset:
-            is_free = str(self.likelihood) in ("auto", "mixed") and self.scale in (
-                "auto",
-                "columns",
-            )
+            is_free = self.scale in ("auto", "columns") and str(self.likelihood) in MIXED
             self._table = None
-            is_mixed = is_free and (reading.has_cells(X) or self.likelihood == "mixed")
+            is_mixed = is_free and (self.likelihood == "mixed" or reading.has_cells(X))
         else:
+            scale = self._schema.scale
+            self._table = scale if isinstance(scale, TableScale) else None
             is_mixed = self._table is not None
         if is_mixed:
             validate_data(self, X, reset=reset, skip_check_array=True)

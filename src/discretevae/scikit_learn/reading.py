@@ -98,9 +98,9 @@ def has_cells(X: Any) -> bool:  # noqa: N803
 
 
 def cells_of(X: Any, scale: TableScale | None) -> tuple[Array, TableScale]:  # noqa: N803
-    """Return x ``[N, P]``, NaN where missing, of a table of several kinds of columns, and its scale.
+    """Return x ``[N, P]``, NaN where missing, of columns of several kinds, and their scale.
 
-    Without a scale, that of these rows.
+    Without one it is that of these rows.
 
     Raises:
         DataError: a column that has no kind, or values that are not of its kind.
