@@ -14,11 +14,14 @@ from discretevae.data import Dataset, Rows, Schema, load_rows
 from discretevae.data.digest import Digest
 from discretevae.data.neighbors import topic_vectors
 from discretevae.errors import DataError, DataWarning
+from discretevae.likelihoods import MultinomialLikelihood
 from discretevae.model.inputs import suited_likelihood
 from discretevae.model.vae import DiscreteVAE
 from discretevae.networks.counts import CountLinear
 from discretevae.training.placement import place_words
 from discretevae.training.selection import mean_row
+
+COUNTS = MultinomialLikelihood()
 
 WORDS = np.random.default_rng(0).poisson(0.15, (40, 12)).astype(np.int64) * 2
 WORDS[np.arange(40), np.arange(40) % 12] += 1
@@ -107,10 +110,10 @@ def test_whole_numbers_are_taken_for_x_by_a_model_of_counts():
 def test_digest_and_mean_are_those_of_full_rows():
     full, sparse = (Rows.from_array(each, divisor=3) for each in (WORDS, sp.csr_array(WORDS)))
     assert Digest.of([full]) == Digest.of([sparse])
-    assert torch.allclose(mean_row(full), mean_row(sparse))
+    assert torch.allclose(mean_row(full, COUNTS), mean_row(sparse, COUNTS))
     weights = torch.rand(40)
     full, sparse = (replace(rows, weights=weights) for rows in (full, sparse))
-    assert torch.allclose(mean_row(full), mean_row(sparse))
+    assert torch.allclose(mean_row(full, COUNTS), mean_row(sparse, COUNTS))
 
 
 @pytest.mark.parametrize("make", [np.asarray, sp.csr_array])
@@ -159,7 +162,7 @@ def test_training_starts_at_the_shares_of_the_words_and_learns():
     data = Dataset("words", rows, rows)
     assert Schema.of(data).divisor == 1
     start = fresh()
-    start.start_at(mean_row(rows))
+    start.start_at(mean_row(rows, start.likelihood))
     with torch.no_grad():
         start.decoder[-1].weight.zero_()
     unigram = dv.evaluate(start, rows, samples=1).log_likelihood.value

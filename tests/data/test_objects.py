@@ -95,7 +95,7 @@ def test_roles_are_asked_for_by_name():
         NAMES, ("u", "v"), list(range(5, 25)),
     )  # fmt: skip
     with pytest.raises(dv.DataError, match=r"no numbers in column 'kind', 'junk' \(type object\)"):
-        dv.load_rows(source)
+        dv.load_rows(source, scale="standard")
     with pytest.raises(dv.ConfigError, match=r"no columns by name\. Leave `label`, .* out"):
         dv.load_rows(X, label="kind")
 
@@ -107,7 +107,6 @@ def test_roles_are_asked_for_by_name():
         ([None, True], "Boolean", "1 missing value in column 'd', the first in row 0"),
         (["1", "2"], "String", r"no numbers in column 'd' \(type String\)"),
         ([1, 2], "category", r"no numbers in column 'd' \(type category\)"),
-        (np.array(["2020-01-01", "NaT"], "M8[D]"), "Date", r"'d' \(type Date\)"),
         ([[1, 2], [3, 4]], "List", r"'d' \(type List\)"),
         ([1j, 2j], "Complex", r"'d' \(type Complex\)"),
         ([np.inf, 1], "Float64", "infinite"),
@@ -115,7 +114,20 @@ def test_roles_are_asked_for_by_name():
 )
 def test_what_is_no_number_is_refused_by_name(values, dtype, message):
     with pytest.raises(dv.DataError, match=message):
-        dv.load_rows(Frame(c=X[:2, 0], d=Column(values, dtype)))
+        dv.load_rows(Frame(c=X[:2, 0], d=Column(values, dtype)), scale="standard")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.array(["2020-01-01", "NaT"], "M8[D]"), "column 'd' holds dates, such as '2020-01-01"),
+        ([[1, 2], [3, 4]], "column 'd' .* holds neither numbers nor texts"),
+        ([1j, 2j], "column 'd' .* holds neither numbers nor texts"),
+    ],
+)
+def test_what_is_neither_number_nor_text_is_refused_by_name(values, message):
+    with pytest.raises(dv.DataError, match=message):
+        dv.load_rows(Frame(c=X[:2, 0], d=Column(values, "some")))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +180,7 @@ def test_pandas():
         with pytest.raises(
             dv.DataError, match="10 missing values in column 'n', the first in row 1"
         ):
-            dv.load_rows(table.assign(n=pandas.array(values, dtype=kind)))
+            dv.load_rows(table.assign(n=pandas.array(values, dtype=kind)), scale="none")
     with pytest.raises(dv.DataError, match="'a' stands there twice"):
         dv.load_rows(table.set_axis(["a", "a", "b"], axis=1))
     with pytest.raises(dv.DataError, match=r"Series: rows must come as \[rows, features\]"):

@@ -337,13 +337,6 @@ def test_sparse_rows_are_those_of_the_dense_matrix():
         clone(MEMBERS[0]).fit(scipy.sparse.csr_array(2.5 * x))
 
 
-def test_a_column_of_categories_is_refused():
-    pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame({"a": pandas.Categorical(["x", "y"] * 20), "b": np.arange(40) / 40})
-    with pytest.raises(DataError, match=r"must hold numbers. Got values of dtype object"):
-        BernoulliVAE(n_bits=2, epochs=1).fit(frame)
-
-
 def test_parameters_may_be_objects_and_are_saved_as_their_spelling(tmp_path):
     objects = {
         "likelihood": LikelihoodSpec.gaussian(0.3),
@@ -503,7 +496,7 @@ def test_wrong_matrices_are_refused():
     with pytest.raises(NotFittedError):
         vae.save("nowhere")
     with pytest.raises(ValueError, match="NaN"):
-        vae.fit(np.where(x > 0, np.nan, x))
+        clone(vae).set_params(likelihood="gaussian").fit(np.where(x > 0, np.nan, x))
     with pytest.raises(ValueError, match=r"could not convert string|not compatible"):
         vae.fit([["a", "b"], ["c", "d"]])
     with pytest.raises(DataError, match="too large for"):

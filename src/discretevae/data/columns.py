@@ -15,6 +15,7 @@ from torch import Tensor
 from discretevae.config import ColumnKind, ColumnSpec
 from discretevae.config.checks import is_number
 from discretevae.config.columns import COLUMN_KINDS, MAX_LEVELS
+from discretevae.data.readers.dialect import BOOLEANS, is_decimal_comma, is_thousands
 from discretevae.data.scale import ColumnScale
 from discretevae.data.stores.values import Array
 from discretevae.errors import DataError, did_you_mean
@@ -86,20 +87,19 @@ class Column:
         return self.kind
 
     @classmethod
-    def fit(cls, values: Array, kind: ColumnKind | None, what: str) -> Self:
+    def fit(cls, values: Array, kind: ColumnKind, what: str) -> Self:
         """Return the column of training values ``[N]``: numbers with NaN, or texts with None.
 
         Raises:
-            DataError: values that cannot be of the kind, or of any; ``what`` names the column.
+            DataError: values that cannot be of the kind, or none; ``what`` names the column.
 
         Example:
-            >>> str(Column.fit(np.array(["a", "b", "a"], object), None, "column 'x'"))
+            >>> str(Column.fit(np.array(["a", "b", "a"], object), "categorical", "column 'x'"))
             'categorical, 2 levels'
         """
         there = _present(values)
         if not len(there):
-            raise DataError(f"{what} has no values at all. Leave it out by `ignore`.")
-        kind = kind or kind_of_values(there, what)
+            raise DataError(f"{what} has no values in training rows. Leave it out by `ignore`.")
         if kind in ("categorical", "boolean"):
             return cls(kind, levels=_levels(there, kind, what))
         if there.dtype == object:
@@ -124,13 +124,14 @@ class Column:
 
     def require_fit(self, numbers: Array, what: str) -> None:
         """Refuse numbers that the kind does not have (`DataError`)."""
-        least, whole = -math.inf, self.kind == "count"
-        most = math.inf
+        least, most = -math.inf, math.inf
         if self.kind == "bounded":
             least, most = self.low, self.high
         elif self.kind in ("count", "positive"):
             least = 0.0
-        wrong = (numbers < least) | (numbers > most) | ((numbers % 1 != 0) & whole)
+        wrong = (numbers < least) | (numbers > most)
+        if self.kind == "count":
+            wrong |= numbers != np.rint(numbers)
         if self.kind == "positive":
             wrong |= numbers <= 0
         wrong |= ~np.isfinite(numbers)
@@ -194,7 +195,7 @@ class Column:
 
 
 def kind_of_values(values: Array, what: str) -> ColumnKind:
-    """Return the kind of a column without missing cells, by its values.
+    """Return the kind of a column, by the values that are there.
 
     | values | kind |
     |---|---|
@@ -208,8 +209,11 @@ def kind_of_values(values: Array, what: str) -> ColumnKind:
     | others | ``real`` |
 
     Raises:
-        DataError: dates, or numbers among texts.
+        DataError: no values, dates, or numbers among texts.
     """
+    values = _present(values)
+    if not len(values):
+        raise DataError(f"{what} has no values at all. Leave it out by `ignore`.")
     if values.dtype == object:
         texts = [str(value) for value in values]
         if all(_DATE.fullmatch(text) for text in texts):
@@ -217,6 +221,7 @@ def kind_of_values(values: Array, what: str) -> ColumnKind:
                 f"{what} holds dates, such as {texts[0]!r}. Write them as numbers, such as days "
                 "since the first, or leave the column out by `ignore`."
             )
+        _require_readable(texts, what)
         numbers = [_number(text) is not None for text in texts]
         if MOST_MIXED <= np.mean(numbers) < 1:
             other = texts[numbers.index(False)]
@@ -224,9 +229,8 @@ def kind_of_values(values: Array, what: str) -> ColumnKind:
                 f"{what} holds numbers, and texts such as {other!r}. Correct these cells, empty "
                 "them, or pass `kind` to say that it is categorical."
             )
-        words = {text.casefold() for text in texts}
-        is_boolean = words in ({"true", "false"}, {"yes", "no"})
-        return "boolean" if is_boolean and len(set(texts)) == 2 else "categorical"
+        is_boolean = {text.casefold() for text in texts} in BOOLEANS and len(set(texts)) == 2
+        return "boolean" if is_boolean else "categorical"
     if values.dtype == np.bool_:
         return "boolean"
     x = values.astype(np.float64)
@@ -262,11 +266,14 @@ class TableScale(ColumnScale):
     def fit_table(
         cls,
         values: Sequence[Array],
+        chosen: Array | slice,
         names: Sequence[str] | None,
         kinds: Mapping[str, ColumnKind],
         name: str,
     ) -> TableScale:
-        """Return the scale of training columns, each ``[N]``; ``kinds`` are asked for by name.
+        """Return the scale of columns, each ``[N]``, by the rows at the ``chosen`` numbers.
+
+        A kind that is not asked for by name is seen from all rows.
 
         Raises:
             DataError: a column that has no kind, or not that which is asked for.
@@ -275,12 +282,12 @@ class TableScale(ColumnScale):
         for asked in kinds:
             if asked not in known:
                 raise DataError(f"{name}: no column {asked!r}. {did_you_mean(asked, known)}")
-        return cls(
-            [
-                Column.fit(column, kinds.get(known[p]) if known else None, _named(name, known, p))
-                for p, column in enumerate(values)
-            ]
-        )
+        columns = []
+        for p, cells in enumerate(values):
+            what = _named(name, known, p)
+            kind = kinds.get(known[p]) if known else None
+            columns.append(Column.fit(cells[chosen], kind or kind_of_values(cells, what), what))
+        return cls(columns)
 
     @property
     def specs(self) -> tuple[ColumnSpec, ...]:
@@ -350,6 +357,23 @@ def _column_from(values: dict[str, Any]) -> Column:
 def is_hole(value: object) -> bool:
     """Return whether a cell of a column of texts is empty, or says so."""
     return value is None or str(value).strip().casefold() in ("", "na", "nan", "n/a", "null")
+
+
+def _require_readable(texts: Sequence[str], what: str) -> None:
+    """Refuse numbers and booleans that are written in another way (`DataError`)."""
+    for text in texts:
+        if is_thousands(text) or is_decimal_comma(text):
+            how = "without marks between thousands" if is_thousands(text) else "with a point"
+            raise DataError(f"{what} holds numbers such as {text!r}. Write them {how}.")
+    lower = {text.casefold(): text for text in texts}
+    for words in BOOLEANS:
+        if lower.keys() & words and lower.keys() - words:
+            word = lower[min(lower.keys() & words)]
+            other = lower[min(lower.keys() - words)]
+            raise DataError(
+                f"{what} holds booleans such as {word!r}, and {other!r}. Write all of a column as "
+                "numbers, or all as booleans of one kind."
+            )
 
 
 def _are_holes(values: Array) -> Array:

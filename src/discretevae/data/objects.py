@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch.utils.data import Dataset
 
 from discretevae.data.classes import renumber
 from discretevae.data.readers.frames import frame_of, is_frame, read_frame
+from discretevae.data.readers.mixed import mixed_rows
 from discretevae.data.readers.request import Request
 from discretevae.data.readers.torch_data import read_items
 from discretevae.data.rows import Rows
@@ -66,6 +68,8 @@ def rows_from(
         source, labels = read_items(source, name)
     elif not is_sparse(source):
         source = require_array(source, name, wanted)
+        if request.is_mixed or (request.may_be_mixed and _has_holes(source, request)):
+            return mixed_rows(list(source.T), request, name=name, names=None)
     return Rows.from_array(
         source, labels=labels, image_shape=request.image_size, divisor=request.divisor,
         scale=request.scale, fit_rows=request.fit_rows, name=name,
@@ -148,6 +152,12 @@ def require_array(source: object, name: str, wanted: str) -> Array:
     if array is None or array.ndim == 0:
         raise DataError(f"{wanted}, {WANTED}. Got {kind_of(source)}. Give rows of numbers.")
     return array
+
+
+def _has_holes(array: Array, request: Request) -> bool:
+    """Return whether a table, not pictures, has missing cells."""
+    is_table = array.ndim == 2 and request.image_size is None
+    return is_table and array.dtype.kind == "f" and bool(np.isnan(array).any())
 
 
 def _are_whole(x: Tensor) -> bool:

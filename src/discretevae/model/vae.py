@@ -198,7 +198,7 @@ class DiscreteVAE(nn.Module):
                 preset's.
             hidden: widths of the hidden layers of an MLP; None takes the preset's.
             likelihood: p(x|z), such as ``gaussian:0.1``; None for ``bernoulli``, ``logistic`` of
-                pictures in 8-bit colors, or ``multinomial`` of counts.
+                pictures in 8-bit colors, ``multinomial`` of counts, or ``mixed``.
             prior: p(z), such as ``autoregressive``.
             quantizer: a learned codebook, such as ``vector:16``, for a categorical code.
             seed: of the initial weights.
@@ -221,7 +221,7 @@ class DiscreteVAE(nn.Module):
         if likelihood is None:
             rows, likelihood = getattr(data, "train", data), "bernoulli"
             is_color = len(data.image_shape or ()) == 3
-            if isinstance(rows, Rows) and (is_color or rows.are_counts):
+            if isinstance(rows, Rows) and (is_color or rows.are_counts or rows.is_mixed):
                 likelihood = suited_likelihood(rows)
         config = ModelConfig(
             n_features=data.n_features,

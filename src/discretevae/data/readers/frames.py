@@ -148,9 +148,20 @@ def cells_of_frame(frame: Frame) -> list[Array]:
 def _cells(frame: Frame, place: int) -> Array:
     """Return a column for `mixed_rows`; categories are texts, whatever they are written as."""
     values = _values(frame.columns[place])
+    raw = np.asarray(frame.columns[place].to_numpy()).astype(object)
+    is_hole = np.array([_is_missing(value) for value in raw.ravel()], np.bool_)
+    if raw.ndim != 1 or isinstance(
+        next(iter(raw[~is_hole]), None), (complex, list, dict, bytes, np.ndarray)
+    ):
+        raise DataError(
+            f"column {frame.names[place]!r} (type {frame.dtypes[place]}) holds neither numbers nor "
+            "texts. Leave it out by `ignore`."
+        )
+    if is_hole.any() and all(isinstance(value, bool) for value in raw[~is_hole]):
+        raw[is_hole] = None
+        return np.asarray(raw)
     if not _is_category(frame.dtypes[place]) or values.dtype == object:
         return values
-    is_hole = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), np.bool_)
     texts = [None if hole else f"{value:g}" if isinstance(value, float) else str(value)
              for value, hole in zip(values.tolist(), is_hole, strict=True)]  # fmt: skip
     return np.array(texts, object)

@@ -57,11 +57,8 @@ def mixed_rows(
     check_size(name, (n, len(columns)), 4)
     scale = request.scale
     if not isinstance(scale, TableScale):
-        learned = columns
-        if request.fit_rows is not None:
-            chosen = request.fit_rows(n).numpy()
-            learned = [column[chosen] for column in columns]
-        scale = TableScale.fit_table(learned, names, kinds_of(request.kind), name)
+        chosen = slice(None) if request.fit_rows is None else request.fit_rows(n).numpy()
+        scale = TableScale.fit_table(columns, chosen, names, kinds_of(request.kind), name)
     x = torch.from_numpy(scale.read(columns, names, name))
     _warn_of_new_levels(x, scale, names, name)
     if empty := int(x.isnan().all(1).sum()):

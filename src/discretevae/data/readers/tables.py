@@ -119,12 +119,14 @@ def _read(path: Path, request: Request, encoding: str) -> Rows:
     if parts.features[:1] == (0,) and request.columns is None:
         first = texts[0] if table is None else table[:, 0]
         counting = notes_of_counting(first, None if names is None else names[0])
-    warn_of(str(path), [*layout.dialect.notes, *layout.notes, *parts.notes, *counting])
+    notes = [*layout.dialect.notes, *layout.notes, *parts.notes, *counting]
     columns = None if names is None else [names[i] for i in parts.features]
     roles: dict[str, Any] = {"labels": parts.labels, "ids": parts.ids, "name": str(path)}
     if table is None:
-        found = [texts[i] for i in parts.features]
-        return mixed_rows(found, request, names=columns, **roles)
+        rows = mixed_rows([texts[i] for i in parts.features], request, names=columns, **roles)
+        warn_of(str(path), notes)
+        return rows
+    warn_of(str(path), notes)
     return request.rows(table, columns=columns, is_table=True, copy=False, **roles)
 
 
