@@ -15,6 +15,7 @@ from .codes.compression.files import (
     decompress as decompress,
 )
 from .codes.fingerprints import fingerprint as fingerprint
+from .codes.imputing import impute as impute
 from .codes.outliers import (
     Outliers as Outliers,
     OutlierScores as OutlierScores,
@@ -46,6 +47,7 @@ from .codes.search.retrieval import (
 from .config import (
     Activation as Activation,
     Augment as Augment,
+    ColumnSpec as ColumnSpec,
     DataConfig as DataConfig,
     LatentSpec as LatentSpec,
     LikelihoodSpec as LikelihoodSpec,
@@ -172,6 +174,7 @@ from .likelihoods import (
     LearnedGaussianLikelihood as LearnedGaussianLikelihood,
     Likelihood as Likelihood,
     LogisticLikelihood as LogisticLikelihood,
+    MixedLikelihood as MixedLikelihood,
     MultinomialLikelihood as MultinomialLikelihood,
     NegativeBinomialLikelihood as NegativeBinomialLikelihood,
     PoissonLikelihood as PoissonLikelihood,
