@@ -44,6 +44,9 @@ def test_codes_tables_and_scores():
     known = table["city"].notna()
     assert (back["city"] == table["city"])[known].mean() > 0.9
     assert not np.isnan(model.score_samples(table)).any()
+    filled = model.impute(table)
+    assert not filled.isna().any().any()
+    pandas.testing.assert_series_equal(filled["size"][table["size"].notna()], table["size"].dropna())
     drawn = model.sample(50, noise=True)
     assert list(drawn.columns) == list(table.columns)
     assert drawn["size"].nunique() > 20

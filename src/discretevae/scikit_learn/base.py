@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor
 
+from discretevae.codes.imputing import impute
 from discretevae.codes.packing import encode_rows, unpack_codes
 from discretevae.config import (
     LatentSpec,
@@ -236,6 +237,25 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             for start in range(0, len(codes), DECODER_ROWS)
         ]
         return reading.in_source_units(self._schema, torch.cat(parts))
+
+    def impute(self, X: Any, *, draw: bool = False) -> Any:  # noqa: N803
+        """Return X with its missing cells filled, of the type that `inverse_transform` returns.
+
+        An int as ``random_state`` gives the same cells every time.
+
+        Args:
+            X: ``[n, P]``.
+            draw: whether to fill in draws in place of the mean or likeliest level.
+
+        Raises:
+            ConfigError: the object was fitted to a table without texts and missing cells.
+            DataError: the values do not suit the model.
+        """
+        rows = self._rows(X)
+        seed = seed_from(self.random_state)
+        return reading.in_source_units(
+            self._schema, impute(self.model_, rows, draw=draw, seed=seed)
+        )
 
     def score_samples(self, X: Any) -> Array:  # noqa: N803
         """Return how normal each row is, in nats, float32 ``[n]``; higher is more normal.
