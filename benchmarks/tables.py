@@ -31,7 +31,7 @@ from sklearn.model_selection import train_test_split
 
 from discretevae import BernoulliVAE
 from discretevae.cli.ending import finish
-from discretevae.evaluation import score_samples
+from discretevae.evaluation.bounds import score_samples
 from discretevae.system.files import write_json
 
 SHARE = 0.3
