@@ -71,7 +71,7 @@ def nats(vae: BernoulliVAE, whole: Any, given: Any, is_removed: Any) -> dict[str
     mean, std = np.nanmean(given, 0), np.nanstd(given, 0)
     z = ((whole - mean) / std)[is_removed]
     alone = -0.5 * (np.square(z).mean() + np.log(2 * np.pi))
-    return {"nats": (scores[0] - scores[1]) / n, "nats_of_normals": float(alone)}
+    return {"nats": float((scores[0] - scores[1]) / n), "nats_of_normals": float(alone)}
 
 
 def passengers(seed: int, n: int = 2000) -> pd.DataFrame:

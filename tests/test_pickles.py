@@ -394,6 +394,7 @@ def test_nothing_in_the_source_unpickles_or_runs_what_it_reads():
     assert found == {
         "cli.own_estimators": ["exec_module"],  # of a file that the user names in the same call
         "experiments.comparison_result": ["pandas"],  # which makes a frame of values
+        "scikit_learn.reading": ["pandas"],  # likewise
     }
 
 

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from discretevae.cli import arguments, outputs
+from discretevae.config import ModelConfig
 from discretevae.errors import ConfigError
 
 
@@ -39,16 +40,20 @@ def test_what_was_written_is_listed(capsys, tmp_path):
     assert capsys.readouterr().out == f"written  {tmp_path}/a.csv\n"
 
 
+def model(image_shape):
+    return ModelConfig(n_features=4, image_shape=image_shape)
+
+
 @pytest.mark.parametrize(("name", "is_one"), [("a.png", True), ("a.PNG", True), ("a.npy", False)])
 def test_pictures_are_known_by_their_suffix(name, is_one, tmp_path):
-    assert outputs.is_picture(tmp_path / name, (2, 2)) == is_one
+    assert outputs.is_picture(tmp_path / name, model((2, 2))) == is_one
 
 
 def test_rows_that_are_no_pictures_are_not_drawn(tmp_path):
     with pytest.raises(ConfigError, match=r"no pictures\. Pass --out with \.npy"):
-        outputs.is_picture(tmp_path / "a.png", None)
+        outputs.is_picture(tmp_path / "a.png", model(None))
     with pytest.raises(ConfigError, match=r"must end in \.png or \.npy"):
-        outputs.is_picture(tmp_path / "a.gif", None)
+        outputs.is_picture(tmp_path / "a.gif", model(None))
 
 
 @click.command()

@@ -55,8 +55,8 @@ def test_roles_as_options(here, cli):
     assert Path("codes.ids.csv").read_text().split()[:3] == ["id", "p0", "p1"]
     said = cli("train", "--data", "train.csv", *TINY[:-1], "other")
     assert said.status == 2
-    assert "line 2, column 1 is not a number. Got 'p0' in 'who'" in said.err
-    assert "--label, --id and --ignore" in said.err
+    assert "column 'who' has 36 different texts in 36 rows" in said.err
+    assert "Leave it out by --ignore, name the rows by it with --id" in said.err
 
 
 def test_a_line_of_numbers_that_are_names(here, cli):

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
-from scipy.stats import kurtosis, skew
 from torch import Tensor
 
 from discretevae.config import ColumnKind, ColumnSpec
@@ -37,6 +36,8 @@ DECIMALS = 6
 
 UNSEEN = "(unseen)"
 """The level that stands for all that training rows did not have."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd]")
 
 _DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}([T ].*)?")
 
@@ -245,10 +246,14 @@ def kind_of_values(values: Array, what: str) -> ColumnKind:
         return "bounded"
     if low == high:
         return "real"
-    x = (x - x.mean()) / (x.std() or 1.0)
-    if low > 0 and skew(x) > 1 and abs(skew(np.log(values.astype(np.float64)))) < skew(x):
+    if low > 0 and _moment(x, 3) > 1 and abs(_moment(np.log(x), 3)) < _moment(x, 3):
         return "positive"
-    return "heavy-tailed" if kurtosis(x) > TAILS else "real"
+    return "heavy-tailed" if _moment(x, 4) > 3 + TAILS else "real"
+
+
+def _moment(x: Array, power: int) -> float:
+    """Return the mean of a power of the standardized values: skewness, or kurtosis."""
+    return float((((x - x.mean()) / (x.std() or 1.0)) ** power).mean())
 
 
 class TableScale(ColumnScale):
@@ -360,8 +365,12 @@ def is_hole(value: object) -> bool:
 
 
 def _require_readable(texts: Sequence[str], what: str) -> None:
-    """Refuse numbers and booleans that are written in another way (`DataError`)."""
+    """Refuse numbers and booleans that are written in another way, and no texts (`DataError`)."""
     for text in texts:
+        if _CONTROL.search(text):
+            raise DataError(
+                f"{what} holds {text[:40]!r}, which is no text. Save it as a plain table."
+            )
         if is_thousands(text) or is_decimal_comma(text):
             how = "without marks between thousands" if is_thousands(text) else "with a point"
             raise DataError(f"{what} holds numbers such as {text!r}. Write them {how}.")
@@ -400,10 +409,10 @@ def _levels(values: Array, kind: ColumnKind, what: str) -> tuple[str, ...]:
         if len(texts) != 2:
             raise DataError(f"{what} has one value only. Leave it out by `ignore`.")
     most = min(MAX_LEVELS, max(2 * FEW_NUMBERS, len(values) // 2))
-    if len(texts) > most:
+    if len(texts) > most or len(texts) == len(values) > 2:
         raise DataError(
             f"{what} has {len(texts):,} different texts in {len(values):,} rows, too many for "
-            f"levels, of which {most:,} are taken. Leave it out by `ignore`, name the rows by it "
+            f"levels. Leave it out by `ignore`, name the rows by it "
             "with `row_id`, or count its words with `text`."
         )
 
