@@ -178,6 +178,7 @@ from .likelihoods import (
     MultinomialLikelihood as MultinomialLikelihood,
     NegativeBinomialLikelihood as NegativeBinomialLikelihood,
     PoissonLikelihood as PoissonLikelihood,
+    StudentLikelihood as StudentLikelihood,
     bits_per_dimension as bits_per_dimension,
 )
 from .model.integrands import (

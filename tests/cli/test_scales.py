@@ -55,7 +55,7 @@ def test_measurements_of_different_units(table, cli, likelihood):
 @pytest.mark.parametrize(
     ("args", "kind", "likelihood"),
     [
-        (("--scale", "minmax"), "minmax", "gaussian:learned"),
+        (("--scale", "minmax"), "minmax", "student"),
         (("--scale", "none"), None, "gaussian:learned"),
         (("--scale", "standard", "--likelihood", "gaussian:0.5"), "standard", "gaussian:0.5"),
         (("--likelihood", "gaussian", "--divisor", "100"), None, "gaussian"),
@@ -81,5 +81,5 @@ def test_fractions_of_a_table_are_no_grey_values():
     x, is_outlier = arrays["X"], arrays["y"]
     x = (x - x.min(0)) / (x.max(0) - x.min(0))
     vae = BernoulliVAE(random_state=0).fit(x)
-    assert str(vae.model_.config.likelihood) == "gaussian:learned"
+    assert str(vae.model_.config.likelihood) == "student"
     assert roc_auc_score(is_outlier, -vae.score_samples(x)) > 0.8

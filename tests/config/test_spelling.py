@@ -44,6 +44,7 @@ SPELLED = {
     "gaussian:0.1": LikelihoodSpec.gaussian(0.1),
     "gaussian:1e-06": LikelihoodSpec.gaussian(1e-6),
     "gaussian:learned": LikelihoodSpec("gaussian", None),
+    "student": LikelihoodSpec("student"),
     "beta-binomial": LikelihoodSpec("beta-binomial"),
     "logistic": LikelihoodSpec.logistic(),
     "logistic:5": LikelihoodSpec.logistic(5),

@@ -171,11 +171,11 @@ def test_classes_go_by_name():
         (np.arange(256).reshape(32, 8).astype(np.uint8), {}, False, "bernoulli"),
         (np.arange(256).reshape(32, 8) / 255, {}, False, "bernoulli"),
         (np.random.default_rng(0).random((9, 4, 4)), {}, False, "bernoulli"),
-        (np.random.default_rng(0).random((9, 8)), {}, True, "gaussian:learned"),
-        (np.arange(72).reshape(9, 8) % 6, {}, True, "gaussian:learned"),
+        (np.random.default_rng(0).random((9, 8)), {}, True, "student"),
+        (np.arange(72).reshape(9, 8) % 6, {}, True, "student"),
         ((np.arange(72).reshape(9, 8) % 6).astype(np.uint8), {"is_table": True}, True,
-         "gaussian:learned"),
-        (TABLE, {}, True, "gaussian:learned"),
+         "student"),
+        (TABLE, {}, True, "student"),
     ],
 )  # fmt: skip
 def test_only_pictures_and_bits_are_grey_values(array, options, scaled, likelihood):

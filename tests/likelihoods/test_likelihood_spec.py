@@ -18,8 +18,8 @@ def test_text_and_spec_and_likelihood_are_one_to_one(text):
 
 
 def test_every_kind_is_in_the_table_of_tests():
-    # the last three have tests of their own
-    others = {"gaussian:learned", "color-logistic", "multinomial", "mixed"}
+    # these have tests of their own
+    others = {"gaussian:learned", "color-logistic", "multinomial", "mixed", "student"}
     assert {text.partition(":")[0] for text in TEXTS} | others == set(LikelihoodSpec.constructors())
 
 

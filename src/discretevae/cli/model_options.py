@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from discretevae.config import (
+    TABLE_HIDDEN,
+    TABLE_LR,
     DataConfig,
     ImageShape,
     LatentSpec,
@@ -50,6 +52,8 @@ def check_model(options: dict[str, Any]) -> Family:
 def train_config(options: dict[str, Any]) -> TrainConfig:
     """Return the training that the options describe; what they lack has its default."""
     names = {field.name for field in dataclasses.fields(TrainConfig)} & options.keys()
+    if options["lr"] is None:
+        names.remove("lr")
     return TrainConfig(**{name: options[name] for name in names})
 
 
@@ -96,7 +100,8 @@ def run_config(options: dict[str, Any], data: Dataset, training: TrainConfig) ->
 
     source, rows = options["data"], data.train
     if options["likelihood"] in (AUTO, "mixed"):
-        likelihood = suited_likelihood(rows.binarized(options["binarize"]))
+        latent = LatentSpec.of(_latent(options))
+        likelihood = suited_likelihood(rows.binarized(options["binarize"]), latent)
         options = options | {"likelihood": likelihood}
     read = read_options(options) | {
         "source": source.removeprefix(BUILTIN) if data.is_builtin else str(Path(source).absolute()),
@@ -104,6 +109,8 @@ def run_config(options: dict[str, Any], data: Dataset, training: TrainConfig) ->
         "scale": None if rows.scale is None else rows.scale.kind,
         "divisor": rows.divisor if rows.scale is None else None,
     }
+    if options["lr"] is None and LikelihoodSpec.of(options["likelihood"]).kind == "student":
+        training = dataclasses.replace(training, lr=TABLE_LR)
     return RunConfig(
         model=_model_config(options, n_features=data.n_features, image_shape=data.image_shape),
         training=training,
@@ -124,6 +131,8 @@ def _model_config(
 ) -> ModelConfig:
     latent = _latent(options)
     network, hidden = preset(options["preset"]).networks(latent, options["network"])
+    if network == "mlp" and str(options["likelihood"]) == "student":
+        hidden = TABLE_HIDDEN
     return ModelConfig(
         n_features=n_features,
         latent=latent,

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 )
 @arguments.option(
     "--correction",
-    "What is added to ln p(x): nothing, or the compressed length of the row, in nats.",
-    "none",
-    type=click.Choice(["none", "complexity"]),
+    "What decides beside ln p(x): nothing; complexity, the compressed length of the row, which is "
+    "added, in nats; or columns, how far out those of a table lie. auto is columns for tables of "
+    "real numbers, else none.",
+    "auto",
+    type=click.Choice(["auto", "none", "complexity", "columns"]),
 )
 @arguments.samples
 @arguments.option(
@@ -68,9 +70,9 @@ def command(
 
     A higher score is a more normal row, in nats: ln p(x), or the bound on it where the code is
     too large; with --correction complexity plus L(x), the row's length under a general
-    compressor. The decision is the score minus a threshold; below 0 the label is -1, an outlier,
-    and else 1. The threshold leaves the --contamination share of the run's own training rows
-    below it.
+    compressor; of tables it is lower where columns lie far out by themselves. The decision is the
+    score minus a threshold; below 0 the label is -1, an outlier, and else 1. The threshold leaves
+    the --contamination share of the run's own training rows below it.
     """
     from discretevae.codes.outliers import fit_outliers
 
@@ -182,7 +184,9 @@ def _print(facts: dict[str, Any]) -> None:
         lines.append([*cells, short_name(each["class"])] if with_class else cells)
     outputs.print_table(lines)
     of = bound if facts["is_exact"] else f"{facts['samples']}-sample bound on ln p(x)"
-    score = of if facts["correction"] == "none" else f"{of} + L(x)"
+    score = {"complexity": f"{of} + L(x)", "columns": f"{of}, or lower by the columns"}.get(
+        facts["correction"], of
+    )
     click.echo(f"score     {score} [nats]; a higher score is a more normal row")
     click.echo(
         f"threshold {facts['threshold']:.2f}, with {100 * facts['contamination']:g} % of "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,7 +141,8 @@ def _fresh(options: dict[str, Any], ranks: Ranks) -> tuple[RunConfig, Dataset, M
             method = choose_method(family, training, device=ranks.device, ranks=ranks)
     problems.require_none()
     data = data or load_dataset(options)
-    return run_config(options, data, training), data, method
+    config = run_config(options, data, training)
+    return config, data, None if method is None else replace(method, config=config.training)
 
 
 def _resumed(

@@ -22,6 +22,8 @@ from discretevae.config import (
     PRESETS,
     SCALE_MODES,
     STARTS,
+    TABLE_HIDDEN,
+    TABLE_LR,
     TrainConfig,
 )
 from discretevae.config.model_config import DEPTH, WIDTH
@@ -86,7 +88,8 @@ _OWN = {
     ),
     "hidden": _own(
         "Widths of the encoder's hidden layers, mirrored by the decoder: 1024 or 200,200; none for "
-        "linear networks. For an mlp.  [default: the preset's]",
+        "linear networks. For an mlp.  [default: "
+        f"{TABLE_HIDDEN[0]} under student, else the preset's]",
         type=WIDTHS,
     ),
     "decoder": _own(
@@ -147,13 +150,14 @@ _OWN = {
     "samples": _own("S, draws of z per row and step.  [default: the estimator's own]", type=int),
     "likelihood": _own(
         "p(x|z): auto, which is bernoulli for grey pictures and for 0 and 1, logistic for 8-bit "
-        "colors, multinomial for counts, mixed for tables with texts or missing cells, else "
-        "gaussian:learned; bernoulli or "
+        "colors, multinomial for counts, mixed for tables with texts or missing cells, student for "
+        "other tables, else gaussian:learned; bernoulli or "
         "continuous-bernoulli for values in [0, 1]; "
         "beta-binomial or logistic for 8-bit values, color-logistic:5 for a pixel as a whole; "
         "for counts multinomial (a softmax over words), poisson or negative-binomial; "
         "for real values gaussian, with σ = 1, gaussian:0.1 with another σ, gaussian:learned with "
-        "one for each feature; mixed: each column of a table by its kind, see --kind.",
+        "one for each feature, student with heavy tails and a σ that depends on the code; mixed: "
+        "each column of a table by its kind, see --kind.",
         default="auto",
     ),
     "prior": _own(
@@ -221,7 +225,11 @@ _OWN = {
         "Rows per step.  [default: 128; for small data about a tenth of the rows, at least 32]",
         type=int,
     ),
-    "lr": _own("Learning rate of Adam."),
+    "lr": _own(
+        f"Learning rate of Adam.  [default: {TABLE_LR:g} under student, else {DEFAULTS.lr:g}]",
+        default=None,
+        type=float,
+    ),
     "lr_schedule": _own(
         "Learning-rate schedule: constant; linear or cosine, which fall to 0; linear:0.4 falls "
         "over the last 40 % of the steps.",

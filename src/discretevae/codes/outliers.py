@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from discretevae.codes.packing import CHUNK_VALUES
+from discretevae.codes.tails import ColumnTails, is_table
 from discretevae.config import ImageShape
 from discretevae.data import Rows
 from discretevae.data.objects import RowsLike, as_rows
@@ -28,7 +29,7 @@ from discretevae.model.row_checks import require_fit
 from discretevae.model.vae import DiscreteVAE
 from discretevae.system.arrays import Array
 
-Correction = Literal["none", "complexity"]
+Correction = Literal["none", "complexity", "columns"]
 
 NATS_PER_BYTE = 8 * math.log(2)
 
@@ -50,8 +51,9 @@ class OutlierScores:
     """Scores of N rows in their order, as `Outliers.measure` finds them.
 
     Args:
-        scores: how normal each row is, nats, float64 ``[N]``: ``bound``, or with the correction
-            ``bound + complexity``. Higher is more normal.
+        scores: how normal each row is, nats, float64 ``[N]``: ``bound``, with the correction
+            ``complexity`` ``bound + complexity``, with ``columns`` the lower of ``bound`` and what
+            the `ColumnTails` say. Higher is more normal.
         decisions: score − threshold, nats, float64 ``[N]``.
         labels: 1, or −1 for an outlier, where the decision is below 0; int64 ``[N]``.
         bound: ln p(x) where it is exact, else the S-sample bound, nats, float64 ``[N]``.
@@ -105,11 +107,12 @@ class Outliers:
         model: the model; it is not copied.
         threshold: the lowest score of a row that is no outlier, nats.
         contamination: share of the reference rows that lie below the threshold.
-        correction: ``none`` or ``complexity``.
+        correction: ``none``, ``complexity`` or ``columns``.
         value_range: (low, high), between which values are rounded to 256 levels for L(x).
         n_reference: rows that the threshold comes from.
         samples: S of the bound.
         seed: of the draws.
+        tails: of the columns of the reference rows, with the correction ``columns``.
     """
 
     model: DiscreteVAE
@@ -120,6 +123,7 @@ class Outliers:
     n_reference: int
     samples: int
     seed: int
+    tails: ColumnTails | None = None
 
     def score_samples(
         self, rows: RowsLike, *, progress: Callable[[int], object] | None = None
@@ -135,8 +139,9 @@ class Outliers:
         """
         if self.correction == "complexity":
             return self.measure(rows, progress=progress).scores
-        bound: Array = self._row_scores(require_fit(self.model, rows), progress).best.numpy()
-        return bound
+        rows = require_fit(self.model, rows)
+        bound: Array = self._row_scores(rows, progress).best.numpy()
+        return self._guarded(bound, rows)
 
     def decision_function(self, rows: Rows) -> Array:
         """Return score − threshold, nats, float64 ``[N]``: below 0 for an outlier."""
@@ -158,7 +163,8 @@ class Outliers:
             rows, value_range=self.value_range, progress=lambda done: report((n + done) // 2)
         )
         bound = found.best.numpy()
-        scores = bound + complexity if self.correction == "complexity" else bound
+        is_longer = self.correction == "complexity"
+        scores = bound + complexity if is_longer else self._guarded(bound, rows)
         decisions = scores - self.threshold
         return OutlierScores(
             scores=scores,
@@ -170,6 +176,10 @@ class Outliers:
             is_surrogate=found.is_surrogate,
         )
 
+    def _guarded(self, bound: Array, rows: Rows) -> Array:
+        """Return the lower of the bound and the score of the columns, where they have one."""
+        return bound if self.tails is None else np.minimum(bound, self.tails.scores(rows))
+
     def _row_scores(self, rows: Rows, progress: Callable[[int], object] | None) -> RowScores:
         rows = rows.deterministic()
         return row_scores(self.model, rows, samples=self.samples, seed=self.seed, progress=progress)
@@ -180,7 +190,7 @@ def fit_outliers(
     reference_rows: RowsLike,
     *,
     contamination: float = 0.05,
-    correction: Correction = "none",
+    correction: Correction | Literal["auto"] = "auto",
     samples: int = 100,
     seed: int = 0,
     progress: Callable[[int], object] | None = None,
@@ -189,12 +199,14 @@ def fit_outliers(
 
     The score of a row x, in nats and the higher the more normal, is
 
-        ln p(x)             with ``correction`` ``none``,
-        ln p(x) + L(x)      with ``complexity``,
+        ln p(x)                 with ``correction`` ``none``,
+        ln p(x) + L(x)          with ``complexity``,
+        min(ln p(x), C(x))      with ``columns``,
 
-    with ln p(x) exact where the code can be enumerated and else the S-sample bound, and L(x) the
-    length of the row under general lossless compressors, `input_complexity`. The second is the
-    logarithm of p(x) over the probability exp(−L(x)) that a compressor gives the row. The
+    with ln p(x) exact where the code can be enumerated and else the S-sample bound, L(x) the length
+    of the row under general lossless compressors, `input_complexity`, and C(x) how far out its
+    columns lie, `ColumnTails`. The second is the logarithm of p(x) over the probability exp(−L(x))
+    that a compressor gives the row; the third is for tables of real numbers. The
     threshold is the ``contamination`` quantile of the scores of the reference rows, interpolated
     linearly, as in scikit-learn.
 
@@ -205,7 +217,8 @@ def fit_outliers(
             on a draw of the pixels. Where a model knows these by heart, take rows that it has not
             met: they score lower.
         contamination: that share, in (0, 0.5].
-        correction: ``none`` or ``complexity``.
+        correction: ``none``, ``complexity`` or ``columns``; ``auto`` takes ``columns`` for tables
+            whose columns are real numbers and were scaled, else ``none``.
         samples: S of the bound.
         seed: of the draws of z; the same rows get the same scores, to the bit.
         progress: called with a number of rows that are done.
@@ -240,9 +253,14 @@ def fit_outliers(
             DataWarning,
             stacklevel=2,
         )
-    if correction not in get_args(Correction):
+    if correction not in (known := ("auto", *get_args(Correction))):
+        raise ConfigError(f"unknown correction {correction!r}. {did_you_mean(correction, known)}")
+    if correction == "auto":
+        correction = "columns" if is_table(model, reference_rows) else "none"
+    elif correction == "columns" and not is_table(model, reference_rows):
         raise ConfigError(
-            f"unknown correction {correction!r}. {did_you_mean(correction, get_args(Correction))}"
+            "`correction='columns'` is for tables of real numbers whose columns were scaled. Got "
+            f"{reference_rows.kind_of_values}. Leave it out."
         )
     if reference_rows.is_mixed and correction == "complexity":
         raise ConfigError(
@@ -261,6 +279,10 @@ def fit_outliers(
         seed=seed,
     )
     scores = found.score_samples(reference_rows, progress=progress)
+    if correction == "columns":
+        tails = ColumnTails.fit(reference_rows, seed).calibrated(reference_rows, scores)
+        found = replace(found, tails=tails)
+        scores = found._guarded(scores, reference_rows)
     return replace(found, threshold=float(np.quantile(scores, contamination)))
 
 

@@ -37,7 +37,12 @@ from discretevae.config.pictures import (
     sides_of as sides_of,
     spell_shape as spell_shape,
 )
-from discretevae.config.presets import PRESETS as PRESETS, preset as preset
+from discretevae.config.presets import (
+    PRESETS as PRESETS,
+    TABLE_HIDDEN as TABLE_HIDDEN,
+    TABLE_LR as TABLE_LR,
+    preset as preset,
+)
 from discretevae.config.priors import PriorSpec as PriorSpec
 from discretevae.config.quantizers import QuantizerSpec as QuantizerSpec, VQTraining as VQTraining
 from discretevae.config.run_config import (

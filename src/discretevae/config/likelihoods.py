@@ -11,7 +11,7 @@ from discretevae.config.spelling import Spec, spell
 
 LikelihoodKind = Literal[
     "bernoulli", "continuous-bernoulli", "gaussian", "beta-binomial", "logistic", "color-logistic",
-    "multinomial", "poisson", "negative-binomial", "mixed",
+    "multinomial", "poisson", "negative-binomial", "student", "mixed",
 ]  # fmt: skip
 
 OF_COUNTS: tuple[LikelihoodKind, ...] = ("multinomial", "poisson", "negative-binomial")
@@ -30,6 +30,7 @@ class LikelihoodSpec(Spec):
     | ``bernoulli`` | Bernoulli; a surrogate for grey values |
     | ``continuous-bernoulli`` | a density on [0, 1] |
     | ``gaussian``, ``gaussian:0.1``, ``gaussian:learned`` | N(x̂, σ²), σ = 1, given, or learned |
+    | ``student`` | Student's t with σ from the code: heavy tails, for tables |
     | ``beta-binomial`` | a probability of 8-bit values |
     | ``logistic``, ``logistic:5`` | the same, of one or several logistic components |
     | ``color-logistic:5`` | the same, of the colors of a pixel together |
@@ -54,8 +55,8 @@ class LikelihoodSpec(Spec):
         Traceback (most recent call last):
         ...
         discretevae.errors.ConfigError: `likelihood` 'gausian' is unknown. Did you mean gaussian? \
-Choices: bernoulli, continuous-bernoulli, gaussian, gaussian:learned, beta-binomial, logistic, \
-color-logistic, multinomial, poisson, negative-binomial, mixed.
+Choices: bernoulli, continuous-bernoulli, gaussian, gaussian:learned, student, beta-binomial, \
+logistic, color-logistic, multinomial, poisson, negative-binomial, mixed.
     """
 
     option = "likelihood"
@@ -94,6 +95,7 @@ color-logistic, multinomial, poisson, negative-binomial, mixed.
             "continuous-bernoulli": cls("continuous-bernoulli"),
             "gaussian": cls.gaussian,
             "gaussian:learned": cls("gaussian", None),
+            "student": cls("student"),
             "beta-binomial": cls("beta-binomial"),
             "logistic": cls.logistic,
             "color-logistic": cls.color_logistic,
@@ -104,7 +106,7 @@ color-logistic, multinomial, poisson, negative-binomial, mixed.
     @property
     def is_unit(self) -> bool:
         """True if x must lie in [0, 1]."""
-        return self.kind not in ("gaussian", "mixed") and not self.is_count
+        return self.kind not in ("gaussian", "student", "mixed") and not self.is_count
 
     @property
     def is_count(self) -> bool:

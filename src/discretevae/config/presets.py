@@ -49,6 +49,10 @@ PRESETS: Mapping[str, Preset] = {
 }
 
 
+TABLE_HIDDEN, TABLE_LR = (128,), 3e-3
+"""Widths and step size for tables under ``student``: best of five on six sets of ADBench."""
+
+
 def preset(name: str) -> Preset:
     """Return the preset of that name, or refuse it (`ConfigError`)."""
     if name not in PRESETS:

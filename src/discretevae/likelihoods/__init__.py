@@ -6,6 +6,7 @@
 | `ContinuousBernoulliLikelihood` | ``continuous-bernoulli`` | [0, 1] | 1 |
 | `GaussianLikelihood` | ``gaussian``, ``gaussian:σ`` | real | 1 |
 | `LearnedGaussianLikelihood` | ``gaussian:learned`` | real | 1 |
+| `StudentLikelihood` | ``student`` | real | 2 |
 | `BetaBinomialLikelihood` | ``beta-binomial`` | k/255 | 2 |
 | `ColorLogisticLikelihood` | ``color-logistic:M`` | k/255, colors | M·(colors + 2) |
 | `LogisticLikelihood` | ``logistic``, ``logistic:M`` | k/255 | 2, or 3·M |
@@ -50,6 +51,7 @@ from discretevae.likelihoods.gaussian import (
 )
 from discretevae.likelihoods.logistic import LogisticLikelihood as LogisticLikelihood
 from discretevae.likelihoods.mixed import MixedLikelihood as MixedLikelihood
+from discretevae.likelihoods.student import StudentLikelihood as StudentLikelihood
 
 
 def likelihood_named(
@@ -59,8 +61,8 @@ def likelihood_named(
 
     Args:
         likelihood: such as ``gaussian:0.1``.
-        n_features: P; needed by ``gaussian:learned`` and ``negative-binomial``, which have a
-            parameter for each feature.
+        n_features: P; needed by ``gaussian:learned``, ``student`` and ``negative-binomial``,
+            which have a parameter for each feature.
         n_colors: channels of a pixel, for ``color-logistic``.
 
     Raises:
@@ -88,8 +90,7 @@ def likelihood_named(
             f"likelihood {spec} learns a number for each feature. Say how many features "
             "there are: likelihood_named(likelihood, n_features)."
         )
-    learned = spec.kind == "gaussian"
-    return (LearnedGaussianLikelihood if learned else NegativeBinomialLikelihood)(n_features)
+    return _LEARNED[spec.kind](n_features)
 
 
 def _require_columns(spec: LikelihoodSpec) -> tuple[ColumnSpec, ...]:
@@ -107,4 +108,10 @@ _PLAIN: dict[str, Callable[[], Likelihood]] = {
     "beta-binomial": BetaBinomialLikelihood,
     "multinomial": MultinomialLikelihood,
     "poisson": PoissonLikelihood,
+}
+
+_LEARNED: dict[str, Callable[[int], Likelihood]] = {
+    "gaussian": LearnedGaussianLikelihood,
+    "negative-binomial": NegativeBinomialLikelihood,
+    "student": StudentLikelihood,
 }

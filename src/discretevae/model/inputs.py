@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from discretevae.config import LikelihoodSpec
+from discretevae.config import LatentSpec, LikelihoodSpec
 from discretevae.data import Rows
 from discretevae.data.columns import TableScale
 from discretevae.data.objects import as_rows
@@ -17,8 +17,12 @@ from discretevae.errors import DataError, kind_of
 from discretevae.likelihoods import Likelihood
 
 
-def suited_likelihood(rows: Rows) -> LikelihoodSpec:
-    """Return ``bernoulli`` for 0 and 1 and for pictures, else ``gaussian:learned``.
+def suited_likelihood(rows: Rows, latent: LatentSpec | None = None) -> LikelihoodSpec:
+    """Return ``bernoulli`` for 0 and 1 and for pictures, ``student`` for scaled columns.
+
+    Other real values, which may be of any size, get ``gaussian:learned``; so do scaled columns
+    under a code of a single category, whose states are clusters: with one σ for all they are found
+    more surely.
 
     Counts, which are sparse, get ``multinomial``.
     Pictures in 8-bit colors get ``logistic``, a probability, because no published figures call for
@@ -35,6 +39,9 @@ def suited_likelihood(rows: Rows) -> LikelihoodSpec:
     if rows.are_counts:
         return LikelihoodSpec("multinomial")
     low, high = rows.value_range
+    if rows.scale is not None and rows.image_shape is None:
+        is_cluster = latent is not None and (latent.kind, latent.n_variables) == ("categorical", 1)
+        return LikelihoodSpec("gaussian", None) if is_cluster else LikelihoodSpec("student")
     if rows.scale is not None or low < 0 or high > 1:
         return LikelihoodSpec("gaussian", None)
     is_picture = rows.image_shape is not None or rows.divisor != 1

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from discretevae.codes.imputing import impute
 from discretevae.codes.packing import encode_rows, unpack_codes
+from discretevae.codes.tails import ColumnTails, drawn_rows, is_table
 from discretevae.config import (
     LatentSpec,
     LikelihoodSpec,
@@ -54,6 +55,9 @@ from discretevae.training import Progress
 SCORE_SAMPLES = 100
 """S of `BaseVAE.score_samples` where ln p(x) is not exact."""
 
+CALIBRATION_ROWS = 1000
+"""Training rows whose scores say how far they spread."""
+
 
 MIXED = ("auto", "mixed")
 """Likelihoods that columns of several kinds can be learned with."""
@@ -67,6 +71,7 @@ class _Learned:
     seed_: int
     n_features_in_: int
     labels_: Array
+    _tails: ColumnTails | None
     _config: RunConfig
     _schema: Schema
     _state: bytes
@@ -85,11 +90,12 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     Args:
         hidden: widths of the encoder's hidden layers, mirrored by the decoder's; () for a linear
-            model.
+            model; None for (128,) under the likelihood ``student``, else (512,).
         likelihood: p(x|z), a `LikelihoodSpec` or its spelling; or ``auto``: ``bernoulli`` for 0 and
             1 and for grey values (whole numbers from 0 to 255, or k/255), ``multinomial`` for
             counts (whole numbers in a sparse matrix), ``mixed`` for columns of texts and for
-            missing cells, else ``gaussian:learned``.
+            missing cells, ``student`` for other scaled columns, but ``gaussian:learned`` under a
+            single category, and else.
         scale: of the columns: ``standard`` (mean 0, deviation 1), ``minmax`` (0 to 1), ``none``; or
             ``auto``, which standardizes what is neither grey nor 0 and 1, for likelihoods of real
             values.
@@ -102,7 +108,7 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             has in common with others: for search and clusters. More rows allow longer walks.
         epochs: passes over the rows.
         batch_size: B; None chooses one from the number of rows.
-        lr: learning rate of Adam.
+        lr: learning rate of Adam; None for 0.003 under ``student``, else 0.001.
         samples: S, samples of z per row and step; None leaves the estimator's own default.
         random_state: None for fresh entropy, an int, which is the seed itself, or a numpy
             ``RandomState``. Global random states are never touched.
@@ -116,7 +122,7 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         feature_names_in_: of the columns, where ``X`` had names that are all texts.
     """
 
-    hidden: tuple[int, ...] = (512,)
+    hidden: tuple[int, ...] | None = None
     likelihood: str | LikelihoodSpec = "auto"
     scale: ScaleMode | None = "auto"
     prior: str | PriorSpec = "fixed"
@@ -125,7 +131,7 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     target: str | Target = "row"
     epochs: int = 50
     batch_size: int | None = None
-    lr: float = 1e-3
+    lr: float | None = None
     samples: int | None = None
     random_state: Any = None
     verbose: int = 0
@@ -203,7 +209,7 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             self._config.training,
             epochs=len(self.history_) + 1,
             batch_size=given["batch_size"],
-            lr=given["lr"],
+            lr=given["lr"] or self._config.training.lr,
         )
         labels = self._known_labels(y, values.shape[0])
         part, weights, labels = weighted_rows(values, sample_weight, labels)
@@ -261,29 +267,30 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """Return how normal each row is, in nats, float32 ``[n]``; higher is more normal.
 
         ln p(x) where the code can be enumerated, else the bound ln 1/S Σ_s p(x|z_s) p(z_s)/q(z_s|x)
-        with S = 100, the same draws for every row. Densities are those of the values as given.
+        with S = 100, the same draws for every row. Densities are those of the values as given. Of
+        tables whose columns were scaled it is lower where columns lie far out among the training
+        rows, `ColumnTails`: a score for outliers, of which `score` takes no notice.
 
         Raises:
             DataError: the values do not suit the model.
 
         Source: Burda et al., "Importance Weighted Autoencoders" (ICLR 2016), eq. 8.
         """
-        rows, model = self._rows(X), self.model_
-        scores = score_samples(model, rows, samples=SCORE_SAMPLES, seed=self.seed_, same_draws=True)
-        nats: Array = (scores.numpy() + reading.log_jacobian(model, self._schema)).astype(
-            np.float32
-        )
-        return nats
+        rows = self._rows(X)
+        nats = self._log_px(rows, self.model_)
+        if self._tails is not None:
+            nats = np.minimum(nats, self._tails.scores(rows))
+        return nats.astype(np.float32)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:  # noqa: N803
-        """Return the mean of `score_samples`, nats per row.
+        """Return the mean of ln p(x), or of the bound that `score_samples` has, nats per row.
 
         Args:
             X: ``[n, P]``.
             y: ignored.
             sample_weight: weights of the rows in the mean, ``[n]``; None for equal ones.
         """
-        nats = self.score_samples(X).astype(np.float64)
+        nats = self._log_px(self._rows(X), self.model_)
         weights = _check_sample_weight(sample_weight, nats[:, None], ensure_non_negative=True)
         return float(np.average(nats, weights=weights))
 
@@ -388,6 +395,12 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         check_is_fitted(self)
         return reading.new_rows(self._validated(X, reset=False), self._schema, self.model_)
 
+    def _log_px(self, rows: Rows, model: DiscreteVAE) -> Array:
+        """Return ln p(x) of rows, or the bound, nats, float64 ``[n]``."""
+        scores = score_samples(model, rows, samples=SCORE_SAMPLES, seed=self.seed_, same_draws=True)
+        nats: Array = scores.numpy() + reading.log_jacobian(model, self._schema)
+        return nats
+
     def _start(self, values: Any, y: Any, sample_weight: Any) -> tuple[DiscreteVAE, Rows]:
         """Return a fresh model and the rows to learn from."""
         labels = self._known_labels(y, values.shape[0])
@@ -420,7 +433,11 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             model, rows, config, state=state, history=history or [], progress=progress
         )
         self._config = replace(self._config, training=config)
-        self.model_, self.history_, self._state = model, done, after
+        tails = None
+        if is_table(model, rows):
+            some = drawn_rows(rows, CALIBRATION_ROWS, self.seed_)
+            tails = ColumnTails.fit(rows, self.seed_).calibrated(some, self._log_px(some, model))
+        self.model_, self.history_, self._state, self._tails = model, done, after, tails
 
     def _print(self, now: Progress) -> None:
         if now.metrics is not None:

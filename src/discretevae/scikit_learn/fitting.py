@@ -13,6 +13,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from discretevae.config import (
+    TABLE_HIDDEN,
+    TABLE_LR,
     DataConfig,
     LatentSpec,
     LikelihoodSpec,
@@ -37,6 +39,9 @@ MEASURED_ROWS = 256
 
 OF_TRAINING = ("objective", "target", "estimator", "samples", "epochs", "batch_size", "lr")
 """Parameters that are fields of `TrainConfig`."""
+
+HIDDEN = ((512,), TABLE_HIDDEN)
+"""Widths by default: of most models, and of those of tables."""
 
 
 def plain_parameters(estimator: BaseEstimator) -> dict[str, Any]:
@@ -99,20 +104,24 @@ def configure(
     rows, likelihood = None, LikelihoodSpec("bernoulli")
     with problems:
         rows, likelihood = first_rows(
-            values, parameters["likelihood"], parameters["scale"], columns, weights, table
+            values, parameters["likelihood"], parameters["scale"], columns, weights, table, code
         )
     with problems:
         seed = seed_from(parameters["random_state"])
+    is_student = likelihood.kind == "student"
     with problems:
         model = ModelConfig(
             n_features=values.shape[1],
             latent=code,
-            hidden=parameters["hidden"],
+            hidden=HIDDEN[is_student] if parameters["hidden"] is None else parameters["hidden"],
             likelihood=likelihood,
             prior=parameters["prior"],
         )
     with problems:
-        training = TrainConfig(**{name: parameters[name] for name in OF_TRAINING}, seed=seed)
+        given = {name: parameters[name] for name in OF_TRAINING}
+        if given["lr"] is None:
+            given["lr"] = TABLE_LR if is_student else TrainConfig.lr
+        training = TrainConfig(**given, seed=seed)
     problems.require_none()
     rows = cast(Rows, rows)  # there was no problem
     schema = replace(Schema.of(Dataset(NAME, rows, rows)), digests={})

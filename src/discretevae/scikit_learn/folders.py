@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from discretevae.codes.tails import ColumnTails
 from discretevae.config.spelling import Spec
 from discretevae.errors import ConfigError, RunError
 from discretevae.run_folder.checkpoint import read_newest, save_state, state_paths
@@ -34,7 +36,7 @@ from discretevae.system.locks import writing
 from discretevae.system.tensor_files import checksum, read_tensors, write_tensors
 
 ESTIMATOR = "estimator.safetensors"
-NAMES, LABELS = "feature_names_in_", "labels_"
+NAMES, LABELS, TAILS = "feature_names_in_", "labels_", "tails"
 FORMAT_VERSION = 1
 HEAD_KEYS = {"format_version", "class", "parameters", "feature_names", "weights"}
 
@@ -52,12 +54,16 @@ def write_fitted(folder: Path, estimator: Any, parameters: dict[str, Any]) -> No
         )
     known, model, history = vars(estimator), estimator.model_, estimator.history_
     tensors = {"labels": torch.from_numpy(known[LABELS])} if LABELS in known else {}
+    tails = known["_tails"]
+    if tails is not None:
+        tensors[TAILS] = torch.from_numpy(tails.values)
     head = {
         "format_version": FORMAT_VERSION,
         "class": type(estimator).__name__,
         "parameters": {name: _saved(name, each) for name, each in parameters.items()},
         "feature_names": [str(name) for name in known[NAMES]] if NAMES in known else None,
         "weights": checksum(model.state_dict(), {}),
+        TAILS: None if tails is None else [*tails.center, tails.slope],
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +107,7 @@ def read_fitted(folder: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
         )
     config, n_features = run.config, run.config.model.n_features
     try:
-        if set(head) != HEAD_KEYS:
+        if set(head) - {TAILS} != HEAD_KEYS:  # estimators before tails have none
             raise ValueError(f"it holds {sorted(head)}")
         if head["weights"] != checksum(run.model.state_dict(), {}):
             raise ValueError("its weights are not those beside it")
@@ -110,6 +116,7 @@ def read_fitted(folder: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
         labels = tensors.get("labels")
         if labels is not None and (labels.dtype != torch.int64 or labels.ndim != 1):
             raise ValueError("its labels are wrong")
+        tails = _tails_of(tensors.get(TAILS), head.get(TAILS), n_features)
         names = head["feature_names"]
         if names is not None and [type(name) for name in names] != [str] * n_features:
             raise ValueError("its feature names are wrong")
@@ -124,8 +131,9 @@ def read_fitted(folder: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
     state = read_newest(folder)
     if state is None:
         raise RunError(f"{folder}: the optimizer's state is missing. Restore it or fit again.")
-    attributes = {
-        "_config": config, "_schema": run.schema, "_state": state, "model_": run.model,
+    attributes: dict[str, Any] = {
+        "_tails": tails, "_config": config, "_schema": run.schema, "_state": state,
+        "model_": run.model,
         "history_": history, "seed_": config.training.seed, "n_features_in_": n_features,
     }  # fmt: skip
     if names is not None:
@@ -133,6 +141,16 @@ def read_fitted(folder: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
     if labels is not None:
         attributes[LABELS] = labels.numpy()
     return head["class"], parameters, attributes
+
+
+def _tails_of(values: Tensor | None, numbers: Any, n_features: int) -> ColumnTails | None:
+    """Return the tails of columns from their tensor and their numbers (`ValueError`)."""
+    if values is None and numbers is None:
+        return None
+    is_right = isinstance(numbers, list) and [type(each) for each in numbers] == 3 * [float]
+    if values is None or values.ndim != 2 or values.shape[1] != n_features or not is_right:
+        raise ValueError("its tails of columns are wrong")
+    return ColumnTails(values.numpy(), (numbers[0], numbers[1]), numbers[2])
 
 
 def corrupt(folder: Path, error: Exception) -> RunError:

@@ -42,6 +42,7 @@ def first_rows(
     columns: Array | None,
     weights: Array | None,
     table: TableScale | None,
+    latent: LatentSpec,
 ) -> tuple[Rows, LikelihoodSpec]:
     """Return a matrix ``[N, P]`` to fit as rows, and the likelihood that suits it.
 
@@ -66,7 +67,7 @@ def first_rows(
         values, scale=scale_for(scale, asked), name=NAME, columns=names,
         is_table=names is not None, weights=weights, copy=False,
     )  # fmt: skip
-    return rows, asked or suited_likelihood(rows)
+    return rows, asked or suited_likelihood(rows, latent)
 
 
 def new_rows(values: Any, schema: Schema, model: DiscreteVAE, weights: Array | None = None) -> Rows:
