@@ -14,6 +14,7 @@ from .codes.compression.files import (
     compress as compress,
     decompress as decompress,
 )
+from .codes.explaining import explain_outliers as explain_outliers
 from .codes.fingerprints import fingerprint as fingerprint
 from .codes.imputing import impute as impute
 from .codes.outliers import (

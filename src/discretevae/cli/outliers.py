@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from discretevae.data import Rows, Split
 
 
+REASONS = 3
+"""Columns that are named of a row."""
+
+
 @arguments.command("outliers", "runs/digits --out outliers.csv")
 @arguments.option(
     "--contamination", "Share of the reference rows that lies below the threshold.", 0.05
@@ -44,6 +48,9 @@ if TYPE_CHECKING:
 @arguments.option(
     "--n", "Number of rows to print, the lowest score first.", 10, type=arguments.COUNT
 )
+@arguments.flag(
+    "--explain", "Name the columns of each printed row that take most from its score. Of tables."
+)
 @arguments.path(
     "--out",
     "A .csv or .npz of every row's id, score, decision, label, bound and complexity.  "
@@ -61,6 +68,7 @@ def command(
     reference: Split,
     reference_rows: int,
     n: int,
+    explain: bool,
     out: Path | None,
     picture: Path | None,
     as_json: bool,
@@ -89,6 +97,7 @@ def command(
         )
     with outputs.counting_bar("scoring rows", len(rows)) as progress:
         found = fitted.measure(rows, progress=progress)
+    reasons = _reasons(source, fitted, found, rows, normal, n) if explain else None
     if out is not None:
         _write(out, found, rows)
     if picture is not None and shape is not None:
@@ -102,7 +111,7 @@ def command(
         "data": source.name,
         "split": source.split,
         "reference": {"split": reference, "rows": len(normal)},
-        **_facts(fitted, found, rows, n),
+        **_facts(fitted, found, rows, n, reasons),
         "out": None if out is None else str(out),
         "picture": None if picture is None else str(picture),
     }
@@ -111,6 +120,10 @@ def command(
         return
     _print(facts)
     outputs.print_paths(written=out, picture=picture)
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _drawn(rows: Rows, limit: int, seed: int) -> Rows:
@@ -133,7 +146,37 @@ def _write(out: Path, found: OutlierScores, rows: Rows) -> None:
     write_columns(outputs.make_parent(out), columns)
 
 
-def _facts(fitted: Outliers, found: OutlierScores, rows: Rows, n: int) -> dict[str, Any]:
+def _reasons(
+    source: Inputs, fitted: Outliers, found: OutlierScores, rows: Rows, normal: Rows, n: int
+) -> list[list[dict[str, Any]]]:
+    """Return for the n worst rows the columns that take most from their scores, at most three."""
+    import torch
+
+    from discretevae.codes.explaining import explain_outliers
+
+    worst = rows.subset(torch.from_numpy(found.worst(n)))
+    taken = explain_outliers(fitted, worst, normal)
+    values = outputs.in_source_units(worst.batch(slice(None)), source.run).tolist()
+    names = rows.columns or range(rows.n_features)
+    reasons = []
+    for row, of_columns in enumerate(taken):
+        order = [p for p in of_columns.argsort()[::-1][:REASONS].tolist() if of_columns[p] > 0]
+        reasons.append(
+            [
+                {"column": names[p], "value": values[row][p], "nats": float(of_columns[p])}
+                for p in order
+            ]
+        )
+    return reasons
+
+
+def _facts(
+    fitted: Outliers,
+    found: OutlierScores,
+    rows: Rows,
+    n: int,
+    reasons: list[list[dict[str, Any]]] | None,
+) -> dict[str, Any]:
     """Return what was measured, as plain values for JSON."""
     from discretevae.codes.ids import ids_of
     from discretevae.data.classes import class_name
@@ -155,6 +198,8 @@ def _facts(fitted: Outliers, found: OutlierScores, rows: Rows, n: int) -> dict[s
         }
         for row in found.worst(n).tolist()
     ]
+    for each, columns in zip(worst, reasons or [], strict=False):
+        each["reasons"] = columns
     return {
         "contamination": fitted.contamination,
         "correction": fitted.correction,
@@ -182,6 +227,15 @@ def _print(facts: dict[str, Any]) -> None:
         cells = [short_name(each["id"]), f"{each['score']:.2f}", f"{each['decision']:+.2f}"]
         cells += [f"{each['label']:+d}", f"{each['bound']:.2f}", f"{each['complexity']:.2f}"]
         lines.append([*cells, short_name(each["class"])] if with_class else cells)
+        if "reasons" in each:
+            of_columns = (
+                f"{reason['column']} {_short(reason['value'])} ({reason['nats']:+.1f})"
+                for reason in each["reasons"]
+            )
+            lines[-1].append(", ".join(of_columns))
+    if "reasons" in facts["worst"][0]:
+        header = lines[0]
+        header.append("columns, with the nats that a typical value would bring")
     outputs.print_table(lines)
     of = bound if facts["is_exact"] else f"{facts['samples']}-sample bound on ln p(x)"
     score = {"complexity": f"{of} + L(x)", "columns": f"{of}, or lower by the columns"}.get(

@@ -126,12 +126,17 @@ class Outliers:
     tails: ColumnTails | None = None
 
     def score_samples(
-        self, rows: RowsLike, *, progress: Callable[[int], object] | None = None
+        self,
+        rows: RowsLike,
+        *,
+        same_draws: bool = False,
+        progress: Callable[[int], object] | None = None,
     ) -> Array:
         """Return how normal each row is, nats, float64 ``[N]``; higher is more normal.
 
         Args:
             rows: N rows.
+            same_draws: whether z is drawn by the same random numbers for every row.
             progress: called with a number of rows that are done, at last with N.
 
         Raises:
@@ -140,7 +145,7 @@ class Outliers:
         if self.correction == "complexity":
             return self.measure(rows, progress=progress).scores
         rows = require_fit(self.model, rows)
-        bound: Array = self._row_scores(rows, progress).best.numpy()
+        bound: Array = self._row_scores(rows, progress, same_draws=same_draws).best.numpy()
         return self._guarded(bound, rows)
 
     def decision_function(self, rows: Rows) -> Array:
@@ -180,9 +185,13 @@ class Outliers:
         """Return the lower of the bound and the score of the columns, where they have one."""
         return bound if self.tails is None else np.minimum(bound, self.tails.scores(rows))
 
-    def _row_scores(self, rows: Rows, progress: Callable[[int], object] | None) -> RowScores:
-        rows = rows.deterministic()
-        return row_scores(self.model, rows, samples=self.samples, seed=self.seed, progress=progress)
+    def _row_scores(
+        self, rows: Rows, progress: Callable[[int], object] | None, *, same_draws: bool = False
+    ) -> RowScores:
+        return row_scores(
+            self.model, rows.deterministic(), samples=self.samples, seed=self.seed,
+            same_draws=same_draws, progress=progress,
+        )  # fmt: skip
 
 
 def fit_outliers(
