@@ -13,11 +13,15 @@ from discretevae.errors import ConfigError
 TABLE = np.random.default_rng(0).normal(size=(80, 3)) * (1, 5, 0.1) + (0, 100, 3)
 
 
+def on_scale(values, scale):
+    return Rows(torch.from_numpy(scale.apply(np.array(values))), scale=scale)
+
+
 def test_what_a_column_takes_is_the_difference_of_two_scores():
     rows = Rows.from_array(TABLE, scale="standard")
     model = DiscreteVAE.for_data(rows, latent="bernoulli:3", likelihood="student", hidden=(8,))
     outliers = fit_outliers(model, rows, contamination=0.1)
-    odd = Rows.from_array([[0.0, 180.0, 3.0], [9.0, 100.0, 5.0]], scale=rows.scale)
+    odd = on_scale([[0.0, 180.0, 3.0], [9.0, 100.0, 5.0]], rows.scale)
     taken = explain_outliers(outliers, odd, rows)
     typical = np.sort(TABLE, 0)[39]  # the lower one of the two in the middle
     assert np.allclose(rows.scale.restore(typical_row(rows)[None]), typical, rtol=1e-5)
@@ -25,8 +29,7 @@ def test_what_a_column_takes_is_the_difference_of_two_scores():
         for p in range(3):
             mended = list(values)
             mended[p] = rows.scale.restore(typical_row(rows)[None])[0, p]
-            pair = Rows.from_array([values, mended], scale=rows.scale)
-            before, after = outliers.score_samples(pair)
+            before, after = outliers.score_samples(on_scale([values, mended], rows.scale))
             assert taken[row, p] == pytest.approx(after - before, abs=1e-4)
     assert taken.argmax(1).tolist() == [1, 2]
 
