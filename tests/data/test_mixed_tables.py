@@ -94,6 +94,20 @@ def test_a_frame_is_read_as_its_file(tmp_path):
     assert (sizes.kind, sizes.levels) == ("categorical", ("1", "2", "3"))
 
 
+def test_parquet_is_read_as_its_frame(tmp_path):
+    pandas, pq = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    frame = pandas.read_csv(write(tmp_path / "mine.csv"))
+    frame["pet"] = frame["pet"].astype("category")
+    frame.to_parquet(tmp_path / "mine.parquet")
+    rows = load_rows(tmp_path / "mine.parquet")
+    assert rows.scale.columns == load_rows(frame).scale.columns
+    assert rows.has_holes
+    day = pq.table({"x": [1.5, 2.0], "day": pq.array([0, 1], pq.timestamp("s"))})
+    pq.parquet.write_table(day, tmp_path / "days.parquet")
+    with pytest.raises(DataError, match="column 'day' holds dates"):
+        load_rows(tmp_path / "days.parquet")
+
+
 def test_levels_keep_their_names_and_new_ones_are_one_further_level(tmp_path):
     data = load_data(write(tmp_path / "mine.csv"))
     schema = Schema.of(data)

@@ -151,7 +151,7 @@ def test_what_is_refused(tmp_path, monkeypatch, is_streamed):
     for table, message in cases:
         pq.write_table(table, path)
         with pytest.raises(DataError, match=message) as caught:
-            load_rows(path)
+            load_rows(path, scale="standard")
         assert str(caught.value).startswith(str(path))
     write(path, {"a": [1, 2], "b": [3, 4]})
     with pytest.raises(DataError, match=r"need 3 values a row\. Got 2"):
@@ -162,9 +162,9 @@ def test_what_is_refused(tmp_path, monkeypatch, is_streamed):
 def test_missing_values_late_in_a_streamed_file_are_found_at_once(tmp_path, streamed):
     column = pa.array([*range(69), None], pa.uint8())
     path = write(tmp_path / "a.parquet", {"v": column}, row_group_size=9)
-    for divisor in (None, 255.0):
+    for how in ({"scale": "standard"}, {"divisor": 255.0}):
         with pytest.raises(DataError, match="1 missing values in column 'v'"):
-            load_rows(path, divisor=divisor)
+            load_rows(path, **how)
 
 
 def test_row_groups_that_are_too_large_to_be_streamed(tmp_path, streamed, monkeypatch):

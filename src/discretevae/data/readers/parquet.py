@@ -1,7 +1,8 @@
 """Tables of columns: `.parquet`, read by row groups.
 
 Columns have roles by their names, see `roles`; every other column is a feature: numbers, booleans,
-decimals, categories that are numbers, or lists of numbers of one length.
+decimals, categories that are numbers, or lists of numbers of one length. A table with texts or
+missing cells is read as a frame is.
 """
 
 from __future__ import annotations
@@ -10,31 +11,55 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from discretevae.data.readers.frames import Frame, frame_of, read_frame
 from discretevae.data.readers.request import Request
 from discretevae.data.readers.roles import take_apart, warn_of
 from discretevae.data.rows import Rows
 from discretevae.data.stores.disk import PIECE_BYTES, DiskTable, Stamp, require_few_rows
-from discretevae.data.stores.values import Array, Facts, picture_shape, scan
+from discretevae.data.stores.values import Array, Facts, check_size, picture_shape, scan
 from discretevae.errors import DataError, needs_extra
+
+CELL_BYTES = 64
+"""That a cell of texts may take."""
 
 GROUP_BYTES = 256 << 20
 """A row group of a streamed file is unpacked whole: it must not be larger than this."""
 
 
 def read_parquet(path: Path, request: Request) -> Rows:
-    """Read a Parquet table whose columns are numbers or booleans; a large one is streamed.
+    """Read a Parquet table; one of numbers and booleans is streamed if it is large.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
-        DataError: a column of another type, missing values, damaged.
+        DataError: a column of another type, damaged, or too large for its texts and missing cells.
     """
-    table = ParquetTable(path, request)
-    warn_of(table.name, table.notes)
-    return request.rows(table, labels=table.labels, ids=table.ids)
+    try:
+        table = ParquetTable(path, request)
+        if not request.is_mixed:
+            rows = request.rows(table, labels=table.labels, ids=table.ids)
+            warn_of(table.name, table.notes)
+            return rows
+    except _CellError:
+        if not request.may_be_mixed:
+            raise
+    return _read_cells(path, request)
+
+
+def _read_cells(path: Path, request: Request) -> Rows:
+    """Read a table with texts or missing cells, column by column, in memory."""
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_metadata(path)
+    check_size(str(path), (metadata.num_rows, metadata.num_columns), CELL_BYTES)
+    return read_frame(cast(Frame, frame_of(pq.read_table(path))), request, str(path))
+
+
+class _CellError(DataError):
+    """A column of texts, or with missing cells."""
 
 
 _LONG = 4096
@@ -187,7 +212,7 @@ class ParquetTable(DiskTable):
     def _require_numbers(self, number: int) -> np.dtype[Any]:
         field = self._fields[number]
         if field.dtype is None:
-            raise DataError(
+            raise _CellError(
                 f"{self.name}: column {field.name!r} is {field.type}, not numbers. Drop or encode "
                 "it; columns that are no features are named by `label`, `row_id` and `ignore`."
             )
@@ -322,7 +347,7 @@ def _values(
         return values
     if column.null_count:
         first = start + int(column.is_null().to_numpy(zero_copy_only=False).argmax())
-        raise DataError(
+        raise _CellError(
             f"{name}: {column.null_count} missing values in column {column_name!r}, the first in "
             f"row {first} (counted from 0). Fill them or drop their rows."
         )
