@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 OF_TRAIN = (
     "preset", "data", "latent", "quantizer", "network", "hidden", "decoder", "width", "depth",
     "activation", "init", "likelihood", "prior", "binarize", "label", "row_id", "text", "ignore",
-    "kind", "header", "scale", "divisor", "image_size", "color", "skip_broken", "batch_size", "lr",
-    "seed", "device", "data_dir", "json",
+    "kind", "header", "window", "stride", "scale", "divisor", "image_size", "color",
+    "skip_broken", "batch_size", "lr", "seed", "device", "data_dir", "json",
 )  # fmt: skip
 """Options that are those of ``train``."""
 

@@ -88,8 +88,8 @@ def read_options(options: dict[str, Any]) -> dict[str, Any]:
     )
     if scale == "auto" and (options["divisor"] is not None or options["binarize"] != "none"):
         scale = None  # a scale that was asked for is refused beside a divisor
-    names = ("label", "row_id", "text", "ignore", "kind", "header", "image_size", "color",
-             "skip_broken", "divisor")  # fmt: skip
+    names = ("label", "row_id", "text", "ignore", "kind", "header", "window", "stride",
+             "image_size", "color", "skip_broken", "divisor")  # fmt: skip
     return {name: options[name] for name in names} | {"scale": scale}
 
 

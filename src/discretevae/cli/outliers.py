@@ -80,9 +80,11 @@ def command(
     too large; with --correction complexity plus L(x), the row's length under a general
     compressor; of tables it is lower where columns lie far out by themselves. The decision is the
     score minus a threshold; below 0 the label is -1, an outlier, and else 1. The threshold leaves
-    the --contamination share of the run's own training rows below it.
+    the --contamination share of the run's own training rows below it. Of a series that was
+    trained with --window, the rows are times, scored by the mean over the windows around them.
     """
     from discretevae.codes.outliers import fit_outliers
+    from discretevae.data.windows import times_of
 
     if not 0 < contamination <= 0.5:
         raise ConfigError(f"--contamination must be > 0 and <= 0.5. Got {contamination:g}.")
@@ -98,6 +100,7 @@ def command(
     with outputs.counting_bar("scoring rows", len(rows)) as progress:
         found = fitted.measure(rows, progress=progress)
     reasons = _reasons(source, fitted, found, rows, normal, n) if explain else None
+    rows = times_of(rows)  # of a series, what is scored are times
     if out is not None:
         _write(out, found, rows)
     if picture is not None and shape is not None:
@@ -153,7 +156,10 @@ def _reasons(
     import torch
 
     from discretevae.codes.explaining import explain_outliers
+    from discretevae.data.windows import times_of
 
+    if times_of(rows) is not rows:
+        raise ConfigError("--explain is of rows, and of a series times are scored. Leave it out.")
     worst = rows.subset(torch.from_numpy(found.worst(n)))
     taken = explain_outliers(fitted, worst, normal)
     values = outputs.in_source_units(worst.batch(slice(None)), source.run).tolist()

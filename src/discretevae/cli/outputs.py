@@ -146,7 +146,7 @@ def write_values(out: Path, values: Array, run: Run) -> None:
     from discretevae.system.files import array_bytes, write_atomic, write_text
 
     if out.suffix.lower() == ".csv":
-        names = None if run.schema is None else run.schema.columns
+        names = None if run.schema is None else run.schema.feature_names
         text = io.StringIO(newline="")
         lines = csv.writer(text, lineterminator="\n")
         lines.writerows([names] if names is not None else [])

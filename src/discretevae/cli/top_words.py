@@ -27,7 +27,7 @@ def command(run_folder: Path, k: int, as_json: bool) -> None:
     model, schema, n = run.model, run.schema, run.config.model.n_features
     if not model.config.likelihood.is_count:
         raise ConfigError(f"{run_folder}: a run on {model.config.likelihood}, not on counts.")
-    names = (schema and schema.columns) or tuple(f"column {i}" for i in range(n))
+    names = (schema and schema.feature_names) or tuple(f"column {i}" for i in range(n))
     z = model.prior.sample(EFFECT_ROWS, generator=generator_for(0, "top words"))
     codes, lines = model.family.to_codes(z), []
     for variable in variables_of(model.family):

@@ -194,6 +194,12 @@ _OWN = {
         multiple=True,
         metavar="COLUMN=KIND",
     ),
+    "window": _own(
+        "The rows of a table are times, and so many consecutive ones are a row of the model; the "
+        "last tenth is held out. An --id column of times has to be in order.  [default: none]",
+        type=int,
+    ),
+    "stride": _own("With --window: of so many times one begins a window.", default=1, type=int),
     "scale": _own(
         "Scale of the columns of a table: standard (mean 0, deviation 1), minmax (0 to 1), "
         "columns (each by its kind) or none; auto takes columns for tables with texts or missing "

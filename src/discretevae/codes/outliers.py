@@ -23,6 +23,7 @@ from discretevae.codes.tails import ColumnTails, is_table
 from discretevae.config import ImageShape
 from discretevae.data import Rows
 from discretevae.data.objects import RowsLike, as_rows
+from discretevae.data.windows import over_times
 from discretevae.errors import ConfigError, DataWarning, count, did_you_mean
 from discretevae.evaluation.bounds import RowScores, row_scores
 from discretevae.model.row_checks import require_fit
@@ -134,6 +135,8 @@ class Outliers:
     ) -> Array:
         """Return how normal each row is, nats, float64 ``[N]``; higher is more normal.
 
+        Of windows of a series, N times are scored: each by the mean over the windows that cover it.
+
         Args:
             rows: N rows.
             same_draws: whether z is drawn by the same random numbers for every row.
@@ -146,7 +149,7 @@ class Outliers:
             return self.measure(rows, progress=progress).scores
         rows = require_fit(self.model, rows)
         bound: Array = self._row_scores(rows, progress, same_draws=same_draws).best.numpy()
-        return self._guarded(bound, rows)
+        return over_times(rows, self._guarded(bound, rows))
 
     def decision_function(self, rows: Rows) -> Array:
         """Return score − threshold, nats, float64 ``[N]``: below 0 for an outlier."""
@@ -170,6 +173,7 @@ class Outliers:
         bound = found.best.numpy()
         is_longer = self.correction == "complexity"
         scores = bound + complexity if is_longer else self._guarded(bound, rows)
+        scores, bound, complexity = (over_times(rows, each) for each in (scores, bound, complexity))
         decisions = scores - self.threshold
         return OutlierScores(
             scores=scores,
@@ -287,11 +291,13 @@ def fit_outliers(
         samples=samples,
         seed=seed,
     )
-    scores = found.score_samples(reference_rows, progress=progress)
     if correction == "columns":
-        tails = ColumnTails.fit(reference_rows, seed).calibrated(reference_rows, scores)
+        log_px = found._row_scores(reference_rows, progress).best.numpy()
+        tails = ColumnTails.fit(reference_rows, seed).calibrated(reference_rows, log_px)
         found = replace(found, tails=tails)
-        scores = found._guarded(scores, reference_rows)
+        scores = over_times(reference_rows, found._guarded(log_px, reference_rows))
+    else:
+        scores = found.score_samples(reference_rows, progress=progress)
     return replace(found, threshold=float(np.quantile(scores, contamination)))
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 
-from discretevae.config.checks import FLAG, POSITIVE, are_ints, one_of, problems_of, refuse, rule
+from discretevae.config.checks import (
+    FLAG,
+    POSITIVE,
+    an_int,
+    are_ints,
+    one_of,
+    problems_of,
+    refuse,
+    rule,
+)
 from discretevae.config.columns import COLUMN_KINDS, ColumnKind
 from discretevae.config.likelihoods import LikelihoodSpec
 from discretevae.config.pictures import COLOR_MODES, ColorMode
@@ -68,6 +77,8 @@ class DataConfig:
         color: ``rgb`` reads pictures in files as red, green and blue, ``grey`` as grey; ``auto`` as
             grey if all of them are.
         skip_broken: whether pictures in a folder that cannot be read are left out, and named.
+        window: W: the rows of a table are times, and W consecutive ones are a row of the model.
+        stride: of so many times one begins a window.
         scale: ``standard`` (mean 0, deviation 1), ``minmax`` (0 to 1) or ``none`` for every
             column; ``columns``: each by its kind; ``auto``: ``columns`` for tables with texts or
             missing cells, ``standard`` for others whose values are no grey values and not binary.
@@ -95,6 +106,8 @@ class DataConfig:
     )
     kind: tuple[str, ...] = field(default=(), metadata=_KINDS)
     header: bool | None = field(default=None, metadata=FLAG)
+    window: int | None = field(default=None, metadata=an_int(1))
+    stride: int = field(default=1, metadata=an_int(1))
     image_size: tuple[int, int] | None = field(default=None, metadata=_SIZE)
     color: ColorMode = field(default="auto", metadata=one_of(COLOR_MODES))
     skip_broken: bool = field(default=False, metadata=FLAG)
@@ -107,6 +120,8 @@ class DataConfig:
         named = [name for name in (self.label, self.row_id, *self.ignore) if name is not None]
         if twice := sorted({name for name in named if named.count(name) > 1}):
             problems.append(f"column {twice[0]!r} is given two roles. Name it once.")
+        if self.window is None and self.stride != 1:
+            problems.append(f"`stride` is of windows. Got {self.stride} without `window`.")
         if self.divisor is not None and self.scale is not None:
             problems.append(
                 f"`divisor={self.divisor:g}` is one scale for all values, and "

@@ -22,6 +22,13 @@ from discretevae.data.readers.formats import read_path
 from discretevae.data.readers.request import Request
 from discretevae.data.rows import Rows
 from discretevae.data.schema import Schema, split_rows
+from discretevae.data.windows import (
+    held_out_windows,
+    joined_windows,
+    require_held_out,
+    train_times,
+    windowed,
+)
 from discretevae.errors import ConfigError, DataError, DataWarning, did_you_mean, require_type
 
 Split = Literal["train", "test", "validation", "all"]
@@ -42,6 +49,8 @@ class ReadOptions(TypedDict, total=False):
     ignore: tuple[str, ...]
     kind: tuple[str, ...]
     header: bool | None
+    window: int | None
+    stride: int
     image_size: tuple[int, int] | None
     color: ColorMode
     skip_broken: bool
@@ -81,7 +90,8 @@ def load_data(
         progress: draw a bar while fetching or decoding, if standard error is a terminal.
         schema: of a run, which the data are held against and read by.
         options: fields of `DataConfig`: ``label``, ``row_id``, ``text``, ``ignore``, ``kind``,
-            ``header``, ``image_size``, ``color``, ``skip_broken``, ``scale``, ``divisor``.
+            ``header``, ``window``, ``stride``, ``image_size``, ``color``, ``skip_broken``,
+            ``scale``, ``divisor``.
 
     Raises:
         ConfigError: an argument outside its range.
@@ -106,6 +116,7 @@ def load_data(
         is_builtin = config.source.removeprefix(BUILTIN) in BUILTIN_NAMES
         return Dataset(parts["train"].name, parts["train"], parts["test"], is_builtin=is_builtin)
     rows = parts["all"]
+    require_held_out(rows)
     drawn = _split_of(rows, split, "Give at least 2.")
     return Dataset(rows.name, *split_rows(rows, drawn), drawn)
 
@@ -211,14 +222,18 @@ def load_parts(
 ) -> dict[str, Rows]:
     """Return the parts of a source, or of an object in memory, held against the schema of a run."""
     request = Request.of(config) if schema is None else schema.request(config)
-    request = replace(
-        request, progress=progress,
-        fit_rows=lambda n: split(n).draw()[0] if n > 1 else torch.arange(n),
-    )  # fmt: skip
+    window, stride = (config if schema is None else schema).window, config.stride
+    stride = stride if schema is None else schema.stride
+    fit_rows = lambda n: split(n).draw()[0] if n > 1 else torch.arange(n)  # noqa: E731
+    if window is not None:
+        fit_rows = train_times(window, stride, split(2).test_fraction)
+    request = replace(request, progress=progress, fit_rows=fit_rows)
     if not isinstance(source, (str, os.PathLike, DataConfig)):
         rows = rows_from(source, request, wanted="source must be a name, a path")
         _require_color(rows, config, schema)
-        return {"all": rows if schema is None else schema.hold(rows)}
+        rows = rows if window is None else windowed(rows, window, stride)
+        rows = rows if schema is None else schema.hold(rows)
+        return {"all": rows} if window is None else held_out_windows(rows, split(2).test_fraction)
     name = builtin_name(config.source)
     if name is None:
         parts = read_path(_existing(config.source), request)
@@ -226,9 +241,13 @@ def load_parts(
         parts = load_builtin(name, data_dir=data_dir, allow_download=download, progress=progress)
         _require_own(parts["train"], config)
     _require_color(next(iter(parts.values())), config, schema)
+    if window is not None:
+        parts = {part: windowed(rows, window, stride) for part, rows in parts.items()}
     if schema is not None:
         parts = {part: schema.hold(rows) for part, rows in parts.items()}
     parts = {part: rows.binarized(config.binarize) for part, rows in parts.items()}
+    if window is not None and "all" in parts:  # times beside each other are no rows apart
+        parts = held_out_windows(parts["all"], split(2).test_fraction)
     if "validation" in parts:  # it is what is held out where nothing else is
         parts.setdefault("test", parts["validation"])
     return parts
@@ -334,6 +353,8 @@ def _load(
 
 def _joined(parts: Sequence[Rows]) -> Rows:
     """Return the parts as one table, in the order of the source where all come from one."""
+    if (windows := joined_windows(parts)) is not None:
+        return windows
     # what comes in parts is in memory: built-in sets, and those of an archive
     labels = [rows.labels for rows in parts if rows.labels is not None]
     joined = replace(

@@ -170,7 +170,11 @@ def _known_parts(
 
 
 def _tables(parts: dict[str, Rows]) -> dict[str, list[Rows]]:
-    return {part: [rows] for part, rows in parts.items()}
+    # rows of parts are counted in each of them, as in the schema
+    return {
+        part: [rows if part == "all" else replace(rows, numbers=None)]
+        for part, rows in parts.items()
+    }
 
 
 def _warn_of_change(parts: dict[str, Rows], schema: Schema, name: str) -> None:

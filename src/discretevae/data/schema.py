@@ -22,6 +22,7 @@ from discretevae.data.readers.request import Request, listed
 from discretevae.data.rows import Rows
 from discretevae.data.scale import FOREIGN_ROWS, FOREIGN_WIDTH, ColumnScale, require_width, restored
 from discretevae.data.stores.values import Array
+from discretevae.data.windows import Windows, repeated
 from discretevae.errors import DataError, DataWarning
 
 FORMAT = "discretevae-schema"
@@ -44,6 +45,8 @@ class Schema:
         image_shape: (height, width) of rows that are pictures, also (height, width, channels).
         classes: names of the labels, by their number.
         split: how the test rows were drawn; None where the source has its own.
+        window: W of a series, whose columns and scale are those of a single time; None of others.
+        stride: of so many times one begins a window.
         digests: of the parts of the source: ``all``, or ``train`` and ``test``. Empty for
             built-in sets, which are checked as they are read, and in a shared model.
 
@@ -70,6 +73,8 @@ data of the model's own width.
     image_shape: ImageShape | None = None
     classes: tuple[str, ...] | None = None
     split: DrawnSplit | None = None
+    window: int | None = None
+    stride: int = 1
     digests: dict[str, Digest]
 
     @classmethod
@@ -83,11 +88,15 @@ data of the model's own width.
             (16.0, 16.0)
         """
         rows = data.train
+        series: dict[str, Any] = {}
+        if isinstance(rows.values, Windows):
+            series = {name: getattr(rows.values, name) for name in ("window", "stride")}
+            rows = replace(rows.values.times, classes=None)
         low, high = (end * rows.divisor for end in rows.value_range)
         if rows.scale is not None:
             low, high = float(rows.scale.low.min()), float(rows.scale.high.max())
         return cls(
-            n_features=rows.n_features,
+            n_features=data.n_features,
             columns=rows.columns,
             divisor=rows.divisor,
             scale=rows.scale,
@@ -96,6 +105,7 @@ data of the model's own width.
             image_shape=rows.image_shape,
             classes=rows.classes,
             split=data.split,
+            **series,
             digests={part: Digest.of(rows) for part, rows in _parts(data).items()},
         )
 
@@ -111,6 +121,7 @@ data of the model's own width.
         parts.append(f"values {self.low:g} to {self.high:g}")
         if self.image_shape:
             parts.append(f"pictures of {spell_shape(self.image_shape)}")
+        parts += [f"windows of {self.window:,} times"] if self.window else []
         parts += [f"{len(self.classes):,} classes"] if self.classes else []
         parts += [f"{part} {digest.rows:,} rows" for part, digest in self.digests.items()]
         return f"Schema({', '.join(parts)})"
@@ -165,7 +176,17 @@ data of the model's own width.
 
         Of columns of several kinds the dtype is object: numbers, booleans, texts, None.
         """
-        return restored(x, self.divisor, self.scale)
+        scale = self.scale
+        if scale is not None and self.window is not None:
+            scale = repeated(scale, self.window)
+        return restored(x, self.divisor, scale)
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """Names of the features: of the columns, in windows with the number of the time."""
+        if self.columns is None or self.window is None:
+            return self.columns
+        return tuple(f"{name}[{t}]" for t in range(self.window) for name in self.columns)
 
     def _require_range(self, rows: Rows) -> None:
         """Refuse values that cannot be in the units of the training values.
@@ -249,6 +270,7 @@ data of the model's own width.
             "image_shape": None if self.image_shape is None else list(self.image_shape),
             "classes": None if self.classes is None else list(self.classes),
             "split": None if self.split is None else asdict(self.split),
+            **({} if self.window is None else {"window": self.window, "stride": self.stride}),
             "digests": {part: asdict(digest) for part, digest in self.digests.items()},
         }
 
@@ -282,6 +304,10 @@ def _read(values: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{name} is {values[name]!r}")
     if values["divisor"] <= 0 or values["low"] > values["high"]:
         raise ValueError(f"divisor {values['divisor']!r}, {values['low']!r} to {values['high']!r}")
+    window, stride = values.get("window"), values.get("stride", 1)
+    if not (window is None or (is_int(window, 1) and n % window == 0)) or not is_int(stride, 1):
+        raise ValueError(f"window is {window!r}, stride {stride!r}")
+    n_columns = n // (window or 1)
     size = None if size is None else tuple(size)
     if size is not None and not (is_image_shape(size) and math.prod(size) == n):
         raise ValueError(f"image_shape is {size!r}")
@@ -293,10 +319,10 @@ def _read(values: dict[str, Any]) -> dict[str, Any]:
     if (split is None) != ("all" not in digests) or (split and split.rows > digests["all"].rows):
         raise ValueError("split and digests are of different rows")
     return values | {
-        "columns": _names(values, "columns", n),
+        "columns": _names(values, "columns", n_columns),
         "classes": _names(values, "classes", None),
         "image_shape": size,
-        "scale": None if scale is None else TableScale.from_dict(scale, n),
+        "scale": None if scale is None else TableScale.from_dict(scale, n_columns),
         "split": split,
         "digests": digests,
     }
