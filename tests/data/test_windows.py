@@ -211,6 +211,7 @@ def test_a_series_by_the_command_line(cli, tmp_path, monkeypatch):
     assert shown["worst"][0]["class"] == 1
     assert cli("outliers", "run", "--split", "test").status == 0
     assert cli("evaluate", "run").status == 0
+    assert "of a series times are scored" in cli("outliers", "run", "--explain").err
     assert cli("sample", "run", "--n", "2", "--out", "drawn.csv").status == 0
     assert Path("drawn.csv").read_text().startswith("load[0],load[1],")
     said = cli("outliers", "run", "short.csv")
