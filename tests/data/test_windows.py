@@ -178,6 +178,33 @@ def test_what_has_no_windows_is_refused_in_a_line():
     assert len(load_rows(series(), window=55)) == 6
 
 
+def test_a_series_with_texts_and_holes(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    lines = ["day,level,state,n"]
+    for t in range(300):
+        level = "" if rng.random() < 0.4 else f"{np.sin(t / 5):.3f}"
+        lines.append(f"{t},{level},{'up' if t % 10 < 5 else 'down'},{rng.poisson(2)}")
+    Path("mixed.csv").write_text("\n".join(lines) + "\n")
+    options = ("--id", "day", "--window", "12", "--latent", "bernoulli:6", "--epochs", "2")
+    assert cli("train", "--data", "mixed.csv", *options, "--out", "run").status == 0
+    run = load_run("run")
+    assert [c.kind for c in run.config.model.likelihood.columns[:4]] == [
+        "real", "categorical", "count", "real",
+    ]  # fmt: skip
+    assert len(run.config.model.likelihood.columns) == 36
+    rows = load_rows("mixed.csv", schema=run.schema, row_id="day")
+    table = rows.values.times.batch(slice(None))
+    x = rows.batch(slice(7, 8))
+    assert x.isnan().sum() == table[7:19].isnan().sum() > 0
+    assert torch.equal(x.nan_to_num(), table[7:19].reshape(1, 36).nan_to_num())
+    assert run.schema.in_source_units(x)[0, 1] in ("up", "down")
+    assert cli("outliers", "run", "mixed.csv", "--out", "o.csv").status == 0
+    assert len(Path("o.csv").read_text().splitlines()) == 301
+    assert cli("sample", "run", "--n", "2", "--out", "drawn.csv").status == 0
+    assert Path("drawn.csv").read_text().startswith("level[0],state[0],n[0],level[1]")
+
+
 def test_a_series_by_the_command_line(cli, tmp_path, monkeypatch):
     """A broken stretch of a sine is found, time by time, in a file that the run has not met."""
     monkeypatch.chdir(tmp_path)

@@ -75,7 +75,7 @@ def windowed(rows: Rows, window: int, stride: int = 1) -> Rows:
 
     Raises:
         DataError: a table shorter than the window, whose times are not in order, or which is no
-            table of numbers in memory.
+            table in memory.
 
     Example:
         >>> rows = windowed(Rows.from_array(np.arange(5.0).reshape(5, 1) / 2), 3, stride=2)
@@ -84,10 +84,10 @@ def windowed(rows: Rows, window: int, stride: int = 1) -> Rows:
                 [1.0000, 1.5000, 2.0000]])
     """
     n = len(rows)
-    if rows.image_shape is not None or not isinstance(rows.values, Tensor) or rows.is_mixed:
+    if rows.image_shape is not None or not isinstance(rows.values, Tensor):
         raise DataError(
-            f"{rows.name}: `window` is for tables in memory whose columns are numbers without "
-            f"missing cells. Got {rows.kind_of_values}. Leave it out, or the columns by `ignore`."
+            f"{rows.name}: `window` is for tables in memory, whose rows are times. Got "
+            f"{rows.kind_of_values}. Leave it out."
         )
     if n < window:
         raise DataError(
@@ -218,7 +218,7 @@ def _rows_of(windows: Windows) -> Rows:
 def repeated(scale: ColumnScale, window: int) -> ColumnScale:
     """Return the scale of windows from that of the columns of a single time."""
     if isinstance(scale, TableScale):
-        raise DataError("`window` is for columns of one kind.")
+        return TableScale(scale.columns * window)
     center, width, low, high = (
         np.tile(part, window) for part in (scale.center, scale.width, scale.low, scale.high)
     )
