@@ -60,6 +60,7 @@ def data_files() -> dict[str, list[bytes]]:
         "csv": [
             "\n".join((header, *lines)).encode(), plain.encode(),
             plain.replace(";", "\t").encode(),
+            b"pet,age,seen\n" + b"cat,1.5,0\ndog,,3\ncat,2.5,\n,0.5,1\n" * 4,
         ],
         "parquet": [*plain_parquet, _parquet(columns, compression="zstd")],
         "parquet-stream": plain_parquet,
