@@ -50,7 +50,7 @@ PRESETS: Mapping[str, Preset] = {
 
 
 TABLE_HIDDEN, TABLE_LR = (128,), 3e-3
-"""Widths and step size for tables under ``student``: best of five on six sets of ADBench."""
+"""Widths and step size for tables under ``student``: see docs/results/tables.md."""
 
 
 def preset(name: str) -> Preset:
