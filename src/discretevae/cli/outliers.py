@@ -121,7 +121,7 @@ def command(
     if as_json:
         outputs.print_json(facts)
         return
-    _print(facts)
+    _print(facts, with_length=shape is not None or fitted.correction == "complexity")
     outputs.print_paths(written=out, picture=picture)
 
 
@@ -221,17 +221,20 @@ def _facts(
     }
 
 
-def _print(facts: dict[str, Any]) -> None:
+def _print(facts: dict[str, Any], *, with_length: bool) -> None:
+    """Print the worst rows and the threshold; L(x) only of pictures, or where it decides."""
     from discretevae.codes.ids import short_name
 
     bound = "ln p(x)" if facts["is_exact"] else "bound"
     with_class = facts["worst"][0]["class"] is not None
     are_counted = all(each["id"] == each["row"] for each in facts["worst"])
-    header = ["row" if are_counted else "id", "score", "decision", "label", bound, "L(x)"]
+    header = ["row" if are_counted else "id", "score", "decision", "label", bound]
+    header += ["L(x)"] if with_length else []
     lines = [[*header, "class"] if with_class else header]
     for each in facts["worst"]:
         cells = [short_name(each["id"]), f"{each['score']:.2f}", f"{each['decision']:+.2f}"]
-        cells += [f"{each['label']:+d}", f"{each['bound']:.2f}", f"{each['complexity']:.2f}"]
+        cells += [f"{each['label']:+d}", f"{each['bound']:.2f}"]
+        cells += [f"{each['complexity']:.2f}"] if with_length else []
         lines.append([*cells, short_name(each["class"])] if with_class else cells)
         if "reasons" in each:
             of_columns = (
