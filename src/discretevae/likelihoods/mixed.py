@@ -97,8 +97,44 @@ class MixedLikelihood(nn.Module, Likelihood):
         return self.cells(output, x).sum(-1)
 
     def table(self, output: Tensor, x: Tensor) -> Tensor:
-        """Return ln p(x_b | state n), ``[B, N]``."""
-        return self.cells(output, x.unsqueeze(1)).sum(-1)
+        """Return ln p(x_b | state n), ``[B, N]``, where it can be by a matrix product.
+
+        Of most kinds ln p is a sum of products t(x) a(output); what is left over has no state.
+        """
+        there = (~x.isnan()).to(x.dtype)
+        filled, of_rows, of_states = x.nan_to_num(nan=0.0), [], []
+        rest = torch.zeros(len(x), len(output), dtype=torch.float64, device=x.device)
+        for form, places in self.at.items():
+            o, v, m = output[:, self._firsts(places)], filled[:, places], there[:, places]
+            if form == "categorical":
+                for p in places:
+                    n_levels, first = self.columns[p].n_levels, self.first[p]
+                    one_hot = expanded(self.columns[p : p + 1], x[:, p : p + 1])
+                    of_rows.append(one_hot.nan_to_num(nan=0.0))
+                    of_states.append(torch.log_softmax(output[:, first : first + n_levels], -1))
+            elif form == "boolean":
+                of_rows += [v, m]
+                of_states += [o, -F.softplus(o)]
+            elif form == "count":
+                r, log_mean = self._shape()[places], log_rate(o)
+                of_rows += [v, m]
+                of_states += [F.logsigmoid(log_mean - r.log()), -r * F.softplus(log_mean - r.log())]
+                rest = rest + (m * _count_constant(v, r)).sum(-1, keepdim=True)
+            elif form == "normal":
+                precision = self._scale()[places] ** -2
+                constant = 0.5 * (precision.log() - math.log(2 * math.pi))
+                of_rows += [v.square(), v, m]
+                of_states += [
+                    (-0.5 * precision).expand_as(o), o * precision,
+                    constant - 0.5 * o.square() * precision,
+                ]  # fmt: skip
+            else:
+                rest = rest + (m.unsqueeze(1) * self._scored(form, places, o, v.unsqueeze(1))).sum(
+                    -1
+                )
+        if of_rows:  # in float64, because the squares nearly cancel
+            rest = rest + torch.cat(of_rows, 1).double() @ torch.cat(of_states, 1).double().T
+        return rest.to(output.dtype)
 
     def cells(self, output: Tensor, x: Tensor) -> Tensor:
         """Return ln p_p(x_p|z) of every cell, 0 of a missing one: ``[..., C]``, ``[..., P]``.
@@ -283,8 +319,11 @@ def _log_student(o: Tensor, x: Tensor, scale: Tensor, degrees: Tensor) -> Tensor
 
 def _count(log_mean: Tensor, x: Tensor, r: Tensor) -> Tensor:
     u = log_mean - r.log()
-    constant = torch.lgamma(x + r) - torch.lgamma(r) - torch.lgamma(x + 1)
-    return constant + x * F.logsigmoid(u) - r * F.softplus(u)
+    return _count_constant(x, r) + x * F.logsigmoid(u) - r * F.softplus(u)
+
+
+def _count_constant(x: Tensor, r: Tensor) -> Tensor:
+    return torch.lgamma(x + r) - torch.lgamma(r) - torch.lgamma(x + 1)
 
 
 def _drawn(
