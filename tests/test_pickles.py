@@ -254,6 +254,7 @@ EXCUSED = {
     "data.readers.npy.NpyTable.read_into": "bytes of numbers, of a header that was read before",
     "data.readers.npy.NpyTable._values": "the same",
     "data.readers.npy.NpyTable.will_read": "hands no bytes on",
+    "data.readers.parquet._read_cells": "a Parquet file that `ParquetTable` has read before",
     "data.download.download": "writes",
     "system.files.atomic_file": "writes",
     "data.readers.decoding._found": "what it has kept in the cache, by `NpyTable`, and JSON",

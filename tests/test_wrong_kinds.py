@@ -51,6 +51,7 @@ RIGHT = {
     "model": MODEL,
     "rows": ROWS,
     "reference_rows": ROWS,
+    "outliers": dv.Outliers(MODEL, 0, 0.1, "none", (0, 1), 9, 9, 0),
     "data": DATA,
     "x": torch.from_numpy(X).float(),
     "family": MODEL.family,
