@@ -9,7 +9,7 @@ from discretevae.config import ModelConfig
 from discretevae.model.vae import DiscreteVAE
 
 PRIORS = ["fixed", "autoregressive:7", "transformer:1x8"]
-LIKELIHOODS = ["bernoulli", "gaussian:learned", "beta-binomial"]
+LIKELIHOODS = ["bernoulli", "gaussian:learned", "student", "beta-binomial"]
 
 
 def model_and_rows(prior="autoregressive:7", likelihood="bernoulli", latent="bernoulli:3"):

@@ -40,6 +40,7 @@ LIKELIHOODS = (
     "bernoulli",
     "gaussian:0.5",
     "gaussian:learned",
+    "student",
     "continuous-bernoulli",
     "beta-binomial",
     "logistic",

@@ -361,7 +361,7 @@ OTHERS = [
         {"likelihood": name, "latent": latent}
         for name in (
             *("continuous-bernoulli", "beta-binomial", "logistic", "logistic:3"),
-            *("gaussian", "gaussian:0.3", "gaussian:learned"),
+            *("gaussian", "gaussian:0.3", "gaussian:learned", "student"),
         )
         for latent in ("bernoulli:14", "categorical:5")
     ),
