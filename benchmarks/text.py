@@ -44,7 +44,7 @@ OPTIONS = {
 }
 """Options that ``--choose`` compares on held-out training rows."""
 
-CHOSEN = OPTIONS["neighbors:20"]
+CHOSEN = OPTIONS["neighbors:20, lr 0.003"]
 
 
 def trained(folder: Path, data: Path, options: str, bits: int, seed: int, epochs: int) -> float:

@@ -7,12 +7,13 @@ import pytest
 import scipy.sparse as sp
 import torch
 from sklearn.feature_extraction.text import TfidfTransformer
+from sklearn.preprocessing import normalize
 
 import discretevae as dv
 from discretevae.config import ModelConfig, TrainConfig
 from discretevae.data import Dataset, Rows, Schema, load_rows
 from discretevae.data.digest import Digest
-from discretevae.data.neighbors import topic_vectors
+from discretevae.data.neighbors import topic_vectors, topical_counts
 from discretevae.errors import DataError, DataWarning
 from discretevae.likelihoods import MultinomialLikelihood
 from discretevae.model.inputs import suited_likelihood
@@ -142,6 +143,49 @@ def test_the_first_layer_multiplies_entries_as_all_values_would_be():
         strict=True,
     ):
         assert torch.allclose(ours, theirs)
+
+
+def test_of_many_words_the_first_layer_sees_directions_of_lsa():
+    table = np.random.default_rng(1).poisson(0.1, (250, 240)).astype(np.int64) * 2
+    table[:, 0] += 1
+    config = ModelConfig(
+        n_features=240, latent="bernoulli:4", hidden=(8,), likelihood="multinomial"
+    )
+    layers = []
+    for each in (table, sp.csr_array(table)):
+        model = DiscreteVAE(config)
+        place_words(model, Rows.from_array(each, scale="none"))
+        layers.append(model.encoder[0])
+    layer = layers[0]
+    assert layer.weight.shape == (200, 8)
+    assert torch.allclose(layer.topics, layers[1].topics, atol=1e-4)
+    idf = TfidfTransformer().fit(table).idf_
+    values = normalize(np.log1p(table) * idf)
+    inside = values @ layer.topics.numpy()
+    assert np.allclose(layer.topics.T @ layer.topics, np.eye(200), atol=1e-4)
+    # no 200 directions hold more of the values than the first singular vectors
+    most = (np.linalg.svd(values, compute_uv=False)[:200] ** 2).sum()
+    assert 0.99 * most < (inside**2).sum() <= most * (1 + 1e-6)
+    wanted = torch.from_numpy(normalize(inside) * 200**0.5).float() @ layer.weight + layer.bias
+    assert torch.allclose(layer(torch.from_numpy(table).float()), wanted, atol=1e-4)
+
+
+def test_fewer_rows_than_directions_leave_the_others_out():
+    table = np.random.default_rng(1).poisson(0.5, (9, 240)) * 2
+    model = DiscreteVAE(
+        ModelConfig(n_features=240, latent="bernoulli:4", hidden=(8,), likelihood="multinomial")
+    )
+    place_words(model, Rows.from_array(sp.csr_array(table), scale="none"))
+    assert (model.encoder[0].topics != 0).any(0).tolist() == [True] * 9 + [False] * 191
+
+
+def test_topical_counts_keep_the_sum_of_a_row_and_weigh_rare_words_more():
+    rows = auto(sp.csr_array(WORDS))
+    weighted = topical_counts(rows).matrix.toarray()
+    assert np.allclose(weighted.sum(1), WORDS.sum(1), atol=1e-4)
+    values = TfidfTransformer(sublinear_tf=True).fit_transform(WORDS).toarray()
+    wanted = values / values.sum(1, keepdims=True) * WORDS.sum(1, keepdims=True)
+    assert np.allclose(weighted, wanted, atol=1e-4)
 
 
 def test_a_row_without_counts_is_named_once_and_kept():

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from click.testing import CliRunner
 
@@ -15,7 +16,7 @@ from discretevae.config import (
     TrainConfig,
 )
 from discretevae.data import Dataset, Rows, load_data
-from discretevae.data.neighbors import mutual_neighbors
+from discretevae.data.neighbors import mutual_neighbors, topical_counts
 from discretevae.errors import ConfigError
 from discretevae.estimators import DisARM
 from discretevae.model.vae import fresh_model
@@ -28,9 +29,11 @@ from discretevae.training.batches import BatchMaker
 ASKED = "neighbors:4x6"
 
 
-def maker_of(rows, *, epoch, **changes):
+def maker_of(rows, *, epoch, model=None, **changes):
     """A maker of batches, at the start of an epoch, and its generator."""
-    model = ModelConfig(n_features=64, latent="bernoulli:5", hidden=(8,), image_shape=(8, 8))
+    model = ModelConfig(
+        n_features=64, latent="bernoulli:5", hidden=(8,), **(model or {"image_shape": (8, 8)})
+    )
     config = TrainConfig(**({"batch_size": 64} | changes))
     fresh = fresh_model(model, seed=0)
     method = choose_method(fresh.family, config)
@@ -69,6 +72,21 @@ def test_a_neighbor_is_where_the_walk_from_the_row_ends(rows):
     replayed = torch.Generator().manual_seed(3)
     end = mutual_neighbors(rows, 4).walk(begin, 6, generator=replayed)
     assert torch.equal(rows.batch(end), batch.target)
+    assert bool((begin != end).any())
+
+
+def test_of_texts_the_code_explains_the_mean_of_eight_neighbors():
+    counts = 2 * np.random.default_rng(0).poisson(0.3, (60, 64)) + np.eye(60, 64, dtype=int)
+    texts = Rows.from_array(scipy.sparse.csr_array(counts), scale="auto")
+    maker, _ = maker_of(texts, epoch=1, target=ASKED, model={"likelihood": "multinomial"})
+    batch = maker.make(0)
+    begin = texts.epoch(0, 1, 64).numbers(0)
+    assert torch.equal(texts.batch(begin), batch.encoder_input)
+    replayed = torch.Generator().manual_seed(3)
+    begin = begin.repeat_interleave(8)
+    end = mutual_neighbors(texts, 4).walk(begin, 6, generator=replayed)
+    words = torch.from_numpy(topical_counts(texts).matrix.toarray())
+    assert torch.allclose(batch.target, words[end].view(60, 8, 64).mean(1), atol=1e-5)
     assert bool((begin != end).any())
 
 

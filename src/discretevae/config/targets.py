@@ -37,6 +37,8 @@ class RowTarget(Target):
 class NeighborTarget(Target):
     """``neighbors:5x50``: the row at which a random walk among nearest neighbors ends.
 
+    Of texts it is the mean of eight such rows, of which tf-idf weights the words.
+
     Args:
         k: the walk goes along the graph that joins rows each of which is among the K nearest of
             the other.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from discretevae.data import Rows
 from discretevae.data.objects import RowsLike, as_rows
 from discretevae.data.stores.sparse import Sparse
 from discretevae.errors import ConfigError
+from discretevae.networks.counts import TOPICS
 
 MAX_ROWS = 300_000
 """The time grows with the square: 69,000 rows took 46 s of one core, by which these would take
@@ -81,7 +82,8 @@ def mutual_neighbors(rows: RowsLike, n_neighbors: int, *, seed: int = 0) -> Neig
     A row that lies apart is among the nearest of few or none, so that a walk never enters or
     leaves it by an edge that only one side has; a walk's stationary distribution does not
     favor rows that are everybody's neighbor. Where rows have more than 64 features, distances are
-    those of their first 64 principal components; of sparse counts those of `topic_vectors`.
+    those of their first 64 principal components; of sparse counts those of `topic_vectors` in 200
+    directions.
 
     Args:
         rows: N rows in memory; of dynamic ones the most likely values are compared.
@@ -132,26 +134,44 @@ def topic_vectors(
     Source: Deerwester et al., "Indexing by Latent Semantic Analysis" (JASIS 1990).
     """
     from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import TfidfTransformer
     from sklearn.preprocessing import normalize
 
-    tables = [cast(Sparse, part.values).matrix.astype(np.float32) for part in (rows, *others)]
-    for table in tables:
-        table.eliminate_zeros()  # of which the logarithm would be taken
-    tfidf = TfidfTransformer(sublinear_tf=True).fit(tables[0])
-    tables = [tfidf.transform(table) for table in tables]
+    tables = _tfidf(rows, *others)
     svd = TruncatedSVD(min(n, rows.n_features), random_state=seed).fit(tables[0])
     return [normalize(svd.transform(table)).astype(np.float32) for table in tables]
 
 
+def topical_counts(rows: Rows) -> Sparse:
+    """Return sparse rows of counts, weighted by tf-idf, each with the sum that it had, ``[N, P]``.
+
+    Words that are everywhere, which say nothing of a topic, are most of a text's counts.
+    """
+    from sklearn.preprocessing import normalize
+
+    table = normalize(_tfidf(rows)[0], norm="l1")
+    sums = cast(Sparse, rows.values).matrix.sum(1, dtype=np.float32)
+    return Sparse(table.multiply(sums[:, None]).tocsr())
+
+
+def _tfidf(*parts: Rows) -> list[Any]:
+    """Return tf-idf of sparse rows of counts, as the first part weights the words."""
+    from sklearn.feature_extraction.text import TfidfTransformer
+
+    tables = [cast(Sparse, part.values).matrix.astype(np.float32) for part in parts]
+    for table in tables:
+        table.eliminate_zeros()  # of which the logarithm would be taken
+    tfidf = TfidfTransformer(sublinear_tf=True).fit(tables[0])
+    return [tfidf.transform(table) for table in tables]
+
+
 def _points(rows: Rows, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """Return the rows, or their first principal components, ``[N, ≤ 64]``."""
+    """Return the rows, or their first principal components or topics, ``[N, n]``."""
 
     def piece(index: Tensor | slice) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         return rows.vectors(index).numpy()
 
     if rows.are_counts:
-        return topic_vectors(rows, n=COMPONENTS, seed=seed)[0]
+        return topic_vectors(rows, n=TOPICS, seed=seed)[0]
     pieces = [slice(start, start + PIECE_ROWS) for start in range(0, len(rows), PIECE_ROWS)]
     if rows.n_features <= COMPONENTS and not rows.is_mixed:
         return np.concatenate([piece(part) for part in pieces])

@@ -11,9 +11,13 @@ from discretevae.config import NeighborTarget
 from discretevae.data import binarize
 from discretevae.data.augmentation import distort, hide
 from discretevae.data.classes import UNKNOWN
-from discretevae.data.neighbors import NeighborGraph, mutual_neighbors
+from discretevae.data.neighbors import NeighborGraph, mutual_neighbors, topical_counts
+from discretevae.data.stores.sparse import Sparse
 from discretevae.training.preparation import PreparedTraining
 from discretevae.training.selection import resident
+
+WALKS = 8
+"""Walks from each text, whose words are averaged: one other text shares few of its words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +65,14 @@ class BatchMaker:
             self.known = (self.labels != UNKNOWN).nonzero().squeeze(1)
         self.neighbors: NeighborGraph | None = None
         self.walk_steps = 0
+        self.words: Sparse | None = None
         if isinstance(config.target, NeighborTarget):
             self.walk_steps = config.target.steps
             self.neighbors = mutual_neighbors(
                 prepared.train_rows, config.target.k, seed=config.seed
             )
+            if prepared.train_rows.are_counts:
+                self.words = topical_counts(prepared.train_rows)
 
     def start_epoch(self, epoch: int) -> None:
         """Shuffle the rows for an epoch, counted from 1."""
@@ -120,8 +127,13 @@ class BatchMaker:
         if self.neighbors is None:
             return x, x
         start = self.order.numbers(step, rank=rank, ranks=count)
+        if self.words is not None:
+            start = start.repeat_interleave(WALKS)
         end = self.neighbors.walk(start, self.walk_steps, generator=self.generator)
-        return x, _moved(self.rows.batch(end), device)
+        target = (
+            self.rows.batch(end) if self.words is None else self.words.means(end.view(-1, WALKS))
+        )
+        return x, _moved(target, device)
 
 
 def _moved(rows: Tensor, device: torch.device) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from discretevae.data.neighbors import SAMPLE_VALUES
 from discretevae.data.objects import RowsLike
 from discretevae.data.rows import Rows
 from discretevae.data.stores.sparse import Sparse
@@ -83,10 +84,31 @@ def place_words(model: DiscreteVAE, rows: Rows) -> None:
     for layer in model.encoder.modules():
         if isinstance(layer, CountLinear):
             layer.idf.copy_(1 + torch.log((1 + len(rows)) / (1 + frequency)))
+            if layer.topics is not None:
+                layer.topics.copy_(_directions(rows, layer.idf, layer.topics.shape[1]))
     empty = (torch.cat([sizes for _, sizes in sums]) == 0).nonzero().flatten().tolist()
     if empty:
         what = f"{count(len(empty), 'row')} without a single count, the first with the id"
         warnings.warn(f"{rows.name}: {what} {rows.row_ids[empty[0]]}.", DataWarning, stacklevel=2)
+
+
+def _directions(rows: Rows, idf: Tensor, n: int) -> Tensor:
+    """Return n directions of LSA, those of most of the tf-idf values of some rows, ``[P, n]``."""
+    import scipy.sparse
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.preprocessing import normalize
+
+    store = rows.values
+    most = MAX_ROWS if isinstance(store, Sparse) else max(256, SAMPLE_VALUES // rows.n_features)
+    chosen = torch.from_numpy(np.random.default_rng(0).permutation(len(rows))[:most].copy())
+    if isinstance(store, Sparse):
+        table = store.subset(chosen).matrix.astype(np.float32)
+    else:
+        table = scipy.sparse.csr_array(rows.batch(chosen.sort().values).numpy())
+    values = normalize(table.log1p().multiply(idf.cpu().numpy()).tocsr())
+    svd = TruncatedSVD(min(n, *table.shape), random_state=0).fit(values)
+    found = torch.from_numpy(svd.components_.T)
+    return torch.cat([found, found.new_zeros(len(found), n - found.shape[1])], 1)
 
 
 @torch.no_grad()

@@ -54,6 +54,17 @@ class Sparse(Store):
             raise IndexError(f"rows run from 0 to {self.shape[0] - 1}.")
         return Sparse(self.matrix[index.numpy()])
 
+    def means(self, index: Tensor) -> Tensor:
+        """Return the mean of the W rows of each line of numbers ``[B, W]``, ``[B, P]``."""
+        import scipy.sparse
+
+        starts, numbers = np.arange(len(index) + 1) * index.shape[1], index.numpy().ravel()
+        shares = np.full(index.numel(), 1 / index.shape[1], np.float32)
+        averaging = scipy.sparse.csr_array(
+            (shares, numbers, starts), shape=(len(index), self.shape[0])
+        )
+        return torch.from_numpy((averaging @ self.matrix).toarray())
+
     def pieces(self) -> Iterator[Tensor]:
         """Yield the entries, and a zero if there is one."""
         entries = torch.from_numpy(self.matrix.data)
