@@ -60,6 +60,7 @@ class CountLinear(nn.Module):
         squares = values.new_zeros(len(x)).index_add(0, rows, values.square())
         values = values * (size * squares.rsqrt())[rows]
         starts = torch.searchsorted(rows, torch.arange(len(x)))
-        return F.embedding_bag(
+        sums: Tensor = F.embedding_bag(
             columns, weight, starts, mode="sum", per_sample_weights=values.to(weight)
         )
+        return sums
