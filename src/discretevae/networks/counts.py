@@ -45,7 +45,7 @@ class CountLinear(nn.Module):
         """Return the outputs of rows ``[N, P]`` of counts."""
         if self.topics is None:
             return self._product(x, self.weight) + self.bias
-        topics = F.normalize(self._product(x, self.topics)) * TOPICS**0.5
+        topics: Tensor = F.normalize(self._product(x, self.topics)) * TOPICS**0.5
         return topics @ self.weight + self.bias
 
     def _product(self, x: Tensor, weight: Tensor) -> Tensor:
