@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--bits", default=",".join(map(str, BITS)))
     parser.add_argument("--options", default=CHOSEN)
