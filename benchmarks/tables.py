@@ -1,6 +1,6 @@
 """Missing cells filled, and rows made, on small tables, beside scikit-learn's imputers.
 
-    python benchmarks/tables.py --out docs/results/tables.json
+    python benchmarks/tables.py --out docs/results/tables/holes.json
 
 **Holes.** Of three tables of scikit-learn 30 % of the cells are removed at random. The error is the
 root of the mean squared difference over the removed cells, in standard deviations of the column.

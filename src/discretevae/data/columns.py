@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -12,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from discretevae.config import ColumnKind, ColumnSpec
-from discretevae.config.checks import is_number
+from discretevae.config.checks import is_int, is_number
 from discretevae.config.columns import COLUMN_KINDS, MAX_LEVELS
 from discretevae.data.readers.dialect import BOOLEANS, is_decimal_comma, is_thousands
 from discretevae.data.scale import ColumnScale
@@ -82,6 +83,14 @@ class Column:
         low, high = ((end - self.center) / self.width for end in ends)
         return low, high if low < high else low + 1
 
+    @property
+    def _decimals_to_show(self) -> int:
+        """The decimals of the training values, else those that float32 knows of the largest."""
+        if self.decimals is not None:
+            return self.decimals
+        largest = max(abs(self.low), abs(self.high), sys.float_info.min)
+        return max(1, 6 - math.floor(math.log10(largest)))
+
     def __str__(self) -> str:
         if self.kind == "categorical":
             return f"categorical, {len(self.levels):,} levels"
@@ -116,7 +125,8 @@ class Column:
             low, high = (0.0, 1.0) if low >= 0 and high <= 1 and decimals != 0 else (low, high)
             return cls(kind, low, high - low or 1.0, low, high, (), decimals)
         logs = np.log(numbers) if kind == "positive" else numbers
-        center, width = float(logs.mean()), float(logs.std())
+        with np.errstate(all="ignore"):  # what overflows is refused below
+            center, width = float(logs.mean()), float(logs.std())
         if not (math.isfinite(center) and math.isfinite(width)):
             raise DataError(f"{what}: values too large for their variance. Rescale them.")
         # rounding leaves a constant column with a deviation that is not quite 0
@@ -191,7 +201,8 @@ class Column:
         else:
             numbers = filled * self.width + self.center
             numbers = np.exp(numbers.clip(-700, 700)) if self.kind == "positive" else numbers
-            values = [_shortest(number, self.decimals) for number in numbers.tolist()]
+            n = self._decimals_to_show
+            values = [round(each, n) if n else round(each) for each in numbers.tolist()]
         return [None if hole else value for hole, value in zip(is_hole, values, strict=True)]
 
 
@@ -236,11 +247,13 @@ def kind_of_values(values: Array, what: str) -> ColumnKind:
         return "boolean"
     x = values.astype(np.float64)
     low, high = x.min(), x.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return "real"  # which refuses them
     if (x == np.rint(x)).all() and low < high:
-        few = np.unique(x[: 100 * FEW_NUMBERS])
+        few = np.unique(values[: 100 * FEW_NUMBERS])
         if low == 0 and high <= MOST_COUNT:
             return "boolean" if high == 1 else "count"
-        if len(few) <= FEW_NUMBERS and len(np.unique(x)) <= FEW_NUMBERS:
+        if len(few) <= FEW_NUMBERS and len(np.unique(values)) <= FEW_NUMBERS:
             return "categorical"
     elif low >= 0 and high <= 1 and high - low > 0.5:
         return "bounded"
@@ -253,7 +266,8 @@ def kind_of_values(values: Array, what: str) -> ColumnKind:
 
 def _moment(x: Array, power: int) -> float:
     """Return the mean of a power of the standardized values: skewness, or kurtosis."""
-    return float((((x - x.mean()) / (x.std() or 1.0)) ** power).mean())
+    with np.errstate(all="ignore"):  # what overflows is refused when it is scaled
+        return float((((x - x.mean()) / (x.std() or 1.0)) ** power).mean())
 
 
 class TableScale(ColumnScale):
@@ -348,7 +362,9 @@ class TableScale(ColumnScale):
 
 def _column_from(values: dict[str, Any]) -> Column:
     column = Column(**{**values, "levels": tuple(values["levels"])})
-    numbers = (column.center, column.width, column.low, column.high, column.decimals or 0)
+    numbers = (column.center, column.width, column.low, column.high)
+    if column.decimals is not None and not is_int(column.decimals, 0):
+        raise ValueError(f"a column of {column.decimals!r} decimals")
     if not all(map(is_number, numbers)) or column.width <= 0 or column.low > column.high:
         raise ValueError(f"a column of {numbers}")
     has_levels = column.kind in ("categorical", "boolean")
@@ -434,13 +450,6 @@ def _decimals(numbers: Array) -> int | None:
     fitting = (d for d in range(DECIMALS + 1)
                if np.allclose(np.round(numbers, d), numbers, rtol=1e-12, atol=0))  # fmt: skip
     return next(fitting, None)
-
-
-def _shortest(number: float, decimals: int | None) -> float:
-    """Return a number with the decimals of its column, else those that float32 knows."""
-    if decimals == 0:
-        return round(number)
-    return float(f"{number:.7g}") if decimals is None else round(number, decimals)
 
 
 def _number(text: str) -> float | None:

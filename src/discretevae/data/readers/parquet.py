@@ -43,9 +43,9 @@ def read_parquet(path: Path, request: Request) -> Rows:
             rows = request.rows(table, labels=table.labels, ids=table.ids)
             warn_of(table.name, table.notes)
             return rows
-    except _CellError:
+    except _CellError as error:
         if not request.may_be_mixed:
-            raise
+            raise DataError(str(error)) from None
     return _read_cells(path, request)
 
 

@@ -204,9 +204,9 @@ def _parse_asked(
     if not request.is_mixed:
         try:
             return _parse(path, layout, wide=request.scale not in (None, "none"))
-        except _BadCellError:
+        except _BadCellError as error:
             if not request.may_be_mixed or layout.names is None:
-                raise
+                raise DataError(str(error)) from None
     kinds: tuple[Kind, ...] = tuple("text" if i in layout.parts.features else kind
                                     for i, kind in enumerate(layout.kinds))  # fmt: skip
     layout = replace(layout, kinds=kinds, parts=layout.parts._replace(features=()))
