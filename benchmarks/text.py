@@ -1,7 +1,7 @@
 """Precision of the first 100 rows by codes of texts, beside ITQ: the page docs/results/text.md.
 
-    python benchmarks/text.py RUNS --data ../shared/data --seeds 3 --out docs/results/text.json
-    python benchmarks/text.py RUNS --data ../shared/data --choose
+    python benchmarks/text.py RUNS --data DATA --seeds 3 --out docs/results/text.json
+    python benchmarks/text.py RUNS --data DATA --choose
 
 Training rows answer, test rows ask; a row is relevant with the same newsgroup, or with a topic in
 common. Runs stand in the folder RUNS; those that are finished are not trained again.
