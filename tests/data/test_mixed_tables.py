@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from discretevae.data import Schema, load_data, load_rows
-from discretevae.data.columns import Column, TableScale, kind_of_values
+from discretevae.data.cells import kind_of_values
+from discretevae.data.columns import Column, TableScale
 from discretevae.errors import DataError, DataWarning
 
 RNG = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from discretevae.data.columns import is_hole
+from discretevae.data.cells import is_hole
 from discretevae.data.readers.request import Request, listed
 from discretevae.data.stores.values import Array
 from discretevae.errors import DataError, DataWarning, did_you_mean

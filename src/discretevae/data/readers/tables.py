@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from discretevae.data.columns import is_hole
+from discretevae.data.cells import is_hole
 from discretevae.data.readers.dialect import (
     BOOLEANS,
     Dialect,
