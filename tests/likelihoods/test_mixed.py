@@ -47,9 +47,8 @@ def rows(n=6):
 def one(text, output, x):
     """ln p of a single cell of a table with a single column."""
     likelihood = moved(text)
-    return likelihood.log_prob(
-        torch.as_tensor(output).reshape(1, 1, -1), torch.tensor([[x]])
-    ).item()
+    o = torch.tensor(output, dtype=torch.float64).reshape(1, 1, -1)
+    return likelihood.log_prob(o, torch.tensor([[x]], dtype=torch.float64)).item()
 
 
 @pytest.mark.parametrize("kind", ["real", "heavy-tailed", "positive", "bounded"])
