@@ -27,7 +27,8 @@ class ColumnTails:
 
         T(x) = Σ_p ln min(1, 2 min(F_p(x_p), 1 − F_p(x_p)))
 
-    with F_p the share of reference rows up to x_p, the ends included on both sides. A group of
+    with F_p the share of reference rows up to x_p, the ends included on both sides, and the row
+    itself counted once more. A group of
     outliers that the model has learned has a high p(x) all the same; that its columns lie far out
     remains. So the score of a table is the lower of ln p(x) and m + b (T(x) − m_T), where m and m_T
     are the medians over the reference rows, and b is half the ratio of their interquartile ranges.
@@ -52,8 +53,8 @@ class ColumnTails:
         Example:
             >>> rows = Rows.from_array(np.arange(20.0).reshape(20, 1), scale="standard")
             >>> shares = ColumnTails.fit(rows, 0).log_shares(rows)[:, 0]
-            >>> np.exp(shares[[0, 9, 19]]).round(2).tolist()          # 2/21, 20/21 and 2/21
-            [0.1, 0.95, 0.1]
+            >>> np.exp(shares[[0, 9, 19]]).round(2).tolist()          # 4/21, at most 1, and 4/21
+            [0.19, 1.0, 0.19]
         """
         table = drawn_rows(rows, MOST_ROWS, seed).batch(slice(None))
         return cls(np.sort(table.cpu().numpy(), axis=0), (0.0, 0.0), 1.0)

@@ -30,7 +30,7 @@ class Augment(Spec):
         >>> str(Augment(shift=2, rotate=10))
         'shift=2,rotate=10'
         >>> Augment.of("light")
-        Augment(shift=2, rotate=10, scale=0.1, shear=0.0)
+        Augment(shift=2, rotate=10, scale=0.1, shear=0.0, hide=0.0)
     """
 
     option = "augment"

@@ -50,7 +50,7 @@ class LikelihoodSpec(Spec):
 
     Example:
         >>> LikelihoodSpec.of("gaussian:0.1")
-        LikelihoodSpec(kind='gaussian', scale=0.1, n_components=1)
+        LikelihoodSpec(kind='gaussian', scale=0.1, n_components=1, columns=())
         >>> LikelihoodSpec.of("gausian")
         Traceback (most recent call last):
         ...

@@ -46,8 +46,8 @@ class StudentLikelihood(nn.Module, Likelihood):
     Example:
         >>> likelihood = StudentLikelihood(1)
         >>> far = likelihood.log_prob(torch.zeros(1, 3, 2), torch.tensor([[0.0], [10.0], [20.0]]))
-        >>> far.diff().round(decimals=1).tolist()              # of a Gaussian: −104 and −312
-        [[-7.5, -2.5]]
+        >>> [round(step, 1) for step in far.diff()[0].tolist()]         # of a Gaussian: −50, −150
+        [-8.1, -2.5]
     """
 
     spec: ClassVar[LikelihoodSpec] = LikelihoodSpec("student")
