@@ -28,10 +28,10 @@ class ColumnTails:
         T(x) = Σ_p ln min(1, 2 min(F_p(x_p), 1 − F_p(x_p)))
 
     with F_p the share of reference rows up to x_p, the ends included on both sides, and the row
-    itself counted once more. A group of
-    outliers that the model has learned has a high p(x) all the same; that its columns lie far out
-    remains. So the score of a table is the lower of ln p(x) and m + b (T(x) − m_T), where m and m_T
-    are the medians over the reference rows, and b is half the ratio of their interquartile ranges.
+    itself counted once more. A group of outliers that the model has learned has a high p(x) all the
+    same; that its columns lie far out remains. So the score of a table is the lower of ln p(x) and
+    m + b (T(x) − m_T), where m and m_T are the medians over the reference rows, and b is half the
+    ratio of their interquartile ranges.
 
     Args:
         values: of the reference rows, each column in order, float32 ``[n, P]``.
