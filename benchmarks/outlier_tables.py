@@ -1,4 +1,4 @@
-"""How well outliers of tables are found with default options, beside other detectors.
+"""Measure how well outliers of tables are found by default options, beside other detectors.
 
     DISCRETEVAE_DATA=data python benchmarks/outlier_tables.py --out result.json
     python benchmarks/outlier_tables.py --folder adbench --methods BernoulliVAE --out result.json

@@ -1,4 +1,4 @@
-"""What the columns of a row say by themselves, and how it joins ln p(x)."""
+"""Scores of rows by their columns alone, and joined with ln p(x)."""
 
 import itertools
 

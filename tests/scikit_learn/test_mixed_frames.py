@@ -65,6 +65,14 @@ def test_order_of_rows_saving_and_more_rows(tmp_path):
     assert len(loaded.history_) == 61
 
 
+def test_a_filled_frame_keeps_its_index():
+    turned = frame().set_axis(range(1000, 1120)).sample(frac=1, random_state=2)
+    filled = fitted(epochs=1).impute(turned)
+    assert filled.index.equals(turned.index)
+    there = turned["size"].notna()
+    pandas.testing.assert_series_equal(filled["size"][there], turned["size"][there])
+
+
 def test_arrays_with_nan():
     x = frame()[["size", "visits"]].to_numpy()
     model = BernoulliVAE(n_bits=2, hidden=(8,), epochs=2, random_state=0).fit(x)

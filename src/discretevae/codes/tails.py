@@ -1,4 +1,4 @@
-"""How far out the columns of a row lie among reference rows, whatever the model makes of it."""
+"""Tails of columns: the share of reference rows that lie as far out as a row does."""
 
 from __future__ import annotations
 

@@ -224,7 +224,7 @@ def load_parts(
     request = Request.of(config) if schema is None else schema.request(config)
     window, stride = (config if schema is None else schema).window, config.stride
     stride = stride if schema is None else schema.stride
-    fit_rows = lambda n: split(n).draw()[0] if n > 1 else torch.arange(n)  # noqa: E731
+    fit_rows: Callable[[int], Tensor] = partial(_train_numbers, split)
     if window is not None:
         fit_rows = train_times(window, stride, split(2).test_fraction)
     request = replace(request, progress=progress, fit_rows=fit_rows)
@@ -251,6 +251,11 @@ def load_parts(
     if "validation" in parts:  # it is what is held out where nothing else is
         parts.setdefault("test", parts["validation"])
     return parts
+
+
+def _train_numbers(split: Callable[[int], DrawnSplit], n: int) -> Tensor:
+    """Return which of n rows are learned from; a single one is."""
+    return split(n).draw()[0] if n > 1 else torch.arange(n)
 
 
 def builtin_name(source: str) -> str | None:

@@ -99,7 +99,8 @@ class MixedLikelihood(nn.Module, Likelihood):
     def table(self, output: Tensor, x: Tensor) -> Tensor:
         """Return ln p(x_b | state n), ``[B, N]``, where it can be by a matrix product.
 
-        Of most kinds ln p is a sum of products t(x) a(output); what is left over has no state.
+        Of most kinds ln p_p = Σ_k t_k(x_p) a_k(output) + c(x_p), so that states meet rows in one
+        product; heavy-tailed and bounded columns are scored cell by cell.
         """
         there = (~x.isnan()).to(x.dtype)
         filled, of_rows, of_states = x.nan_to_num(nan=0.0), [], []
@@ -129,9 +130,8 @@ class MixedLikelihood(nn.Module, Likelihood):
                     constant - 0.5 * o.square() * precision,
                 ]  # fmt: skip
             else:
-                rest = rest + (m.unsqueeze(1) * self._scored(form, places, o, v.unsqueeze(1))).sum(
-                    -1
-                )
+                cells = self._scored(form, places, o, v.unsqueeze(1))
+                rest = rest + (m.unsqueeze(1) * cells).sum(-1)
         if of_rows:  # in float64, because the squares nearly cancel
             rest = rest + torch.cat(of_rows, 1).double() @ torch.cat(of_states, 1).double().T
         return rest.to(output.dtype)

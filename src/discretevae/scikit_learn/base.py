@@ -247,7 +247,7 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def impute(self, X: Any, *, draw: bool = False) -> Any:  # noqa: N803
         """Return X with its missing cells filled, of the type that `inverse_transform` returns.
 
-        An int as ``random_state`` gives the same cells every time.
+        A frame keeps the index of X. An int as ``random_state`` gives the same cells every time.
 
         Args:
             X: ``[n, P]``.
@@ -259,9 +259,8 @@ class BaseVAE(_Learned, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """
         rows = self._rows(X)
         seed = seed_from(self.random_state)
-        return reading.in_source_units(
-            self._schema, impute(self.model_, rows, draw=draw, seed=seed)
-        )
+        x = impute(self.model_, rows, draw=draw, seed=seed)
+        return reading.in_source_units(self._schema, x, like=X)
 
     def score_samples(self, X: Any) -> Array:  # noqa: N803
         """Return how normal each row is, in nats, float32 ``[n]``; higher is more normal.

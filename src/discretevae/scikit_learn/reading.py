@@ -116,8 +116,11 @@ def cells_of(X: Any, scale: TableScale | None) -> tuple[Array, TableScale]:  # n
     return values, cast(TableScale, rows.scale)
 
 
-def in_source_units(schema: Schema, x: Tensor) -> Any:
-    """Return x ``[n, P]`` in the units of X; of columns with names and several kinds as a frame."""
+def in_source_units(schema: Schema, x: Tensor, like: Any = None) -> Any:
+    """Return x ``[n, P]`` in the units of X; of columns with names and several kinds as a frame.
+
+    The frame has the index of the frame ``like``, if that is one of pandas.
+    """
     values = schema.in_source_units(x)
     if not schema.is_mixed or schema.columns is None:
         return values
@@ -125,7 +128,8 @@ def in_source_units(schema: Schema, x: Tensor) -> Any:
         import pandas as pd
     except ImportError:  # the frame was one of another package
         return values
-    return pd.DataFrame(values, columns=list(schema.columns)).infer_objects()
+    index = like.index if isinstance(like, pd.DataFrame) else None
+    return pd.DataFrame(values, index, columns=list(schema.columns)).infer_objects()
 
 
 def _table_rows(

@@ -25,7 +25,6 @@ def mixed_rows(
     names: Sequence[str] | None,
     labels: Any = None,
     ids: Array | None = None,
-    weights: Array | None = None,
 ) -> Rows:
     """Return rows of columns ``[N]`` each: numbers with NaN, booleans, or texts with None.
 
@@ -36,13 +35,12 @@ def mixed_rows(
         names: of the columns.
         labels: of the rows, as `Rows.from_array` takes them.
         ids: of the rows.
-        weights: of the rows, ``[N]``.
 
     Raises:
         DataError: a column that has no kind, or values that are not of its kind.
 
     Warns:
-        DataWarning: rows without any cell.
+        DataWarning: rows without any cell, or levels that the training rows do not have.
 
     Example:
         >>> import numpy as np
@@ -68,10 +66,9 @@ def mixed_rows(
             stacklevel=3,
         )
     numbers, classes = read_labels(labels, n, name)
-    shares = None if weights is None else torch.from_numpy(weights / weights.mean()).float()
     return Rows(
         x, labels=numbers, name=name, columns=None if names is None else tuple(names), ids=ids,
-        classes=classes, scale=scale, weights=shares,
+        classes=classes, scale=scale,
     )  # fmt: skip
 
 
